@@ -1,0 +1,718 @@
+# cython: language_level=3, freethreading_compatible=True, binding=False
+# cython: embedsignature=True, embedsignature.format=clinic
+"""The frame kernel, compiled.  The contract is scriptling_ws/_wsframe.pyi.
+
+Nothing here keeps state or a reference to a caller's object, and no code of a
+caller's runs while a raw pointer into one of his objects is held.
+"""
+
+cimport cython
+from cpython.buffer cimport (
+    PyBUF_FULL_RO, PyBUF_SIMPLE, PyBUF_WRITE, PyBuffer_IsContiguous, PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_Clear, PyErr_ExceptionMatches
+from cpython.list cimport PyList_New
+from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_AsLongLongAndOverflow
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_REFCNT
+from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_New
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcpy
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+
+    #if defined(__GNUC__)
+    #define WS_INLINE inline __attribute__((always_inline))
+    #define WS_AVX2 __attribute__((target("avx2")))
+    #define WS_X86 defined(__x86_64__)
+    #else
+    #define WS_INLINE inline
+    #define WS_X86 0
+    #endif
+
+    /* All of these XOR n bytes with the repeated mask, from one place to another
+       or on the spot, and return the OR of what was written, whose high bits say
+       whether it is all ASCII.  memcpy is how C reads a word that may lie
+       anywhere: it becomes one instruction. */
+
+    static inline uint64_t ws_turn(uint64_t mask, size_t offset) {
+        uint8_t key[16];
+        memcpy(key, &mask, 8);
+        memcpy(key + 8, &mask, 8);
+        memcpy(&mask, key + (offset & 3), 8);
+        return mask;
+    }
+
+    static inline uint64_t
+    ws_xor_words(uint8_t *to, const uint8_t *from, size_t n, uint64_t mask) {
+        uint64_t word, seen = 0;
+        uint32_t half;
+        uint8_t key[8];
+        size_t i = 0, k;
+        for (; n - i >= 8; i += 8) {
+            memcpy(&word, from + i, 8);
+            word ^= mask;
+            seen |= word;
+            memcpy(to + i, &word, 8);
+        }
+        memcpy(key, &mask, 8);
+        if (n & 4) {
+            memcpy(&half, from + i, 4);
+            half ^= (uint32_t) mask;    /* both halves of the mask are the same */
+            seen |= half;
+            memcpy(to + i, &half, 4);
+            i += 4;
+        }
+        for (k = 0; k < (n & 3); k++) {
+            to[i + k] = from[i + k] ^ key[k];
+            seen |= (uint64_t) to[i + k] << 56;
+        }
+        return seen;
+    }
+
+    /* Vectors are spelt out, because compilers find them in the loop above only
+       at -O3, and never where the two places may be one. */
+    #define WS_XOR_VECTORS(name, width, target) \\
+    target static uint64_t name(uint8_t *to, const uint8_t *from, size_t n, uint64_t mask) { \\
+        typedef uint64_t vector __attribute__((vector_size(width))); \\
+        vector a, b, c, d, all = {0}, key; \\
+        uint64_t seen = 0; \\
+        size_t i = 0, k; \\
+        if (n >= 2048) {    /* stores that straddle cache lines cost double */ \\
+            i = -(uintptr_t) to & (width - 1); \\
+            seen = ws_xor_words(to, from, i, mask); \\
+            mask = ws_turn(mask, i); \\
+        } \\
+        key = all + mask; \\
+        for (; n - i >= 4 * width; i += 4 * width) { \\
+            memcpy(&a, from + i, width); \\
+            memcpy(&b, from + i + width, width); \\
+            memcpy(&c, from + i + 2 * width, width); \\
+            memcpy(&d, from + i + 3 * width, width); \\
+            a ^= key, b ^= key, c ^= key, d ^= key; \\
+            all |= (a | b) | (c | d); \\
+            memcpy(to + i, &a, width); \\
+            memcpy(to + i + width, &b, width); \\
+            memcpy(to + i + 2 * width, &c, width); \\
+            memcpy(to + i + 3 * width, &d, width); \\
+        } \\
+        for (; n - i >= width; i += width) { \\
+            memcpy(&a, from + i, width); \\
+            a ^= key; \\
+            all |= a; \\
+            memcpy(to + i, &a, width); \\
+        } \\
+        for (k = 0; k < width / 8; k++) seen |= all[k]; \\
+        return seen | ws_xor_words(to + i, from + i, n - i, mask); \\
+    }
+
+    #if !defined(__GNUC__)
+    #define ws_xor ws_xor_words
+    #define WS_LEARN_CPU() ((void) 0)
+    #elif !defined(__x86_64__)
+    WS_XOR_VECTORS(ws_xor, 16, )
+    #define WS_LEARN_CPU() ((void) 0)
+    #else
+    WS_XOR_VECTORS(ws_xor_sse2, 16, )
+    WS_XOR_VECTORS(ws_xor_avx2, 32, WS_AVX2)
+    static int ws_has_avx2;
+    #define WS_LEARN_CPU() (ws_has_avx2 = !!__builtin_cpu_supports("avx2"))
+    static inline uint64_t ws_xor(uint8_t *to, const uint8_t *from, size_t n, uint64_t mask) {
+        return ws_has_avx2 ? ws_xor_avx2(to, from, n, mask) : ws_xor_sse2(to, from, n, mask);
+    }
+    #endif
+
+    /* CPython makes the ints 0 to 255 once; from 3.11 on they lie side by side,
+       and an int's address tells its value. */
+    static PyObject *ws_zero;
+    #define WS_STRIDE sizeof(PyLongObject)
+
+    static inline uintptr_t ws_small(PyObject *number) {
+        return ((uintptr_t) number - (uintptr_t) ws_zero) / WS_STRIDE;
+    }
+
+    static WS_INLINE void
+    ws_unpack_any(PyObject **__restrict to, const uint8_t *__restrict from, size_t n) {
+        size_t i = 0, k;
+        uintptr_t zero = (uintptr_t) ws_zero;
+        for (; n - i >= 16; i += 16)
+            for (k = i; k < i + 16; k++) to[k] = (PyObject *) (zero + from[k] * WS_STRIDE);
+        for (; i < n; i++) to[i] = (PyObject *) (zero + from[i] * WS_STRIDE);
+    }
+
+    /* Returns how many items at the front, in whole blocks, were small ints. */
+    static WS_INLINE size_t
+    ws_pack_any(uint8_t *__restrict to, PyObject *const *__restrict from, size_t n) {
+        size_t i = 0, k;
+        uintptr_t zero = (uintptr_t) ws_zero, value, all = 0;
+        for (; n - i >= 32; i += 32) {
+            for (k = i; k < i + 32; k++) {
+                value = ((uintptr_t) from[k] - zero) / WS_STRIDE;
+                all |= value;
+                to[k] = (uint8_t) value;
+            }
+            if (all > 255) return i;
+        }
+        return i;
+    }
+    #if WS_X86
+    WS_AVX2 static void ws_unpack_avx2(PyObject **to, const uint8_t *from, size_t n) {
+        ws_unpack_any(to, from, n);
+    }
+    WS_AVX2 static size_t ws_pack_avx2(uint8_t *to, PyObject *const *from, size_t n) {
+        return ws_pack_any(to, from, n);
+    }
+    static void ws_unpack(PyObject **to, const uint8_t *from, size_t n) {
+        if (ws_has_avx2) ws_unpack_avx2(to, from, n); else ws_unpack_any(to, from, n);
+    }
+    static size_t ws_pack(uint8_t *to, PyObject *const *from, size_t n) {
+        return ws_has_avx2 ? ws_pack_avx2(to, from, n) : ws_pack_any(to, from, n);
+    }
+    #else
+    #define ws_unpack ws_unpack_any
+    #define ws_pack ws_pack_any
+    #endif
+    """
+    uint64_t ws_xor(uint8_t *to, const uint8_t *source, size_t n, uint64_t mask) noexcept nogil
+    uint64_t ws_turn(uint64_t mask, size_t offset) noexcept nogil
+    PyObject *ws_zero
+    const size_t WS_STRIDE
+    uintptr_t ws_small(PyObject *number) noexcept nogil
+    void ws_unpack(PyObject **to, const uint8_t *source, size_t n) noexcept nogil
+    size_t ws_pack(uint8_t *to, PyObject *const *source, size_t n) noexcept nogil
+    void WS_LEARN_CPU() noexcept nogil
+
+WS_LEARN_CPU()
+
+cdef extern from "Python.h":
+    PyObject *decode_utf8 "PyUnicode_DecodeUTF8"(
+        const char *data, Py_ssize_t size, const char *errors
+    ) noexcept
+    int get_buffer "PyObject_GetBuffer"(object data, Py_buffer *view, int flags) noexcept
+    const Py_ssize_t PY_SSIZE_T_MAX
+    bint PyUnicode_IS_COMPACT_ASCII(object text)
+    void *PyUnicode_DATA(object text)
+    PyObject **PySequence_Fast_ITEMS(object values)
+    Py_ssize_t PySequence_Fast_GET_SIZE(object values)
+    bint PyLong_Check(PyObject *value)
+    bint PyBool_Check(PyObject *value)
+
+IMPLEMENTATION = "compiled"
+MORE, SPECIAL, BAD_TEXT, FULL = range(4)
+
+cdef enum:
+    WHY_MORE = 0
+    WHY_SPECIAL = 1
+    WHY_BAD_TEXT = 2
+    WHY_FULL = 3
+    TEXT_MESSAGE = 0x81     # FIN and the opcode, nothing reserved
+    BINARY_MESSAGE = 0x82
+
+cdef uint64_t HIGH_BITS = 0x8080808080808080
+
+
+cdef str BUFFER = "a bytes-like object"
+cdef str PAYLOAD = "a str, a bytes-like object, or a list or tuple of ints"
+cdef str ITEMS = "a list or tuple of ints"
+
+
+# ---- arguments ----
+
+cdef str shown(object value):
+    """An int for an error text; int() refuses to print one of thousands of digits."""
+    value = int.__index__(value)
+    cdef object bits = value.bit_length()
+    return f"an int of {bits} bits" if bits > 128 else str(value)
+
+
+cdef int64_t whole(object value, str name, int64_t low, int64_t high) except? -1:
+    """An int argument, checked against its bounds."""
+    cdef int overflow = 0
+    cdef int64_t number = ws_small(<PyObject *> value)
+    if number <= 255 and low <= number <= high:
+        return number
+    if not isinstance(value, int):
+        raise TypeError(f"{name} has to be an int, not {type(value).__name__}")
+    number = PyLong_AsLongLongAndOverflow(value, &overflow)
+    if overflow or number < low or number > high:
+        raise ValueError(f"{name} is {shown(value)}: it has to be {low} to {high}")
+    return number
+
+
+cdef inline uint64_t mask_of(const uint8_t *key, int64_t offset) noexcept:
+    """The key as the word that falls on a payload from `offset` on."""
+    cdef uint64_t mask
+    memcpy(&mask, key, 4)
+    memcpy(<uint8_t *> &mask + 4, key, 4)
+    return ws_turn(mask, offset)
+
+
+cdef const uint8_t *check_key(object key) except NULL:
+    if not isinstance(key, bytes):
+        raise TypeError(f"the masking key has to be bytes, not {type(key).__name__}")
+    if PyBytes_GET_SIZE(key) != 4:
+        raise ValueError(f"the masking key has to be 4 bytes, not {PyBytes_GET_SIZE(key)}")
+    return <const uint8_t *> PyBytes_AS_STRING(key)
+
+
+cdef int borrow(object data, Py_buffer *view, str wanted) except -1:
+    """Borrow a buffer of bytes; the caller of this releases it."""
+    cdef Py_ssize_t width
+    # The flags memoryview() uses, so that both implementations accept the same.
+    if get_buffer(data, view, PyBUF_FULL_RO) < 0:
+        if not PyErr_ExceptionMatches(TypeError):
+            return -1
+        PyErr_Clear()
+        raise TypeError(f"{wanted} is wanted, not {type(data).__name__}")
+    width = view.itemsize
+    if width == 1 and (view.ndim == 1 and view.strides[0] == 1 or PyBuffer_IsContiguous(view, c"C")):
+        return 0
+    PyBuffer_Release(view)
+    if width != 1:
+        raise TypeError(f"the buffer's items are {width} bytes wide: convert it to bytes first")
+    raise ValueError("the buffer is not contiguous: convert it to bytes first")
+
+
+# ---- masking ----
+
+def apply_mask(data, key, offset=0):
+    """XOR a buffer with the 4-byte key into new bytes of the same length."""
+    cdef Py_buffer view
+    cdef bytes masked
+    cdef uint64_t mask = mask_of(check_key(key), whole(offset, "offset", 0, INT64_MAX))
+    borrow(data, &view, BUFFER)
+    try:
+        masked = PyBytes_FromStringAndSize(NULL, view.len)
+        ws_xor(<uint8_t *> PyBytes_AS_STRING(masked), <uint8_t *> view.buf, view.len, mask)
+    finally:
+        PyBuffer_Release(&view)
+    return masked
+
+
+def mask_in_place(buffer, key, offset=0):
+    """XOR a writable buffer with the 4-byte key, where it lies."""
+    cdef Py_buffer view
+    cdef uint64_t mask = mask_of(check_key(key), whole(offset, "offset", 0, INT64_MAX))
+    borrow(buffer, &view, BUFFER)
+    try:
+        if view.readonly:
+            raise TypeError("the buffer is read-only")
+        ws_xor(<uint8_t *> view.buf, <uint8_t *> view.buf, view.len, mask)
+    finally:
+        PyBuffer_Release(&view)
+
+
+# ---- sending ----
+
+cdef Py_ssize_t write_header(
+    uint8_t *to, uint8_t first, uint64_t length, const uint8_t *key
+) noexcept:
+    """Write a header, at most 14 bytes, and return its size; no key, no mask."""
+    cdef uint8_t mask_bit = 0x80 if key else 0
+    cdef Py_ssize_t size = 2
+    cdef int shift
+    to[0] = first
+    if length < 126:
+        to[1] = mask_bit | <uint8_t> length
+    elif length < 65536:
+        to[1] = mask_bit | 126
+        to[2] = <uint8_t> (length >> 8)
+        to[3] = <uint8_t> length
+        size = 4
+    else:
+        to[1] = mask_bit | 127
+        for shift in range(8):
+            to[2 + shift] = <uint8_t> (length >> (56 - 8 * shift))
+        size = 10
+    if key:
+        memcpy(to + size, key, 4)
+        size += 4
+    return size
+
+
+def encode_header(first, length, key):
+    """The header of a frame whose payload is sent separately: 2 to 14 bytes."""
+    cdef uint8_t header[14]
+    cdef uint8_t lead = <uint8_t> whole(first, "first", 0, 255)
+    cdef uint64_t count = whole(length, "length", 0, INT64_MAX)
+    cdef const uint8_t *four = check_key(key) if key is not None else <const uint8_t *> NULL
+    return PyBytes_FromStringAndSize(<char *> header, write_header(header, lead, count, four))
+
+
+cdef bytes new_frame(uint8_t lead, Py_ssize_t length, const uint8_t *key, uint8_t **payload):
+    """A frame with its header written, and where its payload goes."""
+    cdef uint8_t header[14]
+    cdef Py_ssize_t size = write_header(header, lead, length, key)
+    cdef bytes frame
+    if length > PY_SSIZE_T_MAX - 64:
+        raise MemoryError
+    frame = PyBytes_FromStringAndSize(NULL, size + length)
+    memcpy(PyBytes_AS_STRING(frame), header, size)
+    payload[0] = <uint8_t *> PyBytes_AS_STRING(frame) + size
+    return frame
+
+
+cdef bytes frame_of(uint8_t lead, const void *payload, Py_ssize_t length, const uint8_t *key):
+    """A frame around a payload."""
+    cdef uint8_t *to
+    cdef bytes frame = new_frame(lead, length, key, &to)
+    if key:
+        ws_xor(to, <const uint8_t *> payload, length, mask_of(key, 0))
+    else:
+        memcpy(to, payload, length)
+    return frame
+
+
+cdef bytes frame_of_items(uint8_t lead, object values, const uint8_t *key):
+    """A frame around a list or tuple: converted where it goes, then masked there."""
+    cdef uint8_t *to
+    cdef Py_ssize_t count = PySequence_Fast_GET_SIZE(values)
+    cdef bytes frame = new_frame(lead, count, key, &to)
+    write_items(to, values, count)
+    if key:
+        ws_xor(to, to, count, mask_of(key, 0))
+    return frame
+
+
+def encode_frame(first, payload, key):
+    """A whole frame, in one allocation; the payload is a buffer, str, list or tuple."""
+    cdef uint8_t lead = <uint8_t> whole(first, "first", 0, 255)
+    cdef const uint8_t *four = check_key(key) if key is not None else <const uint8_t *> NULL
+    cdef Py_buffer view
+    if isinstance(payload, str):
+        if PyUnicode_IS_COMPACT_ASCII(payload):
+            return frame_of(lead, PyUnicode_DATA(payload), len(<str> payload), four)
+        # Not PyUnicode_AsUTF8: it would leave a copy in the caller's str.
+        payload = PyUnicode_AsUTF8String(payload)
+    if isinstance(payload, bytes):
+        return frame_of(lead, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), four)
+    if isinstance(payload, (list, tuple)):
+        return frame_of_items(lead, payload, four)
+    borrow(payload, &view, PAYLOAD)
+    try:
+        return frame_of(lead, view.buf, view.len, four)
+    finally:
+        PyBuffer_Release(&view)
+
+
+# ---- lists of ints ----
+
+# CPython makes the ints 0 to 255 once, and every small result is one of them.
+cdef PyObject *BYTE[256]
+# Where they lie side by side (3.11 on), an int's address tells its value.
+cdef bint SIDE_BY_SIDE = True
+# Where they live for ever (3.12 on), nobody counts references to them.
+cdef bint IMMORTAL = True
+
+
+cdef int learn_small_ints() except -1:
+    global SIDE_BY_SIDE, IMMORTAL, ws_zero
+    cdef object number
+    cdef Py_ssize_t before
+    cdef int i
+    for i in range(256):
+        number = i
+        BYTE[i] = <PyObject *> number
+        if <uintptr_t> BYTE[i] != <uintptr_t> BYTE[0] + i * WS_STRIDE:
+            SIDE_BY_SIDE = False
+        before = Py_REFCNT(number)
+        Py_INCREF(number)
+        if Py_REFCNT(number) != before:
+            IMMORTAL = False
+            Py_DECREF(number)
+    if SIDE_BY_SIDE:
+        ws_zero = BYTE[0]
+    return 0
+
+
+learn_small_ints()
+
+
+cdef Py_ssize_t read_ints(uint8_t *to, PyObject **items, Py_ssize_t count) noexcept:
+    """Write exact and subclassed ints as bytes; returns the index of the first that is none."""
+    cdef Py_ssize_t i
+    cdef int overflow
+    cdef long number
+    for i in range(count):
+        if not PyLong_Check(items[i]) or PyBool_Check(items[i]):
+            return i
+        # By value: an int needs no __index__, so no code of a subclass runs.
+        number = PyLong_AsLongAndOverflow(<object> items[i], &overflow)
+        if overflow or number < 0 or number > 255:
+            return i
+        to[i] = <uint8_t> number
+    return count
+
+
+cdef Py_ssize_t read_items(uint8_t *to, PyObject **items, Py_ssize_t count) noexcept:
+    """As read_ints, by address where that can be."""
+    cdef Py_ssize_t at = 0, size, read
+    if not SIDE_BY_SIDE:
+        return read_ints(to, items, count)
+    while True:
+        at += ws_pack(to + at, items + at, count - at)
+        # The last few, or a block with an int that CPython did not share.
+        size = min(count - at, 32)
+        read = read_ints(to + at, items + at, size)
+        at += read
+        if read < size or at == count:
+            return at
+
+
+cdef int write_items(uint8_t *to, object values, Py_ssize_t count) except -1:
+    """The ints of a list or tuple that had `count` as bytes."""
+    cdef Py_ssize_t read = -1
+    cdef object bad = None
+    # A no-op with the GIL, where nothing below lets another thread run.
+    with cython.critical_section(values):
+        if PySequence_Fast_GET_SIZE(values) == count:
+            read = read_items(to, PySequence_Fast_ITEMS(values), count)
+            if read < count:
+                bad = <object> PySequence_Fast_ITEMS(values)[read]
+    if read == count:
+        return 0
+    if read < 0:
+        raise RuntimeError("the list changed its length during the call")
+    if isinstance(bad, int) and not isinstance(bad, bool):
+        raise ValueError(f"item {read} is {shown(bad)}: a byte is 0 to 255")
+    raise TypeError(f"item {read} is of type {type(bad).__name__}: a byte is an int, 0 to 255")
+
+
+def list_to_bytes(values):
+    """The ints of a list or tuple as new bytes."""
+    cdef Py_ssize_t count
+    cdef bytes data
+    if not isinstance(values, (list, tuple)):
+        raise TypeError(f"{ITEMS} is wanted, not {type(values).__name__}")
+    count = PySequence_Fast_GET_SIZE(values)
+    data = PyBytes_FromStringAndSize(NULL, count)
+    write_items(<uint8_t *> PyBytes_AS_STRING(data), values, count)
+    return data
+
+
+cdef list list_of(const uint8_t *data, Py_ssize_t count):
+    """Bytes as a new list of ints."""
+    cdef list values = PyList_New(count)
+    cdef PyObject **items = PySequence_Fast_ITEMS(values)
+    cdef Py_ssize_t i
+    if IMMORTAL and SIDE_BY_SIDE:
+        ws_unpack(items, data, count)
+    else:
+        for i in range(count):
+            items[i] = BYTE[data[i]]
+            Py_INCREF(<object> items[i])
+    return values
+
+
+def bytes_to_list(data):
+    """The bytes of a buffer as a new list of ints."""
+    cdef Py_buffer view
+    borrow(data, &view, BUFFER)
+    try:
+        return list_of(<uint8_t *> view.buf, view.len)
+    finally:
+        PyBuffer_Release(&view)
+
+
+# ---- receiving ----
+
+cdef struct Header:
+    uint64_t length     # of the payload
+    Py_ssize_t size     # of the header; 0 until the length is there
+    bint masked
+    bint shortest       # whether the length is in its shortest form
+
+
+cdef inline Header scan(const uint8_t *data, Py_ssize_t count) noexcept nogil:
+    """Read a header from the `count` bytes at `data`."""
+    cdef Header header
+    cdef uint64_t length
+    cdef int i
+    header.length = 0
+    header.size = 0
+    header.masked = False
+    header.shortest = True
+    if count < 2:
+        return header
+    header.masked = data[1] >> 7
+    length = data[1] & 0x7F
+    if length < 126:
+        header.size = 2
+    elif length == 126:
+        if count < 4:
+            return header
+        length = <uint64_t> data[2] << 8 | data[3]
+        header.shortest = length >= 126
+        header.size = 4
+    else:
+        if count < 10:
+            return header
+        length = 0
+        for i in range(8):
+            length = length << 8 | data[2 + i]
+        header.shortest = length >= 65536
+        header.size = 10
+    header.length = length
+    header.size += 4 * header.masked
+    return header
+
+
+def parse_header(data, start, end):
+    """Read one header from data[start:end]: (first, length, position, key), or None."""
+    cdef Py_buffer view
+    cdef Header header
+    cdef Py_ssize_t begin, stop
+    cdef const uint8_t *at
+    borrow(data, &view, BUFFER)
+    try:
+        stop = whole(end, "end", 0, view.len)
+        begin = whole(start, "start", 0, stop)
+        at = <const uint8_t *> view.buf + begin
+        header = scan(at, stop - begin)
+        if header.size == 0:
+            return None
+        if not header.shortest:
+            raise ValueError(f"a frame's length, {header.length}, is not in its shortest form")
+        if header.length > <uint64_t> INT64_MAX:
+            raise ValueError(f"a frame's length, {header.length}, is over 2**63 - 1")
+        if header.size > stop - begin:
+            return None
+        key = (<const char *> at)[header.size - 4:header.size] if header.masked else None
+        return at[0], header.length, begin + header.size, key
+    finally:
+        PyBuffer_Release(&view)
+
+
+cdef PyObject *text_of(uint8_t *payload, Py_ssize_t length, uint64_t mask) except? NULL:
+    """A new str, or NULL for what is not UTF-8."""
+    cdef object text
+    cdef PyObject *decoded
+    # Nearly all text is ASCII: unmask, copy and look at it in one go.  Strs
+    # shorter than two characters exist once, and are not made here.
+    if length > 1:
+        text = PyUnicode_New(length, 127)
+        if not ws_xor(<uint8_t *> PyUnicode_DATA(text), payload, length, mask) & HIGH_BITS:
+            Py_INCREF(text)
+            return <PyObject *> text
+        text = None
+    ws_xor(payload, payload, length, mask)
+    decoded = decode_utf8(<char *> payload, length, NULL)
+    if decoded == NULL and PyErr_ExceptionMatches(UnicodeDecodeError):
+        PyErr_Clear()
+    return decoded
+
+
+cdef object data_of(uint8_t *payload, Py_ssize_t length, uint64_t mask, bint as_list):
+    """A binary message, as new bytes or a new list."""
+    cdef object data
+    if as_list:
+        if mask:
+            ws_xor(payload, payload, length, mask)
+        return list_of(payload, length)
+    if not mask:
+        return PyBytes_FromStringAndSize(<char *> payload, length)
+    data = PyBytes_FromStringAndSize(NULL, length)
+    ws_xor(<uint8_t *> PyBytes_AS_STRING(data), payload, length, mask)
+    return data
+
+
+cdef struct Wanted:
+    bint masked
+    bint as_list
+    uint64_t limit
+    int64_t most
+
+
+cdef Py_ssize_t read_run(
+    uint8_t *data, Py_ssize_t at, Py_ssize_t end, Wanted wanted, list out, int *why
+) except -1:
+    """read_messages, once its arguments were checked; returns the position."""
+    cdef Header header
+    cdef PyObject *text
+    cdef uint8_t *payload
+    cdef uint64_t mask = 0
+    while wanted.most:
+        header = scan(data + at, end - at)
+        if header.size == 0 or header.size > end - at:
+            why[0] = WHY_MORE
+            return at
+        if (
+            (data[at] != TEXT_MESSAGE and data[at] != BINARY_MESSAGE)
+            or header.masked != wanted.masked
+            or not header.shortest
+            or header.length > wanted.limit
+            # Not at + size + length > end: that sum can wrap.
+            or header.length > <uint64_t> (end - at - header.size)
+        ):
+            why[0] = WHY_SPECIAL
+            return at
+        payload = data + at + header.size
+        if header.masked:
+            mask = mask_of(payload - 4, 0)
+        if data[at] == TEXT_MESSAGE:
+            text = text_of(payload, header.length, mask)
+            if text == NULL:
+                why[0] = WHY_BAD_TEXT
+                return at
+            out.append(<object> text)
+            Py_DECREF(<object> text)
+        else:
+            out.append(data_of(payload, header.length, mask, wanted.as_list))
+        at += header.size + <Py_ssize_t> header.length
+        wanted.most -= 1
+    why[0] = WHY_FULL
+    return at
+
+
+def read_messages(window, start, end, masked, as_list, limit, most, out):
+    """Read the run of messages at the front of window[start:end]: (position, why)."""
+    cdef Py_buffer view
+    cdef Wanted wanted
+    cdef Py_ssize_t stop, at
+    cdef int why = WHY_MORE
+    wanted.masked = masked
+    wanted.as_list = as_list
+    if not isinstance(window, bytearray):
+        raise TypeError(f"the window has to be a bytearray, not {type(window).__name__}")
+    if not isinstance(out, list):
+        raise TypeError(f"out has to be a list, not {type(out).__name__}")
+    wanted.limit = whole(limit, "limit", 0, INT64_MAX)
+    wanted.most = whole(most, "most", 1, INT64_MAX)
+    # Borrowed, so that nothing can move the bytes while they are read.
+    PyObject_GetBuffer(window, &view, PyBUF_SIMPLE)
+    try:
+        stop = whole(end, "end", 0, view.len)
+        at = whole(start, "start", 0, stop)
+        at = read_run(<uint8_t *> view.buf, at, stop, wanted, out, &why)
+    finally:
+        PyBuffer_Release(&view)
+    return at, why
+
+
+# ---- large payloads ----
+
+def allocate(size):
+    """Room for `size` bytes: its owner, and a writable view that lives no longer than it."""
+    cdef int64_t count = whole(size, "size", 0, INT64_MAX)
+    cdef bytes owner
+    if count > PY_SSIZE_T_MAX - 64:
+        raise MemoryError
+    # Fresh bytes nobody else has seen: they may be written until they are
+    # shown to anybody.  (Of none, b"", there is only one, and nothing to write.)
+    owner = PyBytes_FromStringAndSize(NULL, count)
+    return owner, PyMemoryView_FromMemory(PyBytes_AS_STRING(owner), count, PyBUF_WRITE)
+
+
+def seal(owner):
+    """The payload of a filled owner: the owner itself."""
+    if isinstance(owner, bytes):
+        return owner
+    if isinstance(owner, bytearray):
+        return bytes(owner)
+    raise TypeError(f"an owner from allocate() is wanted, not {type(owner).__name__}")

@@ -1,0 +1,147 @@
+"""The kernel's contract: the only description of its functions.
+
+Two modules implement it, `_wsframe` (Cython, from src/_wsframe.pyx) and
+`_wsframe_py` (pure Python).  Names, results, exception types and exception
+texts are the same in both; tests/test_kernel.py compares them.  `_frame`
+chooses one.
+
+Rules, for every function:
+
+- Stateless: what a call needs is in its arguments, so calls on different
+  buffers are safe from any number of threads, without the GIL too.
+- "Buffer" means a C-contiguous object of the buffer protocol whose items are
+  one byte wide.  Anything else is a TypeError (not a buffer, or wider items) or
+  a ValueError (not contiguous).
+- A buffer is borrowed for the call and never kept.
+- Positions are checked against the buffer before a byte is read or written;
+  a wrong one is a ValueError.
+- Lengths on the wire are unsigned 64-bit until they were checked.
+
+RFC 6455: section 5.2 (framing), 5.3 (masking), 8.1 (UTF-8).
+"""
+
+from collections.abc import Buffer, Sequence  # typeshed: for checkers only
+from typing import Final, Literal
+
+IMPLEMENTATION: Final[Literal["compiled", "pure"]]
+"""Which implementation this is."""
+
+# Why read_messages stopped.
+MORE: Final = 0
+"""The window ends before the next frame's header does."""
+SPECIAL: Final = 1
+"""The next frame's header is complete, and the frame is one that the caller has
+to look at: control, fragment, incomplete, over the limit, or an error."""
+BAD_TEXT: Final = 2
+"""The next frame is a text message that is not UTF-8."""
+FULL: Final = 3
+"""`most` messages were read; there may be more in the window."""
+
+def apply_mask(data: Buffer, key: bytes, offset: int = 0) -> bytes:
+    """XOR `data` with the repeated 4-byte `key`, into new bytes of the same length.
+
+    Args:
+        data: The bytes to mask or, the operation being its own inverse, unmask.
+        key: The masking key, exactly 4 bytes; ValueError otherwise.
+        offset: How many bytes of the same payload came before `data`, so that
+            a payload may be masked in pieces; a negative one is a ValueError.
+    """
+
+def mask_in_place(buffer: Buffer, key: bytes, offset: int = 0) -> None:
+    """XOR a writable `buffer` with `key`, as apply_mask does, where it lies.
+
+    A read-only buffer is a TypeError.
+    """
+
+def encode_header(first: int, length: int, key: bytes | None) -> bytes:
+    """The header of a frame whose payload is sent separately: 2 to 14 bytes.
+
+    Args:
+        first: The first byte: FIN, RSV and opcode; ValueError outside 0 to 255.
+        length: Of the payload, 0 to 2**63 - 1; ValueError otherwise.
+        key: The 4-byte masking key, or None for a frame that is not masked.
+    """
+
+def encode_frame(first: int, payload: Buffer | Sequence[int] | str, key: bytes | None) -> bytes:
+    """A whole frame, header and payload, in one allocation.
+
+    Args:
+        first: The first byte: FIN, RSV and opcode.
+        payload: A buffer, a list or tuple of ints (see list_to_bytes), or a
+            str, which is encoded as UTF-8 (UnicodeEncodeError for a lone surrogate).
+            Not changed; another type is a TypeError.
+        key: The 4-byte masking key, or None for a frame that is not masked.
+    """
+
+def parse_header(data: Buffer, start: int, end: int) -> tuple[int, int, int, bytes | None] | None:
+    """Read one frame header from `data[start:end]`.
+
+    Returns:
+        `(first, length, payload, key)`: the first byte, the payload's length,
+        the position in `data` at which the payload starts, and the masking key
+        or None. None where the header is not complete yet.
+
+    Raises:
+        ValueError: the length is not in its shortest form, or over 2**63 - 1.
+            This is found as soon as the length is there, key or no key.
+    """
+
+def read_messages(
+    window: bytearray,
+    start: int,
+    end: int,
+    masked: bool,
+    as_list: bool,
+    limit: int,
+    most: int,
+    out: list[str | bytes | list[int]],
+) -> tuple[int, int]:
+    """Read the run of messages at the front of `window[start:end]`.
+
+    Reads complete messages that are one frame each (first byte 0x81 or 0x82),
+    masked as `masked` says, with lengths in the shortest form and not over
+    `limit`, and appends them to `out`: str for text; for binary bytes, or a
+    list of ints if `as_list`. Masked payloads are unmasked where they lie, so
+    that bytes before the returned position are spent; the bytes from there on are
+    untouched, save after BAD_TEXT.
+
+    Args:
+        window: The received bytes. The caller sees to it that no other thread
+            touches it during the call.
+        start: Where to start; 0 <= start <= end.
+        end: Where the received bytes end; end <= len(window).
+        masked: Whether frames have to be masked (a server's view) or not.
+        as_list: Whether binary messages are wanted as lists of ints.
+        limit: The most bytes a payload may have, 0 to 2**63 - 1.
+        most: The most messages to read, at least 1.
+        out: Where the messages go, in the order they came.
+
+    Returns:
+        `(position, why)`: where the first frame that was not read starts, and
+        MORE, SPECIAL, BAD_TEXT or FULL.
+    """
+
+def bytes_to_list(data: Buffer) -> list[int]:
+    """The bytes of a buffer as a new list of ints."""
+
+def list_to_bytes(values: Sequence[int]) -> bytes:
+    """The ints of a list or tuple as bytes; no code of the caller's runs.
+
+    Raises:
+        TypeError: `values` is neither a list nor a tuple, or an element is
+            not an int (a bool is not a byte, nor is an object with `__index__`);
+            the text names the element's index.
+        ValueError: an element is below 0 or above 255; the text names its index and value.
+    """
+
+def allocate(size: int) -> tuple[bytes | bytearray, memoryview]:
+    """Room for a payload of `size` bytes, and a writable view to receive it into.
+
+    The first is the owner, for `seal`; its content is undefined until written.
+    The view stays valid only as long as the owner lives: the caller keeps both
+    together and releases the view before it seals. MemoryError where there is no room;
+    a negative size is a ValueError.
+    """
+
+def seal(owner: bytes | bytearray) -> bytes:
+    """The payload of a filled owner as bytes; compiled, the owner itself, without a copy."""

@@ -1,0 +1,316 @@
+"""The frame kernel in pure Python.  The contract is _wsframe.pyi.
+
+For PyPy, and for wherever the compiled kernel could not be built: the same
+functions, results and errors, from the built-ins that do the most per call.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from typing_extensions import Buffer
+
+IMPLEMENTATION: Final[Literal["compiled", "pure"]] = "pure"
+MORE: Final = 0
+SPECIAL: Final = 1
+BAD_TEXT: Final = 2
+FULL: Final = 3
+
+_INT64_MAX: Final = 2**63 - 1
+_TEXT_MESSAGE: Final = 0x81  # FIN and the opcode, nothing reserved
+_BINARY_MESSAGE: Final = 0x82
+
+_BUFFER: Final = "a bytes-like object"
+_PAYLOAD: Final = "a str, a bytes-like object, or a list or tuple of ints"
+_ITEMS: Final = "a list or tuple of ints"
+
+# Lists are converted this many items at a time: enough for speed, and the
+# copies that make it safe stay small.
+_PIECE: Final = 16384
+
+
+# ---- arguments ----
+
+
+def _shown(value: int) -> str:
+    """An int for an error text; int() refuses to print one of thousands of digits."""
+    bits = value.bit_length()
+    return f"an int of {bits} bits" if bits > 128 else str(value)
+
+
+def _whole(value: int, name: str, low: int, high: int) -> int:
+    """An int argument, checked against its bounds."""
+    if type(value) is not int:
+        if not issubclass(type(value), int):
+            raise TypeError(f"{name} has to be an int, not {type(value).__name__}")
+        value = int.__index__(value)  # runs no code of a subclass
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {_shown(value)}: it has to be {low} to {high}")
+    return value
+
+
+def _check_key(key: bytes) -> None:
+    if not issubclass(type(key), bytes):
+        raise TypeError(f"the masking key has to be bytes, not {type(key).__name__}")
+    if len(key) != 4:
+        raise ValueError(f"the masking key has to be 4 bytes, not {len(key)}")
+
+
+def _borrow(data: Buffer, wanted: str) -> memoryview:
+    """A view of a buffer of bytes; the caller releases it."""
+    try:
+        view = memoryview(data)
+    except TypeError:
+        raise TypeError(f"{wanted} is wanted, not {type(data).__name__}") from None
+    if view.itemsize == 1 and (view.c_contiguous or not view.nbytes):
+        if view.ndim == 1 and view.format == "B":
+            return view
+        with view:
+            if view.nbytes:
+                return view.cast("B")
+            return memoryview(b"" if view.readonly else bytearray())
+    width = view.itemsize
+    view.release()
+    if width != 1:
+        raise TypeError(f"the buffer's items are {width} bytes wide: convert it to bytes first")
+    raise ValueError("the buffer is not contiguous: convert it to bytes first")
+
+
+# ---- masking ----
+
+
+def _xor(data: bytes | bytearray | memoryview, key: bytes | bytearray) -> bytes:
+    """XOR with a key that is turned already."""
+    size = len(data)
+    mask = int.from_bytes((key * ((size + 3) // 4))[:size], "little")
+    return (int.from_bytes(data, "little") ^ mask).to_bytes(size, "little")
+
+
+def apply_mask(data: Buffer, key: bytes, offset: int = 0) -> bytes:
+    """XOR a buffer with the 4-byte key into new bytes of the same length."""
+    _check_key(key)
+    offset = _whole(offset, "offset", 0, _INT64_MAX)
+    turn = offset & 3
+    with _borrow(data, _BUFFER) as view:
+        return _xor(view, key[turn:] + key[:turn])
+
+
+def mask_in_place(buffer: Buffer, key: bytes, offset: int = 0) -> None:
+    """XOR a writable buffer with the 4-byte key, where it lies."""
+    _check_key(key)
+    offset = _whole(offset, "offset", 0, _INT64_MAX)
+    turn = offset & 3
+    with _borrow(buffer, _BUFFER) as view:
+        if view.readonly:
+            raise TypeError("the buffer is read-only")
+        view[:] = _xor(view, key[turn:] + key[:turn])
+
+
+# ---- sending ----
+
+
+def _header(first: int, length: int, key: bytes | None) -> bytes:
+    mask_bit = 0 if key is None else 0x80
+    tail = b"" if key is None else key
+    if length < 126:
+        return bytes((first, mask_bit | length)) + tail
+    if length < 65536:
+        return bytes((first, mask_bit | 126, length >> 8, length & 255)) + tail
+    return bytes((first, mask_bit | 127)) + length.to_bytes(8, "big") + tail
+
+
+def encode_header(first: int, length: int, key: bytes | None) -> bytes:
+    """The header of a frame whose payload is sent separately: 2 to 14 bytes."""
+    first = _whole(first, "first", 0, 255)
+    length = _whole(length, "length", 0, _INT64_MAX)
+    if key is not None:
+        _check_key(key)
+    return _header(first, length, key)
+
+
+def encode_frame(first: int, payload: Buffer | Sequence[int] | str, key: bytes | None) -> bytes:
+    """A whole frame; the payload is a buffer, str, list or tuple."""
+    first = _whole(first, "first", 0, 255)
+    if key is not None:
+        _check_key(key)
+    kind = type(payload)
+    if issubclass(kind, str):
+        data = str.encode(payload)  # type: ignore[arg-type]
+    elif issubclass(kind, (list, tuple)):
+        data = list_to_bytes(payload)  # type: ignore[arg-type]
+    elif issubclass(kind, bytes):
+        data = payload  # type: ignore[assignment]
+    else:
+        with _borrow(payload, _PAYLOAD) as view:  # type: ignore[arg-type]
+            if key is not None:
+                return _header(first, len(view), key) + _xor(view, key)
+            return b"".join((_header(first, len(view), None), view))
+    return _header(first, len(data), key) + (data if key is None else _xor(data, key))
+
+
+# ---- lists of ints ----
+
+
+def _pack(piece: Sequence[Any], base: int) -> bytes:
+    """Items as bytes; `base` is the index of the first."""
+    if set(map(type, piece)) <= {int}:
+        try:
+            return bytes(piece)
+        except ValueError:
+            pass  # the loop below says which
+    packed = bytearray()
+    for index, item in enumerate(piece, base):
+        kind = type(item)
+        if not issubclass(kind, int) or issubclass(kind, bool):
+            raise TypeError(f"item {index} is of type {kind.__name__}: a byte is an int, 0 to 255")
+        # By value: an int needs no __index__, so no code of a subclass runs.
+        value = int.__index__(item)
+        if not 0 <= value <= 255:
+            raise ValueError(f"item {index} is {_shown(value)}: a byte is 0 to 255")
+        packed.append(value)
+    return bytes(packed)
+
+
+def list_to_bytes(values: Sequence[int]) -> bytes:
+    """The ints of a list or tuple as new bytes."""
+    kind = type(values)
+    builtin: Any = list if issubclass(kind, list) else tuple
+    if not issubclass(kind, builtin):
+        raise TypeError(f"{_ITEMS} is wanted, not {kind.__name__}")
+    count = builtin.__len__(values)
+    pieces = []
+    for base in range(0, count, _PIECE):
+        # A slice is a copy that no other thread can change.
+        piece = builtin.__getitem__(values, slice(base, min(base + _PIECE, count)))
+        pieces.append(_pack(piece, base))
+    data = b"".join(pieces)
+    if len(data) != count or builtin.__len__(values) != count:
+        raise RuntimeError("the list changed its length during the call")
+    return data
+
+
+def bytes_to_list(data: Buffer) -> list[int]:
+    """The bytes of a buffer as a new list of ints."""
+    with _borrow(data, _BUFFER) as view:
+        return list(view)
+
+
+# ---- receiving ----
+
+
+def parse_header(data: Buffer, start: int, end: int) -> tuple[int, int, int, bytes | None] | None:
+    """Read one header from data[start:end]: (first, length, position, key), or None."""
+    with _borrow(data, _BUFFER) as view:
+        end = _whole(end, "end", 0, len(view))
+        start = _whole(start, "start", 0, end)
+        if end - start < 2:
+            return None
+        at = start + 2
+        second = view[start + 1]
+        length = second & 127
+        extended = 0 if length < 126 else 2 if length == 126 else 8
+        if extended:
+            at += extended
+            if at > end:
+                return None
+            length = int.from_bytes(view[start + 2 : at], "big")
+            if length < (126 if extended == 2 else 65536):
+                raise ValueError(f"a frame's length, {length}, is not in its shortest form")
+            if length > _INT64_MAX:
+                raise ValueError(f"a frame's length, {length}, is over 2**63 - 1")
+        if second < 128:
+            return view[start], length, at, None
+        if at + 4 > end:
+            return None
+        return view[start], length, at + 4, bytes(view[at : at + 4])
+
+
+def read_messages(
+    window: bytearray,
+    start: int,
+    end: int,
+    masked: bool,
+    as_list: bool,
+    limit: int,
+    most: int,
+    out: list[str | bytes | list[int]],
+) -> tuple[int, int]:
+    """Read the run of messages at the front of window[start:end]: (position, why)."""
+    masked = bool(masked)
+    as_list = bool(as_list)
+    if not issubclass(type(window), bytearray):
+        raise TypeError(f"the window has to be a bytearray, not {type(window).__name__}")
+    if not issubclass(type(out), list):
+        raise TypeError(f"out has to be a list, not {type(out).__name__}")
+    limit = _whole(limit, "limit", 0, _INT64_MAX)
+    most = _whole(most, "most", 1, _INT64_MAX)
+    end = _whole(end, "end", 0, len(window))
+    start = _whole(start, "start", 0, end)
+    at = start
+    while most:
+        if end - at < 2:
+            return at, MORE
+        first = window[at]
+        second = window[at + 1]
+        length = second & 127
+        body = at + 2
+        if length > 125:
+            extended = 2 if length == 126 else 8
+            body += extended
+            if body > end:
+                return at, MORE
+            length = int.from_bytes(window[at + 2 : body], "big")
+            if length < (126 if extended == 2 else 65536):
+                length = _INT64_MAX + 1  # never within the limit
+        if second > 127:
+            body += 4
+        if body > end:
+            return at, MORE
+        if (
+            (first != _TEXT_MESSAGE and first != _BINARY_MESSAGE)
+            or (second > 127) is not masked
+            or length > limit
+            or length > end - body
+        ):
+            return at, SPECIAL
+        stop = body + length
+        payload: bytes | bytearray = window[body:stop]
+        if masked:
+            payload = _xor(payload, window[body - 4 : body])
+        if first == _TEXT_MESSAGE:
+            try:
+                out.append(payload.decode())
+            except UnicodeDecodeError:
+                return at, BAD_TEXT
+        elif as_list:
+            out.append(list(payload))
+        else:
+            out.append(bytes(payload))
+        at = stop
+        most -= 1
+    return at, FULL
+
+
+# ---- large payloads ----
+
+
+def allocate(size: int) -> tuple[bytes | bytearray, memoryview]:
+    """Room for `size` bytes: its owner, and a writable view that lives no longer than it."""
+    size = _whole(size, "size", 0, _INT64_MAX)
+    if size > sys.maxsize - 64:
+        raise MemoryError
+    owner = bytearray(size)
+    return owner, memoryview(owner)
+
+
+def seal(owner: bytes | bytearray) -> bytes:
+    """The payload of a filled owner."""
+    if isinstance(owner, bytes):
+        return owner
+    if isinstance(owner, bytearray):
+        return bytes(owner)
+    raise TypeError(f"an owner from allocate() is wanted, not {type(owner).__name__}")

@@ -1,0 +1,326 @@
+"""Both kernels do the same, whatever they are given; where it can, wsproto bears witness.
+
+Invariants 1 to 4: equal results, exception types, exception texts and window
+contents; and what is encoded is decoded to what it was.
+"""
+
+from __future__ import annotations
+
+import array
+from typing import TYPE_CHECKING, Any
+
+import kernels
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from kernels import INT64_MAX, KEY, frame, header, xor
+from wsproto.frame_protocol import FrameProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+TEXT, BINARY = 0x81, 0x82
+BAD_TEXT = 2
+
+# The same examples in every run: a failure is a change of the code.
+quick = settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+pure = kernels.load("pure")
+
+
+@pytest.fixture(scope="module")
+def compiled() -> ModuleType:
+    return kernels.load("compiled")
+
+
+def outcome(function: Callable[..., Any], *arguments: Any) -> tuple[Any, ...]:
+    """What a call comes to: its result with the result's types, or its exception."""
+    try:
+        result = function(*arguments)
+    except Exception as error:
+        return type(error), str(error)
+    return result, typed(result)
+
+
+def typed(value: Any) -> Any:
+    """1, True and 1.0 are equal; their types are not."""
+    if isinstance(value, (list, tuple)):
+        return type(value), [typed(item) for item in value[:20]]
+    return type(value)
+
+
+def as_buffer(data: bytes, kind: int) -> Any:
+    """The bytes as one of several kinds of buffer, some of which are refused."""
+    if kind == 0:
+        return data
+    if kind == 1:
+        return bytearray(data)
+    if kind == 2:
+        return memoryview(bytearray(b"..." + data))[3:]
+    if kind == 3:
+        return array.array("B", data)
+    if kind == 4:
+        return memoryview(data)[::2]
+    if kind == 5:
+        return array.array("H", data + data)
+    if kind == 6:
+        return memoryview(bytearray(data)).toreadonly()
+    return data.hex()
+
+
+sizes = st.one_of(st.integers(0, 40), st.integers(100, 300), st.sampled_from([2048, 4099, 65537]))
+payloads = st.one_of(
+    st.binary(max_size=200), st.builds(lambda n, seed: (seed * n)[:n], sizes, st.binary(min_size=1))
+)
+buffers = st.builds(as_buffer, payloads, st.integers(0, 7))
+keys: st.SearchStrategy[Any] = st.one_of(
+    st.binary(min_size=4, max_size=4), st.binary(max_size=6), st.sampled_from([None, "abcd", 5])
+)
+whole = st.one_of(
+    st.integers(-2, 300),
+    st.integers(-(2**70), 2**70),
+    st.sampled_from([INT64_MAX, INT64_MAX + 1, 2**64, None, 1.0, "1", True]),
+)
+items = st.one_of(
+    st.integers(0, 255),
+    st.integers(-300, 300),
+    st.integers(),
+    st.sampled_from([True, 1.0, "1", None, [1], b"1", 2**64, 10**5000]),
+)
+lists: st.SearchStrategy[Any] = st.one_of(
+    st.lists(items, max_size=20),
+    st.builds(list, payloads),
+    st.builds(lambda data, item, at: [*data[:at], item, *data[at:]], payloads, items, sizes),
+)
+
+
+@quick
+@given(buffers, keys, whole)
+def test_masks(compiled: ModuleType, data: Any, key: Any, offset: Any) -> None:
+    expected = outcome(pure.apply_mask, data, key, offset)
+    assert outcome(compiled.apply_mask, data, key, offset) == expected
+
+
+@quick
+@given(payloads, st.integers(0, 7), keys, whole)
+def test_masks_in_place(
+    compiled: ModuleType, data: bytes, kind: int, key: Any, offset: Any
+) -> None:
+    one, two = as_buffer(data, kind), as_buffer(data, kind)
+    expected = outcome(pure.mask_in_place, one, key, offset)
+    assert outcome(compiled.mask_in_place, two, key, offset) == expected
+    assert one == two
+
+
+@quick
+@given(whole, whole, keys)
+def test_headers(compiled: ModuleType, first: Any, length: Any, key: Any) -> None:
+    expected = outcome(pure.encode_header, first, length, key)
+    assert outcome(compiled.encode_header, first, length, key) == expected
+
+
+@quick
+@given(whole, st.one_of(buffers, lists, st.text(max_size=300), items), keys)
+def test_frames(compiled: ModuleType, first: Any, payload: Any, key: Any) -> None:
+    for data in (payload, tuple(payload)) if isinstance(payload, list) else (payload,):
+        expected = outcome(pure.encode_frame, first, data, key)
+        assert outcome(compiled.encode_frame, first, data, key) == expected
+
+
+@quick
+@given(lists)
+def test_lists_to_bytes(compiled: ModuleType, values: list[Any]) -> None:
+    for data in (values, tuple(values)):
+        expected = outcome(pure.list_to_bytes, data)
+        assert outcome(compiled.list_to_bytes, data) == expected
+        legal = all(type(value) is int and 0 <= value <= 255 for value in values)
+        assert legal == isinstance(expected[0], bytes)
+        if legal:
+            assert compiled.bytes_to_list(expected[0]) == pure.bytes_to_list(expected[0]) == values
+
+
+@quick
+@given(buffers)
+def test_bytes_to_lists(compiled: ModuleType, data: Any) -> None:
+    assert outcome(compiled.bytes_to_list, data) == outcome(pure.bytes_to_list, data)
+
+
+@quick
+@given(whole)
+def test_rooms(compiled: ModuleType, size: Any) -> None:
+    if isinstance(size, int) and 0 <= size <= 2**48:
+        size %= 1000
+    results = []
+    for kernel in (compiled, pure):
+        try:
+            owner, view = kernel.allocate(size)
+        except Exception as error:
+            results.append((type(error), str(error)))
+        else:
+            view[:] = bytes(i % 256 for i in range(size))
+            view.release()
+            results.append((bytes, kernel.seal(owner)))
+    assert results[0] == results[1]
+
+
+# ---- windows ----
+
+lengths = st.one_of(st.integers(0, 300), st.sampled_from([65535, 65536, 2**62, 2**63, 2**64 - 1]))
+firsts = st.one_of(st.sampled_from([TEXT, BINARY]), st.integers(0, 255))
+four = st.one_of(st.none(), st.binary(min_size=4, max_size=4))
+texts = st.one_of(st.text(max_size=80), st.text("ab", max_size=300)).map(str.encode)
+good_frames = st.one_of(
+    st.builds(frame, st.just(TEXT), texts, st.just(KEY)),
+    st.builds(frame, st.just(BINARY), payloads, st.just(KEY)),
+)
+odd_frames = st.one_of(
+    st.builds(frame, firsts, payloads, four),
+    st.builds(frame, st.just(TEXT), st.binary(max_size=20), st.just(KEY)),
+    st.builds(header, firsts, lengths.map(lambda n: n % 126), four, st.sampled_from([7, 16, 64])),
+    st.builds(header, firsts, lengths, four, st.just(64)),
+    st.binary(max_size=20),
+)
+
+
+def unmasked(frames: list[bytes]) -> bytes:
+    return b"".join(frames)
+
+
+windows = st.builds(
+    lambda good, odd, more: b"".join([*good, *odd, *more]),
+    st.lists(good_frames, max_size=5),
+    st.lists(odd_frames, max_size=3),
+    st.lists(good_frames, max_size=2),
+)
+
+
+def read_all(kernel: ModuleType, window: bytes, *options: Any) -> tuple[Any, ...]:
+    """A read_messages call: its outcome, the messages, and what is left to read."""
+    place, out = bytearray(window), list[Any]()
+    start, end, *rest = options
+    result = outcome(kernel.read_messages, place, start, end, *rest, out)
+    left = b""
+    if isinstance(result[0], tuple) and result[0][1] != BAD_TEXT:
+        left = bytes(place[result[0][0] :])
+        assert left == window[result[0][0] :]
+    return result, out, typed(out), left
+
+
+@quick
+@given(
+    windows,
+    st.integers(0, 30),
+    st.integers(0, 30),
+    st.booleans(),
+    st.booleans(),
+    st.one_of(st.just(2**20), st.integers(0, 200), st.just(INT64_MAX)),
+    st.one_of(st.just(1000), st.integers(1, 4)),
+)
+@example(b"\x82\x85" + KEY + b"hello", 0, 0, True, True, 5, 1)
+def test_windows(
+    compiled: ModuleType,
+    window: bytes,
+    skip: int,
+    cut: int,
+    masked: bool,
+    as_list: bool,
+    limit: int,
+    most: int,
+) -> None:
+    end = len(window) - min(cut, len(window)) if cut > 20 else len(window)
+    for start in (0, min(skip, end)):
+        options = (start, end, masked, as_list, limit, most)
+        assert read_all(compiled, window, *options) == read_all(pure, window, *options)
+
+
+@quick
+@given(st.binary(max_size=60), st.booleans(), st.booleans())
+def test_garbage_windows(
+    compiled: ModuleType, window: bytes, masked: bool, as_list: bool
+) -> None:
+    for start in range(min(len(window), 8)):
+        options = (start, len(window), masked, as_list, 2**20, 9)
+        assert read_all(compiled, window, *options) == read_all(pure, window, *options)
+
+
+@quick
+@given(st.binary(max_size=20), whole, whole, whole, whole)
+def test_window_arguments(
+    compiled: ModuleType, window: bytes, start: Any, end: Any, limit: Any, most: Any
+) -> None:
+    options = (start, end, False, False, limit, most)
+    assert read_all(compiled, window, *options) == read_all(pure, window, *options)
+
+
+@quick
+@given(odd_frames, st.integers(0, 3), whole, whole)
+def test_header_parsers(
+    compiled: ModuleType, data: bytes, start: int, strange_start: Any, strange_end: Any
+) -> None:
+    for end in range(start, min(len(data), 16)):
+        expected = outcome(pure.parse_header, data, start, end)
+        assert outcome(compiled.parse_header, data, start, end) == expected
+    expected = outcome(pure.parse_header, data, strange_start, strange_end)
+    assert outcome(compiled.parse_header, data, strange_start, strange_end) == expected
+
+
+# ---- round trips, and a third witness ----
+
+
+@quick
+@given(
+    st.lists(st.one_of(payloads, st.text(max_size=100)), max_size=6),
+    st.booleans(),
+    st.binary(min_size=4, max_size=4),
+)
+def test_round_trips(
+    compiled: ModuleType, messages: list[bytes | str], masked: bool, key: bytes
+) -> None:
+    mask = key if masked else None
+    for sender, receiver in ((compiled, pure), (pure, compiled)):
+        window = bytearray()
+        for message in messages:
+            first = TEXT if isinstance(message, str) else BINARY
+            window += sender.encode_frame(first, message, mask)
+        out: list[Any] = []
+        size = len(window)
+        assert receiver.read_messages(window, 0, size, masked, False, size, 99, out) == (size, 0)
+        assert out == messages
+
+
+@quick
+@given(windows)
+def test_wsproto_agrees(compiled: ModuleType, window: bytes) -> None:
+    """Where wsproto's server reads whole messages of one frame, it reads the same."""
+    expected: list[Any] = []
+    for kernel in (compiled, pure):
+        place, out = bytearray(window), list[Any]()
+        end, _ = kernel.read_messages(place, 0, len(place), True, False, 2**30, 999, out)
+        if kernel is pure:
+            assert out == expected
+        expected = out
+    protocol = FrameProtocol(client=False, extensions=[])
+    protocol.receive_bytes(window[:end])
+    found: list[Any] = []
+    parts: list[Any] = []
+    for part in protocol.received_frames():
+        parts.append(part.payload)
+        if part.message_finished:
+            joined = parts[0][:0].join(parts)
+            found.append(joined if isinstance(joined, str) else bytes(joined))
+            parts = []
+    assert (found, parts) == (expected, [])
+
+
+@quick
+@given(payloads, st.binary(min_size=4, max_size=4), st.integers(0, 9))
+def test_mask_by_definition(compiled: ModuleType, data: bytes, key: bytes, offset: int) -> None:
+    for kernel in (compiled, pure):
+        assert kernel.apply_mask(data, key, offset) == xor(data, key, offset)
