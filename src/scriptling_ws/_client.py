@@ -1,0 +1,153 @@
+"""connect(): from a URL to an open connection, within one deadline.
+
+Rules (RFC 6455 section 4.1):
+
+- Every argument is checked before a name is looked up or a socket opened.
+- One deadline for all of it: name lookup, TCP, TLS and the upgrade.
+- Whatever fails, the socket is closed, and the error is one of ConnectError's tree.
+- TLS takes the system's trust store and checks the host name, unless the caller
+  brings a context; redirects are not followed.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from ._connection import Connection
+from ._deadline import Deadline, check_timeout
+from ._dial import dial
+from ._errors import ConnectError, ConnectTimeout
+from ._handshake import ClientHandshake
+from ._options import Options
+from ._transport import TLSTransport, Transport
+from ._url import URL, parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["connect"]
+
+_READ = 16 * 1024
+
+
+def connect(
+    url: str,
+    timeout: float | None = 10,
+    headers: Mapping[str, str] | None = None,
+    *,
+    subprotocols: Iterable[str] = (),
+    ssl_context: ssl.SSLContext | None = None,
+    **options: Any,
+) -> Connection:
+    """Open a WebSocket connection.
+
+    Blocks until the connection is open, at most `timeout`. Thread-safe.
+
+    Args:
+        url: `ws://host[:port][/path][?query]`, or `wss://` for TLS. A user and
+            password in it are sent as Basic authorization.
+        timeout: Seconds (default 10) for name lookup, TCP, TLS and upgrade together;
+            None to wait for ever.
+        headers: More headers for the request, such as `{"Authorization": "Bearer …"}`.
+        subprotocols: Subprotocols to offer, the preferred one first.
+        ssl_context: TLS settings for `wss://`; default: the system's trust
+            store, the host name checked, TLS 1.2 or later.
+        **options: `binary_type`, `max_message_size`, `max_fragments`, `send_timeout`,
+            `close_timeout`: see `Options`.
+
+    Returns:
+        An open connection.
+
+    Raises:
+        InvalidURL: the URL is not a WebSocket URL.
+        TypeError: an argument is of the wrong type, or an option unknown.
+        ValueError: a header, subprotocol or option cannot be used.
+        ConnectTimeout: the timeout came first.
+        HandshakeError: the server refused the upgrade, or its answer is not valid:
+            `.status`, `.headers`, `.body`.
+        ConnectError: anything else that keeps the connection from being opened;
+            the `__cause__` of a TLS failure is the `ssl` error.
+    """
+    target = parse_url(url)
+    seconds = check_timeout(timeout)
+    chosen = Options(**options)
+    if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):
+        raise TypeError(f"ssl_context has to be an ssl.SSLContext, not {ssl_context!r}")
+    if ssl_context is not None and not target.secure:
+        raise ValueError("ssl_context is given, but the URL is ws://: use wss://")
+    handshake = ClientHandshake(target, {} if headers is None else headers, subprotocols)
+    deadline = Deadline(seconds)
+    transport = _open_transport(target, ssl_context, deadline)
+    try:
+        _upgrade(transport, handshake, deadline)
+        return Connection(
+            transport,
+            handshake.connection,
+            client=True,
+            options=chosen,
+            received=handshake.rest,
+            subprotocol=handshake.subprotocol,
+        )
+    except BaseException:
+        transport.close()
+        raise
+
+
+def _open_transport(url: URL, context: ssl.SSLContext | None, deadline: Deadline) -> Transport:
+    sock = dial(url.host, url.port, deadline)
+    try:
+        if not url.secure:
+            return Transport(sock)
+        if context is None:
+            context = ssl.create_default_context()
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+        transport = TLSTransport(sock, context, server_side=False, server_hostname=url.host)
+        _tls_handshake(transport, deadline)
+        return transport
+    except OSError as error:
+        sock.close()
+        if isinstance(error, ConnectError):
+            raise
+        raise ConnectError(f"cannot open a connection to {url.host!r}: {error}") from error
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _tls_handshake(transport: TLSTransport, deadline: Deadline) -> None:
+    while not transport.handshake_step():
+        if deadline.passed():
+            raise ConnectTimeout("the TLS handshake did not end within the timeout")
+        transport.wait(True, transport.pending, deadline)
+
+
+def _upgrade(transport: Transport, handshake: ClientHandshake, deadline: Deadline) -> None:
+    """Send the request, and read the answer to its head's end."""
+    buffer = bytearray(_READ)
+    try:
+        rest = memoryview(handshake.request)
+        while rest or not transport.flush():
+            rest = rest[transport.write(rest) :] if rest else rest
+            if rest or transport.pending:
+                _wait(transport, handshake, deadline, write=True)
+        while True:
+            count = transport.read_into(buffer)
+            if count is None:
+                _wait(transport, handshake, deadline, write=False)
+            elif handshake.receive(bytes(buffer[:count])):
+                return
+    except OSError as error:
+        if isinstance(error, ConnectError):
+            raise
+        handshake.give_up()
+        raise ConnectError(f"the connection broke during the upgrade: {error}") from error
+
+
+def _wait(
+    transport: Transport, handshake: ClientHandshake, deadline: Deadline, *, write: bool
+) -> None:
+    if deadline.passed():
+        handshake.give_up()
+        raise ConnectTimeout("the server did not answer the upgrade within the timeout")
+    transport.wait(not write, write, deadline)

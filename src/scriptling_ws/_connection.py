@@ -1,0 +1,391 @@
+"""Connection: the blocking API, the same for a client and for a server's handler.
+
+Rules:
+
+- Every argument is checked, and every frame encoded, before a lock is taken or a
+  byte leaves: bad input changes nothing.
+- `receive` and iteration with messages ready take no lock; `send` takes one.
+- Every call is over at its timeout, and raises what its docstring names.
+
+RFC 6455: section 6 (sending and receiving), 7 (closing).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from itertools import islice, repeat, starmap
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
+
+from ._deadline import Deadline, check_timeout
+from ._duplex import Attempt, Duplex
+from ._options import check_count
+from ._outgoing import BATCH, any_frame, binary_frame, check_close, text_frame, text_of
+from ._protocol import Message, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+
+    from typing_extensions import Self
+    from wsproto.connection import Connection as WSProtoConnection
+
+    from ._handshake import Request
+    from ._options import Options
+    from ._transport import Transport
+
+__all__ = ["Connection", "is_binary", "is_text"]
+
+# A timeout above this may be exceeded by one NAP of the transport.
+_LONG: Final = 1.0
+
+
+def is_text(message: object) -> TypeGuard[str]:
+    """Whether a received message is text: a str."""
+    return isinstance(message, str)
+
+
+def is_binary(message: object) -> TypeGuard[list[int] | bytes]:
+    """Whether a received message is binary: a list of ints, or bytes-like."""
+    return isinstance(message, (list, bytes, bytearray, memoryview))
+
+
+class Connection(Duplex):
+    """One WebSocket connection.
+
+    `connect` returns one, and a server's handler is given one. Every method may
+    be called from any thread: one thread waits in `receive` while others send,
+    and `close` wakes them all.
+
+    Attributes:
+        local_addr: This end's address, such as `"127.0.0.1:54321"`.
+        remote_addr: The peer's address, such as `"127.0.0.1:8080"` or `"[::1]:8080"`.
+        subprotocol: The subprotocol agreed on, or None.
+        request: On a server the client's request (path, query, headers); None on a client.
+    """
+
+    # No __slots__: a handler may keep what it wants on its client (`client.name = ...`).
+
+    def __init__(
+        self,
+        transport: Transport,
+        ws: WSProtoConnection,
+        *,
+        client: bool,
+        options: Options,
+        received: bytes = b"",
+        subprotocol: str | None = None,
+        request: Request | None = None,
+    ) -> None:
+        """Not for callers: `connect` and the server make connections."""
+        protocol = Protocol(
+            ws,
+            client=client,
+            as_list=options.binary_type is list,
+            max_message_size=options.max_message_size,
+            max_fragments=options.max_fragments,
+        )
+        super().__init__(
+            transport,
+            protocol,
+            client=client,
+            send_timeout=check_timeout(options.send_timeout),
+            close_timeout=check_timeout(options.close_timeout),
+        )
+        self.subprotocol = subprotocol
+        self.request = request
+        if received:
+            with self._state_lock:
+                protocol.feed_bytes(received)
+                self._note_state()
+            self._flush()
+
+    # -- sending -----------------------------------------------------------
+
+    def send(self, message: str | dict[str, Any]) -> None:
+        """Send a text message.
+
+        Blocks until the system has taken the whole message, at most send_timeout.
+        Thread-safe: messages of several threads are never mixed.
+
+        Args:
+            message: A str, or a dict, which is sent as compact JSON.
+
+        Raises:
+            TypeError: it is neither, or the dict holds what JSON cannot; bytes and
+                lists go through `send_binary`. Nothing was sent.
+            ValueError: the dict holds NaN, infinity or itself, or the text a lone
+                surrogate. Nothing was sent.
+            ConnectionClosed: the connection is closed or closing.
+            SendTimeout: the peer has not read for send_timeout; if part of the
+                message had left, the connection is dead.
+        """
+        self._send(text_frame(text_of(message), self._client))
+
+    def send_binary(self, data: Any) -> None:
+        """Send a binary message.
+
+        Blocks until the system has taken the whole message, at most send_timeout.
+        Thread-safe: messages of several threads are never mixed.
+
+        Args:
+            data: A list or tuple of ints from 0 to 255, or a bytes-like object
+                (bytes, bytearray, memoryview, array, NumPy array) of one-byte items.
+
+        Raises:
+            TypeError: it is something else, or an element is no int (a bool is
+                not one here); the text names the element. Nothing was sent.
+            ValueError: an element is not in 0 to 255; the text names it. Nothing was sent.
+            ConnectionClosed: the connection is closed or closing.
+            SendTimeout: the peer has not read for send_timeout; if part of the
+                message had left, the connection is dead.
+        """
+        self._send(binary_frame(data, self._client))
+
+    def send_many(self, messages: Iterable[Any]) -> None:
+        """Send many messages with as few system calls as they fit in.
+
+        Blocks as `send` does, send_timeout counting anew for each batch of about
+        256 KiB. Thread-safe: messages of other threads may come between batches, never
+        inside a message.
+
+        Args:
+            messages: What `send` takes (str and dict, sent as text) and what
+                `send_binary` takes (anything else), in any mixture. Taken one by one.
+
+        Raises:
+            TypeError, ValueError: as `send` and `send_binary`. Every message before the
+                bad one was sent; it, and what comes after it, was not.
+            ConnectionClosed, SendTimeout: as `send`; how many of the messages have
+                left is not known.
+        """
+        batch: list[bytes] = []
+        size = 0
+        try:
+            for message in messages:
+                frame = any_frame(message, self._client)
+                if isinstance(frame, bytes):
+                    batch.append(frame)
+                    size += len(frame)
+                    if size < BATCH:
+                        continue
+                self._send_batch(batch)
+                size = 0
+                if not isinstance(frame, bytes):
+                    self._send_pieces(frame)
+        finally:
+            self._send_batch(batch)
+
+    def _send(self, frame: bytes | Iterator[bytes | memoryview]) -> None:
+        if isinstance(frame, bytes):
+            self._send_frame(frame)
+        else:
+            self._send_pieces(frame)
+
+    def _send_batch(self, batch: list[bytes]) -> None:
+        if batch:
+            frames = b"".join(batch)
+            batch.clear()
+            self._send_frame(frames)
+
+    # -- receiving ---------------------------------------------------------
+
+    def receive(self, timeout: float | None = 30) -> Message | None:
+        """Receive the next message.
+
+        Blocks until there is one. Thread-safe: of several receivers each message
+        goes to one. A timeout loses nothing, wherever in a message it strikes.
+
+        Args:
+            timeout: Seconds (default 30); 0 to take what is there, None to wait
+                for ever.
+
+        Returns:
+            A str for text, a list of ints for binary (or bytes, by `binary_type`);
+            None on timeout and when the connection is closed: `connected` tells which.
+
+        Raises:
+            TypeError: the timeout is no number.
+            ValueError: the timeout is negative or NaN.
+        """
+        if self._ready and (timeout is None or timeout >= 0):
+            try:
+                return self._ready.popleft()
+            except IndexError:
+                pass  # another thread took it
+        return self._receive(check_timeout(timeout))
+
+    def _receive(self, timeout: float | None) -> Message | None:
+        got = False
+        try:
+            # As Attempt does it, written out: this is the way of every message
+            # that is waited for.
+            (got,) = map(self._recv_lock.acquire, (False,))
+            if got:
+                return self._receive_holding(timeout)
+        finally:
+            if got:
+                self._recv_lock.release()
+        deadline = Deadline(timeout)
+        with self._state_lock:
+            self._lock_waiters += 1  # a blocked sender that reads leaves it to this thread
+        try:
+            with Attempt(self._recv_lock, timeout) as got:
+                return self._receive_holding(deadline.left()) if got else None
+        finally:
+            with self._state_lock:
+                self._lock_waiters -= 1
+
+    def _receive_holding(self, timeout: float | None) -> Message | None:
+        """As receive. Holds _recv_lock."""
+        self._reader = get_ident()
+        ready = self._ready
+        deadline: Deadline | None = None
+        try:
+            while True:
+                if ready:
+                    try:
+                        return ready.popleft()
+                    except IndexError:
+                        continue  # another thread took it
+                if self._closing:
+                    return None
+                if self._protocol.ended:
+                    self._settle(deadline or Deadline(timeout))
+                    return None
+                # Mostly something comes at once, and no clock has to be read for it.
+                first = deadline is None and (timeout is None or timeout > _LONG)
+                if first and self._read_some(nap=True) is not None:
+                    continue
+                deadline = deadline or Deadline(timeout)
+                if self._read(deadline, wakeable=True, nap=not first) is None and not ready:
+                    return None
+        finally:
+            if self._orphaned:
+                self._dispose()
+
+    def receive_many(self, limit: int = 1000, timeout: float | None = 30) -> list[Message]:
+        """Receive the messages that are there, waiting for the first.
+
+        Blocks until there is one. Thread-safe, as `receive`.
+
+        Args:
+            limit: The most messages to return (default 1000).
+            timeout: Seconds to wait for the first (default 30); 0 not to wait,
+                None to wait for ever.
+
+        Returns:
+            One to `limit` messages, in the order they came; none on timeout and when the
+            connection is closed.
+
+        Raises:
+            TypeError: an argument is no number.
+            ValueError: the limit is below 1, or the timeout negative or NaN.
+        """
+        check_count("limit", limit)
+        first = self.receive(timeout)
+        if first is None:
+            return []
+        messages = [first]
+        # extend keeps what it has got when its source raises, so nothing is lost.
+        with contextlib.suppress(IndexError):
+            messages.extend(islice(starmap(self._ready.popleft, repeat(())), limit - 1))
+        return messages
+
+    def __iter__(self) -> Iterator[Message]:
+        """Receive messages, waiting for each without end, until the connection is closed."""
+        ready = self._ready
+        while True:
+            try:
+                while ready:
+                    yield ready.popleft()
+            except IndexError:
+                pass  # another thread took it
+            message = self.receive(None)
+            if message is None:
+                return
+            yield message
+
+    def connected(self) -> bool:
+        """Whether messages can still be received.
+
+        Looks at the socket, without blocking: a peer that has left is noticed
+        without a call of `receive`. Thread-safe.
+
+        Returns:
+            False once the connection is closed and every message that came before
+            the close was received. It never becomes True again.
+        """
+        if self._ready:
+            return True
+        if self._closing:
+            return False
+        with Attempt(self._recv_lock, wanted=not self._disposed) as got:
+            if got and not self._protocol.ended:
+                self._read_some(nap=False)
+            if got and self._protocol.ended:
+                self._settle(Deadline(0))
+        return bool(self._ready) or not self._protocol.ended
+
+    # -- closing -----------------------------------------------------------
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close the connection.
+
+        Blocks for the closing handshake, at most close_timeout. Messages that
+        were not received are dropped. Thread-safe: every other thread that is blocked in
+        this connection returns. A second call does nothing.
+
+        Args:
+            code: Why, a status code that may be sent: 1000, 1001, 1003, 1007 to
+                1014, or 3000 to 4999.
+            reason: A text for the peer, at most 123 bytes as UTF-8.
+
+        Raises:
+            TypeError: an argument is of the wrong type; nothing was sent.
+            ValueError: the code may not be sent, or the reason is too long.
+        """
+        check_close(code, reason)
+        if not self._disposed:
+            self._start_close(code, reason, discard=True)
+            self._finish_close()
+
+    def _begin_close(self, code: int, reason: str = "") -> None:
+        """Start to close without waiting: for a server that shuts down."""
+        if not self._disposed:
+            self._start_close(code, reason, discard=False)
+
+    @property
+    def close_code(self) -> int | None:
+        """Why the connection closed: the code of the first close frame, either way.
+
+        1005 if that had none, 1006 if there was no close frame; None while open.
+        """
+        return self._protocol.control.code
+
+    @property
+    def close_reason(self) -> str | None:
+        """The text that came with `close_code`; None while open."""
+        control = self._protocol.control
+        return None if control.code is None else control.reason
+
+    def fileno(self) -> int:
+        """The socket's descriptor, -1 once closed: for looking at, not for I/O."""
+        return self._transport.fileno()
+
+    def __enter__(self) -> Self:
+        """Use the connection as a context manager."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close: with 1000, or with 1011 if the block raised an Exception."""
+        self.close(1011 if isinstance(error, Exception) else 1000)
+
+    def __repr__(self) -> str:
+        state = "open" if self._open else f"closed {self.close_code or 1006}"
+        return f"<{type(self).__name__} {self.local_addr} to {self.remote_addr}, {state}>"

@@ -1,0 +1,153 @@
+"""From a host name to a connected TCP socket, within one deadline.
+
+Rules:
+
+- The name lookup has no timeout of its own anywhere, so it runs on a daemon thread
+  that is left behind if the deadline comes first.
+- Several addresses are tried as RFC 8305 ("Happy Eyeballs") says: in the
+  resolver's order with the families interleaved, a new attempt every quarter of
+  a second, the first that connects wins and the rest are closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import selectors
+import socket
+import threading
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING, Any
+
+from ._errors import ConnectError, ConnectTimeout
+from ._url import host_port
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ._deadline import Deadline
+
+__all__ = ["dial"]
+
+_STAGGER = 0.25  # RFC 8305 section 5, "Connection Attempt Delay"
+_IN_PROGRESS = {0, errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", 0)}
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
+_Address = tuple[int, int, int, str, Any]
+
+
+def dial(host: str, port: int, deadline: Deadline) -> socket.socket:
+    """Open a TCP connection.
+
+    Args:
+        host: A name or an address.
+        port: The port.
+        deadline: When to give up.
+
+    Returns:
+        A connected socket, in non-blocking mode.
+
+    Raises:
+        ConnectTimeout: the deadline came first.
+        ConnectError: the name has no address, or no address took the connection;
+            the last address's error is the cause.
+    """
+    where = host_port(host, port)
+    addresses = _interleave(_look_up(host, port, deadline))
+    attempts = _Attempts()
+    try:
+        while True:
+            if addresses:
+                attempts.start(addresses.pop(0))
+            sock = attempts.wait(deadline.sooner(_STAGGER) if addresses else deadline)
+            if sock is not None:
+                return sock
+            if not addresses and not attempts.running:
+                raise ConnectError(
+                    f"cannot connect to {where}: {attempts.error}"
+                ) from attempts.error
+            if deadline.passed():
+                raise ConnectTimeout(f"no connection to {where} within the timeout")
+    finally:
+        attempts.close()
+
+
+def _look_up(host: str, port: int, deadline: Deadline) -> Sequence[_Address]:
+    kind = socket.SOCK_STREAM
+    with contextlib.suppress(OSError):  # an address needs no lookup, and so no thread
+        return socket.getaddrinfo(host, port, type=kind, flags=socket.AI_NUMERICHOST)
+    found: list[Sequence[_Address] | OSError | UnicodeError] = []
+
+    def run() -> None:
+        try:
+            found.append(socket.getaddrinfo(host, port, type=kind))
+        except (OSError, UnicodeError) as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run, name="scriptling-ws-lookup", daemon=True)
+    thread.start()
+    thread.join(deadline.left())
+    if not found:
+        raise ConnectTimeout(f"no answer to the lookup of {host!r} within the timeout")
+    if isinstance(found[0], Exception):
+        raise ConnectError(f"cannot find {host!r}: {found[0]}") from found[0]
+    if not found[0]:
+        raise ConnectError(f"cannot find {host!r}: it has no address")
+    return found[0]
+
+
+def _interleave(addresses: Sequence[_Address]) -> list[_Address]:
+    """The families in turn, the resolver's first choice first."""
+    if not addresses:
+        return []
+    first = addresses[0][0]
+    preferred = [address for address in addresses if address[0] == first]
+    others = [address for address in addresses if address[0] != first]
+    pairs = chain.from_iterable(zip_longest(preferred, others))
+    return [address for address in pairs if address is not None]
+
+
+class _Attempts:
+    """The connection attempts under way."""
+
+    def __init__(self) -> None:
+        self._selector = _Selector()
+        self.running: list[socket.socket] = []
+        self.error: OSError | None = None
+
+    def start(self, address: _Address) -> None:
+        family, kind, protocol, _, sockaddr = address
+        try:
+            sock = socket.socket(family, kind, protocol)
+        except OSError as error:
+            self.error = error
+            return
+        sock.setblocking(False)
+        status = sock.connect_ex(sockaddr)
+        if status not in _IN_PROGRESS:
+            self.error = OSError(status, os.strerror(status))
+            sock.close()
+            return
+        self._selector.register(sock, selectors.EVENT_WRITE, sock)
+        self.running.append(sock)
+
+    def wait(self, deadline: Deadline) -> socket.socket | None:
+        """The first that connects by the deadline; None also when one has failed."""
+        if not self.running:
+            return None
+        for key, _ in self._selector.select(deadline.left()):
+            sock: socket.socket = key.data
+            self._selector.unregister(sock)
+            self.running.remove(sock)
+            status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if not status:
+                return sock
+            self.error = OSError(status, os.strerror(status))
+            sock.close()
+        return None
+
+    def close(self) -> None:
+        for sock in self.running:
+            sock.close()
+        self._selector.close()

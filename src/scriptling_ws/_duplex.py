@@ -1,0 +1,474 @@
+"""One connection's I/O: who reads, who writes, who closes, and who waits for whom.
+
+Rules:
+
+- Three locks, taken in this order when more than one is held:
+  `_recv_lock` guards reading: the transport's read side and the protocol's window.
+  `_send_lock` guards writing: whole frames, one after the other.
+  `_state_lock` guards the protocol's state; it is never held while waiting.
+  Whoever holds `_send_lock` takes `_recv_lock` only without blocking.
+- No thread of its own. One thread waits in `recv`; any number send meanwhile.
+- Answers (pongs, close frames) wait in the protocol's outbox. Whoever can get
+  `_send_lock` at once sends them; else its holder does, after its frame.
+- A thread that cannot write reads meanwhile, up to MAX_BACKLOG: two peers that both
+  send first do not wait for each other for ever.
+- A frame that was begun is finished, or the connection is ended: a
+  KeyboardInterrupt puts the rest of it into the outbox.
+- After the end of reading, `_settle` says goodbye on the wire; `_dispose`
+  closes the descriptor, holding both I/O locks, so that no other thread is
+  in a system call on it.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final
+
+from ._deadline import FOREVER, Deadline
+from ._errors import ConnectionClosed, SendTimeout
+from ._transport import NAP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ._protocol import Protocol
+    from ._transport import Transport
+
+__all__ = ["MAX_BACKLOG", "Attempt", "Duplex"]
+
+MAX_BACKLOG: Final = 64 * 1024 * 1024
+"""How many bytes of messages a thread that cannot write lets pile up, about."""
+
+_MESSAGE_OVERHEAD: Final = 64  # what a small message costs beside its bytes, about
+_LOOK_AGAIN: Final = 0.1  # seconds after which a blocked writer asks again who reads
+_MAX_DRAIN: Final = 16 * 1024 * 1024  # what is read and dropped after the end, at most
+_LEAVE: Final = 1.0  # seconds that a sender gets to leave a connection that was ended
+_NO_CODE: Final = 1006
+
+
+class Duplex:
+    """The engine under Connection: a transport, a protocol and three locks."""
+
+    __slots__ = (
+        "__weakref__",
+        "_backlog",
+        "_client",
+        "_close_deadline",
+        "_close_timeout",
+        "_closing",
+        "_disposed",
+        "_eof",
+        "_lock_waiters",
+        "_open",
+        "_orphaned",
+        "_outbox",
+        "_protocol",
+        "_reader",
+        "_ready",
+        "_recv_lock",
+        "_send_error",
+        "_send_lock",
+        "_send_timeout",
+        "_state_lock",
+        "_transport",
+        "_writing_finished",
+        "local_addr",
+        "remote_addr",
+    )
+
+    def __init__(
+        self,
+        transport: Transport,
+        protocol: Protocol,
+        *,
+        client: bool,
+        send_timeout: float | None,
+        close_timeout: float | None,
+    ) -> None:
+        """Take over an open transport and its protocol."""
+        self._transport = transport
+        self._protocol = protocol
+        self._ready = protocol.ready
+        self._outbox = protocol.outbox
+        self._client = client
+        self._send_timeout = send_timeout
+        self._close_timeout = close_timeout
+        self._recv_lock = threading.Lock()
+        self._send_lock = threading.Lock()
+        self._state_lock = threading.Lock()
+        self._reader = 0  # the thread that was last inside receive()
+        self._lock_waiters = 0  # receivers that wait for _recv_lock; guarded by _state_lock
+        self._open = True  # control.open and no send error: kept for the hot path
+        self._closing = False  # this end has begun to close
+        self._close_deadline: Deadline | None = None  # for what is left of the connection
+        self._eof = False  # the peer has ended the stream
+        self._writing_finished = False  # this end has
+        self._orphaned = False  # close() has left the descriptor to whoever reads
+        self._disposed = False  # the descriptor is closed; guarded by both I/O locks
+        self._send_error: Exception | None = None  # why nothing can be written any more
+        self._backlog = 0  # bytes that blocked writers have read, at most
+        self.local_addr = transport.local_addr
+        self.remote_addr = transport.remote_addr
+
+    # -- state -------------------------------------------------------------
+
+    def _note_state(self) -> None:
+        """Bring what depends on the control plane up to date. Holds _state_lock."""
+        self._open = self._protocol.control.open and self._send_error is None
+        if not self._open and self._close_deadline is None:
+            self._close_deadline = Deadline(self._close_timeout)
+
+    def _closed_error(self) -> ConnectionClosed:
+        control = self._protocol.control
+        error = ConnectionClosed(control.code or _NO_CODE, control.reason)
+        error.__cause__ = control.error or self._send_error
+        return error
+
+    # -- reading -----------------------------------------------------------
+
+    def _read_some(self, nap: bool) -> int | None:
+        """Receive once and parse. Holds _recv_lock.
+
+        Args:
+            nap: Let the kernel sleep for a moment if nothing is there.
+
+        Returns:
+            How many bytes came, 0 at the end of the stream, None if nothing was there.
+        """
+        protocol = self._protocol
+        if protocol.unfed is None:
+            # The count is stored before anything else can happen: should a signal
+            # handler raise, the next call goes on from there.
+            try:
+                protocol.unfed = self._transport.read_into(protocol.space(), nap)
+            except OSError:
+                protocol.unfed = 0  # reset, timed out, unreachable: the peer is gone
+            if protocol.unfed is None:
+                return None
+        count = protocol.unfed
+        if not (count and protocol.feed_run()):
+            with self._state_lock:
+                if count:
+                    protocol.feed_rest()
+                else:
+                    self._eof = True
+                    protocol.unfed = None
+                    protocol.end()
+                self._note_state()
+        if self._outbox or self._transport.pending:
+            self._flush()
+        return count
+
+    def _read(self, deadline: Deadline, wakeable: bool, nap: bool = True) -> int | None:
+        """Receive once, waiting for it. Holds _recv_lock.
+
+        Args:
+            deadline: Until when.
+            wakeable: Return when somebody begins to close.
+            nap: Sleep in `recv` first, and only then where `wake` is heard.
+
+        Returns:
+            As _read_some; None if the deadline came, or somebody began to close,
+            before anything did.
+        """
+        left = deadline.left()
+        nap = nap and not self._outbox and (left is None or left > NAP)
+        while (count := self._read_some(nap)) is None:
+            if deadline.passed() or (wakeable and self._closing):
+                return None
+            if left is None or left > 1:
+                self._protocol.relax()
+            write = bool(self._outbox) or self._transport.pending
+            self._transport.wait(True, write, deadline, wakeable)
+            if write:
+                self._flush()
+            nap = False
+        return count
+
+    # -- writing -----------------------------------------------------------
+
+    def _send_frame(self, frame: bytes) -> None:
+        """Send one whole frame, waiting until the system has taken it."""
+        size = len(frame)
+        with self._send_lock:
+            if not self._open:
+                raise self._closed_error()
+            sent = 0
+            rest: _Rest | None = None
+            try:
+                if not self._outbox:
+                    sent = self._transport.write(frame)
+                if sent != size or self._transport.pending:
+                    rest = _Rest(frame, sent)
+                    self._send_rest(rest)
+            except BaseException as error:  # noqa: BLE001  # raises it again, or what it means
+                self._cut_short(error, rest or _Rest(frame, sent))
+        if self._outbox:
+            self._flush()
+
+    def _send_pieces(self, pieces: Iterable[bytes | memoryview]) -> None:
+        """Send a frame, or several, that come in pieces."""
+        rest = _Rest(b"", 0, pieces)
+        with self._send_lock:
+            if not self._open:
+                raise self._closed_error()
+            try:
+                self._send_rest(rest)
+            except BaseException as error:  # noqa: BLE001  # raises it again, or what it means
+                self._cut_short(error, rest)
+        if self._outbox:
+            self._flush()
+
+    def _send_rest(self, rest: _Rest) -> None:
+        """Write what is in the outbox, then the rest of a frame. Holds _send_lock."""
+        deadline = Deadline(self._send_timeout)
+        if not rest.begun:  # else the outbox has to wait for the frame's end
+            while self._outbox:
+                self._write_outbox(deadline)
+        while rest.next_piece():
+            rest.sent(self._write(rest.piece, deadline))
+        while not self._transport.flush():
+            self._wait_writable(deadline)
+
+    def _cut_short(self, error: BaseException, rest: _Rest) -> None:
+        """A frame could not be sent whole; raise what the caller has to see. Holds _send_lock."""
+        if isinstance(error, SendTimeout):
+            if rest.begun:
+                self._transport.abort()  # half a frame has left: the stream is spoilt
+                self._send_failed(error)
+            raise error
+        if isinstance(error, OSError):
+            raise self._send_failed(error) from error
+        # A signal handler raised, KeyboardInterrupt perhaps. What was begun is
+        # finished before anything else is sent.
+        if rest.begun:
+            with self._state_lock:
+                self._outbox.appendleft(rest.take())
+        raise error
+
+    def _write(self, data: memoryview, deadline: Deadline) -> int:
+        """Write some of the data, waiting until some can be written. Holds _send_lock."""
+        while True:
+            sent = self._transport.write(data)
+            if sent:
+                return sent
+            self._wait_writable(deadline)
+
+    def _write_outbox(self, deadline: Deadline | None) -> bool:
+        """Write some of the outbox's first item. Holds _send_lock.
+
+        Args:
+            deadline: Until when to wait; None not to wait.
+
+        Returns:
+            False if nothing could be written without waiting.
+        """
+        with self._state_lock:
+            item = memoryview(self._outbox[0])
+        sent = self._transport.write(item) if deadline is None else self._write(item, deadline)
+        if not sent:
+            return False
+        with self._state_lock:
+            self._outbox.popleft()
+            if sent < len(item):
+                self._outbox.appendleft(item[sent:])
+        return True
+
+    def _flush(self) -> None:
+        """Send what is in the outbox, as far as that goes without waiting."""
+        while self._outbox or self._transport.pending:
+            with Attempt(self._send_lock) as got:
+                if not got or not self._flush_holding():
+                    break  # whoever holds the lock comes here after its frame
+        if self._outbox:
+            with self._state_lock:
+                self._protocol.drop_stale_pongs()
+                if self._send_error is not None:
+                    self._outbox.clear()
+
+    def _flush_holding(self) -> bool:
+        """As _flush. Holds _send_lock; whether nothing is left."""
+        try:
+            while self._outbox and self._send_error is None:
+                if not self._write_outbox(None):
+                    return False
+            return not self._outbox and self._transport.flush()
+        except OSError as error:
+            self._send_failed(error)
+            return False
+
+    def _wait_writable(self, deadline: Deadline) -> None:
+        """Wait until something can be written, reading meanwhile. Holds _send_lock."""
+        if deadline.passed():
+            raise SendTimeout(
+                "the peer does not read: the message was not sent within send_timeout"
+            )
+        reads = not (
+            self._lock_waiters or self._closing or self._protocol.ended or self._backlog_full()
+        )
+        with Attempt(self._recv_lock, wanted=reads) as got:
+            if not got:
+                self._transport.wait(False, True, deadline.sooner(_LOOK_AGAIN))
+                return
+            self._transport.wait(True, True, deadline, wakeable=True)
+            self._backlog += self._read_some(nap=False) or 0
+
+    def _backlog_full(self) -> bool:
+        """Whether as many messages as may lie unread do."""
+        if self._backlog >= MAX_BACKLOG:  # perhaps some were taken since: count
+            waiting = self._ready.copy()
+            self._backlog = sum(map(len, waiting)) + _MESSAGE_OVERHEAD * len(waiting)
+        return self._backlog >= MAX_BACKLOG
+
+    def _send_failed(self, error: OSError) -> ConnectionClosed:
+        """Nothing can be written any more. Holds _send_lock; returns the error to raise."""
+        with self._state_lock:
+            if self._send_error is None:
+                self._send_error = error
+            self._note_state()
+        # The close frame that says why may lie unread; messages before it stay ready.
+        with Attempt(self._recv_lock) as got:
+            while got and not (self._protocol.ended or self._backlog_full()):
+                count = self._read_some(nap=False)
+                if count is None:
+                    break
+                self._backlog += count
+        return self._closed_error()
+
+    # -- closing -----------------------------------------------------------
+
+    def _start_close(self, code: int, reason: str, *, discard: bool) -> None:
+        """Send a close frame, if none has gone either way, and wake whoever receives.
+
+        Never waits. Messages that have come stay ready unless `discard` is set; those
+        that still come are dropped.
+        """
+        with self._state_lock:
+            frame = self._protocol.control.close(code, reason)
+            if frame:
+                self._outbox.append(frame)
+            self._protocol.discard(keep_ready=not discard)
+            self._closing = True
+            self._note_state()
+        self._transport.wake()
+        self._flush()
+
+    def _finish_close(self) -> None:
+        """Wait for the closing handshake's end, within close_timeout, and let go."""
+        deadline = self._close_deadline or FOREVER
+        inside = self._reader == threading.get_ident() and self._recv_lock.locked()
+        with Attempt(self._recv_lock, 0 if inside else deadline.left()) as got:
+            if not got:
+                # Somebody is inside receive() and cannot leave: this very thread, if
+                # this is a signal handler. It disposes on its way out.
+                self._orphaned = True
+                self._transport.abort()
+                return
+            while not self._protocol.ended and self._read(deadline, wakeable=False) is not None:
+                pass
+            self._settle(FOREVER)
+            self._dispose()
+
+    def _settle(self, deadline: Deadline) -> None:
+        """Say goodbye, and wait for the peer to do so. Holds _recv_lock.
+
+        Does what it can until `deadline`, and may be called again. Once the peer
+        has ended the stream, or the connection's close_timeout is over, it disposes.
+        """
+        closing = self._close_deadline or FOREVER
+        deadline = deadline.sooner(closing.left())
+        drained = 0
+        while not (self._disposed or self._eof or closing.passed() or drained > _MAX_DRAIN):
+            self._flush()
+            self._finish_writing()
+            count = self._read(deadline, wakeable=False)
+            if count is None and not closing.passed():
+                return
+            drained += count or 0
+        self._dispose()
+
+    def _finish_writing(self) -> None:
+        """End the outgoing stream once the last frame has left, if it is this end's turn."""
+        # A server ends the stream first (RFC 6455 section 7.1.1), and so does
+        # whoever fails the connection; else a client waits for the server to.
+        its_turn = not self._client or self._protocol.control.error is not None
+        if not its_turn or self._outbox or self._writing_finished:
+            return
+        with Attempt(self._send_lock) as got:
+            if got:
+                self._writing_finished = True
+                self._transport.finish_writing()
+
+    def _dispose(self) -> None:
+        """Close the descriptor. Holds _recv_lock."""
+        if self._disposed:
+            return
+        self._transport.abort()  # so that a blocked sender leaves
+        with Attempt(self._send_lock, _LEAVE) as got:
+            if got:
+                self._disposed = True
+                self._transport.close()
+
+    def _abort(self) -> None:
+        """End the connection at once, without a goodbye: whoever is blocked in it returns."""
+        self._closing = True
+        self._transport.wake()
+        self._transport.abort()
+
+
+class Attempt:
+    """`with Attempt(lock) as got`: take a lock if that can be done in time, and give it back.
+
+    Not `lock.acquire()` and `try`: a signal handler that raises between the two
+    would leave the lock taken for ever.
+    """
+
+    __slots__ = ("_got", "_lock", "_timeout", "_wanted")
+
+    def __init__(
+        self, lock: threading.Lock, timeout: float | None = 0.0, *, wanted: bool = True
+    ) -> None:
+        """Try for `timeout` seconds, None for ever, 0 not to wait; not at all unless `wanted`."""
+        self._lock = lock
+        self._timeout = -1.0 if timeout is None else timeout
+        self._wanted = wanted
+        self._got = False
+
+    def __enter__(self) -> bool:
+        if self._wanted:
+            # Unpacking, as in Transport.read_into: taken and noted in one step.
+            (self._got,) = map(self._lock.acquire, (True,), (self._timeout,))
+        return self._got
+
+    def __exit__(self, *_: object) -> None:
+        if self._got:
+            self._lock.release()
+
+
+class _Rest:
+    """What is left to send of one frame, or of a batch of frames."""
+
+    __slots__ = ("begun", "piece", "pieces")
+
+    def __init__(self, frame: bytes, sent: int, pieces: Iterable[bytes | memoryview] = ()) -> None:
+        self.piece = memoryview(frame)[sent:]
+        self.pieces = iter(pieces)
+        self.begun = sent > 0  # part of it has left
+
+    def next_piece(self) -> bool:
+        """Go on to the next piece that is not empty, unless in the middle of one."""
+        while not self.piece:
+            item = next(self.pieces, None)
+            if item is None:
+                return False
+            self.piece = memoryview(item)
+        return True
+
+    def sent(self, count: int) -> None:
+        """Take note of what has left."""
+        self.piece = self.piece[count:]
+        self.begun = True
+
+    def take(self) -> bytes:
+        """All of it, as one object that stays what it is."""
+        return b"".join((self.piece, *self.pieces))

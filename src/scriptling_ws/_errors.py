@@ -1,0 +1,114 @@
+"""Every exception that leaves this package.
+
+Rules:
+
+- One tree under WebSocketError. Each class is also the built-in that a caller
+  of blocking code would write in an `except`: OSError, TimeoutError, ValueError.
+- A timeout, a closed connection and a refused one are never the same class.
+- Nothing from h11, wsproto, zlib or ssl leaves bare; what caused an error is
+  its `__cause__`.
+- A wrong argument is a plain TypeError or ValueError, as anywhere in Python.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "ConnectError",
+    "ConnectTimeout",
+    "ConnectionClosed",
+    "HandshakeError",
+    "InvalidURL",
+    "ProtocolError",
+    "SendTimeout",
+    "WebSocketError",
+]
+
+
+class WebSocketError(Exception):
+    """The base of every exception of this package."""
+
+
+class InvalidURL(WebSocketError, ValueError):
+    """A URL that `connect` cannot use; nothing was sent anywhere."""
+
+
+class ConnectError(WebSocketError, OSError):
+    """The connection could not be opened: name lookup, TCP, TLS or the upgrade.
+
+    A failed TLS handshake is chained: `__cause__` is the `ssl` error.
+    """
+
+
+class ConnectTimeout(ConnectError, TimeoutError):
+    """The connection was not open when the timeout of `connect` ran out."""
+
+
+class HandshakeError(ConnectError):
+    """The server answered, but not with a valid upgrade to WebSocket.
+
+    Attributes:
+        status: The HTTP status, or None if the answer was not HTTP.
+        headers: The response's headers, names in lower case; of a header that
+            came twice, the values are joined with ", ".
+        body: The beginning of the response's body, at most 1 MiB.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        status: int | None = None,
+        headers: dict[str, str] | None = None,
+        body: bytes = b"",
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers if headers is not None else {}
+        self.body = body
+
+
+class ConnectionClosed(WebSocketError, ConnectionError):
+    """A message was to be sent on a connection that is closed or closing.
+
+    Attributes:
+        code: Why it was closed, an RFC 6455 status code: 1005 if the close
+            frame had none, 1006 if the connection ended without a close frame.
+        reason: The text that came with the code, often empty.
+    """
+
+    def __init__(self, code: int, reason: str = "") -> None:
+        text = f"the connection is closed (code {code}{', ' + reason if reason else ''})"
+        super().__init__(text)
+        self.code = code
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copying and pickling call the class with `args`, which is the text alone.
+        return type(self), (self.code, self.reason), self.__dict__
+
+
+class SendTimeout(WebSocketError, TimeoutError):
+    """A message could not be written within `send_timeout`.
+
+    The peer does not read. Part of the message may have left, so the
+    connection is dead: nothing else can be sent on it.
+    """
+
+
+class ProtocolError(WebSocketError):
+    """The peer broke RFC 6455 or one of this end's limits.
+
+    Never raised by itself: it is the `__cause__` of the ConnectionClosed that
+    a later `send` raises.
+
+    Attributes:
+        code: The status code with which this end closed the connection.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.code, str(self)), self.__dict__

@@ -1,0 +1,575 @@
+"""The opening handshake of both roles, without I/O.
+
+Rules (RFC 6455 section 4, RFC 9112 for the HTTP around it):
+
+- A head is read here, bounded, up to its blank line; what follows it belongs to
+  the frame codec. wsproto is given the head alone: its server side loses bytes
+  that follow the request.
+- wsproto builds and checks the upgrade; this file refuses beforehand what it
+  lets through: bare LF, folded lines, other HTTP versions, bodies, a header doubled that
+  must not be, a key that is not 16 bytes, any 1xx that is not 101.
+- A client skips interim responses (RFC 9110 section 15.2), a bounded number of them.
+- Whatever goes wrong inside h11 or wsproto leaves as Refused (server) or
+  HandshakeError (client).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, unquote
+
+import h11
+from wsproto import ConnectionType, WSConnection
+from wsproto import events as wsevents
+from wsproto.utilities import ProtocolError as WSProtocolError
+
+from ._errors import HandshakeError
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from wsproto.connection import Connection as WSProtoConnection
+
+    from ._url import URL
+
+__all__ = [
+    "ClientHandshake",
+    "HeadReader",
+    "Refused",
+    "Request",
+    "ServerUpgrade",
+    "check_subprotocols",
+    "parse_request",
+    "wants_upgrade",
+]
+
+_MAX_BODY: Final = 1024 * 1024
+_MAX_INTERIM: Final = 16
+_FOREIGN_ERRORS = (h11.ProtocolError, WSProtocolError, ValueError)  # UnicodeError is a ValueError
+
+# A line end that is not CRLF, a NUL, or a line that continues the one before it.
+_MALFORMED = re.compile(rb"(?<!\r)\n|\r(?!\n)|\x00|\n[ \t]")
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_STATUS_LINE = re.compile(rb"HTTP/(\d\.\d) ([1-9]\d\d)(?: [^\r\n]*)?\r\n")
+_REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ \r\n]+ HTTP/(\d)\.(\d)\r\n")
+_RESERVED_HEADERS = {
+    "connection",
+    "content-length",
+    "host",
+    "sec-websocket-accept",
+    "sec-websocket-extensions",
+    "sec-websocket-key",
+    "sec-websocket-protocol",
+    "sec-websocket-version",
+    "transfer-encoding",
+    "upgrade",
+}
+
+
+class Refused(Exception):  # not an error of this program: an answer to a request
+    """A request that gets an HTTP status instead of an upgrade.
+
+    Attributes:
+        status: The status.
+        text: What the peer may do about it, for the response's body.
+        headers: Headers that the response has to have.
+    """
+
+    def __init__(self, status: int, text: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(f"{status} {text}")
+        self.status = status
+        self.text = text
+        self.headers = list(headers)
+
+
+class HeadReader:
+    """Collects the bytes of a request's or response's head.
+
+    Attributes:
+        rest: What came after the head, once it is complete.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_lines",
+        "_max_head",
+        "_max_headers",
+        "_max_line",
+        "_request",
+        "_seen",
+        "rest",
+    )
+
+    def __init__(
+        self,
+        request: bool = True,
+        max_line: int = 8192,
+        max_headers: int = 128,
+        max_head: int = 65536,
+    ) -> None:
+        """Read a request's head, or a response's.
+
+        Args:
+            request: Whether it is a request: decides the status for a first line too long.
+            max_line: The most bytes a line may have, without its line end.
+            max_headers: The most headers.
+            max_head: The most bytes in all.
+        """
+        self._request = request
+        self._max_line = max_line
+        self._max_headers = max_headers
+        self._max_head = max_head
+        self._buffer = bytearray()
+        self._seen = 0  # where the last, still incomplete line starts
+        self._lines = 0  # the complete ones
+        self.rest = b""
+
+    def __len__(self) -> int:
+        """How many bytes are held."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Add received bytes.
+
+        Returns:
+            The head with its blank line once it is complete, None before.
+
+        Raises:
+            Refused: 414 (request line too long), 431 (a header or the whole too
+                long, too many), 400 (malformed lines).
+        """
+        self._buffer += data
+        end = self._buffer.find(b"\r\n\r\n", max(0, len(self._buffer) - len(data) - 3))
+        stop = end + 4 if end >= 0 else len(self._buffer)
+        self._check_lines(stop)
+        if end < 0:
+            return None
+        head = bytes(self._buffer[:stop])
+        self.rest = bytes(self._buffer[stop:])
+        self._buffer = bytearray()
+        if found := _MALFORMED.search(head):
+            raise Refused(400, f"malformed line at byte {found.start()} of the head")
+        return head
+
+    def _check_lines(self, stop: int) -> None:
+        while True:
+            line_end = self._buffer.find(b"\n", self._seen, stop)
+            length = (line_end if line_end >= 0 else stop) - self._seen
+            if length > self._max_line + 1:  # the CR
+                first = self._seen == 0 and self._request
+                raise Refused(
+                    414 if first else 431,
+                    f"{'the request line' if first else 'a header'} is over {self._max_line} bytes",
+                )
+            if line_end < 0:
+                break
+            self._seen = line_end + 1
+            self._lines += 1
+        if stop > self._max_head:
+            raise Refused(431, f"the head is over {self._max_head} bytes")
+        # The first line and the blank one are no headers.
+        if self._lines - 2 > self._max_headers:
+            raise Refused(431, f"more than {self._max_headers} headers")
+
+
+@dataclass(frozen=True)
+class Request:
+    """An HTTP request, as a page handler or a connection's `request` shows it.
+
+    Attributes:
+        method: GET or HEAD, or what else came.
+        path: The path, percent-decoded, without the query.
+        headers: Names in lower case; of a header that came twice, the values joined by ", ".
+        query: The query's fields; of a field that came twice, the last.
+        body: The body; empty for an upgrade.
+        target: Path and query as they came.
+    """
+
+    method: str
+    path: str
+    headers: dict[str, str] = field(default_factory=dict)
+    query: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    target: str = ""
+
+
+def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    result: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("ascii").lower(), raw_value.decode("latin-1")
+        result[name] = f"{result[name]}, {value}" if name in result else value
+    return result
+
+
+def _count(head: bytes, name: bytes) -> int:
+    return head.lower().count(b"\r\n" + name + b":")
+
+
+def parse_request(head: bytes) -> Request:
+    """Parse a request's head strictly.
+
+    Args:
+        head: From the first byte to the blank line.
+
+    Raises:
+        Refused: 505 for an HTTP version other than 1.1, 400 for anything malformed.
+    """
+    line = _REQUEST_LINE.match(head)
+    if line is None:
+        raise Refused(400, "the request line is malformed")
+    if line.groups() != (b"1", b"1"):
+        raise Refused(505, "this server speaks HTTP/1.1")
+    try:
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
+        connection.receive_data(head)
+        event = connection.next_event()
+        if not isinstance(event, h11.Request):
+            raise Refused(400, "the request is malformed")
+        target = event.target.decode("ascii")
+        if not target.startswith("/") or "#" in target:
+            raise Refused(400, "the request target has to be a path")
+        headers = _joined(event.headers)
+        headers["host"].encode("ascii")
+        path, _, query = target.partition("?")
+        return Request(
+            method=event.method.decode("ascii"),
+            path=unquote(path, errors="strict"),
+            headers=headers,
+            query=dict(parse_qsl(query, keep_blank_values=True, errors="strict")),
+            target=target,
+        )
+    except _FOREIGN_ERRORS as error:
+        raise Refused(400, "the request is malformed") from error
+
+
+def wants_upgrade(request: Request) -> bool:
+    """Whether a request asks for an upgrade of any kind."""
+    return "upgrade" in request.headers or "sec-websocket-key" in request.headers
+
+
+class ServerUpgrade:
+    """A server's side of one upgrade.
+
+    Attributes:
+        subprotocols: What the client offers, in its order of preference.
+        connection: wsproto's connection, once `accept` was called.
+    """
+
+    def __init__(self, head: bytes, request: Request) -> None:
+        """Check an upgrade request.
+
+        Raises:
+            Refused: 405, 426 or 400, with the headers that go with it.
+        """
+        if request.method != "GET":
+            raise Refused(405, "a WebSocket starts with GET", [("Allow", "GET")])
+        if not wants_upgrade(request):
+            raise Refused(
+                426,
+                "this is a WebSocket endpoint: connect with a WebSocket client",
+                [("Upgrade", "websocket"), ("Connection", "Upgrade")],
+            )
+        _check_upgrade(head, request)
+        self._ws = WSConnection(ConnectionType.SERVER)
+        try:
+            self._ws.receive_data(head)
+            (event,) = self._ws.events()
+        except _FOREIGN_ERRORS as error:
+            raise Refused(400, f"the upgrade is malformed: {error}") from error
+        assert isinstance(event, wsevents.Request)
+        self.subprotocols = event.subprotocols
+
+    def accept(
+        self, subprotocol: str | None = None, headers: Sequence[tuple[str, str]] = ()
+    ) -> bytes:
+        """The response that accepts the upgrade.
+
+        Args:
+            subprotocol: One of `subprotocols`, or None.
+            headers: More headers for the response.
+        """
+        extra = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+        return self._ws.send(
+            wsevents.AcceptConnection(subprotocol=subprotocol, extra_headers=extra)
+        )
+
+    @property
+    def connection(self) -> WSProtoConnection:
+        """wsproto's connection; only after `accept`."""
+        connection = self._ws.connection
+        assert connection is not None
+        return connection
+
+
+def _check_upgrade(head: bytes, request: Request) -> None:
+    headers = request.headers
+    version = headers.get("sec-websocket-version")
+    if version != "13":
+        raise Refused(
+            400 if version is None else 426,
+            "Sec-WebSocket-Version has to be 13",
+            [("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade")],
+        )
+    if headers.get("upgrade", "").lower() != "websocket":
+        raise Refused(400, "Upgrade has to be websocket")
+    tokens = [token.strip().lower() for token in headers.get("connection", "").split(",")]
+    if "upgrade" not in tokens:
+        raise Refused(400, "Connection has to name Upgrade")
+    if "content-length" in headers or "transfer-encoding" in headers:
+        raise Refused(400, "an upgrade request has no body")
+    for name in (b"connection", b"sec-websocket-key", b"sec-websocket-version"):
+        # wsproto looks at the last of several Connection headers only.
+        if _count(head, name) > 1:
+            raise Refused(400, f"more than one {name.decode('ascii')} header")
+    try:
+        key = base64.b64decode(headers.get("sec-websocket-key", ""), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != 16:
+        raise Refused(400, "Sec-WebSocket-Key has to be 16 bytes in base64")
+
+
+def check_subprotocols(subprotocols: object) -> list[str]:
+    """Check the subprotocols that a caller names.
+
+    Raises:
+        TypeError: it is a str, or holds something else than str.
+        ValueError: a name is not an HTTP token, or there twice.
+    """
+    if isinstance(subprotocols, str) or not hasattr(subprotocols, "__iter__"):
+        raise TypeError("subprotocols has to be a list of str, such as ['chat']")
+    names = list(subprotocols)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"a subprotocol has to be a str, not {type(name).__name__}")
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(
+                f"{name!r} is not a subprotocol name: letters, digits and !#$%&'*+-.^_`|~ only"
+            )
+    if len(set(names)) != len(names):
+        raise ValueError("a subprotocol is named twice")
+    return names
+
+
+def _check_headers(headers: object) -> list[tuple[bytes, bytes]]:
+    """The headers that a caller adds, checked and as wsproto takes them."""
+    if not hasattr(headers, "items"):
+        raise TypeError("headers has to be a dict, such as {'Authorization': 'Bearer ...'}")
+    result = []
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(
+                f"header {name!r}: name and value have to be str, "
+                f"not {type(name).__name__} and {type(value).__name__}"
+            )
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(f"{name!r} is not a header name")
+        if name.lower() in _RESERVED_HEADERS:
+            raise ValueError(f"the header {name!r} is made by connect() itself: leave it out")
+        if not _VALUE.fullmatch(value):
+            raise ValueError(
+                f"the value of header {name!r} has a character that HTTP does not allow "
+                "(a line end, a control character, or one outside Latin-1)"
+            )
+        result.append((name.encode("ascii"), value.strip(" \t").encode("latin-1")))
+    return result
+
+
+class ClientHandshake:
+    """A client's side of one upgrade.
+
+    Feed what the server sends to `receive` until it returns True, then take
+    `connection`, `subprotocol` and `rest`.
+
+    Attributes:
+        request: The bytes to send.
+        subprotocol: What the server chose, or None.
+        rest: The bytes that came after the server's head.
+    """
+
+    def __init__(
+        self, url: URL, headers: Mapping[str, str], subprotocols: Iterable[str] = ()
+    ) -> None:
+        """Check the arguments and make the request; nothing is sent yet.
+
+        Raises:
+            TypeError: headers or subprotocols are of the wrong type.
+            ValueError: one of them cannot be sent.
+        """
+        extra = _check_headers(headers)
+        names = {name.lower() for name, _ in extra}
+        if url.credentials is not None and b"authorization" not in names:
+            extra.append((b"Authorization", url.credentials.encode("ascii")))
+        if b"user-agent" not in names:
+            extra.append((b"User-Agent", f"scriptling-ws/{__version__}".encode("ascii")))
+        self._ws = WSConnection(ConnectionType.CLIENT)
+        self.request = self._ws.send(
+            wsevents.Request(
+                host=url.host_header,
+                target=url.target,
+                subprotocols=check_subprotocols(subprotocols),
+                extra_headers=extra,
+            )
+        )
+        self._reader: HeadReader | None = HeadReader(request=False)
+        self._start = b""  # the first bytes, until it is clear that they are HTTP
+        self._interim = 0
+        self._rejection: HandshakeError | None = None
+        self.subprotocol: str | None = None
+        self.rest = b""
+
+    @property
+    def connection(self) -> WSProtoConnection:
+        """wsproto's connection; only after `receive` has returned True."""
+        connection = self._ws.connection
+        assert connection is not None
+        return connection
+
+    def receive(self, data: bytes) -> bool:
+        """Take in what the server sent.
+
+        Args:
+            data: The bytes; b"" for the end of the stream.
+
+        Returns:
+            Whether the connection is open.
+
+        Raises:
+            HandshakeError: the server refused, or its answer is not valid.
+        """
+        if self._rejection is not None:
+            self._collect_body(data)
+            return False
+        if not data:
+            raise HandshakeError("the server closed the connection without an answer")
+        while self._reader is not None:
+            self._check_start(data)
+            try:
+                head = self._reader.feed(data)
+            except Refused as error:
+                raise HandshakeError(f"the server's answer is not valid: {error.text}") from None
+            if head is None:
+                return False
+            rest, self._reader = self._reader.rest, None
+            if self._take_head(head, rest):
+                return True
+            if self._rejection is not None:
+                self._collect_body(rest, more=True)
+                return False
+            self._reader, data = HeadReader(request=False), rest
+        return False
+
+    def _check_start(self, data: bytes) -> None:
+        """Refuse what is no HTTP before waiting for a blank line that never comes."""
+        if len(self._start) < 5:
+            self._start = (self._start + data)[:5]
+            if not b"HTTP/".startswith(self._start):
+                raise HandshakeError(
+                    "the server's answer is not HTTP: is this the right port, "
+                    "and ws:// or wss:// as it should be?"
+                )
+
+    def _take_head(self, head: bytes, rest: bytes) -> bool:
+        """Whether a complete head opens the connection; else interim or a rejection."""
+        line = _STATUS_LINE.match(head)
+        if line is None:
+            raise HandshakeError("the server's answer is not valid: malformed status line")
+        status = int(line[2])
+        if status == 101:
+            self._accept(head, line[1])
+            self.rest = rest
+            return True
+        if status < 200:
+            self._interim += 1
+            if self._interim > _MAX_INTERIM:
+                raise HandshakeError(f"more than {_MAX_INTERIM} interim responses", status)
+            self._start = b""
+            return False
+        try:
+            self._ws.receive_data(head)
+            (event,) = self._ws.events()
+        except _FOREIGN_ERRORS as error:
+            raise HandshakeError("the server's answer is not valid HTTP", status) from error
+        assert isinstance(event, wsevents.RejectConnection)
+        self._rejection = _rejection(event)
+        return False
+
+    def _accept(self, head: bytes, version: bytes) -> None:
+        headers = _raw_headers(head)
+
+        def invalid(text: str, cause: Exception | None = None) -> HandshakeError:
+            error = HandshakeError(f"the server's upgrade is not valid: {text}", 101, headers)
+            error.__cause__ = cause
+            return error
+
+        if version != b"1.1":
+            raise invalid(f"HTTP/{version.decode('ascii')} instead of HTTP/1.1")
+        if "content-length" in headers or "transfer-encoding" in headers:
+            raise invalid("it announces a body")
+        for name in (b"sec-websocket-accept", b"sec-websocket-protocol", b"upgrade", b"connection"):
+            if _count(head, name) > 1:
+                raise invalid(f"more than one {name.decode('ascii')} header")
+        try:
+            self._ws.receive_data(head)
+            (event,) = self._ws.events()
+        except _FOREIGN_ERRORS as error:
+            raise invalid(str(error), error) from error
+        if not isinstance(event, wsevents.AcceptConnection):
+            raise invalid("it is incomplete")
+        self.subprotocol = event.subprotocol
+
+    def _collect_body(self, data: bytes, more: bool = False) -> None:
+        """Add to a rejection's body; raise the rejection once it is complete."""
+        rejection = self._rejection
+        assert rejection is not None
+        done = not data and not more
+        try:
+            if data or done:
+                self._ws.receive_data(data or None)
+            for event in self._ws.events():
+                if isinstance(event, wsevents.RejectData):
+                    rejection.body += bytes(event.data)
+                    done = done or event.body_finished
+        except _FOREIGN_ERRORS:
+            done = True  # the status is known; a broken body changes nothing
+        if done or len(rejection.body) >= _MAX_BODY:
+            rejection.body = rejection.body[:_MAX_BODY]
+            raise rejection
+
+    def give_up(self) -> None:
+        """Raise the rejection, if there is one: no more of its body can be had."""
+        if self._rejection is not None:
+            raise self._rejection
+
+
+def _raw_headers(head: bytes) -> dict[str, str]:
+    lines = (line.partition(b":") for line in head.split(b"\r\n")[1:] if b":" in line)
+    pairs = ((name, value.strip()) for name, _, value in lines if name.isascii())
+    return _joined(pairs)
+
+
+_ADVICE = {
+    301: "it redirects, which is not followed: connect to that URL",
+    401: "it wants credentials: pass headers={'Authorization': ...}",
+    403: "it forbids this client, perhaps for its Origin or credentials",
+    404: "there is nothing at this path",
+    426: "it wants another protocol or WebSocket version",
+    503: "it is overloaded: try again later",
+}
+_ADVICE.update(dict.fromkeys((302, 303, 307, 308), _ADVICE[301]))
+
+
+def _rejection(event: wsevents.RejectConnection) -> HandshakeError:
+    status = event.status_code
+    advice = _ADVICE.get(status, "it may not be a WebSocket endpoint")
+    headers = _joined((bytes(name), bytes(value)) for name, value in event.headers)
+    where = f" (Location: {headers['location']!r})" if "location" in headers else ""
+    return HandshakeError(
+        f"the server answered with HTTP status {status}: {advice}{where}", status, headers
+    )

@@ -1,0 +1,59 @@
+"""Options of a connection: their defaults, and the checks of what callers give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ._deadline import check_timeout
+
+__all__ = ["Options", "check_count"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `connect`, `serve` and a route let a caller choose for a connection.
+
+    Attributes:
+        binary_type: `list` (of ints) or `bytes`: what a binary message is received as.
+        max_message_size: The most bytes of payload in a received message (default
+            16 MiB); None for no limit. A longer one closes the connection with 1009.
+        max_fragments: The most frames in a received message; more close it with 1008.
+        send_timeout: The most seconds (default 60) that a send may wait for the peer
+            to read; None for ever.
+        close_timeout: The most seconds (default 5) for the closing handshake;
+            None for ever.
+    """
+
+    binary_type: type[list[int]] | type[bytes] = list
+    max_message_size: int | None = 16 * 1024 * 1024
+    max_fragments: int = 16_384
+    send_timeout: float | None = 60.0
+    close_timeout: float | None = 5.0
+
+    def __post_init__(self) -> None:
+        """Check every option.
+
+        Raises:
+            TypeError: an option is of the wrong type.
+            ValueError: an option is out of its range.
+        """
+        if self.binary_type not in (list, bytes):
+            raise ValueError(f"binary_type has to be list or bytes, not {self.binary_type!r}")
+        if self.max_message_size is not None:
+            check_count("max_message_size", self.max_message_size, ", or None for no limit")
+        check_count("max_fragments", self.max_fragments)
+        check_timeout(self.send_timeout, "send_timeout")
+        check_timeout(self.close_timeout, "close_timeout")
+
+
+def check_count(name: str, value: object, more: str = "") -> None:
+    """Check a number of things that a caller gives: an int from 1 to 2**63 - 1.
+
+    Raises:
+        TypeError: it is no int.
+        ValueError: it is out of that range.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} has to be an int{more}, not {type(value).__name__}")
+    if not 0 < value < 2**63:
+        raise ValueError(f"{name} has to be at least 1{more}, not {value}")

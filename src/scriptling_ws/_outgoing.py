@@ -1,0 +1,144 @@
+"""From what a caller sends to frames.
+
+Rules (RFC 6455 sections 5.3, 5.6):
+
+- Everything is checked and encoded here, before a lock is taken: bad input changes
+  nothing and sends nothing.
+- An error names what is wrong, where, and the call that would be right.
+- A message up to LARGE is one frame in one allocation. Above, it is masked and sent
+  in slices that stay in the cache, not as a second copy of itself.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from . import _frame
+from ._keys import next_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Pieces = Iterator[bytes | memoryview]
+
+__all__ = ["BATCH", "any_frame", "binary_frame", "check_close", "text_frame", "text_of"]
+
+BATCH: Final = 256 * 1024
+"""From this size on a message is sent in slices, and several in batches."""
+
+_TEXT: Final = 0x81  # FIN and the opcode
+_BINARY: Final = 0x82
+_SLICE: Final = 128 * 1024
+_MAX_REASON: Final = 123
+
+_to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+def text_of(message: object) -> str:
+    """The text that `send` sends for a message.
+
+    Raises:
+        TypeError: it is neither str nor dict, or the dict holds what JSON cannot.
+        ValueError: the dict holds NaN, infinity or itself, or is nested too deeply.
+    """
+    if isinstance(message, str):
+        return message
+    if not isinstance(message, dict):
+        raise TypeError(_wrong_type(message))
+    try:
+        return _to_json(message)
+    except ValueError as error:
+        raise ValueError(f"the dict cannot be sent as JSON: {error}") from error
+    except TypeError as error:
+        raise TypeError(f"the dict cannot be sent as JSON: {error}") from error
+    except RecursionError as error:
+        raise ValueError("the dict cannot be sent as JSON: it is nested too deeply") from error
+
+
+def _wrong_type(message: object) -> str:
+    kind = type(message).__name__
+    if isinstance(message, (bytes, bytearray, memoryview, list, tuple)):
+        return f"send() takes a str or a dict, not {kind}: use send_binary() for bytes and lists"
+    return f"send() takes a str or a dict, not {kind}: use json.dumps() or str() first"
+
+
+def text_frame(text: str, masked: bool) -> bytes | Pieces:
+    """The frame of a text message, in pieces if it is large.
+
+    Raises:
+        ValueError: the text holds a lone surrogate.
+    """
+    try:
+        if len(text) > BATCH:
+            return _slices(_TEXT, memoryview(text.encode("utf-8")), masked)
+        return _frame.encode_frame(_TEXT, text, next_key() if masked else None)
+    except UnicodeEncodeError as error:
+        raise _surrogate(error) from error
+
+
+def _surrogate(error: UnicodeEncodeError) -> ValueError:
+    return ValueError(
+        f"the text cannot be sent as UTF-8: it has a lone surrogate at position {error.start}"
+    )
+
+
+def binary_frame(data: Any, masked: bool) -> bytes | Pieces:
+    """The frame of a binary message, in pieces if it is large and bytes-like.
+
+    Raises:
+        TypeError: it is neither list, tuple nor bytes-like, or an element is no int.
+        ValueError: an element is not in 0 to 255, or the buffer not contiguous.
+    """
+    if isinstance(data, bytes) and len(data) <= BATCH:  # first, because it is the fast choice
+        return _frame.encode_frame(_BINARY, data, next_key() if masked else None)
+    if isinstance(data, str):
+        raise TypeError("send_binary() takes a list of ints or bytes: send a str with send()")
+    if not isinstance(data, (list, tuple)) and hasattr(data, "__len__") and len(data) > BATCH:
+        _frame.encode_frame(_BINARY, memoryview(data)[:0], None)  # refuses what is no bytes
+        return _slices(_BINARY, memoryview(data).cast("B"), masked)
+    return _frame.encode_frame(_BINARY, data, next_key() if masked else None)
+
+
+def any_frame(message: Any, masked: bool) -> bytes | Pieces:
+    """The frame of a message of either kind: text for str and dict, else binary."""
+    if isinstance(message, (str, dict)):
+        return text_frame(text_of(message), masked)
+    return binary_frame(message, masked)
+
+
+def _slices(first: int, view: memoryview, masked: bool) -> Pieces:
+    """A frame in pieces: its header with the first slice, then slices."""
+    key = next_key() if masked else None
+    header = _frame.encode_header(first, len(view), key)
+    if key is None:
+        yield header + view[:_SLICE]
+        yield view[_SLICE:]  # from where it lies
+        return
+    yield header + _frame.apply_mask(view[:_SLICE], key)
+    for start in range(_SLICE, len(view), _SLICE):
+        yield _frame.apply_mask(view[start : start + _SLICE], key, start)
+
+
+def check_close(code: object, reason: object) -> None:
+    """Check what a close frame is to carry (RFC 6455 section 7.4).
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: the code may not be sent, or the reason is over 123 bytes.
+    """
+    if isinstance(code, bool) or not isinstance(code, int):
+        raise TypeError(f"the close code has to be an int, not {type(code).__name__}")
+    if code not in (1000, 1001, 1003, *range(1007, 1015)) and not 3000 <= code <= 4999:
+        raise ValueError(
+            f"close code {code} may not be sent: use 1000 (normal), 1001, 1003, 1007 to 1014, "
+            "or one of your own from 4000 to 4999"
+        )
+    if not isinstance(reason, str):
+        raise TypeError(f"the close reason has to be a str, not {type(reason).__name__}")
+    try:
+        size = len(reason.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        raise _surrogate(error) from error
+    if size > _MAX_REASON:
+        raise ValueError(f"the close reason is {size} bytes long; {_MAX_REASON} is the most")

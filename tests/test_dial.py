@@ -1,0 +1,236 @@
+"""From a name to a connected socket: lookup, several addresses, one deadline."""
+
+import contextlib
+import errno
+import os
+import socket
+import threading
+import time
+
+import pytest
+
+from scriptling_ws import _dial
+from scriptling_ws._deadline import FOREVER, Deadline
+from scriptling_ws._dial import dial
+from scriptling_ws._errors import ConnectError, ConnectTimeout, HandshakeError
+
+LOOPBACK = "127.0.0.1"
+
+
+def refusing_port():
+    """A port on which nobody listens."""
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def silent_port():
+    """A port that answers no SYN: its queue of connections is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind((LOOPBACK, 0))
+        listener.listen(0)
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+def resolver(*addresses):
+    """A getaddrinfo that knows one name, of these (family, host, port)."""
+
+    def look_up(host, port, *, type=0, flags=0):
+        if flags & socket.AI_NUMERICHOST:
+            raise socket.gaierror(socket.EAI_NONAME, "not numeric")
+        return [(family, type, 0, "", (host, port)) for family, host, port in addresses]
+
+    return look_up
+
+
+@pytest.fixture
+def listener():
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        yield listener
+
+
+def accepted(listener, sock):
+    peer, address = listener.accept()
+    peer.close()
+    return address == sock.getsockname()
+
+
+def test_connects_without_blocking_mode(listener):
+    with dial(LOOPBACK, listener.getsockname()[1], Deadline(10)) as sock:
+        assert sock.getblocking() is False
+        assert accepted(listener, sock)
+
+
+def test_connects_over_ipv6():
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6")
+    try:
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("no IPv6 loopback")
+    with listener, dial("::1", listener.getsockname()[1], Deadline(10)) as sock:
+        assert sock.family == socket.AF_INET6
+        assert accepted(listener, sock)
+
+
+def test_an_address_needs_no_thread(listener, monkeypatch):
+    monkeypatch.setattr(threading.Thread, "start", lambda self: pytest.fail("a thread"))
+    dial(LOOPBACK, listener.getsockname()[1], Deadline(10)).close()
+
+
+def test_a_name_is_looked_up(listener, monkeypatch):
+    port = listener.getsockname()[1]
+    monkeypatch.setattr(socket, "getaddrinfo", resolver((socket.AF_INET, LOOPBACK, port)))
+    with dial("some.example", 1, FOREVER) as sock:
+        assert accepted(listener, sock)
+
+
+def test_refused():
+    port = refusing_port()
+    with pytest.raises(ConnectError, match=f"127.0.0.1:{port}") as caught:
+        dial(LOOPBACK, port, Deadline(10))
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+    assert caught.value.__cause__.errno == errno.ECONNREFUSED
+    assert os.strerror(errno.ECONNREFUSED) in str(caught.value)
+    assert not isinstance(caught.value, (ConnectTimeout, HandshakeError))
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [socket.gaierror(socket.EAI_NONAME, "Name or service not known"), UnicodeError("label")],
+)
+def test_a_name_without_an_address(monkeypatch, failure):
+    def look_up(host, port, **_):
+        raise failure if host == "no.example" and not _.get("flags") else socket.gaierror(0, "")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with pytest.raises(ConnectError, match=r"cannot find 'no\.example'") as caught:
+        dial("no.example", 80, Deadline(10))
+    assert caught.value.__cause__ is failure
+
+
+def test_a_lookup_that_finds_nothing(monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", resolver())
+    with pytest.raises(ConnectError, match=r"no\.example") as caught:
+        dial("no.example", 80, Deadline(10))
+    assert not isinstance(caught.value, ConnectTimeout)
+    assert "None" not in str(caught.value)
+
+
+# Row 32, the first stage.
+def test_a_lookup_that_hangs_ends_at_the_deadline(monkeypatch):
+    answer = threading.Event()
+
+    def look_up(host, port, *, type=0, flags=0):
+        if flags:
+            raise socket.gaierror(socket.EAI_NONAME, "not numeric")
+        answer.wait(10)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    start = time.monotonic()
+    with pytest.raises(ConnectTimeout, match=r"lookup of 'slow\.example'"):
+        dial("slow.example", 80, Deadline(0.1))
+    assert 0.1 <= time.monotonic() - start < 5
+    waiting = [thread for thread in threading.enumerate() if "lookup" in thread.name]
+    assert waiting
+    assert all(thread.daemon for thread in waiting)
+    answer.set()
+
+
+# Row 32, the second stage.
+def test_a_port_that_does_not_answer_ends_at_the_deadline():
+    with silent_port() as port:
+        start = time.monotonic()
+        with pytest.raises(ConnectTimeout, match=f"127.0.0.1:{port}"):
+            dial(LOOPBACK, port, Deadline(0.1))
+        assert 0.1 <= time.monotonic() - start < 5
+
+
+def test_a_deadline_that_has_passed(listener):
+    with silent_port() as port, pytest.raises(ConnectTimeout):
+        dial(LOOPBACK, port, Deadline(0))
+
+
+def test_the_deadline_is_one_for_all_addresses(monkeypatch):
+    with silent_port() as port:
+        many = [(socket.AF_INET, LOOPBACK, port)] * 50
+        monkeypatch.setattr(socket, "getaddrinfo", resolver(*many))
+        start = time.monotonic()
+        with pytest.raises(ConnectTimeout):
+            dial("many.example", 80, Deadline(0.6))
+        assert 0.6 <= time.monotonic() - start < 5
+
+
+def test_a_refused_address_leads_to_the_next_at_once(listener, monkeypatch):
+    monkeypatch.setattr(_dial, "_STAGGER", 60)
+    good = (socket.AF_INET, LOOPBACK, listener.getsockname()[1])
+    bad = (socket.AF_INET, LOOPBACK, refusing_port())
+    monkeypatch.setattr(socket, "getaddrinfo", resolver(bad, bad, good))
+    with dial("three.example", 80, Deadline(20)) as sock:
+        assert accepted(listener, sock)
+
+
+def test_a_silent_address_does_not_hold_up_the_next(listener, monkeypatch):
+    with silent_port() as port:
+        good = (socket.AF_INET, LOOPBACK, listener.getsockname()[1])
+        monkeypatch.setattr(
+            socket, "getaddrinfo", resolver((socket.AF_INET, LOOPBACK, port), good)
+        )
+        with dial("two.example", 80, Deadline(20)) as sock:
+            assert accepted(listener, sock)
+            assert sock.getpeername() == listener.getsockname()
+
+
+def test_an_address_family_that_the_system_has_not(listener, monkeypatch):
+    good = (socket.AF_INET, LOOPBACK, listener.getsockname()[1])
+    monkeypatch.setattr(socket, "getaddrinfo", resolver((4711, "x", 1), good))
+    dial("odd.example", 80, Deadline(10)).close()
+    monkeypatch.setattr(socket, "getaddrinfo", resolver((4711, "x", 1)))
+    with pytest.raises(ConnectError, match=r"odd\.example:80") as caught:
+        dial("odd.example", 80, Deadline(10))
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_the_last_error_is_told_when_all_fail(monkeypatch):
+    bad = (socket.AF_INET, LOOPBACK, refusing_port())
+    monkeypatch.setattr(socket, "getaddrinfo", resolver(bad, bad))
+    with pytest.raises(ConnectError) as caught:
+        dial("two.example", 80, Deadline(10))
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+
+
+@pytest.mark.parametrize(
+    ("families", "order"),
+    [
+        ("", ""),
+        ("6", "0"),
+        ("64", "01"),
+        ("6644", "0213"),
+        ("4466", "0213"),
+        ("6664", "0312"),
+        ("466", "012"),
+    ],
+)
+def test_families_take_turns_the_first_choice_first(families, order):
+    addresses = [(family, index) for index, family in enumerate(families)]
+    result = _dial._interleave(addresses)
+    assert "".join(str(index) for _, index in result) == order
+
+
+def test_no_descriptor_is_left_by_an_interrupted_attempt(monkeypatch):
+    class Stop(BaseException):
+        pass
+
+    def stop(self, deadline):
+        raise Stop
+
+    with silent_port() as port:
+        monkeypatch.setattr(_dial._Attempts, "wait", stop)
+        with pytest.raises(Stop):
+            dial(LOOPBACK, port, Deadline(10))

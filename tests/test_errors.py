@@ -1,0 +1,99 @@
+"""The tree of exceptions: what each is an instance of, carries, and says."""
+
+import copy
+import pickle
+
+import pytest
+
+import scriptling_ws
+from scriptling_ws import _errors
+from scriptling_ws._errors import (
+    ConnectError,
+    ConnectionClosed,
+    ConnectTimeout,
+    HandshakeError,
+    InvalidURL,
+    ProtocolError,
+    SendTimeout,
+    WebSocketError,
+)
+
+MADE = [
+    InvalidURL("bad"),
+    ConnectError("refused"),
+    ConnectTimeout("late"),
+    HandshakeError("no", 401, {"a": "b"}, b"body"),
+    ConnectionClosed(4000, "bye"),
+    ConnectionClosed(1006),
+    SendTimeout("slow"),
+    ProtocolError(1002, "bad frame"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "bases"),
+    [
+        (InvalidURL, [ValueError]),
+        (ConnectError, [OSError]),
+        (ConnectTimeout, [ConnectError, TimeoutError, OSError]),
+        (HandshakeError, [ConnectError, OSError]),
+        (ConnectionClosed, [ConnectionError, OSError]),
+        (SendTimeout, [TimeoutError, OSError]),
+        (ProtocolError, []),
+    ],
+)
+def test_each_is_the_built_in_that_a_caller_expects(kind, bases):
+    for base in [WebSocketError, *bases]:
+        assert issubclass(kind, base)
+
+
+def test_timeout_closed_and_refused_are_never_the_same():
+    distinct = [InvalidURL, ConnectTimeout, HandshakeError, ConnectionClosed, SendTimeout]
+    for kind in distinct:
+        assert [other for other in distinct if issubclass(kind, other)] == [kind]
+
+
+def test_all_of_them_are_exported():
+    assert set(_errors.__all__) <= set(scriptling_ws.__all__)
+    for name in _errors.__all__:
+        assert getattr(scriptling_ws, name) is getattr(_errors, name)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ConnectionClosed(1000), "the connection is closed (code 1000)"),
+        (ConnectionClosed(4000, "bye"), "the connection is closed (code 4000, bye)"),
+        (HandshakeError("no", 401), "no"),
+        (ConnectTimeout("late"), "late"),
+        (ProtocolError(1002, "bad frame"), "bad frame"),
+    ],
+)
+def test_texts(error, text):
+    assert str(error) == text
+
+
+def test_what_they_carry():
+    closed = ConnectionClosed(4000, "bye")
+    assert (closed.code, closed.reason) == (4000, "bye")
+    assert ConnectionClosed(1006).reason == ""
+    refused = HandshakeError("no", 401, {"a": "b"}, b"body")
+    assert (refused.status, refused.headers, refused.body) == (401, {"a": "b"}, b"body")
+    bare = HandshakeError("garbage")
+    assert (bare.status, bare.headers, bare.body) == (None, {}, b"")
+    assert ProtocolError(1009, "big").code == 1009
+
+
+def test_headers_of_two_errors_are_not_shared():
+    HandshakeError("a").headers["x"] = "y"
+    assert HandshakeError("b").headers == {}
+
+
+# A process pool, for one, hands exceptions over this way.
+@pytest.mark.parametrize("again", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])
+@pytest.mark.parametrize("error", MADE, ids=lambda error: type(error).__name__)
+def test_they_survive_copy_and_pickle(error, again):
+    other = again(error)
+    assert type(other) is type(error)
+    assert str(other) == str(error)
+    assert vars(other) == vars(error)

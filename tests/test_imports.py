@@ -1,0 +1,91 @@
+"""The direction of imports (docs/design.md, "Layers"): every module imports only from below."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "scriptling_ws"
+
+# Lowest first. Modules of one layer do not import each other.
+LAYERS = [
+    ["_version", "_errors", "_deadline", "_wsframe", "_wsframe_py"],
+    ["_frame", "_url", "_keys", "_options"],
+    ["_control", "_signals", "_transport", "_dial", "_handshake"],
+    ["_outgoing", "_protocol", "_http", "_listen", "_admission"],
+    ["_duplex", "_static", "_peer"],
+    ["_connection", "_accept"],
+    ["_client", "_routes"],
+    ["_sessions"],
+    ["_server"],
+    ["__init__"],
+    ["runtime"],
+    ["_demo"],
+    ["__main__"],
+]
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
+
+# What knows nothing of sockets, clocks and threads can be tested, and fuzzed, without them.
+WITHOUT_IO = ["_wsframe_py", "_frame", "_control", "_protocol", "_outgoing", "_handshake", "_url"]
+IO = {"socket", "ssl", "select", "selectors", "threading", "time", "asyncio"}
+
+
+def imported(module):
+    """The package's modules that a module imports, those for type checking too."""
+    tree = ast.parse((SOURCE / f"{module}.py").read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            if node.module:
+                yield node.module
+            else:
+                yield from (
+                    alias.name if alias.name in RANK else "__init__" for alias in node.names
+                )
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("scriptling_ws"):
+            yield node.module.partition(".")[2] or "__init__"
+
+
+def foreign(module):
+    """The modules from elsewhere that a module imports."""
+    tree = ast.parse((SOURCE / f"{module}.py").read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield (node.module or "").partition(".")[0]
+
+
+def test_every_module_has_a_layer():
+    assert set(MODULES) <= set(RANK)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down(module):
+    wrong = [name for name in imported(module) if RANK[name] >= RANK[module]]
+    assert not wrong, f"{module} imports {wrong}, of its own layer or a higher one"
+
+
+@pytest.mark.parametrize("module", WITHOUT_IO)
+def test_protocol_code_does_no_io(module):
+    assert not IO & set(foreign(module))
+
+
+def test_client_and_server_do_not_know_each_other():
+    below = set()
+    waiting = ["_client"]
+    while waiting:
+        name = waiting.pop()
+        if name not in below and (SOURCE / f"{name}.py").exists():
+            below.add(name)
+            waiting.extend(imported(name))
+    assert not below & {"_server", "_sessions", "_routes", "_accept", "_peer"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_each_module_can_be_imported_alone(module):
+    name = "scriptling_ws" if module == "__init__" else f"scriptling_ws.{module}"
+    code = f"import importlib; importlib.import_module({name!r})"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
