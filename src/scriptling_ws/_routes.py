@@ -1,0 +1,370 @@
+"""Routes: which handler answers which path.
+
+Rules:
+
+- A handler reference ("library.function") is resolved when it is registered, and a
+  bad one fails there. Nothing from a request chooses an import.
+- A reference never leads into the standard library: "os.system" would run, and no
+  module of it holds a WebSocket handler.
+- Paths are compared whole, percent-decoded, without the query; there are no
+  patterns. One path may have a WebSocket and a page, but not two of one kind.
+- A path that has a handler goes before a directory; of directories, the longest path does.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import keyword
+import re
+import sys
+from dataclasses import dataclass, field
+from types import BuiltinFunctionType, FunctionType
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from ._admission import Origins
+from ._connection import Connection
+from ._handshake import Request, check_subprotocols
+from ._options import Options
+from ._static import StaticFiles
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping
+
+    Handler = Callable[[Connection], object]
+    Page = Callable[[Request], object]
+
+__all__ = [
+    "PageRoute",
+    "RouteTable",
+    "Routes",
+    "Settings",
+    "WebSocketRoute",
+    "check_handler",
+    "resolve",
+]
+
+_NO_PATH = re.compile(r"[\x00-\x1f\x7f?#]")
+_ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
+_Function = TypeVar("_Function", bound="Callable[..., object]")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the connections of one route behave.
+
+    Attributes:
+        origins: Which origins may connect.
+        subprotocols: The subprotocols that the route speaks, the preferred one first.
+        connection: What every connection of the route is made with.
+    """
+
+    origins: Origins = field(default_factory=Origins)
+    subprotocols: tuple[str, ...] = ()
+    connection: Options = field(default_factory=Options)
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Settings:
+        """Check the options that a caller gave.
+
+        Raises:
+            TypeError: an option is unknown or of the wrong type.
+            ValueError: an option's value cannot be used.
+        """
+        rest = dict(options)
+        origins = Origins(rest.pop("origins", None))
+        subprotocols = tuple(check_subprotocols(rest.pop("subprotocols", ())))
+        try:
+            inspect.signature(Options).bind(**rest)
+        except TypeError as error:  # says "got an unexpected keyword argument 'x'"
+            known = ", ".join(
+                sorted([*inspect.signature(Options).parameters, "origins", "subprotocols"])
+            )
+            raise TypeError(f"{error}; the options are {known}") from None
+        return cls(origins, subprotocols, Options(**rest))
+
+    def choose_subprotocol(self, offered: list[str]) -> str | None:
+        """The first of this route's subprotocols that the client offers, None for none."""
+        return next((name for name in self.subprotocols if name in offered), None)
+
+
+@dataclass(frozen=True)
+class WebSocketRoute:
+    """A path, its handler and the options that it was registered with."""
+
+    path: str
+    handler: Handler
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PageRoute:
+    """A path (or, for a directory, all below it) and what answers it."""
+
+    path: str
+    handler: Page
+
+
+def resolve(reference: str) -> Callable[..., object]:
+    """The function that "library.function" names. Imports the library.
+
+    Args:
+        reference: A module's absolute dotted name, a dot, and a name in it.
+
+    Raises:
+        TypeError: what it names is not callable.
+        ValueError: it is malformed, or names something of the standard library.
+        ImportError: there is no such module, or nothing of that name in it. What
+            the module itself raises while it is imported is raised as it is.
+    """
+    parts = reference.split(".")
+    if len(parts) < 2 or not all(
+        part.isidentifier() and not keyword.iskeyword(part) for part in parts
+    ):
+        raise ValueError(
+            f"{reference!r} is not a handler: write 'library.function', such as 'handlers.chat'"
+        )
+    module_name, name = ".".join(parts[:-1]), parts[-1]
+    if _is_standard(parts[0]):
+        raise ValueError(
+            f"{reference!r} is in Python's standard library: a handler has to be in "
+            "a module of your own (rename it if it has a standard module's name)"
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name + ".").startswith(error.name + "."):
+            raise  # the module is there, but something that it imports is not
+        raise ImportError(
+            f"there is no module {error.name!r} for the handler {reference!r}: is its "
+            "directory on the module path (scriptling-ws -L DIR)?"
+        ) from error
+    try:
+        function = getattr(module, name)
+    except AttributeError as error:
+        raise ImportError(f"the module {module_name!r} has no {name!r}") from error
+    if isinstance(function, (FunctionType, BuiltinFunctionType)) and _is_standard(
+        (function.__module__ or "").partition(".")[0]
+    ):
+        raise ValueError(f"{reference!r} is a function of Python's standard library")
+    _check_callable(function, reference)
+    return function  # type: ignore[no-any-return]
+
+
+def _is_standard(module: str) -> bool:
+    return module in sys.stdlib_module_names or module in sys.builtin_module_names
+
+
+def _check_callable(function: object, name: str) -> None:
+    if not callable(function):
+        raise TypeError(f"the handler {name!r} is not a function, but {type(function).__name__}")
+    inner = function.func if isinstance(function, functools.partial) else function
+    if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
+        raise TypeError(
+            f"the handler {name!r} is asynchronous and would never run here: write 'def'"
+        )
+
+
+def check_handler(handler: object) -> Callable[..., object]:
+    """A handler as it was registered, a function or its name, as a function.
+
+    Raises:
+        TypeError: it is not callable, or asynchronous.
+        ValueError: as `resolve`.
+        ImportError: as `resolve`.
+    """
+    if isinstance(handler, str):
+        return resolve(handler)
+    _check_callable(handler, getattr(handler, "__qualname__", repr(handler)))
+    return handler  # type: ignore[return-value]
+
+
+def _check_path(path: object) -> str:
+    if not isinstance(path, str):
+        raise TypeError(f"the path has to be a str, not {type(path).__name__}")
+    if not path.startswith("/"):
+        raise ValueError(f"the path {path!r} has to start with '/'")
+    if found := _NO_PATH.search(path):
+        raise ValueError(
+            f"the path {path!r} has {found[0]!r} in it: write it without query, fragment "
+            "and control characters"
+        )
+    if _ENCODED.search(path):
+        raise ValueError(
+            f"the path {path!r} is percent-encoded: write the characters themselves, "
+            "requests are decoded before they are compared"
+        )
+    return path
+
+
+class RouteTable:
+    """The routes of one server, fixed."""
+
+    def __init__(
+        self,
+        websockets: Mapping[str, WebSocketRoute],
+        pages: Mapping[str, PageRoute],
+        mounts: Mapping[str, PageRoute],
+        fallback: WebSocketRoute | None = None,
+    ) -> None:
+        self._websockets = dict(websockets)
+        self._pages = dict(pages)
+        self._mounts = sorted(mounts.values(), key=lambda mount: -len(mount.path))
+        self._fallback = fallback
+
+    def __bool__(self) -> bool:
+        """Whether there is any route."""
+        return bool(self._websockets or self._pages or self._mounts or self._fallback)
+
+    @property
+    def websockets(self) -> list[WebSocketRoute]:
+        """Every WebSocket route, the one for any path included."""
+        fallback = [self._fallback] if self._fallback else []
+        return [*self._websockets.values(), *fallback]
+
+    def websocket(self, path: str) -> WebSocketRoute | None:
+        """The WebSocket route of a path."""
+        return self._websockets.get(path, self._fallback)
+
+    def page(self, path: str) -> PageRoute | None:
+        """The page of a path, or the directory that it is in."""
+        if path in self._pages:
+            return self._pages[path]
+        if path in self._websockets:
+            return None
+        for mount in self._mounts:
+            if path == mount.path or path.startswith(mount.path.rstrip("/") + "/"):
+                return mount
+        return None
+
+
+class Routes:
+    """A table of routes to register in; `Server(routes=...)` serves it.
+
+    A server takes the routes that there are when it is made; what is registered
+    later is for later servers. Register from one thread.
+    """
+
+    def __init__(self) -> None:
+        self._websockets: dict[str, WebSocketRoute] = {}
+        self._pages: dict[str, PageRoute] = {}
+        self._mounts: dict[str, PageRoute] = {}
+
+    @overload
+    def websocket(
+        self, path: str, handler: None = None, **options: Any
+    ) -> Callable[[_Function], _Function]: ...
+
+    @overload
+    def websocket(self, path: str, handler: str | Handler, **options: Any) -> None: ...
+
+    def websocket(
+        self, path: str, handler: str | Handler | None = None, **options: Any
+    ) -> Callable[[_Function], _Function] | None:
+        """Register a WebSocket endpoint.
+
+        Args:
+            path: The path, such as "/chat".
+            handler: A function, or its name as "library.function". It is called with
+                the connection, on a thread of its own, and runs for the connection's
+                life; the connection is closed when it returns. Leave it out to use
+                the call as a decorator.
+            **options: For this path's connections: `origins` (default: the request's
+                own host; "*" for any), `subprotocols` (the preferred one first),
+                and those of a connection, such as `binary_type` and `max_message_size`.
+
+        Returns:
+            None, or the decorator.
+
+        Raises:
+            TypeError: an argument is of the wrong type, or an option is unknown.
+            ValueError: the path is malformed or taken, the name is malformed or in
+                the standard library, or an option's value cannot be used.
+            ImportError: the name leads nowhere.
+        """
+        self._check_free(self._websockets, path, "a WebSocket")
+        Settings.of(options)
+
+        def register(function: _Function) -> _Function:
+            self._check_free(self._websockets, path, "a WebSocket")
+            self._websockets[path] = WebSocketRoute(path, check_handler(function), options)
+            return function
+
+        if handler is None:
+            return register
+        register(check_handler(handler))
+        return None
+
+    @overload
+    def get(self, path: str, handler: None = None) -> Callable[[_Function], _Function]: ...
+
+    @overload
+    def get(self, path: str, handler: str | Page) -> None: ...
+
+    def get(
+        self, path: str, handler: str | Page | None = None
+    ) -> Callable[[_Function], _Function] | None:
+        """Register a page, which answers GET and HEAD.
+
+        Args:
+            path: The path, such as "/status".
+            handler: A function, or its name as "library.function". It is called with
+                the request (`method`, `path`, `headers`, `query`, `body`) on a thread
+                of its own, and returns html(...), json(...) or text(...), or a str, dict,
+                list or bytes. Leave it out to use the call as a decorator.
+
+        Returns:
+            None, or the decorator.
+
+        Raises:
+            TypeError: an argument is of the wrong type.
+            ValueError: the path is malformed or taken, the name malformed or in the
+                standard library.
+            ImportError: the name leads nowhere.
+        """
+        self._check_free(self._pages, path, "a page")
+
+        def register(function: _Function) -> _Function:
+            self._check_free(self._pages, path, "a page")
+            self._pages[path] = PageRoute(path, check_handler(function))
+            return function
+
+        if handler is None:
+            return register
+        register(check_handler(handler))
+        return None
+
+    def static(self, path: str, directory: str | os.PathLike[str]) -> None:
+        """Serve a directory's files, index.html where a directory is asked for.
+
+        Nothing outside the directory is served, nor what starts with a dot.
+
+        Args:
+            path: The path below which the files are, such as "/assets", or "/".
+            directory: The directory; a relative one is looked up now, from the
+                current directory.
+
+        Raises:
+            TypeError: an argument is of the wrong type.
+            ValueError: the path is malformed or taken, or there is no such directory.
+        """
+        prefix = _check_path(path).rstrip("/") or "/"
+        self._check_free(self._mounts, prefix, "a directory")
+        self._mounts[prefix] = PageRoute(prefix, StaticFiles(prefix, directory))
+
+    def table(self) -> RouteTable:
+        """The routes as they are now."""
+        return RouteTable(self._websockets, self._pages, self._mounts)
+
+    def clear(self) -> None:
+        """Forget every route."""
+        self._websockets.clear()
+        self._pages.clear()
+        self._mounts.clear()
+
+    @staticmethod
+    def _check_free(routes: Mapping[str, object], path: str, what: str) -> None:
+        if _check_path(path) in routes:
+            raise ValueError(f"the path {path!r} already has {what}")

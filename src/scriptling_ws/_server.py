@@ -1,0 +1,335 @@
+"""The server: listening, routing, shutdown.
+
+Rules (RFC 6455 section 4.2, DESIGN of the refusals in docs/design.md):
+
+- The checks of an upgrade come in this order, and the first that fails answers:
+  path (404), method (405), is it an upgrade (426, 400), origin (403), host (400), room (503).
+- A page's: path (404), method (405), host (400), room (503).
+- Whatever a server starts ends with it: after `close`, no thread of it runs,
+  save a handler that takes no notice, and no descriptor of it is open.
+- `close` may be called from any thread, a handler's too, and more than once.
+- Data from a request goes to the log in ASCII with escapes, never as it came.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import ssl
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from ._accept import Acceptor
+from ._admission import Hosts, Limits
+from ._deadline import Deadline, check_timeout
+from ._handshake import Refused, Request, ServerUpgrade, wants_upgrade
+from ._listen import listen
+from ._routes import PageRoute, Routes, RouteTable, Settings, WebSocketRoute, check_handler
+from ._sessions import Session, Sessions, run_page, run_websocket, start_thread
+from ._signals import StopSignal
+from ._transport import address_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from ._connection import Connection
+    from ._peer import Arrival, Start
+    from ._transport import Transport
+
+__all__ = ["Server", "serve"]
+
+_logger = logging.getLogger("scriptling_ws.server")
+
+_PAGE_METHODS: Final = ("GET", "HEAD")
+# Seconds in which a peer has to take a response, or a piece of a file.
+_PAGE_TIMEOUT: Final = 60.0
+
+
+class Server:
+    """A WebSocket server that runs beside the program, from when it is made until `close`.
+
+    Use it as a context manager, or call `close`. Safe for any number of threads.
+
+    Attributes:
+        port: The port that it listens on.
+        address: Where it listens, as text: `127.0.0.1:8080`, `[::1]:8080`.
+        url: The same as a URL: `ws://127.0.0.1:8080`, with TLS `wss://...`.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[Connection], object] | str | None = None,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        *,
+        path: str | None = None,
+        routes: Routes | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        allowed_hosts: list[str] | None = None,
+        max_connections: int | None = None,
+        max_connections_per_address: int | None = None,
+        max_requests: int = 64,
+        handshake_timeout: float | None = 10,
+        shutdown_timeout: float | None = 5,
+        **options: Any,
+    ) -> None:
+        """Listen, and answer from now on.
+
+        Args:
+            handler: A function, or its name as "library.function". It is called with each
+                connection, on a thread of its own, and runs for the connection's life;
+                the connection is closed when it returns.
+            host: A name or an address of this machine; "0.0.0.0" or "::" for every
+                address, which opens the server to the network.
+            port: The port, 0 for any that is free: see `port`.
+            path: The only path that the handler answers; None for any.
+            routes: In place of a handler, a table of several.
+            ssl_context: TLS settings for the server's side; with it the server speaks
+                wss:// alone.
+            allowed_hosts: The host names under which it may be addressed, None for any.
+            max_connections: The most WebSocket connections at a time, None for no limit.
+            max_connections_per_address: The most connections and page requests of one
+                client address together, None for no limit.
+            max_requests: The most page requests at a time.
+            handshake_timeout: Seconds for the whole of an opening handshake, TLS
+                included; None for no limit.
+            shutdown_timeout: Seconds that `close` gives the connections to close and the
+                handlers to return. The default is what a peer has to answer a close
+                frame, and half of what container managers wait before they kill.
+            **options: For every connection, unless its route says otherwise: `origins`
+                (default: the request's own host; "*" for any), `subprotocols` (the
+                preferred one first), and those of a connection, such as `binary_type`
+                and `max_message_size`.
+
+        Raises:
+            TypeError: an argument is of the wrong type, or an option is unknown.
+            ValueError: an argument cannot be used, or there is nothing to serve.
+            ImportError: the handler's name leads nowhere.
+            OSError: the address is not this machine's, or the port is in use.
+        """
+        self._table = _table(handler, path, routes)
+        Settings.of(options)  # so that a wrong one fails without a route too
+        self._settings = {
+            route.path: Settings.of({**options, **route.options})
+            for route in self._table.websockets
+        }
+        self._hosts = Hosts(allowed_hosts)
+        self._sessions = Sessions(
+            Limits(max_connections, max_connections_per_address, max_requests)
+        )
+        self._shutdown_timeout = check_timeout(shutdown_timeout, "shutdown_timeout")
+        self._close_lock = threading.Lock()  # guards _closing and _on_close
+        self._closing = False
+        self._on_close: list[Callable[[], None]] = []
+        self._closed = threading.Event()
+        _check_context(ssl_context)
+        timeout = check_timeout(handshake_timeout, "handshake_timeout")
+        listeners = listen(host, port)
+        address = listeners[0].getsockname()
+        self.port: int = address[1]
+        self.address = address_text(address)
+        self.url = f"{'ws' if ssl_context is None else 'wss'}://{self.address}"
+        self._acceptor = Acceptor(listeners, self._admit, context=ssl_context, timeout=timeout)
+        try:
+            self._thread = start_thread(self._acceptor.run, f"scriptling-ws {self.address}")
+        except BaseException:
+            self._acceptor.close()
+            raise
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The connections that are open now; each has a handler running."""
+        return self._sessions.connections
+
+    # -- what the acceptor asks: on its thread, so nothing here may block ----
+
+    def _admit(self, transport: Transport, head: bytes, request: Request) -> Start:
+        route = self._table.websocket(request.path)
+        page = self._table.page(request.path)
+        if route is not None and (page is None or wants_upgrade(request)):
+            return self._admit_websocket(route, transport, head, request)
+        if page is None:
+            raise Refused(404, "there is nothing at this path")
+        if "sec-websocket-key" in request.headers:
+            raise Refused(404, "there is a page at this path, but no WebSocket")
+        if request.method not in _PAGE_METHODS:
+            allow = ", ".join(_PAGE_METHODS)
+            raise Refused(405, f"this page answers {allow}", [("Allow", allow)])
+        self._hosts.check(request.headers.get("host", ""))
+        return functools.partial(self._start_page, page)
+
+    def _admit_websocket(
+        self, route: WebSocketRoute, transport: Transport, head: bytes, request: Request
+    ) -> Start:
+        upgrade = ServerUpgrade(head, request)
+        settings = self._settings[route.path]
+        origin = request.headers.get("origin")
+        host = request.headers.get("host", "")
+        if not settings.origins.allow(origin, host):
+            _logger.warning(
+                "refused %s: an upgrade of %a from the origin %a; to allow it, give the "
+                "route or the server origins=[%a]",
+                transport.remote_addr,
+                request.path,
+                origin,
+                origin,
+            )
+            raise Refused(403, "this origin may not connect")
+        self._hosts.check(host)
+        return functools.partial(self._start_websocket, route, settings, upgrade)
+
+    def _start_websocket(
+        self, route: WebSocketRoute, settings: Settings, upgrade: ServerUpgrade, arrival: Arrival
+    ) -> None:
+        def body(session: Session) -> None:
+            run_websocket(self._sessions, session, arrival, upgrade, route, settings)
+
+        self._sessions.start(arrival.transport, websocket=True, body=body)
+
+    def _start_page(self, page: PageRoute, arrival: Arrival) -> None:
+        def body(session: Session) -> None:
+            run_page(session, arrival, page, _PAGE_TIMEOUT, self._acceptor.linger)
+
+        self._sessions.start(arrival.transport, websocket=False, body=body)
+
+    # -- the end -------------------------------------------------------------
+
+    def close(self) -> None:
+        """Stop listening, close every connection with 1001, and wait for the handlers.
+
+        Blocks for about `shutdown_timeout` at the longest: then connections whose handlers
+        still run are ended, which unblocks the handlers. Called from a handler, it waits
+        for the others; called again, for the first call (a handler does not wait).
+        """
+        with self._close_lock:
+            first = not self._closing
+            self._closing = True
+        if not first:
+            if not self._sessions.includes_this_thread():
+                self._closed.wait()
+            return
+        try:
+            self._acceptor.stop()
+            self._thread.join()
+            self._sessions.close(self._shutdown_timeout)
+        finally:
+            self._closed.set()
+            with self._close_lock:
+                callbacks, self._on_close = self._on_close, []
+            for callback in callbacks:
+                callback()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the server was closed. Blocks.
+
+        Args:
+            timeout: Seconds, None to wait for ever.
+
+        Returns:
+            Whether it was closed.
+        """
+        return self._closed.wait(Deadline(check_timeout(timeout)).left())
+
+    def serve_forever(self) -> None:
+        """Block until SIGINT or SIGTERM arrives, or `close` is called, then close.
+
+        Signals only arrive in the main thread: called in another one, this waits
+        for `close`. What handled the signals before does so again afterwards.
+        """
+        self._serve(None)
+
+    def _serve(self, ready: Callable[[Server], object] | None) -> None:
+        try:
+            with StopSignal() as stop:
+                self._call_when_closed(stop.set)
+                if ready is not None:
+                    ready(self)
+                stop.wait()
+        finally:
+            self.close()
+
+    def _call_when_closed(self, callback: Callable[[], None]) -> None:
+        with self._close_lock:
+            if not self._closed.is_set():
+                self._on_close.append(callback)
+                return
+        callback()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def serve(
+    handler: Callable[[Connection], object] | str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    *,
+    ready: Callable[[Server], object] | None = None,
+    **options: Any,
+) -> None:
+    """Serve until SIGINT (Ctrl-C) or SIGTERM arrives, then close every connection and return.
+
+    Signals only arrive in the main thread: called in another one, it serves until
+    the server that `ready` was given is closed.
+
+    Args:
+        handler: A function, or its name as "library.function". It is called with each
+            connection, on a thread of its own, and runs for the connection's life.
+        host: A name or an address of this machine; "0.0.0.0" or "::" for every
+            address, which opens the server to the network.
+        port: The port, 0 for any that is free.
+        ready: Called with the server once it listens.
+        **options: As for `Server`.
+
+    Raises:
+        TypeError: an argument is of the wrong type, or an option is unknown.
+        ValueError: an argument cannot be used, or there is nothing to serve.
+        ImportError: the handler's name leads nowhere.
+        OSError: the address is not this machine's, or the port is in use.
+    """
+    Server(handler, host, port, **options)._serve(ready)
+
+
+def _table(
+    handler: Callable[[Connection], object] | str | None, path: str | None, routes: Routes | None
+) -> RouteTable:
+    if handler is not None:
+        if routes is not None:
+            raise ValueError("handler and routes exclude each other: register the handler there")
+        own = Routes()
+        if path is not None:
+            own.websocket(path, handler)
+            return own.table()
+        return RouteTable({}, {}, {}, WebSocketRoute("", check_handler(handler), {}))
+    if path is not None:
+        raise ValueError("path is the handler's, and there is no handler")
+    if routes is None:
+        raise ValueError("there is nothing to serve: pass a handler, or routes=")
+    if not isinstance(routes, Routes):
+        raise TypeError(f"routes has to be a Routes, not {type(routes).__name__}")
+    table = routes.table()
+    if not table:
+        raise ValueError("there is nothing to serve: the routes are empty")
+    return table
+
+
+def _check_context(context: object) -> None:
+    if context is None:
+        return
+    if not isinstance(context, ssl.SSLContext):
+        raise TypeError(f"ssl_context has to be an ssl.SSLContext, not {type(context).__name__}")
+    if context.protocol == ssl.PROTOCOL_TLS_CLIENT:
+        # Found here, or else by every connection.
+        raise ValueError(
+            "ssl_context is a client's: make it with ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) "
+            "and load_cert_chain"
+        )

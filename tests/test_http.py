@@ -1,0 +1,255 @@
+"""Responses: what page handlers may return, what goes out for it, and what never does."""
+
+import io
+import json as jsonlib
+import threading
+
+import pytest
+
+from pairs import tcp_pair
+from scriptling_ws import _http
+from scriptling_ws._deadline import Deadline
+from scriptling_ws._handshake import Refused
+from scriptling_ws._http import Response, html, json, refusal, render, text, to_response
+from scriptling_ws._transport import Transport
+from servers import Answer, read_all
+
+
+def shown(response, **options):
+    return Answer(render(response, **options))
+
+
+@pytest.mark.parametrize(
+    ("make", "body", "kind"),
+    [
+        (html, "<h1>Grüße</h1>", "text/html; charset=utf-8"),
+        (text, "Grüße", "text/plain; charset=utf-8"),
+    ],
+)
+def test_text_results(make, body, kind):
+    answer = shown(make(201, body))
+    assert answer.status == 201
+    assert answer.headers["content-type"] == kind
+    assert answer.body == body.encode()
+    assert answer.headers["content-length"] == str(len(answer.body))
+
+
+def test_json_result_is_compact_utf8():
+    answer = shown(json(200, {"a": [1, None, "ü"]}))
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.body == '{"a":[1,null,"ü"]}'.encode()
+
+
+def test_every_response_closes_and_forbids_guessing():
+    answer = shown(text(200, ""))
+    assert answer.headers["connection"] == "close"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-length"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("result", "kind", "body"),
+    [
+        ("<script>", "text/plain; charset=utf-8", b"<script>"),
+        ({"a": 1}, "application/json", b'{"a":1}'),
+        ([1, 2], "application/json", b"[1,2]"),
+        (b"\x00\xff", "application/octet-stream", b"\x00\xff"),
+        (bytearray(b"x"), "application/octet-stream", b"x"),
+    ],
+)
+def test_plain_results(result, kind, body):
+    answer = shown(to_response(result))
+    assert (answer.status, answer.headers["content-type"], answer.body) == (200, kind, body)
+
+
+@pytest.mark.parametrize("result", [None, 1, object(), ("a",)])
+def test_other_results_are_a_mistake(result):
+    with pytest.raises(TypeError, match=r"a page handler returned .*it has to return"):
+        to_response(result)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {"a": [float("-inf")]}])
+def test_json_has_no_nan(value):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        json(200, value)
+
+
+@pytest.mark.parametrize("value", [{1, 2}, object(), b"x"])
+def test_json_refuses_what_it_cannot_say(value):
+    with pytest.raises(TypeError):
+        json(200, value)
+
+
+def test_a_lone_surrogate_is_refused():
+    with pytest.raises(ValueError):
+        text(200, "\ud800")
+
+
+@pytest.mark.parametrize("status", [0, 100, 101, 199, 600, -1])
+def test_status_range(status):
+    with pytest.raises(ValueError, match="200 to 599"):
+        text(status, "")
+
+
+@pytest.mark.parametrize("status", ["200", None, True, 200.0])
+def test_status_type_names_the_order_of_arguments(status):
+    with pytest.raises(TypeError, match="the status comes first"):
+        text(status, "")
+
+
+def test_body_type():
+    with pytest.raises(TypeError, match="the body has to be a str, not bytes"):
+        html(200, b"<p>")
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_statuses_without_a_body(status):
+    answer = shown(text(status, ""))
+    assert "content-length" not in answer.headers
+    assert "content-type" not in answer.headers
+    with pytest.raises(ValueError, match="has no body"):
+        text(status, "x")
+
+
+def test_more_headers_go_out_and_may_replace_the_type():
+    answer = shown(text(200, "a", {"Cache-Control": "no-store", "content-type": "text/css"}))
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["content-type"] == "text/css"
+    assert answer.raw.lower().count(b"content-type:") == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X": "a\r\nSet-Cookie: b"},
+        {"X": "a\nb"},
+        {"X": "a\0b"},
+        {"X": "snow ☃"},
+        {"X\r\nY": "a"},
+        {"X Y": "a"},
+        {"": "a"},
+    ],
+)
+def test_nothing_is_smuggled_into_a_response(headers):
+    with pytest.raises(ValueError):
+        text(200, "", headers)
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "connection", "Transfer-Encoding"])
+def test_headers_of_the_server_itself(name):
+    with pytest.raises(ValueError, match="made by the server itself"):
+        text(200, "", {name: "1"})
+
+
+@pytest.mark.parametrize("headers", [["a"], "a", {"X": 1}, {1: "X"}])
+def test_header_types(headers):
+    with pytest.raises(TypeError):
+        text(200, "", headers)
+
+
+def test_head_has_the_same_headers_and_no_body():
+    response = json(200, {"a": 1})
+    whole, top = render(response), render(response, head_only=True)
+    assert whole == top + response.body
+
+
+def test_a_refusal_says_what_to_do():
+    answer = shown(refusal(Refused(405, "this page answers GET", [("Allow", "GET")])))
+    assert answer.status == 405
+    assert answer.headers["allow"] == "GET"
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.body == b"405 Method Not Allowed: this page answers GET\n"
+
+
+def test_an_upgrade_refusal_names_upgrade_in_connection_once():
+    headers = [("Upgrade", "websocket"), ("Connection", "Upgrade")]
+    answer = shown(refusal(Refused(426, "use a WebSocket client", headers)))
+    assert answer.headers["upgrade"] == "websocket"
+    assert answer.headers["connection"] == "close, upgrade"
+    assert answer.raw.lower().count(b"\r\nconnection:") == 1
+
+
+def test_a_status_without_a_phrase():
+    assert shown(text(299, "")).status == 299
+
+
+# -- writing -----------------------------------------------------------------
+
+
+@pytest.fixture
+def pair():
+    near, far = tcp_pair()
+    far.settimeout(10)
+    transport = Transport(near)
+    yield transport, far
+    transport.close()
+    far.close()
+
+
+def test_a_large_response_reaches_a_slow_reader(pair):
+    transport, far = pair
+    body = bytes(range(256)) * 20_000
+    received = []
+    reader = threading.Thread(target=lambda: received.append(read_all(far)))
+    reader.start()
+    _http.write_response(transport, Response(200, body), head_only=False, timeout=10)
+    transport.finish_writing()
+    reader.join(10)
+    assert Answer(received[0]).body == body
+
+
+def test_a_peer_that_does_not_read_is_given_up(pair):
+    transport, _ = pair
+    with pytest.raises(TimeoutError):
+        _http.write_all(transport, bytes(50_000_000), Deadline(0.05))
+
+
+def test_a_file_is_sent_in_pieces_and_closed(pair):
+    transport, far = pair
+
+    class Watched(io.BytesIO):
+        largest = 0
+
+        def read(self, size=-1):
+            data = super().read(size)
+            self.largest = max(self.largest, len(data))
+            return data
+
+    body = bytes(range(256)) * 8192
+    file = Watched(body + b"what was added since")
+    received = []
+    reader = threading.Thread(target=lambda: received.append(read_all(far)))
+    reader.start()
+    response = Response(200, file=file, length=len(body))
+    _http.write_response(transport, response, head_only=False, timeout=10)
+    transport.finish_writing()
+    reader.join(10)
+    assert Answer(received[0]).body == body
+    assert file.largest <= 256 * 1024
+    assert file.closed
+
+
+def test_a_file_that_became_shorter_breaks_off(pair):
+    transport, _ = pair
+    file = io.BytesIO(b"short")
+    response = Response(200, file=file, length=10)
+    with pytest.raises(OSError, match="shorter"):
+        _http.write_response(transport, response, head_only=False, timeout=10)
+    assert file.closed
+
+
+def test_head_closes_the_file_too(pair):
+    transport, far = pair
+    file = io.BytesIO(b"data")
+    response = Response(200, file=file, length=4)
+    _http.write_response(transport, response, head_only=True, timeout=10)
+    transport.finish_writing()
+    answer = Answer(read_all(far))
+    assert answer.headers["content-length"] == "4"
+    assert answer.body == b""
+    assert file.closed
+
+
+def test_json_round_trip():
+    value = {"nested": [{"a": 1.5}, True, None, ""]}
+    assert jsonlib.loads(json(200, value).body) == value

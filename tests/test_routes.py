@@ -1,0 +1,282 @@
+"""Registration: what is refused at the line that registers it, and what matches afterwards."""
+
+import functools
+import os
+
+import pytest
+
+from scriptling_ws._routes import Routes, RouteTable, Settings, WebSocketRoute, resolve
+
+
+def handler(client):
+    pass
+
+
+def page(request):
+    return "page"
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """A module `rt_library` and a package `rt_package` on the module path."""
+    (tmp_path / "rt_library.py").write_text(
+        "from os import system\n"
+        "import json\n"
+        "LOADED = []\n"
+        "def chat(client): pass\n"
+        "async def modern(client): pass\n"
+        "class Handler:\n"
+        "    def __call__(self, client): pass\n"
+        "instance = Handler()\n"
+        "value = 5\n"
+    )
+    (tmp_path / "rt_package").mkdir()
+    (tmp_path / "rt_package" / "__init__.py").write_text("")
+    (tmp_path / "rt_package" / "inner.py").write_text("def chat(client): pass\n")
+    (tmp_path / "rt_broken.py").write_text("import rt_is_not_there\n")
+    (tmp_path / "rt_raises.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["rt_library.chat", "rt_package.inner.chat", "rt_library.instance", "rt_library.Handler"],
+)
+def test_names_are_resolved(library, name):
+    assert callable(resolve(name))
+
+
+def test_a_library_is_imported_once(library):
+    assert resolve("rt_library.chat") is resolve("rt_library.chat")
+
+
+# Row 84.
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "a",
+        "chat",
+        ".",
+        "..x",
+        ".rt_library.chat",
+        "rt_library.",
+        "rt_library..chat",
+        "rt_library.chat()",
+        "rt_library:chat",
+        "rt_library/chat",
+        "rt_library.class",
+        "rt library.chat",
+        "rt_library.chat\n",
+        "1.chat",
+    ],
+)
+def test_malformed_names(library, name):
+    with pytest.raises(ValueError, match="is not a handler: write 'library.function'"):
+        resolve(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "os.system",
+        "os.path.join",
+        "subprocess.run",
+        "builtins.exec",
+        "posix.system",
+        "nt.system",
+        "sys.exit",
+        "_thread.start_new_thread",
+        "rt_library.system",  # the same function by another name
+    ],
+)
+def test_the_standard_library_is_refused(library, name):
+    with pytest.raises(ValueError, match="standard library"):
+        resolve(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        ("rt_nowhere.chat", "no module 'rt_nowhere'"),
+        ("rt_package.nowhere.chat", "no module 'rt_package.nowhere'"),
+        ("rt_library.chat.deeper", "no module 'rt_library.chat'"),
+        ("rt_library.nowhere", "has no 'nowhere'"),
+    ],
+)
+def test_missing_names(library, name, missing):
+    with pytest.raises(ImportError, match=missing):
+        resolve(name)
+
+
+def test_what_a_library_raises_is_not_hidden(library):
+    with pytest.raises(ModuleNotFoundError, match="rt_is_not_there"):
+        resolve("rt_broken.chat")
+    with pytest.raises(ZeroDivisionError):
+        resolve("rt_raises.chat")
+
+
+@pytest.mark.parametrize("name", ["rt_library.value", "rt_library.LOADED"])
+def test_names_of_what_cannot_be_called(library, name):
+    with pytest.raises(TypeError, match="is not a function"):
+        resolve(name)
+
+
+def test_asynchronous_handlers_are_refused(library):
+    with pytest.raises(TypeError, match="write 'def'"):
+        Routes().websocket("/", "rt_library.modern")
+
+    async def modern(client):
+        pass
+
+    with pytest.raises(TypeError, match="write 'def'"):
+        Routes().websocket("/", modern)
+    with pytest.raises(TypeError, match="write 'def'"):
+        Routes().get("/", functools.partial(modern))
+
+
+def test_a_failed_registration_registers_nothing(library):
+    routes = Routes()
+    for attempt in (
+        lambda: routes.websocket("/", "os.system"),
+        lambda: routes.websocket("/", "rt_library.nowhere"),
+        lambda: routes.websocket("/", handler, no_such_option=1),
+        lambda: routes.get("/", 5),
+        lambda: routes.static("/", os.devnull),
+    ):
+        with pytest.raises((ValueError, TypeError, ImportError)):
+            attempt()
+    assert not routes.table()
+
+
+@pytest.mark.parametrize("path", ["", "chat", "/a?b", "/a#b", "/a b\n", "/\0", "/a%20b", "*"])
+def test_malformed_paths(path):
+    for register in (Routes().websocket, Routes().get):
+        with pytest.raises(ValueError, match="the path"):
+            register(path, handler)
+    with pytest.raises(ValueError, match="the path"):
+        Routes().static(path, ".")
+
+
+@pytest.mark.parametrize("path", [None, 5, b"/chat", handler])
+def test_path_types(path):
+    with pytest.raises(TypeError, match="the path has to be a str"):
+        Routes().websocket(path)
+
+
+def test_one_of_a_kind_on_a_path(tmp_path):
+    routes = Routes()
+    routes.websocket("/a", handler)
+    routes.get("/a", page)  # a page beside the socket
+    routes.static("/a", tmp_path)
+    with pytest.raises(ValueError, match="already has a WebSocket"):
+        routes.websocket("/a", handler)
+    with pytest.raises(ValueError, match="already has a WebSocket"):
+        routes.websocket("/a")
+    with pytest.raises(ValueError, match="already has a page"):
+        routes.get("/a", page)
+    with pytest.raises(ValueError, match="already has a directory"):
+        routes.static("/a/", tmp_path)
+
+
+def test_decorators_return_the_function():
+    routes = Routes()
+
+    @routes.websocket("/ws", binary_type=bytes)
+    def one(client):
+        pass
+
+    @routes.get("/page")
+    def two(request):
+        pass
+
+    table = routes.table()
+    assert table.websocket("/ws").handler is one
+    assert table.websocket("/ws").options == {"binary_type": bytes}
+    assert table.page("/page").handler is two
+
+
+def test_a_decorator_used_twice():
+    routes = Routes()
+    decorate = routes.websocket("/ws")
+    decorate(handler)
+    with pytest.raises(ValueError, match="already has"):
+        decorate(handler)
+
+
+def test_unknown_options_name_the_known_ones():
+    with pytest.raises(TypeError, match=r"'binary_typ'.*binary_type.*origins.*subprotocols"):
+        Routes().websocket("/", handler, binary_typ=bytes)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"max_message_size": 0}, ValueError),
+        ({"max_message_size": "1"}, TypeError),
+        ({"binary_type": str}, ValueError),
+        ({"origins": "https://a.example"}, TypeError),
+        ({"origins": ["a.example"]}, ValueError),
+        ({"subprotocols": "chat"}, TypeError),
+        ({"subprotocols": ["a b"]}, ValueError),
+        ({"close_timeout": -1}, ValueError),
+    ],
+)
+def test_options_are_checked_at_registration(options, error):
+    with pytest.raises(error):
+        Routes().websocket("/", handler, **options)
+
+
+def test_paths_are_compared_whole(tmp_path):
+    routes = Routes()
+    routes.websocket("/chat", handler)
+    routes.get("/grüße", page)
+    table = routes.table()
+    assert table.websocket("/chat")
+    for other in ("/chat/", "/Chat", "/chat/x", "//chat", "/", "/cha"):
+        assert table.websocket(other) is None
+    assert table.page("/grüße")
+
+
+def test_order_of_routes(tmp_path):
+    (tmp_path / "inner").mkdir()
+    routes = Routes()
+    routes.static("/", tmp_path)
+    routes.static("/files/inner", tmp_path / "inner")
+    routes.static("/files", tmp_path)
+    routes.get("/files/page", page)
+    routes.websocket("/files/ws", handler)
+    table = routes.table()
+    assert table.page("/x").path == "/"
+    assert table.page("/files").path == "/files"
+    assert table.page("/filesystem").path == "/"
+    assert table.page("/files/inner/x").path == "/files/inner"
+    assert table.page("/files/page").handler is page
+    assert table.page("/files/ws") is None  # a WebSocket's path is no file's
+
+
+def test_a_table_stays_what_it_is():
+    routes = Routes()
+    routes.websocket("/a", handler)
+    table = routes.table()
+    routes.websocket("/b", handler)
+    assert table.websocket("/b") is None
+    routes.clear()
+    assert table.websocket("/a")
+    assert not routes.table()
+
+
+def test_a_handler_for_any_path():
+    table = RouteTable({}, {}, {}, WebSocketRoute("", handler, {}))
+    assert table.websocket("/whatever").handler is handler
+    assert table.websockets[0].handler is handler
+    assert table
+
+
+def test_subprotocol_choice_is_the_servers():
+    settings = Settings.of({"subprotocols": ["v2", "v1"]})
+    assert settings.choose_subprotocol(["v1", "v2"]) == "v2"
+    assert settings.choose_subprotocol(["v3", "v1"]) == "v1"
+    assert settings.choose_subprotocol(["v3"]) is None
+    assert Settings().choose_subprotocol(["v1"]) is None
