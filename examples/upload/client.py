@@ -1,0 +1,47 @@
+# Start it with: python examples/upload/client.py FILE [HOST] [PORT]
+"""Uploads a file in pieces, and checks the checksum that comes back."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import scriptling.websocket as ws
+
+PIECE = 256 * 1024
+
+
+def main():
+    """Upload one file; exit status 1 if it did not arrive as it is."""
+    if len(sys.argv) < 2:
+        sys.exit("usage: client.py FILE [HOST] [PORT]")
+    path = Path(sys.argv[1])
+    host = sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1"
+    port = int(sys.argv[3]) if len(sys.argv) > 3 else 8767
+
+    try:
+        with ws.connect(f"ws://{host}:{port}/", timeout=5) as conn:
+            checksum = upload(conn, path)
+    except ws.WebSocketError as error:
+        sys.exit(f"the upload failed: {error}")
+    if checksum is None:
+        sys.exit("the server did not confirm the checksum")
+    print(f"{path.name}: {path.stat().st_size} bytes, SHA-256 {checksum}")
+
+
+def upload(conn, path):
+    """Send a file; its SHA-256 if the server got the same, else None."""
+    digest = hashlib.sha256()
+    conn.send({"name": path.name, "size": path.stat().st_size})
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            conn.send_binary(piece)  # waits while the server is busy: memory stays small
+            digest.update(piece)
+    reply = conn.receive(timeout=30)
+    if reply is None or json.loads(reply)["sha256"] != digest.hexdigest():
+        return None
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+# Start it with: python examples/upload/server.py [HOST] [PORT]
+"""Takes uploads, and answers each with its SHA-256.
+
+A client sends {"name": ..., "size": ...}, then that many bytes in binary messages of
+any size, and gets {"name", "size", "sha256"}. One connection may upload many files.
+"""
+
+import hashlib
+import json
+import sys
+
+import scriptling.websocket as ws
+
+LARGEST = 1024**3
+
+
+def upload(client):
+    """Serve one connection, until it is closed."""
+    for message in client:
+        try:
+            announced = json.loads(message)
+            name, size = announced["name"], announced["size"]
+            acceptable = 0 <= size <= LARGEST
+        except (TypeError, ValueError, KeyError):
+            client.close(1008, 'send {"name": ..., "size": ...} first')
+            return
+        if not acceptable:
+            client.close(1009, f"at most {LARGEST} bytes")
+            return
+        digest = take(client, size)
+        if digest is None:
+            return
+        client.send({"name": name, "size": size, "sha256": digest})
+        print(f"{name!r}, {size} bytes, from {client.remote_addr}", flush=True)
+
+
+def take(client, size):
+    """Receive so many bytes; their SHA-256, or None if something else came."""
+    digest = hashlib.sha256()
+    left = size
+    while left > 0:
+        piece = client.receive(timeout=30)
+        if not ws.is_binary(piece) or len(piece) > left:  # None after 30 s of silence
+            client.close(1008, f"{left} bytes were still to come")
+            return None
+        digest.update(piece)
+        left -= len(piece)
+    return digest.hexdigest()
+
+
+def main():
+    """Serve until Ctrl-C."""
+    host = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1"
+    port = int(sys.argv[2]) if len(sys.argv) > 2 else 8767
+    ws.serve(
+        upload,
+        host,
+        port,
+        binary_type=bytes,  # faster than lists, and what hashlib takes
+        max_message_size=1024 * 1024,
+        ready=lambda server: print(f"upload server on {server.url}", flush=True),
+    )
+
+
+if __name__ == "__main__":
+    main()
