@@ -25,6 +25,7 @@ if choice == "yes" or (choice == "auto" and interpreted):
         Extension(
             "scriptling_ws._wsframe",
             ["src/_wsframe.pyx"],
+            depends=["src/_wsframe.h"],
             optional=choice == "auto",
         )
     )

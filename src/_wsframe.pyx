@@ -1,9 +1,15 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False
 # cython: embedsignature=True, embedsignature.format=clinic
-"""The frame kernel, compiled.  The contract is scriptling_ws/_wsframe.pyi.
+"""The frame kernel, compiled. The contract is scriptling_ws/_wsframe.pyi.
 
-Nothing here keeps state or a reference to a caller's object, and no code of a
-caller's runs while a raw pointer into one of his objects is held.
+Rules of this file:
+
+- No state, and no reference to a caller's object, is kept from call to call.
+- While a raw pointer into a caller's object is held, no code of the caller's
+  runs, and the object is one that cannot change its size: immutable, borrowed,
+  or locked.
+- The GIL is not released: masking 16 MiB takes less than a millisecond, and a
+  busy neighbour thread would keep the GIL for five before it came back.
 """
 
 cimport cython
@@ -11,6 +17,7 @@ from cpython.buffer cimport (
     PyBUF_FULL_RO, PyBUF_SIMPLE, PyBUF_WRITE, PyBuffer_IsContiguous, PyBuffer_Release,
     PyObject_GetBuffer,
 )
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_Clear, PyErr_ExceptionMatches
 from cpython.list cimport PyList_New
@@ -19,207 +26,80 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_REFCNT
 from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_New
-from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 
-cdef extern from *:
-    """
-    #include <stdint.h>
-    #include <string.h>
-
-    #if defined(__GNUC__)
-    #define WS_INLINE inline __attribute__((always_inline))
-    #define WS_AVX2 __attribute__((target("avx2")))
-    #define WS_X86 defined(__x86_64__)
-    #else
-    #define WS_INLINE inline
-    #define WS_X86 0
-    #endif
-
-    /* All of these XOR n bytes with the repeated mask, from one place to another
-       or on the spot, and return the OR of what was written, whose high bits say
-       whether it is all ASCII.  memcpy is how C reads a word that may lie
-       anywhere: it becomes one instruction. */
-
-    static inline uint64_t ws_turn(uint64_t mask, size_t offset) {
-        uint8_t key[16];
-        memcpy(key, &mask, 8);
-        memcpy(key + 8, &mask, 8);
-        memcpy(&mask, key + (offset & 3), 8);
-        return mask;
-    }
-
-    static inline uint64_t
-    ws_xor_words(uint8_t *to, const uint8_t *from, size_t n, uint64_t mask) {
-        uint64_t word, seen = 0;
-        uint32_t half;
-        uint8_t key[8];
-        size_t i = 0, k;
-        for (; n - i >= 8; i += 8) {
-            memcpy(&word, from + i, 8);
-            word ^= mask;
-            seen |= word;
-            memcpy(to + i, &word, 8);
-        }
-        memcpy(key, &mask, 8);
-        if (n & 4) {
-            memcpy(&half, from + i, 4);
-            half ^= (uint32_t) mask;    /* both halves of the mask are the same */
-            seen |= half;
-            memcpy(to + i, &half, 4);
-            i += 4;
-        }
-        for (k = 0; k < (n & 3); k++) {
-            to[i + k] = from[i + k] ^ key[k];
-            seen |= (uint64_t) to[i + k] << 56;
-        }
-        return seen;
-    }
-
-    /* Vectors are spelt out, because compilers find them in the loop above only
-       at -O3, and never where the two places may be one. */
-    #define WS_XOR_VECTORS(name, width, target) \\
-    target static uint64_t name(uint8_t *to, const uint8_t *from, size_t n, uint64_t mask) { \\
-        typedef uint64_t vector __attribute__((vector_size(width))); \\
-        vector a, b, c, d, all = {0}, key; \\
-        uint64_t seen = 0; \\
-        size_t i = 0, k; \\
-        if (n >= 2048) {    /* stores that straddle cache lines cost double */ \\
-            i = -(uintptr_t) to & (width - 1); \\
-            seen = ws_xor_words(to, from, i, mask); \\
-            mask = ws_turn(mask, i); \\
-        } \\
-        key = all + mask; \\
-        for (; n - i >= 4 * width; i += 4 * width) { \\
-            memcpy(&a, from + i, width); \\
-            memcpy(&b, from + i + width, width); \\
-            memcpy(&c, from + i + 2 * width, width); \\
-            memcpy(&d, from + i + 3 * width, width); \\
-            a ^= key, b ^= key, c ^= key, d ^= key; \\
-            all |= (a | b) | (c | d); \\
-            memcpy(to + i, &a, width); \\
-            memcpy(to + i + width, &b, width); \\
-            memcpy(to + i + 2 * width, &c, width); \\
-            memcpy(to + i + 3 * width, &d, width); \\
-        } \\
-        for (; n - i >= width; i += width) { \\
-            memcpy(&a, from + i, width); \\
-            a ^= key; \\
-            all |= a; \\
-            memcpy(to + i, &a, width); \\
-        } \\
-        for (k = 0; k < width / 8; k++) seen |= all[k]; \\
-        return seen | ws_xor_words(to + i, from + i, n - i, mask); \\
-    }
-
-    #if !defined(__GNUC__)
-    #define ws_xor ws_xor_words
-    #define WS_LEARN_CPU() ((void) 0)
-    #elif !defined(__x86_64__)
-    WS_XOR_VECTORS(ws_xor, 16, )
-    #define WS_LEARN_CPU() ((void) 0)
-    #else
-    WS_XOR_VECTORS(ws_xor_sse2, 16, )
-    WS_XOR_VECTORS(ws_xor_avx2, 32, WS_AVX2)
-    static int ws_has_avx2;
-    #define WS_LEARN_CPU() (ws_has_avx2 = !!__builtin_cpu_supports("avx2"))
-    static inline uint64_t ws_xor(uint8_t *to, const uint8_t *from, size_t n, uint64_t mask) {
-        return ws_has_avx2 ? ws_xor_avx2(to, from, n, mask) : ws_xor_sse2(to, from, n, mask);
-    }
-    #endif
-
-    /* CPython makes the ints 0 to 255 once; from 3.11 on they lie side by side,
-       and an int's address tells its value. */
-    static PyObject *ws_zero;
-    #define WS_STRIDE sizeof(PyLongObject)
-
-    static inline uintptr_t ws_small(PyObject *number) {
-        return ((uintptr_t) number - (uintptr_t) ws_zero) / WS_STRIDE;
-    }
-
-    static WS_INLINE void
-    ws_unpack_any(PyObject **__restrict to, const uint8_t *__restrict from, size_t n) {
-        size_t i = 0, k;
-        uintptr_t zero = (uintptr_t) ws_zero;
-        for (; n - i >= 16; i += 16)
-            for (k = i; k < i + 16; k++) to[k] = (PyObject *) (zero + from[k] * WS_STRIDE);
-        for (; i < n; i++) to[i] = (PyObject *) (zero + from[i] * WS_STRIDE);
-    }
-
-    /* Returns how many items at the front, in whole blocks, were small ints. */
-    static WS_INLINE size_t
-    ws_pack_any(uint8_t *__restrict to, PyObject *const *__restrict from, size_t n) {
-        size_t i = 0, k;
-        uintptr_t zero = (uintptr_t) ws_zero, value, all = 0;
-        for (; n - i >= 32; i += 32) {
-            for (k = i; k < i + 32; k++) {
-                value = ((uintptr_t) from[k] - zero) / WS_STRIDE;
-                all |= value;
-                to[k] = (uint8_t) value;
-            }
-            if (all > 255) return i;
-        }
-        return i;
-    }
-    #if WS_X86
-    WS_AVX2 static void ws_unpack_avx2(PyObject **to, const uint8_t *from, size_t n) {
-        ws_unpack_any(to, from, n);
-    }
-    WS_AVX2 static size_t ws_pack_avx2(uint8_t *to, PyObject *const *from, size_t n) {
-        return ws_pack_any(to, from, n);
-    }
-    static void ws_unpack(PyObject **to, const uint8_t *from, size_t n) {
-        if (ws_has_avx2) ws_unpack_avx2(to, from, n); else ws_unpack_any(to, from, n);
-    }
-    static size_t ws_pack(uint8_t *to, PyObject *const *from, size_t n) {
-        return ws_has_avx2 ? ws_pack_avx2(to, from, n) : ws_pack_any(to, from, n);
-    }
-    #else
-    #define ws_unpack ws_unpack_any
-    #define ws_pack ws_pack_any
-    #endif
-    """
-    uint64_t ws_xor(uint8_t *to, const uint8_t *source, size_t n, uint64_t mask) noexcept nogil
-    uint64_t ws_turn(uint64_t mask, size_t offset) noexcept nogil
-    PyObject *ws_zero
+# The loops over bytes are C, for the sake of vectors.
+cdef extern from "_wsframe.h":
+    const bint WS_HAS_GIL
     const size_t WS_STRIDE
-    uintptr_t ws_small(PyObject *number) noexcept nogil
-    void ws_unpack(PyObject **to, const uint8_t *source, size_t n) noexcept nogil
-    size_t ws_pack(uint8_t *to, PyObject *const *source, size_t n) noexcept nogil
-    void WS_LEARN_CPU() noexcept nogil
-
-WS_LEARN_CPU()
+    PyObject *ws_zero
+    void ws_learn_cpu() noexcept nogil
+    uint64_t ws_mask(const uint8_t *key, size_t offset) noexcept nogil
+    uint64_t ws_xor(uint8_t *to, const uint8_t *source, size_t n, uint64_t mask) noexcept nogil
+    uintptr_t ws_value(PyObject *number) noexcept nogil
+    void ws_bytes_to_ints(PyObject **to, const uint8_t *source, size_t n) noexcept nogil
+    size_t ws_ints_to_bytes(uint8_t *to, PyObject *const *source, size_t n) noexcept nogil
 
 cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
+    bint PyBool_Check(PyObject *value)
+    bint PyLong_Check(PyObject *value)
+    PyObject **PySequence_Fast_ITEMS(object values)
+    Py_ssize_t PySequence_Fast_GET_SIZE(object values)
+    void *PyUnicode_DATA(object text)
+    bint PyUnicode_IS_COMPACT_ASCII(object text)
+    # With the error left to the caller: a try statement costs as much as the rest.
+    int get_buffer "PyObject_GetBuffer"(object data, Py_buffer *view, int flags) noexcept
     PyObject *decode_utf8 "PyUnicode_DecodeUTF8"(
         const char *data, Py_ssize_t size, const char *errors
     ) noexcept
-    int get_buffer "PyObject_GetBuffer"(object data, Py_buffer *view, int flags) noexcept
-    const Py_ssize_t PY_SSIZE_T_MAX
-    bint PyUnicode_IS_COMPACT_ASCII(object text)
-    void *PyUnicode_DATA(object text)
-    PyObject **PySequence_Fast_ITEMS(object values)
-    Py_ssize_t PySequence_Fast_GET_SIZE(object values)
-    bint PyLong_Check(PyObject *value)
-    bint PyBool_Check(PyObject *value)
 
 IMPLEMENTATION = "compiled"
 MORE, SPECIAL, BAD_TEXT, FULL = range(4)
 
 cdef enum:
-    WHY_MORE = 0
-    WHY_SPECIAL = 1
-    WHY_BAD_TEXT = 2
-    WHY_FULL = 3
-    TEXT_MESSAGE = 0x81     # FIN and the opcode, nothing reserved
+    WHY_MORE, WHY_SPECIAL, WHY_BAD_TEXT, WHY_FULL
+    TEXT_MESSAGE = 0x81  # FIN and the opcode, nothing reserved
     BINARY_MESSAGE = 0x82
 
 cdef uint64_t HIGH_BITS = 0x8080808080808080
 
-
 cdef str BUFFER = "a bytes-like object"
 cdef str PAYLOAD = "a str, a bytes-like object, or a list or tuple of ints"
 cdef str ITEMS = "a list or tuple of ints"
+
+
+# ---- what CPython does with small ints ----
+
+# It makes the ints 0 to 255 once, and every result in that range is one of them.
+cdef PyObject *BYTE[256]
+# Where they live for ever (3.12 on), nobody counts references to them.
+cdef bint IMMORTAL = True
+
+
+cdef int learn_small_ints() except -1:
+    global IMMORTAL, ws_zero
+    cdef object number
+    cdef Py_ssize_t before
+    cdef bint side_by_side = True  # one array from 3.11 on, one pool before
+    cdef int i
+    for i in range(256):
+        number = i
+        BYTE[i] = <PyObject *> number
+        side_by_side &= <uintptr_t> BYTE[i] == <uintptr_t> BYTE[0] + i * WS_STRIDE
+        before = Py_REFCNT(number)
+        Py_INCREF(number)
+        if Py_REFCNT(number) != before:
+            IMMORTAL = False
+            Py_DECREF(number)
+    if side_by_side:
+        ws_zero = BYTE[0]
+    return 0
+
+
+learn_small_ints()
+ws_learn_cpu()
 
 
 # ---- arguments ----
@@ -234,8 +114,8 @@ cdef str shown(object value):
 cdef int64_t whole(object value, str name, int64_t low, int64_t high) except? -1:
     """An int argument, checked against its bounds."""
     cdef int overflow = 0
-    cdef int64_t number = ws_small(<PyObject *> value)
-    if number <= 255 and low <= number <= high:
+    cdef int64_t number = <int64_t> ws_value(<PyObject *> value)
+    if 0 <= number <= 255 and low <= number <= high:
         return number
     if not isinstance(value, int):
         raise TypeError(f"{name} has to be an int, not {type(value).__name__}")
@@ -245,15 +125,8 @@ cdef int64_t whole(object value, str name, int64_t low, int64_t high) except? -1
     return number
 
 
-cdef inline uint64_t mask_of(const uint8_t *key, int64_t offset) noexcept:
-    """The key as the word that falls on a payload from `offset` on."""
-    cdef uint64_t mask
-    memcpy(&mask, key, 4)
-    memcpy(<uint8_t *> &mask + 4, key, 4)
-    return ws_turn(mask, offset)
-
-
 cdef const uint8_t *check_key(object key) except NULL:
+    """Where the 4 bytes of a key are."""
     if not isinstance(key, bytes):
         raise TypeError(f"the masking key has to be bytes, not {type(key).__name__}")
     if PyBytes_GET_SIZE(key) != 4:
@@ -271,7 +144,9 @@ cdef int borrow(object data, Py_buffer *view, str wanted) except -1:
         PyErr_Clear()
         raise TypeError(f"{wanted} is wanted, not {type(data).__name__}")
     width = view.itemsize
-    if width == 1 and (view.ndim == 1 and view.strides[0] == 1 or PyBuffer_IsContiguous(view, c"C")):
+    if width == 1 and (
+        (view.ndim == 1 and view.strides[0] == 1) or PyBuffer_IsContiguous(view, c"C")
+    ):
         return 0
     PyBuffer_Release(view)
     if width != 1:
@@ -285,7 +160,7 @@ def apply_mask(data, key, offset=0):
     """XOR a buffer with the 4-byte key into new bytes of the same length."""
     cdef Py_buffer view
     cdef bytes masked
-    cdef uint64_t mask = mask_of(check_key(key), whole(offset, "offset", 0, INT64_MAX))
+    cdef uint64_t mask = ws_mask(check_key(key), whole(offset, "offset", 0, INT64_MAX))
     borrow(data, &view, BUFFER)
     try:
         masked = PyBytes_FromStringAndSize(NULL, view.len)
@@ -298,7 +173,14 @@ def apply_mask(data, key, offset=0):
 def mask_in_place(buffer, key, offset=0):
     """XOR a writable buffer with the 4-byte key, where it lies."""
     cdef Py_buffer view
-    cdef uint64_t mask = mask_of(check_key(key), whole(offset, "offset", 0, INT64_MAX))
+    cdef uint64_t mask = ws_mask(check_key(key), whole(offset, "offset", 0, INT64_MAX))
+    cdef uint8_t *data
+    if WS_HAS_GIL and type(buffer) is bytearray:
+        # With the GIL held, nobody can resize it: borrowing would cost more
+        # than masking a small one.
+        data = <uint8_t *> PyByteArray_AS_STRING(buffer)
+        ws_xor(data, data, PyByteArray_GET_SIZE(buffer), mask)
+        return
     borrow(buffer, &view, BUFFER)
     try:
         if view.readonly:
@@ -363,7 +245,7 @@ cdef bytes frame_of(uint8_t lead, const void *payload, Py_ssize_t length, const 
     cdef uint8_t *to
     cdef bytes frame = new_frame(lead, length, key, &to)
     if key:
-        ws_xor(to, <const uint8_t *> payload, length, mask_of(key, 0))
+        ws_xor(to, <const uint8_t *> payload, length, ws_mask(key, 0))
     else:
         memcpy(to, payload, length)
     return frame
@@ -376,7 +258,7 @@ cdef bytes frame_of_items(uint8_t lead, object values, const uint8_t *key):
     cdef bytes frame = new_frame(lead, count, key, &to)
     write_items(to, values, count)
     if key:
-        ws_xor(to, to, count, mask_of(key, 0))
+        ws_xor(to, to, count, ws_mask(key, 0))
     return frame
 
 
@@ -403,39 +285,8 @@ def encode_frame(first, payload, key):
 
 # ---- lists of ints ----
 
-# CPython makes the ints 0 to 255 once, and every small result is one of them.
-cdef PyObject *BYTE[256]
-# Where they lie side by side (3.11 on), an int's address tells its value.
-cdef bint SIDE_BY_SIDE = True
-# Where they live for ever (3.12 on), nobody counts references to them.
-cdef bint IMMORTAL = True
-
-
-cdef int learn_small_ints() except -1:
-    global SIDE_BY_SIDE, IMMORTAL, ws_zero
-    cdef object number
-    cdef Py_ssize_t before
-    cdef int i
-    for i in range(256):
-        number = i
-        BYTE[i] = <PyObject *> number
-        if <uintptr_t> BYTE[i] != <uintptr_t> BYTE[0] + i * WS_STRIDE:
-            SIDE_BY_SIDE = False
-        before = Py_REFCNT(number)
-        Py_INCREF(number)
-        if Py_REFCNT(number) != before:
-            IMMORTAL = False
-            Py_DECREF(number)
-    if SIDE_BY_SIDE:
-        ws_zero = BYTE[0]
-    return 0
-
-
-learn_small_ints()
-
-
 cdef Py_ssize_t read_ints(uint8_t *to, PyObject **items, Py_ssize_t count) noexcept:
-    """Write exact and subclassed ints as bytes; returns the index of the first that is none."""
+    """Ints as bytes, one by one; returns the index of the first that is none."""
     cdef Py_ssize_t i
     cdef int overflow
     cdef long number
@@ -453,11 +304,11 @@ cdef Py_ssize_t read_ints(uint8_t *to, PyObject **items, Py_ssize_t count) noexc
 cdef Py_ssize_t read_items(uint8_t *to, PyObject **items, Py_ssize_t count) noexcept:
     """As read_ints, by address where that can be."""
     cdef Py_ssize_t at = 0, size, read
-    if not SIDE_BY_SIDE:
+    if ws_zero == NULL:
         return read_ints(to, items, count)
     while True:
-        at += ws_pack(to + at, items + at, count - at)
-        # The last few, or a block with an int that CPython did not share.
+        at += ws_ints_to_bytes(to + at, items + at, count - at)
+        # The last few, or a block that has an int which is not one of the 256.
         size = min(count - at, 32)
         read = read_ints(to + at, items + at, size)
         at += read
@@ -501,8 +352,8 @@ cdef list list_of(const uint8_t *data, Py_ssize_t count):
     cdef list values = PyList_New(count)
     cdef PyObject **items = PySequence_Fast_ITEMS(values)
     cdef Py_ssize_t i
-    if IMMORTAL and SIDE_BY_SIDE:
-        ws_unpack(items, data, count)
+    if IMMORTAL and ws_zero != NULL:
+        ws_bytes_to_ints(items, data, count)
     else:
         for i in range(count):
             items[i] = BYTE[data[i]]
@@ -654,7 +505,7 @@ cdef Py_ssize_t read_run(
             return at
         payload = data + at + header.size
         if header.masked:
-            mask = mask_of(payload - 4, 0)
+            mask = ws_mask(payload - 4, 0)
         if data[at] == TEXT_MESSAGE:
             text = text_of(payload, header.length, mask)
             if text == NULL:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import array
 from typing import TYPE_CHECKING, Any
 
-import kernels
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from kernels import INT64_MAX, KEY, frame, header, xor
 from wsproto.frame_protocol import FrameProtocol
+
+import kernels
+from kernels import INT64_MAX, KEY, frame, header, xor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,7 +158,7 @@ def test_bytes_to_lists(compiled: ModuleType, data: Any) -> None:
 def test_rooms(compiled: ModuleType, size: Any) -> None:
     if isinstance(size, int) and 0 <= size <= 2**48:
         size %= 1000
-    results = []
+    results: list[tuple[type, Any]] = []
     for kernel in (compiled, pure):
         try:
             owner, view = kernel.allocate(size)
@@ -187,10 +188,6 @@ odd_frames = st.one_of(
     st.builds(header, firsts, lengths, four, st.just(64)),
     st.binary(max_size=20),
 )
-
-
-def unmasked(frames: list[bytes]) -> bytes:
-    return b"".join(frames)
 
 
 windows = st.builds(
@@ -242,9 +239,7 @@ def test_windows(
 
 @quick
 @given(st.binary(max_size=60), st.booleans(), st.booleans())
-def test_garbage_windows(
-    compiled: ModuleType, window: bytes, masked: bool, as_list: bool
-) -> None:
+def test_garbage_windows(compiled: ModuleType, window: bytes, masked: bool, as_list: bool) -> None:
     for start in range(min(len(window), 8)):
         options = (start, len(window), masked, as_list, 2**20, 9)
         assert read_all(compiled, window, *options) == read_all(pure, window, *options)

@@ -13,15 +13,19 @@ Rules, for every function:
   one byte wide.  Anything else is a TypeError (not a buffer, or wider items) or
   a ValueError (not contiguous).
 - A buffer is borrowed for the call and never kept.
-- Positions are checked against the buffer before a byte is read or written;
-  a wrong one is a ValueError.
+- Ints are checked before a byte is read or written, positions against the
+  buffer they are in: out of bounds is a ValueError, another type a TypeError.
+- A key is exactly 4 bytes: another length is a ValueError, another type (a
+  bytearray too) a TypeError.
 - Lengths on the wire are unsigned 64-bit until they were checked.
 
 RFC 6455: section 5.2 (framing), 5.3 (masking), 8.1 (UTF-8).
 """
 
-from collections.abc import Buffer, Sequence  # typeshed: for checkers only
+from collections.abc import Sequence
 from typing import Final, Literal
+
+from typing_extensions import Buffer  # for checkers only: nothing imports this file
 
 IMPLEMENTATION: Final[Literal["compiled", "pure"]]
 """Which implementation this is."""
@@ -42,9 +46,9 @@ def apply_mask(data: Buffer, key: bytes, offset: int = 0) -> bytes:
 
     Args:
         data: The bytes to mask or, the operation being its own inverse, unmask.
-        key: The masking key, exactly 4 bytes; ValueError otherwise.
-        offset: How many bytes of the same payload came before `data`, so that
-            a payload may be masked in pieces; a negative one is a ValueError.
+        key: The masking key.
+        offset: How many bytes of the same payload came before `data`, 0 to
+            2**63 - 1, so that a payload may be masked in pieces.
     """
 
 def mask_in_place(buffer: Buffer, key: bytes, offset: int = 0) -> None:
@@ -57,8 +61,8 @@ def encode_header(first: int, length: int, key: bytes | None) -> bytes:
     """The header of a frame whose payload is sent separately: 2 to 14 bytes.
 
     Args:
-        first: The first byte: FIN, RSV and opcode; ValueError outside 0 to 255.
-        length: Of the payload, 0 to 2**63 - 1; ValueError otherwise.
+        first: The first byte: FIN, RSV and opcode.
+        length: Of the payload, 0 to 2**63 - 1.
         key: The 4-byte masking key, or None for a frame that is not masked.
     """
 
@@ -101,9 +105,9 @@ def read_messages(
     Reads complete messages that are one frame each (first byte 0x81 or 0x82),
     masked as `masked` says, with lengths in the shortest form and not over
     `limit`, and appends them to `out`: str for text; for binary bytes, or a
-    list of ints if `as_list`. Masked payloads are unmasked where they lie, so
+    list of ints if `as_list`. Masked payloads may be unmasked where they lie, so
     that bytes before the returned position are spent; the bytes from there on are
-    untouched, save after BAD_TEXT.
+    untouched, save for the payload of a BAD_TEXT.
 
     Args:
         window: The received bytes. The caller sees to it that no other thread
@@ -113,7 +117,7 @@ def read_messages(
         masked: Whether frames have to be masked (a server's view) or not.
         as_list: Whether binary messages are wanted as lists of ints.
         limit: The most bytes a payload may have, 0 to 2**63 - 1.
-        most: The most messages to read, at least 1.
+        most: The most messages to read, 1 to 2**63 - 1.
         out: Where the messages go, in the order they came.
 
     Returns:
@@ -132,6 +136,7 @@ def list_to_bytes(values: Sequence[int]) -> bytes:
             not an int (a bool is not a byte, nor is an object with `__index__`);
             the text names the element's index.
         ValueError: an element is below 0 or above 255; the text names its index and value.
+        RuntimeError: another thread changed the list's length meanwhile.
     """
 
 def allocate(size: int) -> tuple[bytes | bytearray, memoryview]:

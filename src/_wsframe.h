@@ -1,0 +1,138 @@
+/* The kernel's inner loops: masking, and lists of ints to and from bytes.
+
+   In C because they need what Cython does not write: vector types, and one function in
+   two builds, of which the processor picks one.  Nothing here allocates, checks an
+   argument or touches a reference count; src/_wsframe.pyx does. */
+
+#ifndef SCRIPTLING_WS_WSFRAME_H
+#define SCRIPTLING_WS_WSFRAME_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(Py_GIL_DISABLED)
+#define WS_HAS_GIL 0
+#else
+#define WS_HAS_GIL 1
+#endif
+
+/* A mask is 8 bytes: the key, twice, as they lie in memory on any CPU.
+   memcpy is how C reads a word that may lie anywhere: one instruction. */
+
+static inline uint64_t ws_mask(const uint8_t *key, size_t offset) {
+    uint8_t turned[8];
+    uint64_t mask;
+    size_t k;
+    for (k = 0; k < 8; k++) turned[k] = key[(k + offset) & 3];
+    memcpy(&mask, turned, 8);
+    return mask;
+}
+
+/* XOR n bytes with the mask, from one place to another or on the spot, and
+   return the OR of what was written: its high bits say whether it is ASCII. */
+static inline uint64_t
+ws_xor_words(uint8_t *to, const uint8_t *from, size_t n, uint64_t mask) {
+    uint64_t word, seen = 0;
+    size_t i = 0, left;
+    for (; n - i >= 8; i += 8) {
+        memcpy(&word, from + i, 8);
+        word ^= mask;
+        seen |= word;
+        memcpy(to + i, &word, 8);
+    }
+    for (left = n & 7; left; left--, i++) {
+        to[i] = from[i] ^ ((const uint8_t *) &mask)[i & 3];
+        seen |= (uint64_t) to[i] << 56;
+    }
+    return seen;
+}
+
+#if !defined(__GNUC__)
+#define ws_xor ws_xor_words
+#define ws_learn_cpu() ((void) 0)
+#else
+/* Vectors are spelt out: compilers make them of the loop above at -O3 only,
+   and never where the two places may be one.  Four a round. */
+#define WS_XOR_VECTORS(name, width, target) \
+target static uint64_t name(uint8_t *to, const uint8_t *from, size_t n, uint64_t mask) { \
+    typedef uint64_t vector __attribute__((vector_size(width))); \
+    vector a, b, c, d, key, all = {0}; \
+    uint64_t seen = 0; \
+    size_t i = 0, k; \
+    if (n >= 2048) {    /* stores across cache lines cost double: align */ \
+        i = -(uintptr_t) to & (width - 1); \
+        seen = ws_xor_words(to, from, i, mask); \
+        mask = ws_mask((const uint8_t *) &mask, i); \
+    } \
+    key = all + mask; \
+    for (; n - i >= 4 * width; i += 4 * width) { \
+        memcpy(&a, from + i, width); \
+        memcpy(&b, from + i + width, width); \
+        memcpy(&c, from + i + 2 * width, width); \
+        memcpy(&d, from + i + 3 * width, width); \
+        a ^= key, b ^= key, c ^= key, d ^= key; \
+        all |= (a | b) | (c | d); \
+        memcpy(to + i, &a, width); \
+        memcpy(to + i + width, &b, width); \
+        memcpy(to + i + 2 * width, &c, width); \
+        memcpy(to + i + 3 * width, &d, width); \
+    } \
+    for (; n - i >= width; i += width) { \
+        memcpy(&a, from + i, width); \
+        a ^= key; \
+        all |= a; \
+        memcpy(to + i, &a, width); \
+    } \
+    for (k = 0; k < width / 8; k++) seen |= all[k]; \
+    return seen | ws_xor_words(to + i, from + i, n - i, mask); \
+}
+#if !defined(__x86_64__)
+WS_XOR_VECTORS(ws_xor, 16, )
+#define ws_learn_cpu() ((void) 0)
+#else
+WS_XOR_VECTORS(ws_xor_sse2, 16, )
+WS_XOR_VECTORS(ws_xor_avx2, 32, __attribute__((target("avx2"))))
+static int ws_has_avx2;
+static void ws_learn_cpu(void) { ws_has_avx2 = !!__builtin_cpu_supports("avx2"); }
+static inline uint64_t ws_xor(uint8_t *to, const uint8_t *from, size_t n, uint64_t mask) {
+    return ws_has_avx2 ? ws_xor_avx2(to, from, n, mask) : ws_xor_sse2(to, from, n, mask);
+}
+#endif
+#endif
+
+/* Where the ints 0 to 255 lie side by side, ws_zero is the first of them and
+   an int's address tells its value.  (NULL: no address tells any.) */
+static PyObject *ws_zero;
+#define WS_STRIDE sizeof(PyLongObject)
+
+static inline uintptr_t ws_value(PyObject *number) {    /* over 255: don't know */
+    return ((uintptr_t) number - (uintptr_t) ws_zero) / WS_STRIDE;
+}
+
+/* Both go in blocks of a known size: that is what compilers vectorise. */
+static void
+ws_bytes_to_ints(PyObject **__restrict to, const uint8_t *__restrict from, size_t n) {
+    uintptr_t zero = (uintptr_t) ws_zero;
+    size_t i = 0, k;
+    for (; n - i >= 16; i += 16)
+        for (k = i; k < i + 16; k++) to[k] = (PyObject *) (zero + from[k] * WS_STRIDE);
+    for (; i < n; i++) to[i] = (PyObject *) (zero + from[i] * WS_STRIDE);
+}
+
+/* Returns how many at the front, in whole blocks, were read. */
+static size_t
+ws_ints_to_bytes(uint8_t *__restrict to, PyObject *const *__restrict from, size_t n) {
+    uintptr_t value, all = 0;
+    size_t i = 0, k;
+    for (; n - i >= 32; i += 32) {
+        for (k = i; k < i + 32; k++) {
+            value = ws_value(from[k]);
+            all |= value;
+            to[k] = (uint8_t) value;
+        }
+        if (all > 255) break;
+    }
+    return i;
+}
+
+#endif
