@@ -1,0 +1,83 @@
+"""The command line: `python -m bench`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import fcntl
+import json
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import charts, cores, report, session
+from .far_end import SCRATCH, FarEndError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measure scriptling-ws against its peers."
+    )
+    parser.add_argument("--quick", action="store_true", help="under two minutes; indicative")
+    parser.add_argument(
+        "--only",
+        metavar="PATTERN",
+        action="append",
+        help=f"what to run ({', '.join(session.PARTS)}), or a part of it; may be given again",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
+    parser.add_argument("--charts", type=Path, metavar="DIR", help="draw SVG charts into DIR")
+    parser.add_argument(
+        "--cores",
+        choices=cores.CHOICES,
+        action="append",
+        help="for client and far end, see bench/cores.py; default: one and two, --quick: one",
+    )
+    return parser.parse_args(arguments)
+
+
+def chosen(patterns: Sequence[str] | None) -> list[str]:
+    if not patterns:
+        return session.PARTS
+    return [name for name in session.PARTS if any(fnmatch(name, f"*{each}*") for each in patterns)]
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other benchmark of this checkout runs."""
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    with (SCRATCH / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            session.say("another benchmark runs: waiting for its end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    plan = session.QUICK if options.quick else session.FULL
+    choices = options.cores or cores.possible()[: 1 if options.quick else None]
+    try:
+        with alone():
+            outcome = session.run(plan, chosen(options.only), choices)
+    except FarEndError as error:
+        session.say(str(error))
+        return 1
+    print(report.whole(outcome), flush=True)
+    text = json.dumps(dataclasses.asdict(outcome), indent=1)
+    target = options.json or SCRATCH / "result.json"
+    target.write_text(text + "\n", encoding="utf-8")
+    if options.charts:
+        charts.draw(json.loads(text), options.charts)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
