@@ -12,7 +12,8 @@ PIP = $(RUN) -m pip --disable-pip-version-check
 NODE_MODULES = tests/peers/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled test-pure lint format peers bench bench-quick callgrind clean
+.PHONY: help demo test test-compiled test-pure install-check lint format peers \
+    bench bench-quick callgrind clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -25,7 +26,7 @@ $(VENV)/made: pyproject.toml
 
 # The package, in place: .py files are used where they are, the kernel is built
 # anew when its source has changed.
-$(VENV)/installed: $(VENV)/made setup.py src/_wsframe.pyx
+$(VENV)/installed: $(VENV)/made setup.py src/_wsframe.pyx src/_wsframe.h
 	$(PIP) install --quiet --editable .
 	@touch $@
 
@@ -53,11 +54,44 @@ peers: ## Node's ws, for the tests against it; skipped where there is no npm
 	    npm install --prefix tests/peers --no-package-lock --no-audit --no-fund --loglevel=error; \
 	fi
 
+# Without a compiler: the package has to install pure and work, or, where the kernel is
+# required, to fail.
+install-check: ## install without a compiler, with and without the kernel required
+	rm -rf out/install-check && mkdir -p out && git clone --quiet . out/install-check/source
+	$(PYTHON) -m venv out/install-check/venv
+	cd out/install-check && CC=false SCRIPTLING_WS_EXTENSION=auto venv/bin/python -m pip \
+	    --disable-pip-version-check install --quiet ./source
+	cd out/install-check && venv/bin/scriptling-ws --version | grep pure
+	cd out/install-check && venv/bin/scriptling-ws demo >/dev/null
+	cd out/install-check && ! CC=false SCRIPTLING_WS_EXTENSION=yes venv/bin/python -m pip \
+	    --disable-pip-version-check install --quiet --force-reinstall --no-deps ./source 2>/dev/null
+
+# CPython 3.13 if there is one: interpreters differ, and the documented figures are of that.
+BENCH_PYTHON ?= $(shell python3.13 -c 'import sys; print(sys.executable)' 2>/dev/null \
+    || ls "$$(pyenv prefix 3.13 2>/dev/null)/bin/python3" 2>/dev/null || command -v $(PYTHON))
+BENCH_VENV = .venv-bench
+
+$(BENCH_VENV)/installed: pyproject.toml setup.py src/_wsframe.pyx src/_wsframe.h
+	$(BENCH_PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	SCRIPTLING_WS_EXTENSION=yes $(BENCH_VENV)/bin/python -m pip install --quiet --editable .
+	$(BENCH_VENV)/bin/python bench/install.py
+	@touch $@
+
+bench: $(BENCH_VENV)/installed ## measure against the peers, under 15 minutes; BENCH_ARGS=...
+	$(BENCH_VENV)/bin/python -m bench --json out/bench/full.json --charts docs/charts $(BENCH_ARGS)
+
+bench-quick: $(BENCH_VENV)/installed ## the same in 2 minutes, indicative
+	$(BENCH_VENV)/bin/python -m bench --quick --json out/bench/quick.json $(BENCH_ARGS)
+
+callgrind: $(BENCH_VENV)/installed ## instructions per call of the kernel, under valgrind
+	$(BENCH_VENV)/bin/python -m bench.callgrind
+
 lint: $(VENV)/linted ## ruff, mypy --strict, cython-lint, the direction of imports
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
-	$(VENV)/bin/cython-lint --max-line-length=100 src/_wsframe.pyx
+	PATH="$(VENV)/bin:$$PATH" cython-lint --max-line-length=100 src/_wsframe.pyx
 	$(RUN) -m pytest --quiet tests/test_imports.py
 
 format: $(VENV)/linted ## format the Python code
@@ -65,6 +99,6 @@ format: $(VENV)/linted ## format the Python code
 	$(RUN) -m ruff format
 
 clean: ## remove what the other targets have made
-	rm -rf $(VENV) build dist out src/*.egg-info src/_wsframe.c src/scriptling_ws/*.so
+	rm -rf $(VENV) $(BENCH_VENV) build dist out src/*.egg-info src/_wsframe.c src/scriptling_ws/*.so
 	rm -rf $(NODE_MODULES) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -77,8 +77,8 @@ def run(plan: Plan, parts: Sequence[str], choices: Sequence[str]) -> Outcome:
                 outcome.measured_costs = timed("costs", work)
                 outcome.costs = costs.judge(outcome.measured_costs)
     if "kernel" in parts:
-        work = partial(run_kernel, plan.kernel_rounds, choices[0])
-        outcome.measured_kernel = timed("kernel", work)
+        kernel = partial(run_kernel, plan.kernel_rounds, choices[0])
+        outcome.measured_kernel = timed("kernel", kernel)
         outcome.kernel = kernel_targets.judge(outcome.measured_kernel)
     return outcome
 

@@ -2,18 +2,24 @@
 
 import base64
 import contextlib
+import functools
 import hashlib
 import os
 import re
 import socket
+import ssl
 import struct
+import threading
+from concurrent.futures import Future
 
+import pytest
+import trustme
 from wsproto.connection import Connection as WSProtoConnection
 from wsproto.connection import ConnectionType
 
 from scriptling_ws._connection import Connection
 from scriptling_ws._options import Options
-from scriptling_ws._transport import Transport
+from scriptling_ws._transport import TLSTransport, Transport
 
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -26,11 +32,11 @@ def tcp_pair():
     return near, far
 
 
-def connection(sock, *, client=True, received=b"", **options):
-    """An open Connection over a connected socket."""
+def connection(stream, *, client=True, received=b"", **options):
+    """An open Connection over a connected socket, or over a transport."""
     kind = ConnectionType.CLIENT if client else ConnectionType.SERVER
     return Connection(
-        Transport(sock),
+        stream if isinstance(stream, Transport) else Transport(stream),
         WSProtoConnection(kind),
         client=client,
         options=Options(**options),
@@ -52,9 +58,9 @@ def raw_peer(*, client=True, **options):
 
 
 @contextlib.contextmanager
-def both_ends(**options):
+def both_ends(*, tls=False, **options):
     """Two Connections that are each other's peer: client and server."""
-    near, far = tcp_pair()
+    near, far = tls_pair() if tls else tcp_pair()
     client = connection(near, client=True, **options)
     server = connection(far, client=False, **options)
     try:
@@ -144,3 +150,78 @@ def receive_head(sock):
         assert piece, f"the stream ended after {data!r}"
         data += piece
     return data
+
+
+@functools.cache
+def authority():
+    """An authority for certificates, made once for the whole run."""
+    return trustme.CA()
+
+
+@functools.cache
+def tls_contexts():
+    """TLS settings (client's, server's) that trust each other, for localhost and its addresses."""
+    certificate = authority().issue_cert("localhost", "127.0.0.1", "::1")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(server)
+    client = ssl.create_default_context()
+    authority().configure_trust(client)
+    return client, server
+
+
+def shake(*transports):
+    """Do the TLS handshake of two transports that are each other's peer."""
+    done = [False, False]
+    for _ in range(1000):
+        done = [
+            ready or each.handshake_step() for ready, each in zip(done, transports, strict=True)
+        ]
+        if all(done):
+            return
+    pytest.fail("the TLS handshake does not end")
+
+
+def tls_pair(contexts=None):
+    """Two TLS transports that are each other's peer: client and server."""
+    near, far = tcp_pair()
+    for_client, for_server = contexts or tls_contexts()
+    client = TLSTransport(near, for_client, server_side=False, server_hostname="localhost")
+    server = TLSTransport(far, for_server, server_side=True)
+    shake(client, server)
+    return client, server
+
+
+class Running:
+    """A call in a thread of its own, and what becomes of it."""
+
+    def __init__(self, function, *args):
+        self._outcome = Future()
+        self._call = functools.partial(function, *args)
+        self._thread = threading.Thread(target=self._run, name="test", daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        try:
+            self._outcome.set_result(self._call())
+        except BaseException as error:
+            self._outcome.set_exception(error)
+
+    def done(self):
+        return self._outcome.done()
+
+    def result(self, timeout=30):
+        """What the call returned or raised; a TimeoutError if it does not end."""
+        try:
+            return self._outcome.result(timeout)
+        finally:
+            if self._outcome.done():
+                self._thread.join(timeout)
+
+
+@contextlib.contextmanager
+def running(*functions, timeout=30):
+    """Run functions in threads; all of them have to end, and without an exception."""
+    calls = [Running(function) for function in functions]
+    yield calls
+    for call in calls:
+        call.result(timeout)

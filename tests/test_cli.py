@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed as PeerClosed
@@ -48,6 +49,10 @@ HANDLERS = """
                 client.send(message)
 """
 
+# The package that is tested here, wherever the command's directory is.
+SOURCE = Path(scriptling_ws.__file__).parent.parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SOURCE)}
+
 posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to send")
 
 
@@ -77,6 +82,10 @@ class Command:
     def end(self, number=signal.SIGTERM):
         """Send a signal; the exit status."""
         self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self):
+        """The exit status."""
         _, self.log = self.process.communicate(timeout=30)
         return self.process.returncode
 
@@ -89,6 +98,7 @@ def running(*arguments, cwd):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env=ENVIRONMENT,
     )
     try:
         yield Command(process)
@@ -160,7 +170,7 @@ def test_tls(project, tmp_path):
             assert client.recv(10) == "secret"
         old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         certificates.authority.configure_trust(old)
-        with pytest.warns(DeprecationWarning):
+        with pytest.warns(DeprecationWarning, match="TLSv1_1"):
             old.maximum_version = ssl.TLSVersion.TLSv1_1
         with pytest.raises((ssl.SSLError, OSError)):
             connect(command.url + "/echo", ssl=old)
@@ -177,6 +187,7 @@ def test_the_scripts_own_failure_is_a_traceback(project):
         text=True,
         timeout=60,
         check=False,
+        env=ENVIRONMENT,
     )
     assert result.returncode == 1
     assert "ZeroDivisionError" in result.stderr
@@ -200,7 +211,7 @@ def test_sigterm_with_many_live_connections(project):
         for client in clients:
             assert client.close_code() == 1001
             client.leave(1001)
-        assert command.end() == 0
+        assert command.wait() == 0
 
 
 # Row 62.

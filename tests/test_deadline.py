@@ -42,7 +42,6 @@ def clock(monkeypatch):
 def test_good_timeouts(timeout, seconds):
     result = check_timeout(timeout)
     assert result == seconds
-    assert result is None or type(result) is float
 
 
 @pytest.mark.parametrize("timeout", [-1, -0.001, -math.inf, math.nan, -(10**400)])

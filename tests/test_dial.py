@@ -40,10 +40,11 @@ def silent_port():
 def resolver(*addresses):
     """A getaddrinfo that knows one name, of these (family, host, port)."""
 
-    def look_up(host, port, *, type=0, flags=0):
+    def look_up(host, port, *, flags=0, **_):
         if flags & socket.AI_NUMERICHOST:
             raise socket.gaierror(socket.EAI_NONAME, "not numeric")
-        return [(family, type, 0, "", (host, port)) for family, host, port in addresses]
+        kind = socket.SOCK_STREAM
+        return [(family, kind, 0, "", (host, port)) for family, host, port in addresses]
 
     return look_up
 
@@ -105,8 +106,8 @@ def test_refused():
     [socket.gaierror(socket.EAI_NONAME, "Name or service not known"), UnicodeError("label")],
 )
 def test_a_name_without_an_address(monkeypatch, failure):
-    def look_up(host, port, **_):
-        raise failure if host == "no.example" and not _.get("flags") else socket.gaierror(0, "")
+    def look_up(host, port, *, flags=0, **_):
+        raise socket.gaierror(socket.EAI_NONAME, "not numeric") if flags else failure
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     with pytest.raises(ConnectError, match=r"cannot find 'no\.example'") as caught:
@@ -126,7 +127,7 @@ def test_a_lookup_that_finds_nothing(monkeypatch):
 def test_a_lookup_that_hangs_ends_at_the_deadline(monkeypatch):
     answer = threading.Event()
 
-    def look_up(host, port, *, type=0, flags=0):
+    def look_up(host, port, *, flags=0, **_):
         if flags:
             raise socket.gaierror(socket.EAI_NONAME, "not numeric")
         answer.wait(10)
@@ -179,9 +180,7 @@ def test_a_refused_address_leads_to_the_next_at_once(listener, monkeypatch):
 def test_a_silent_address_does_not_hold_up_the_next(listener, monkeypatch):
     with silent_port() as port:
         good = (socket.AF_INET, LOOPBACK, listener.getsockname()[1])
-        monkeypatch.setattr(
-            socket, "getaddrinfo", resolver((socket.AF_INET, LOOPBACK, port), good)
-        )
+        monkeypatch.setattr(socket, "getaddrinfo", resolver((socket.AF_INET, LOOPBACK, port), good))
         with dial("two.example", 80, Deadline(20)) as sock:
             assert accepted(listener, sock)
             assert sock.getpeername() == listener.getsockname()

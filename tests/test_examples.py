@@ -36,12 +36,15 @@ def run(*command):
         return process.finish()
 
 
-@pytest.mark.parametrize(
-    "path", sorted(p.relative_to(EXAMPLES).as_posix() for p in EXAMPLES.rglob("*.*") if p.is_file())
-)
+FILES = [
+    path.relative_to(EXAMPLES).as_posix()
+    for path in sorted(EXAMPLES.rglob("*"))
+    if path.is_file() and path.parent.name != "__pycache__"
+]
+
+
+@pytest.mark.parametrize("path", FILES)
 def test_example_says_how_it_is_started(path):
-    if "__pycache__" in path:
-        pytest.skip("compiled")
     first = (EXAMPLES / path).read_text(encoding="utf-8").splitlines()[0]
     command = re.search(r"(python|scriptling-ws --server :8080) (examples/\S+)", first)
     assert first.startswith(("# ", "<!-- "))
@@ -118,6 +121,19 @@ def test_chat(chat):
         assert ann.receive(timeout=TIMEOUT) is None
         assert ann.close_code == 1001
     assert server.finish()[1] == 0
+
+
+def test_chat_goes_on_for_who_stays(chat):
+    server, port = chat
+    with join(port, "Ann") as ann:
+        for number in range(50):
+            with join(port, f"guest {number}"):
+                for _ in range(5):
+                    ann.send({"text": "still here"})
+        events = [received(ann)["event"] for _ in range(1 + 50 * (1 + 5 + 1))]
+        assert events.count("said") == 250
+        assert events.count("left") == 50
+    stop(server)
 
 
 @pytest.mark.parametrize("first", ["", "no JSON", "[]", '{"name": 1}', '{"name": " "}'])

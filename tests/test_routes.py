@@ -73,7 +73,7 @@ def test_a_library_is_imported_once(library):
     ],
 )
 def test_malformed_names(library, name):
-    with pytest.raises(ValueError, match="is not a handler: write 'library.function'"):
+    with pytest.raises(ValueError, match=r"is not a handler: write 'library\.function'"):
         resolve(name)
 
 

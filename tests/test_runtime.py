@@ -40,19 +40,12 @@ def test_scriptling_is_a_namespace(tmp_path, monkeypatch):
     (tmp_path / "scriptling" / "rt_other.py").write_text("value = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert importlib.import_module("scriptling.rt_other").value == 1
-    code = "import scriptling.rt_other, scriptling.websocket, scriptling.runtime"
-    subprocess.run(
-        [
-            sys.executable,
-            "-W",
-            "error",
-            "-c",
-            f"import sys; sys.path.insert(0, sys.argv[1]); {code}",
-        ]
-        + [str(tmp_path)],
-        check=True,
-        timeout=60,
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); "
+        "import scriptling.rt_other, scriptling.websocket, scriptling.runtime"
     )
+    command = [sys.executable, "-W", "error", "-c", code, str(tmp_path)]
+    subprocess.run(command, check=True, timeout=60)
     monkeypatch.delitem(sys.modules, "scriptling.rt_other")
 
 
@@ -79,12 +72,15 @@ def test_the_pages_example(http, tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     http.websocket("/chat", "rt_handlers.chat_handler")
-    with serving(routes=http) as server:
-        with connect(server.url + "/chat") as one, connect(server.url + "/chat") as two:
-            for client in (one, two):
-                assert client.recv(10) == "Welcome to the chat!"
-            one.send("hello")
-            assert one.recv(10) == two.recv(10) == "hello"
+    with (
+        serving(routes=http) as server,
+        connect(server.url + "/chat") as one,
+        connect(server.url + "/chat") as two,
+    ):
+        for client in (one, two):
+            assert client.recv(10) == "Welcome to the chat!"
+        one.send("hello")
+        assert one.recv(10) == two.recv(10) == "hello"
 
 
 def test_pages_beside_sockets(http, tmp_path):

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from inspect import signature
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -189,7 +191,7 @@ class Websockets(Iterating):
             max_size=None,
             ping_interval=None,
             proxy=None,
-            legacy=True,  # a connection, not a context manager that reconnects
+            **without_reconnection(),
             **options,
         )
 
@@ -198,6 +200,14 @@ class Websockets(Iterating):
         self.send_text = self.send_binary = connection.send
         self.receive_one = connection.recv
         self.hang_up = connection.close
+
+
+@cache  # it is slow, and would count in the row about connecting
+def without_reconnection() -> dict[str, Any]:
+    """Since 17.1 connect() has to be told that a mere connection is wanted."""
+    from websockets.sync.client import connect
+
+    return {"legacy": True} if "legacy" in signature(connect).parameters else {}
 
 
 class WebSocketClient(Iterating):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         SendTimeout,
         WebSocketError,
     )
+    from ._routes import Routes
     from ._server import Server, serve
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "HandshakeError",
     "InvalidURL",
     "ProtocolError",
+    "Routes",
     "SendTimeout",
     "Server",
     "WebSocketError",
@@ -54,6 +56,7 @@ _HOMES: Final = {
     "Connection": "_connection",
     "is_binary": "_connection",
     "is_text": "_connection",
+    "Routes": "_routes",
     "Server": "_server",
     "serve": "_server",
 }

@@ -92,7 +92,12 @@ def _parser() -> argparse.ArgumentParser:
         action="version",
         version=f"scriptling-ws {__version__} ({_frame.IMPLEMENTATION} codec)",
     )
-    parser.add_argument("script", nargs="?", metavar="setup.py", help="the setup script")
+    parser.add_argument(
+        "script",
+        nargs="?",
+        metavar="setup.py",
+        help="the setup script; looked for in the -L directories first",
+    )
     return parser
 
 
@@ -160,8 +165,12 @@ def _context(
 
 
 def _find(parser: argparse.ArgumentParser, name: str, libraries: list[str]) -> Path:
-    """The setup script: where it is said to be, or else in a -L directory."""
-    candidates = (Path(name), *(Path(library, name) for library in libraries))
+    """The setup script: in a -L directory, or else where it is said to be.
+
+    In this order, so that `-L examples/chat setup.py` is the example's script also from
+    the root of a checkout, which has a setup.py of its own.
+    """
+    candidates = (*(Path(library, name) for library in libraries), Path(name))
     script = next((candidate for candidate in candidates if candidate.is_file()), None)
     if script is None:
         _fail(parser, f"there is no file {name!r}")

@@ -133,7 +133,7 @@ def _upgrade(transport: Transport, handshake: ClientHandshake, deadline: Deadlin
                 _wait(transport, handshake, deadline, write=True)
         while True:
             count = transport.read_into(buffer)
-            if count is None:
+            if count is None or deadline.passed():  # however much there is to read
                 _wait(transport, handshake, deadline, write=False)
             elif handshake.receive(bytes(buffer[:count])):
                 return

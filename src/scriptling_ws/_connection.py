@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard
 from ._deadline import Deadline, check_timeout
 from ._duplex import Attempt, Duplex
 from ._options import check_count
-from ._outgoing import BATCH, any_frame, binary_frame, check_close, text_frame, text_of
+from ._outgoing import (
+    BATCH,
+    Pieces,
+    any_frame,
+    binary_frame,
+    check_close,
+    text_frame,
+    text_of,
+)
 from ._protocol import Message, Protocol
 
 if TYPE_CHECKING:
@@ -38,6 +46,10 @@ __all__ = ["Connection", "is_binary", "is_text"]
 
 # A timeout above this may be exceeded by one NAP of the transport.
 _LONG: Final = 1.0
+# How long a message that is there is read on after the timeout, in seconds.
+_OVERTIME: Final = 0.05
+_LINGER: Final = 0.25  # seconds that receive waits for the stream's end after the last frame
+_WITHOUT_WAITING: Final = (False,)  # Lock.acquire's argument, as `map` takes it
 
 
 def is_text(message: object) -> TypeGuard[str]:
@@ -176,7 +188,7 @@ class Connection(Duplex):
         finally:
             self._send_batch(batch)
 
-    def _send(self, frame: bytes | Iterator[bytes | memoryview]) -> None:
+    def _send(self, frame: bytes | Pieces) -> None:
         if isinstance(frame, bytes):
             self._send_frame(frame)
         else:
@@ -208,29 +220,31 @@ class Connection(Duplex):
             TypeError: the timeout is no number.
             ValueError: the timeout is negative or NaN.
         """
-        if self._ready and (timeout is None or timeout >= 0):
-            try:
+        try:
+            if self._ready and (timeout is None or timeout >= 0):
                 return self._ready.popleft()
-            except IndexError:
-                pass  # another thread took it
-        return self._receive(check_timeout(timeout))
-
-    def _receive(self, timeout: float | None) -> Message | None:
+        except (IndexError, TypeError):
+            pass  # another thread took it; or it is no number, which check_timeout says better
+        seconds = check_timeout(timeout)
         got = False
         try:
             # As Attempt does it, written out: this is the way of every message
             # that is waited for.
-            (got,) = map(self._recv_lock.acquire, (False,))
+            (got,) = map(self._recv_lock.acquire, _WITHOUT_WAITING)
             if got:
-                return self._receive_holding(timeout)
+                return self._receive_holding(seconds)
         finally:
             if got:
                 self._recv_lock.release()
+        return self._receive_waiting(seconds)
+
+    def _receive_waiting(self, timeout: float | None) -> Message | None:
+        """As receive, while another thread receives: wait for the turn first."""
         deadline = Deadline(timeout)
         with self._state_lock:
             self._lock_waiters += 1  # a blocked sender that reads leaves it to this thread
         try:
-            with Attempt(self._recv_lock, timeout) as got:
+            with Attempt(self._recv_lock, deadline.left()) as got:
                 return self._receive_holding(deadline.left()) if got else None
         finally:
             with self._state_lock:
@@ -240,7 +254,10 @@ class Connection(Duplex):
         """As receive. Holds _recv_lock."""
         self._reader = get_ident()
         ready = self._ready
+        # Mostly something comes at once: until then no clock is read.
+        quick = first = timeout is None or timeout > _LONG
         deadline: Deadline | None = None
+        overtime: Deadline | None = None
         try:
             while True:
                 if ready:
@@ -251,15 +268,22 @@ class Connection(Duplex):
                 if self._closing:
                     return None
                 if self._protocol.ended:
-                    self._settle(deadline or Deadline(timeout))
+                    # Mostly the peer ends the stream at once. One that does not is
+                    # left to close(), so that the caller hears of the end in time.
+                    self._settle((deadline or Deadline(timeout)).sooner(_LINGER))
                     return None
-                # Mostly something comes at once, and no clock has to be read for it.
-                first = deadline is None and (timeout is None or timeout > _LONG)
-                if first and self._read_some(nap=True) is not None:
-                    continue
+                if first:
+                    first = False
+                    if self._read_some(nap=True) is not None:
+                        continue
                 deadline = deadline or Deadline(timeout)
-                if self._read(deadline, wakeable=True, nap=not first) is None and not ready:
+                if self._read(deadline, wakeable=True, nap=not quick) is None and not ready:
                     return None
+                if not ready and deadline.passed():
+                    # More may be there, but pings and fragments can come without end.
+                    overtime = overtime or Deadline(_OVERTIME)
+                    if overtime.passed():
+                        return None
         finally:
             if self._orphaned:
                 self._dispose()
@@ -316,16 +340,20 @@ class Connection(Duplex):
             False once the connection is closed and every message that came before
             the close was received. It never becomes True again.
         """
+        closing = self._closing  # before _ready: once it is set, nothing is added to that
         if self._ready:
             return True
-        if self._closing:
-            return False
         with Attempt(self._recv_lock, wanted=not self._disposed) as got:
+            if got:
+                self._reader = get_ident()
             if got and not self._protocol.ended:
                 self._read_some(nap=False)
             if got and self._protocol.ended:
                 self._settle(Deadline(0))
-        return bool(self._ready) or not self._protocol.ended
+            if got and self._orphaned:
+                self._dispose()
+        ended = closing or self._protocol.ended  # as above
+        return bool(self._ready) or not ended
 
     # -- closing -----------------------------------------------------------
 

@@ -13,6 +13,7 @@ Rules (RFC 6455 sections 5.5, 7):
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 import h11
@@ -30,6 +31,7 @@ CLOSE: Final = 8
 PING: Final = 9
 PONG: Final = 10
 
+_MAX_PONGS: Final = 16
 _ABNORMAL: Final = 1006
 _BAD_GATEWAY: Final = (1014).to_bytes(2, "big")
 _STAND_IN: Final = (1013).to_bytes(2, "big")
@@ -44,7 +46,7 @@ class Control:
         code: Why the connection closed; None while it is open.
         reason: The text that came with the code.
         error: What the peer did wrong, if that is why.
-        pongs: Payloads of the pongs that came, for whoever waits for them to take out.
+        pongs: Payloads of the latest pongs that came, for whoever waits for them to take out.
     """
 
     __slots__ = ("_ws", "code", "error", "pongs", "reason")
@@ -54,7 +56,7 @@ class Control:
         self.code: int | None = None
         self.reason = ""
         self.error: ProtocolError | None = None
-        self.pongs: list[bytes] = []
+        self.pongs: deque[bytes] = deque(maxlen=_MAX_PONGS)  # stray ones must not pile up
 
     @property
     def open(self) -> bool:

@@ -19,6 +19,8 @@ __all__ = ["FOREVER", "Deadline", "check_timeout"]
 # milliseconds in a C int). A longer one waits in turns, or for 24 days.
 _LONGEST = 2_000_000.0
 
+_NUMBERS = (int, float)
+
 
 def check_timeout(timeout: object, name: str = "timeout") -> float | None:
     """Check a timeout that came from a caller.
@@ -28,7 +30,7 @@ def check_timeout(timeout: object, name: str = "timeout") -> float | None:
         name: The argument's name, for the error.
 
     Returns:
-        The seconds as a float, or None for ever (infinity too).
+        The seconds, or None for ever (infinity too).
 
     Raises:
         TypeError: it is not a number.
@@ -36,6 +38,8 @@ def check_timeout(timeout: object, name: str = "timeout") -> float | None:
     """
     if timeout is None:
         return None
+    if type(timeout) in _NUMBERS and 0 <= timeout <= _LONGEST:  # type: ignore[operator]
+        return timeout  # type: ignore[return-value]  # what nearly every caller gives
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
         raise TypeError(
             f"{name} has to be a number of seconds, or None to wait for ever, "

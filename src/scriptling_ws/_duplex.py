@@ -12,8 +12,8 @@ Rules:
   `_send_lock` at once sends them; else its holder does, after its frame.
 - A thread that cannot write reads meanwhile, up to MAX_BACKLOG: two peers that both
   send first do not wait for each other for ever.
-- A frame that was begun is finished, or the connection is ended: a
-  KeyboardInterrupt puts the rest of it into the outbox.
+- A frame that was begun is finished before another one, or the connection is ended,
+  even if a KeyboardInterrupt has ended the call that began it.
 - After the end of reading, `_settle` says goodbye on the wire; `_dispose`
   closes the descriptor, holding both I/O locks, so that no other thread is
   in a system call on it.
@@ -22,6 +22,7 @@ Rules:
 from __future__ import annotations
 
 import threading
+from copy import copy
 from typing import TYPE_CHECKING, Final
 
 from ._deadline import FOREVER, Deadline
@@ -44,6 +45,12 @@ _LOOK_AGAIN: Final = 0.1  # seconds after which a blocked writer asks again who 
 _MAX_DRAIN: Final = 16 * 1024 * 1024  # what is read and dropped after the end, at most
 _LEAVE: Final = 1.0  # seconds that a sender gets to leave a connection that was ended
 _NO_CODE: Final = 1006
+_NOTHING: Final = ()
+_DUE: Final = 3  # an index
+
+# What is left to send of a frame: `data[sent:]`, then the pieces of `more`; and whether it
+# has to be sent, because part of it has left, or because it is an answer.
+_Rest = tuple["bytes | memoryview", int, "Iterable[memoryview]", bool]
 
 
 class Duplex:
@@ -66,6 +73,7 @@ class Duplex:
         "_reader",
         "_ready",
         "_recv_lock",
+        "_rest",
         "_send_error",
         "_send_lock",
         "_send_timeout",
@@ -95,8 +103,9 @@ class Duplex:
         self._close_timeout = close_timeout
         self._recv_lock = threading.Lock()
         self._send_lock = threading.Lock()
-        self._state_lock = threading.Lock()
-        self._reader = 0  # the thread that was last inside receive()
+        # Not a Lock: close() may be called by a signal handler that interrupts its holder.
+        self._state_lock = threading.RLock()
+        self._reader = 0  # the thread that had _recv_lock last
         self._lock_waiters = 0  # receivers that wait for _recv_lock; guarded by _state_lock
         self._open = True  # control.open and no send error: kept for the hot path
         self._closing = False  # this end has begun to close
@@ -105,6 +114,7 @@ class Duplex:
         self._writing_finished = False  # this end has
         self._orphaned = False  # close() has left the descriptor to whoever reads
         self._disposed = False  # the descriptor is closed; guarded by both I/O locks
+        self._rest: _Rest | None = None  # what is being written; guarded by _send_lock
         self._send_error: Exception | None = None  # why nothing can be written any more
         self._backlog = 0  # bytes that blocked writers have read, at most
         self.local_addr = transport.local_addr
@@ -141,7 +151,9 @@ class Duplex:
             # handler raise, the next call goes on from there.
             try:
                 protocol.unfed = self._transport.read_into(protocol.space(), nap)
-            except OSError:
+            except OSError as error:
+                if error.errno is None:
+                    raise  # a signal handler's, such as TimeoutError
                 protocol.unfed = 0  # reset, timed out, unreachable: the peer is gone
             if protocol.unfed is None:
                 return None
@@ -155,7 +167,7 @@ class Duplex:
                     protocol.unfed = None
                     protocol.end()
                 self._note_state()
-        if self._outbox or self._transport.pending:
+        if self._outbox or self._transport.pending or self._rest is not None:
             self._flush()
         return count
 
@@ -172,13 +184,13 @@ class Duplex:
             before anything did.
         """
         left = deadline.left()
-        nap = nap and not self._outbox and (left is None or left > NAP)
+        nap = nap and (left is None or left > NAP) and not self._unsent()
         while (count := self._read_some(nap)) is None:
             if deadline.passed() or (wakeable and self._closing):
                 return None
             if left is None or left > 1:
                 self._protocol.relax()
-            write = bool(self._outbox) or self._transport.pending
+            write = self._unsent()
             self._transport.wait(True, write, deadline, wakeable)
             if write:
                 self._flush()
@@ -186,6 +198,11 @@ class Duplex:
         return count
 
     # -- writing -----------------------------------------------------------
+    #
+    # What is being written is in `_rest` from before its first byte leaves until after
+    # its last: should a signal handler's exception end a send, whoever has _send_lock
+    # next goes on from there. A handler can run after every call, so there is none
+    # between a write and the note of how much was written.
 
     def _send_frame(self, frame: bytes) -> None:
         """Send one whole frame, waiting until the system has taken it."""
@@ -193,90 +210,117 @@ class Duplex:
         with self._send_lock:
             if not self._open:
                 raise self._closed_error()
-            sent = 0
-            rest: _Rest | None = None
-            try:
-                if not self._outbox:
+            rest: _Rest = (frame, 0, _NOTHING, False)
+            done = False
+            if self._rest is None and not self._outbox:
+                self._rest = rest
+                try:
                     sent = self._transport.write(frame)
-                if sent != size or self._transport.pending:
-                    rest = _Rest(frame, sent)
-                    self._send_rest(rest)
-            except BaseException as error:  # noqa: BLE001  # raises it again, or what it means
-                self._cut_short(error, rest or _Rest(frame, sent))
+                except OSError as error:
+                    if error.errno is None:
+                        raise  # a signal handler's, such as TimeoutError
+                    raise self._send_failed(error) from error
+                if sent == size and not self._transport.pending:
+                    self._rest = None
+                    done = True
+                elif sent:
+                    self._rest = rest = (frame, sent, _NOTHING, True)
+            if not done:
+                self._send_slowly(rest)
         if self._outbox:
             self._flush()
 
-    def _send_pieces(self, pieces: Iterable[bytes | memoryview]) -> None:
-        """Send a frame, or several, that come in pieces."""
-        rest = _Rest(b"", 0, pieces)
+    def _send_pieces(self, pieces: Iterable[memoryview]) -> None:
+        """Send one whole frame that comes in pieces."""
         with self._send_lock:
             if not self._open:
                 raise self._closed_error()
-            try:
-                self._send_rest(rest)
-            except BaseException as error:  # noqa: BLE001  # raises it again, or what it means
-                self._cut_short(error, rest)
+            self._send_slowly((b"", 0, pieces, False))
         if self._outbox:
             self._flush()
 
-    def _send_rest(self, rest: _Rest) -> None:
-        """Write what is in the outbox, then the rest of a frame. Holds _send_lock."""
+    def _send_slowly(self, rest: _Rest) -> None:
+        """Send what is left of a frame, and before it what has to go first. Holds _send_lock."""
         deadline = Deadline(self._send_timeout)
-        if not rest.begun:  # else the outbox has to wait for the frame's end
-            while self._outbox:
-                self._write_outbox(deadline)
-        while rest.next_piece():
-            rest.sent(self._write(rest.piece, deadline))
-        while not self._transport.flush():
-            self._wait_writable(deadline)
-
-    def _cut_short(self, error: BaseException, rest: _Rest) -> None:
-        """A frame could not be sent whole; raise what the caller has to see. Holds _send_lock."""
-        if isinstance(error, SendTimeout):
-            if rest.begun:
-                self._transport.abort()  # half a frame has left: the stream is spoilt
+        mine = rest[_DUE]
+        try:
+            while not mine and self._take_up():
+                if not self._write_some():
+                    self._wait_writable(deadline)
+            mine = True
+            self._rest = rest
+            while self._rest is not None:
+                if not self._write_some():
+                    self._wait_writable(deadline)
+            while not self._transport.flush():
+                self._wait_writable(deadline)
+        except SendTimeout as error:
+            if mine and (self._rest is None or self._rest[_DUE]):
+                self._transport.abort()  # part of the frame has left: the stream is spoilt
                 self._send_failed(error)
-            raise error
-        if isinstance(error, OSError):
-            raise self._send_failed(error) from error
-        # A signal handler raised, KeyboardInterrupt perhaps. What was begun is
-        # finished before anything else is sent.
-        if rest.begun:
-            with self._state_lock:
-                self._outbox.appendleft(rest.take())
-        raise error
+            elif mine:
+                self._rest = None
+            raise
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise self._send_failed(error) from error
+            self._keep_rest()  # a signal handler raised, TimeoutError or KeyboardInterrupt perhaps
+            raise
 
-    def _write(self, data: memoryview, deadline: Deadline) -> int:
-        """Write some of the data, waiting until some can be written. Holds _send_lock."""
-        while True:
-            sent = self._transport.write(data)
-            if sent:
-                return sent
-            self._wait_writable(deadline)
-
-    def _write_outbox(self, deadline: Deadline | None) -> bool:
-        """Write some of the outbox's first item. Holds _send_lock.
-
-        Args:
-            deadline: Until when to wait; None not to wait.
-
-        Returns:
-            False if nothing could be written without waiting.
-        """
+    def _take_up(self) -> bool:
+        """Whether something has to be written before a new frame: `_rest`. Holds _send_lock."""
+        if self._rest is not None:
+            if self._rest[_DUE] or self._transport.uncounted:
+                return True
+            self._rest = None  # a send was ended before it had begun
         with self._state_lock:
-            item = memoryview(self._outbox[0])
-        sent = self._transport.write(item) if deadline is None else self._write(item, deadline)
-        if not sent:
-            return False
-        with self._state_lock:
-            self._outbox.popleft()
-            if sent < len(item):
-                self._outbox.appendleft(item[sent:])
+            if not self._outbox:
+                return False
+            self._rest = (self._outbox[0], 0, _NOTHING, True)
+            del self._outbox[0]
         return True
+
+    def _write_some(self) -> bool:
+        """Write some of `_rest` without waiting; False if that cannot be. Holds _send_lock."""
+        assert self._rest is not None
+        data, sent, more, due = self._rest
+        if self._transport.uncounted:
+            sent += self._transport.uncounted
+            self._rest = (data, sent, more, True)
+            self._transport.uncounted = 0
+        if sent < len(data):
+            view = memoryview(data)[sent:]
+            count = self._transport.write(view)
+            if not count:
+                return False
+            self._rest = (data, sent + count, more, True)
+            return True
+        for piece in more:
+            self._rest = (piece, 0, more, due)
+            return True
+        self._rest = None
+        return True
+
+    def _keep_rest(self) -> None:
+        """Copy what is left: whoever wanted to send it may change it from here on."""
+        if self._rest is not None and (self._rest[_DUE] or self._transport.uncounted):
+            data, sent, more, _ = self._rest
+            left = memoryview(data)[sent + self._transport.uncounted :]
+            whole = b"".join((left, *copy(more)))
+            self._rest = (whole, 0, _NOTHING, True)
+            self._transport.uncounted = 0
+
+    def _unsent(self) -> bool:
+        """Whether something is to be sent that no sender has in hand."""
+        return (
+            bool(self._outbox)
+            or self._transport.pending
+            or (self._rest is not None and not self._send_lock.locked())
+        )
 
     def _flush(self) -> None:
         """Send what is in the outbox, as far as that goes without waiting."""
-        while self._outbox or self._transport.pending:
+        while self._unsent():
             with Attempt(self._send_lock) as got:
                 if not got or not self._flush_holding():
                     break  # whoever holds the lock comes here after its frame
@@ -285,15 +329,20 @@ class Duplex:
                 self._protocol.drop_stale_pongs()
                 if self._send_error is not None:
                     self._outbox.clear()
+        if self._protocol.ended:
+            # Whoever reads may have found the lock taken when it was this end's turn.
+            self._finish_writing()
 
     def _flush_holding(self) -> bool:
         """As _flush. Holds _send_lock; whether nothing is left."""
         try:
-            while self._outbox and self._send_error is None:
-                if not self._write_outbox(None):
+            while self._send_error is None and self._take_up():
+                if not self._write_some():
                     return False
-            return not self._outbox and self._transport.flush()
+            return self._send_error is None and self._transport.flush()
         except OSError as error:
+            if error.errno is None:
+                raise
             self._send_failed(error)
             return False
 
@@ -310,8 +359,17 @@ class Duplex:
             if not got:
                 self._transport.wait(False, True, deadline.sooner(_LOOK_AGAIN))
                 return
+            self._reader = threading.get_ident()
             self._transport.wait(True, True, deadline, wakeable=True)
-            self._backlog += self._read_some(nap=False) or 0
+            self._read_ahead()
+
+    def _read_ahead(self) -> bool:
+        """Receive once for others, and count it; False if nothing was there. Holds _recv_lock."""
+        before = len(self._ready)
+        count = self._read_some(nap=False)
+        more = len(self._ready) - before  # less what was taken meanwhile
+        self._backlog += (count or 0) + _MESSAGE_OVERHEAD * max(more, 0)
+        return count is not None
 
     def _backlog_full(self) -> bool:
         """Whether as many messages as may lie unread do."""
@@ -325,14 +383,16 @@ class Duplex:
         with self._state_lock:
             if self._send_error is None:
                 self._send_error = error
+            self._rest = None
             self._note_state()
         # The close frame that says why may lie unread; messages before it stay ready.
         with Attempt(self._recv_lock) as got:
             while got and not (self._protocol.ended or self._backlog_full()):
-                count = self._read_some(nap=False)
-                if count is None:
+                if not self._read_ahead():
                     break
-                self._backlog += count
+            if got and self._orphaned and not self._disposed:
+                self._disposed = True
+                self._transport.close()
         return self._closed_error()
 
     # -- closing -----------------------------------------------------------
@@ -359,13 +419,14 @@ class Duplex:
         inside = self._reader == threading.get_ident() and self._recv_lock.locked()
         with Attempt(self._recv_lock, 0 if inside else deadline.left()) as got:
             if not got:
-                # Somebody is inside receive() and cannot leave: this very thread, if
-                # this is a signal handler. It disposes on its way out.
+                # Somebody is inside receive() or send() and cannot leave: this very thread,
+                # if this is a signal handler. It disposes on its way out.
                 self._orphaned = True
                 self._transport.abort()
                 return
-            while not self._protocol.ended and self._read(deadline, wakeable=False) is not None:
-                pass
+            self._reader = threading.get_ident()
+            while not (self._protocol.ended or deadline.passed()):
+                self._read(deadline, wakeable=False)
             self._settle(FOREVER)
             self._dispose()
 
@@ -380,30 +441,39 @@ class Duplex:
         drained = 0
         while not (self._disposed or self._eof or closing.passed() or drained > _MAX_DRAIN):
             self._flush()
-            self._finish_writing()
-            count = self._read(deadline, wakeable=False)
-            if count is None and not closing.passed():
+            # A sender that is just leaving may hold the lock: then this is tried again.
+            until = deadline if self._finish_writing() else deadline.sooner(_LOOK_AGAIN)
+            count = self._read(until, wakeable=False)
+            if count is None and deadline.passed() and not closing.passed():
                 return
             drained += count or 0
         self._dispose()
 
-    def _finish_writing(self) -> None:
-        """End the outgoing stream once the last frame has left, if it is this end's turn."""
+    def _finish_writing(self) -> bool:
+        """End the outgoing stream once the last frame has left, if it is this end's turn.
+
+        Returns:
+            False if it is, but could not be done now.
+        """
         # A server ends the stream first (RFC 6455 section 7.1.1), and so does
         # whoever fails the connection; else a client waits for the server to.
         its_turn = not self._client or self._protocol.control.error is not None
-        if not its_turn or self._outbox or self._writing_finished:
-            return
+        if not its_turn or self._writing_finished or self._send_error is not None:
+            return True
+        if self._outbox or self._transport.pending or self._rest is not None:
+            return False
         with Attempt(self._send_lock) as got:
             if got:
                 self._writing_finished = True
                 self._transport.finish_writing()
+            return got
 
     def _dispose(self) -> None:
         """Close the descriptor. Holds _recv_lock."""
         if self._disposed:
             return
         self._transport.abort()  # so that a blocked sender leaves
+        self._orphaned = True  # if it does not in time, it closes the descriptor itself
         with Attempt(self._send_lock, _LEAVE) as got:
             if got:
                 self._disposed = True
@@ -443,32 +513,3 @@ class Attempt:
     def __exit__(self, *_: object) -> None:
         if self._got:
             self._lock.release()
-
-
-class _Rest:
-    """What is left to send of one frame, or of a batch of frames."""
-
-    __slots__ = ("begun", "piece", "pieces")
-
-    def __init__(self, frame: bytes, sent: int, pieces: Iterable[bytes | memoryview] = ()) -> None:
-        self.piece = memoryview(frame)[sent:]
-        self.pieces = iter(pieces)
-        self.begun = sent > 0  # part of it has left
-
-    def next_piece(self) -> bool:
-        """Go on to the next piece that is not empty, unless in the middle of one."""
-        while not self.piece:
-            item = next(self.pieces, None)
-            if item is None:
-                return False
-            self.piece = memoryview(item)
-        return True
-
-    def sent(self, count: int) -> None:
-        """Take note of what has left."""
-        self.piece = self.piece[count:]
-        self.begun = True
-
-    def take(self) -> bytes:
-        """All of it, as one object that stays what it is."""
-        return b"".join((self.piece, *self.pieces))

@@ -50,6 +50,7 @@ __all__ = [
 
 _MAX_BODY: Final = 1024 * 1024
 _MAX_INTERIM: Final = 16
+_CR: Final = 0x0D
 _FOREIGN_ERRORS = (h11.ProtocolError, WSProtocolError, ValueError)  # UnicodeError is a ValueError
 
 # A line end that is not CRLF, a NUL, or a line that continues the one before it.
@@ -169,6 +170,9 @@ class HeadReader:
                 )
             if line_end < 0:
                 break
+            if self._buffer[max(line_end - 1, 0)] != _CR:
+                # At once: without a CR at all the head's end would never come.
+                raise Refused(400, f"malformed line at byte {line_end} of the head")
             self._seen = line_end + 1
             self._lines += 1
         if stop > self._max_head:
@@ -421,6 +425,7 @@ class ClientHandshake:
         self._start = b""  # the first bytes, until it is clear that they are HTTP
         self._interim = 0
         self._rejection: HandshakeError | None = None
+        self._body = bytearray()  # of the rejection
         self.subprotocol: str | None = None
         self.rest = b""
 
@@ -493,9 +498,10 @@ class ClientHandshake:
             return False
         try:
             self._ws.receive_data(head)
-            (event,) = self._ws.events()
         except _FOREIGN_ERRORS as error:
             raise HandshakeError("the server's answer is not valid HTTP", status) from error
+        # The first event alone: of an empty body the end has come too, for _collect_body.
+        event = next(self._ws.events())
         assert isinstance(event, wsevents.RejectConnection)
         self._rejection = _rejection(event)
         return False
@@ -526,25 +532,23 @@ class ClientHandshake:
 
     def _collect_body(self, data: bytes, more: bool = False) -> None:
         """Add to a rejection's body; raise the rejection once it is complete."""
-        rejection = self._rejection
-        assert rejection is not None
         done = not data and not more
         try:
             if data or done:
                 self._ws.receive_data(data or None)
             for event in self._ws.events():
                 if isinstance(event, wsevents.RejectData):
-                    rejection.body += bytes(event.data)
+                    self._body += event.data
                     done = done or event.body_finished
         except _FOREIGN_ERRORS:
             done = True  # the status is known; a broken body changes nothing
-        if done or len(rejection.body) >= _MAX_BODY:
-            rejection.body = rejection.body[:_MAX_BODY]
-            raise rejection
+        if done or len(self._body) >= _MAX_BODY:
+            self.give_up()
 
     def give_up(self) -> None:
         """Raise the rejection, if there is one: no more of its body can be had."""
         if self._rejection is not None:
+            self._rejection.body = bytes(self._body[:_MAX_BODY])
             raise self._rejection
 
 

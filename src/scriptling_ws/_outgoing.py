@@ -12,17 +12,12 @@ Rules (RFC 6455 sections 5.3, 5.6):
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from . import _frame
 from ._keys import next_key
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    Pieces = Iterator[bytes | memoryview]
-
-__all__ = ["BATCH", "any_frame", "binary_frame", "check_close", "text_frame", "text_of"]
+__all__ = ["BATCH", "Pieces", "any_frame", "binary_frame", "check_close", "text_frame", "text_of"]
 
 BATCH: Final = 256 * 1024
 """From this size on a message is sent in slices, and several in batches."""
@@ -71,7 +66,7 @@ def text_frame(text: str, masked: bool) -> bytes | Pieces:
     """
     try:
         if len(text) > BATCH:
-            return _slices(_TEXT, memoryview(text.encode("utf-8")), masked)
+            return Pieces(_TEXT, memoryview(text.encode("utf-8")), masked)
         return _frame.encode_frame(_TEXT, text, next_key() if masked else None)
     except UnicodeEncodeError as error:
         raise _surrogate(error) from error
@@ -95,8 +90,10 @@ def binary_frame(data: Any, masked: bool) -> bytes | Pieces:
     if isinstance(data, str):
         raise TypeError("send_binary() takes a list of ints or bytes: send a str with send()")
     if not isinstance(data, (list, tuple)) and hasattr(data, "__len__") and len(data) > BATCH:
-        _frame.encode_frame(_BINARY, memoryview(data)[:0], None)  # refuses what is no bytes
-        return _slices(_BINARY, memoryview(data).cast("B"), masked)
+        _frame.parse_header(data, 0, 0)  # refuses what is no bytes, as encode_frame does
+        view = memoryview(data)
+        if view.nbytes:
+            return Pieces(_BINARY, view.cast("B"), masked)
     return _frame.encode_frame(_BINARY, data, next_key() if masked else None)
 
 
@@ -107,17 +104,39 @@ def any_frame(message: Any, masked: bool) -> bytes | Pieces:
     return binary_frame(message, masked)
 
 
-def _slices(first: int, view: memoryview, masked: bool) -> Pieces:
-    """A frame in pieces: its header with the first slice, then slices."""
-    key = next_key() if masked else None
-    header = _frame.encode_header(first, len(view), key)
-    if key is None:
-        yield header + view[:_SLICE]
-        yield view[_SLICE:]  # from where it lies
-        return
-    yield header + _frame.apply_mask(view[:_SLICE], key)
-    for start in range(_SLICE, len(view), _SLICE):
-        yield _frame.apply_mask(view[start : start + _SLICE], key, start)
+class Pieces:
+    """A frame in pieces: its header with the first slice, then slices.
+
+    Not a generator, which an exception of a signal handler would end: here the next call
+    makes the piece that the last one did not get to return.
+    """
+
+    __slots__ = ("_at", "_header", "_key", "_view")
+
+    def __init__(self, first: int, view: memoryview, masked: bool) -> None:
+        self._view = view
+        self._key = next_key() if masked else None
+        self._header = _frame.encode_header(first, len(view), self._key)
+        self._at = 0
+
+    def __iter__(self) -> Pieces:
+        return self
+
+    def __next__(self) -> memoryview:
+        start, size = self._at, len(self._view)
+        if start >= size:
+            raise StopIteration
+        stop = min(start + _SLICE, size)
+        if self._key is not None:
+            masked = _frame.apply_mask(self._view[start:stop], self._key, start)
+            piece = memoryview(masked if start else self._header + masked)
+        elif not start:
+            piece = memoryview(self._header + self._view[:stop])
+        else:
+            stop = size
+            piece = self._view[start:]  # from where it lies
+        self._at = stop
+        return piece
 
 
 def check_close(code: object, reason: object) -> None:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from codecs import utf_8_decode
 from collections import deque
+from itertools import starmap
 from typing import TYPE_CHECKING, Final
 
 from . import _frame
@@ -44,6 +45,7 @@ _LARGEST_WINDOW: Final = 256 * 1024
 # A frame above this is received into its own buffer. Below it, the window takes
 # several frames in one system call, which saves more than the copy costs.
 _LARGE: Final = 128 * 1024
+_MAX_OUTBOX: Final = 256
 _NO_LIMIT: Final = 2**63 - 1
 _ANY_NUMBER: Final = 2**31 - 1
 _BAD_TEXT: Final = "a text message is not UTF-8"
@@ -133,7 +135,7 @@ class Protocol:
         """
         self.control = Control(ws)
         self.ready: deque[Message] = deque()
-        self.outbox: deque[bytes | memoryview] = deque()
+        self.outbox: deque[bytes] = deque()
         self.ended = False
         self.unfed: int | None = None
         self._discarding = False
@@ -143,7 +145,7 @@ class Protocol:
         self._max_fragments = max_fragments
         self._window = bytearray(_SMALLEST_WINDOW)
         self._have = 0  # received bytes at the window's front
-        self._parsing = False  # inside a feed method, or cut short in there
+        self._parsing = False  # inside feed_rest, or cut short in there
         self._stopped: tuple[int, int, int] | None = None  # where feed_run left off, and why
         self._frame: _Frame | None = None
         self._into_frame = False  # whether space() gave out the frame's own buffer
@@ -175,30 +177,29 @@ class Protocol:
             return False
         if self._frame is not None or self._opcode != CONTINUATION or self.ended:
             return False
-        # No call in these lines, so no signal handler runs between them.
-        self._parsing = True
-        end = self._have + self.unfed
-        self.unfed = None
-        messages: list[Message] = []
-        position, why = _frame.read_messages(
-            self._window, 0, end, self._masked, self._as_list, self._limit, _ANY_NUMBER, messages
-        )
-        if not self._discarding:
-            self.ready.extend(messages)
-        if why != _frame.MORE:
+        if self._stopped is None:
+            window, end = self._window, self._have + self.unfed
+            messages: list[Message] = []
+            arguments = (
+                *(window, 0, end, self._masked, self._as_list, self._limit, _ANY_NUMBER),
+                messages,
+            )
+            # Unpacked, as in Transport.read_into: what was read is noted in the same step.
+            # No call in these lines, so no signal handler runs between them.
+            ((position, why),) = starmap(_frame.read_messages, (arguments,))
             self._stopped = (position, end, why)
+            if not self._discarding:
+                self.ready += messages
+        position, end, why = self._stopped
+        if why != _frame.MORE:
             return False
-        if position == end < len(self._window):
-            self._have = 0
-        else:
-            self._keep(position, end)
-        self._parsing = False
+        self._keep(position, end)
         return True
 
     def feed_rest(self) -> None:
         """Take in what `feed_run` could not."""
         stopped, self._stopped = self._stopped, None
-        if self._parsing and stopped is None:
+        if self._parsing:
             # A signal handler's exception, or a MemoryError, has cut the last call
             # short: where in the stream this is cannot be known any more.
             self.fail(1011, "an exception interrupted the reading of a message")
@@ -254,16 +255,11 @@ class Protocol:
             self.ready.clear()
 
     def drop_stale_pongs(self) -> None:
-        """Of the pongs that could not be sent, keep the newest (RFC 6455 section 5.5.3).
-
-        The first item stays whatever it is: it may be being sent.
-        """
-        if len(self.outbox) > 2:
-            first, *others = self.outbox
-            newest = next((item for item in reversed(others) if _is_pong(item)), None)
-            self.outbox.clear()
-            self.outbox.append(first)
-            self.outbox.extend(item for item in others if item is newest or not _is_pong(item))
+        """Of the pongs that could not be sent, keep the newest (RFC 6455 section 5.5.3)."""
+        newest = next((item for item in reversed(self.outbox) if _is_pong(item)), None)
+        kept = [item for item in self.outbox if item is newest or not _is_pong(item)]
+        self.outbox.clear()
+        self.outbox.extend(kept)
 
     # -- parsing -----------------------------------------------------------
 
@@ -360,6 +356,8 @@ class Protocol:
     def _take_control(self, opcode: int, payload: bytes, key: bytes | None) -> None:
         reply = self.control.receive(opcode, payload, key)
         if reply:
+            if len(self.outbox) >= _MAX_OUTBOX:  # one window may hold 100,000 pings
+                self.drop_stale_pongs()
             self.outbox.append(reply)
         if opcode == CLOSE or self.control.error is not None:
             self._stop()
@@ -460,17 +458,19 @@ class Protocol:
     def _keep(self, position: int, end: int) -> None:
         """Move what was not parsed to the window's front, and fit the window's size."""
         window = self._window
-        left = end - position
-        self._have = 0 if self.ended else left
-        if self.ended:
-            return
+        left = 0 if self.ended else end - position
         large = self._frame is not None and self._frame.view is not None
-        if end == len(window) < _LARGEST_WINDOW and not large:
+        if end == len(window) < _LARGEST_WINDOW and not (large or self.ended):
             # It was filled to the brim: more is waiting than it holds.
-            self._window = bytearray(4 * len(window))
-            self._window[:left] = window[position:end]
+            larger = bytearray(4 * len(window))
+            larger[:left] = window[position:end]
+            self._window = larger
         elif position and left:
             window[:left] = window[position:end]
+        # No call from the move to here: it is not done twice.
+        self._have = left
+        self._stopped = None
+        self.unfed = None
 
     def fail(self, code: int, text: str) -> None:
         """Close the connection because of what the peer did.
@@ -491,8 +491,9 @@ class Protocol:
         self._forget_message()
         self._window = bytearray(_SMALLEST_WINDOW)
         self._have = 0
+        self._stopped = None
+        self.unfed = None
 
 
-def _is_pong(item: bytes | memoryview) -> bool:
-    """Whether an item of the outbox is a pong of which nothing was sent yet."""
-    return isinstance(item, bytes) and item[:1] == b"\x8a"
+def _is_pong(item: bytes) -> bool:
+    return item[:1] == b"\x8a"

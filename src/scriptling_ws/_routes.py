@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
 
+    from ._connection import Connection
+
     Handler = Callable[[Connection], object]
     Page = Callable[[Request], object]
 

@@ -1,6 +1,6 @@
 """The server: listening, routing, shutdown.
 
-Rules (RFC 6455 section 4.2, DESIGN of the refusals in docs/design.md):
+Rules (RFC 6455 section 4.2; RFC 9110 for the statuses):
 
 - The checks of an upgrade come in this order, and the first that fails answers:
   path (404), method (405), is it an upgrade (426, 400), origin (403), host (400), room (503).

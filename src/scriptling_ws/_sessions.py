@@ -79,6 +79,14 @@ class Session:
         else:
             self.transport.abort()
 
+    def end(self) -> None:
+        """End the connection and close its descriptor: for the session's own thread."""
+        self.abort()
+        if self.connection is not None:
+            self.connection.close()
+        else:
+            self.transport.close()
+
 
 class Sessions:
     """The sessions of one server. Safe for any number of threads."""
@@ -133,7 +141,7 @@ class Sessions:
             body(session)
         except BaseException:
             _logger.exception("the thread for %s failed", session.transport.remote_addr)
-            session.abort()
+            session.end()
         finally:
             self._finished.append(threading.current_thread())
             self._forget(session)
@@ -214,7 +222,7 @@ def run_websocket(
         write_all(transport, upgrade.accept(subprotocol), arrival.deadline)
     except OSError as error:
         _logger.debug("%s left before it was accepted: %s", transport.remote_addr, error)
-        _let_go(session)
+        session.end()
         return
     connection = Connection(
         transport,
@@ -270,7 +278,7 @@ def run_page(
         )
     except OSError as error:
         _logger.debug("the response to %s was not sent: %s", arrival.transport.remote_addr, error)
-        _let_go(session)
+        session.end()
     else:
         linger(arrival.transport)
 
@@ -285,8 +293,3 @@ def _page(arrival: Arrival, route: PageRoute) -> Response:
             "the page %a failed for %s", arrival.request.path, arrival.transport.remote_addr
         )
         return refusal(Refused(500, "the server's page handler failed; its log says why"))
-
-
-def _let_go(session: Session) -> None:
-    session.transport.abort()
-    session.transport.close()

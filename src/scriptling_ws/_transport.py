@@ -23,6 +23,7 @@ This file knows nothing of WebSocket.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import selectors
 import socket
@@ -30,7 +31,7 @@ import ssl
 import struct
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ._deadline import Deadline
@@ -60,37 +61,31 @@ def address_text(address: Any) -> str:
 class _Waker:
     """A descriptor that is readable from the first `set` on, for ever."""
 
-    __slots__ = ("_other", "_read")
+    __slots__ = ("_event", "_pair")
 
     def __init__(self) -> None:
-        self._other: int | None = None
+        self._event = -1
+        self._pair: tuple[socket.socket, ...] = ()
         if hasattr(os, "eventfd"):
-            self._read: int | socket.socket = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         else:
-            self._read, other = socket.socketpair()
-            self._other = other.detach()
+            self._pair = socket.socketpair()
 
     def fileno(self) -> int:
-        return self._read if isinstance(self._read, int) else self._read.fileno()
+        return self._pair[0].fileno() if self._pair else self._event
 
     def set(self) -> None:
-        if self._other is None:
-            os.eventfd_write(self.fileno(), 1)
+        if self._pair:
+            self._pair[1].close()  # what is readable is the end of the stream
         else:
-            with socket.socket(fileno=self._other) as other:
-                other.shutdown(socket.SHUT_RDWR)
-                self._other = None
+            os.eventfd_write(self._event, 1)
 
     def close(self) -> None:
-        if isinstance(self._read, int):
-            if self._read >= 0:
-                os.close(self._read)
-                self._read = -1
-            return
-        self._read.close()
-        if self._other is not None:
-            socket.socket(fileno=self._other).close()
-            self._other = None
+        for sock in self._pair:
+            sock.close()
+        if self._event >= 0:
+            os.close(self._event)
+            self._event = -1
 
     __del__ = close
 
@@ -101,6 +96,9 @@ class Transport:
     Attributes:
         local_addr: This end's address as text.
         remote_addr: The peer's address as text.
+        pending: Whether bytes that `write` has taken are still to be written; a bare
+            socket keeps none.
+        uncounted: Bytes that `write` had taken when a signal handler raised in it.
     """
 
     __slots__ = (
@@ -112,7 +110,9 @@ class Transport:
         "_waker",
         "_woken",
         "local_addr",
+        "pending",
         "remote_addr",
+        "uncounted",
     )
 
     def __init__(self, sock: socket.socket) -> None:
@@ -120,16 +120,15 @@ class Transport:
         self._sock = sock
         self._recv_into = sock.recv_into
         self._send = sock.send
-        self._wake_lock = threading.Lock()  # guards _waker and _woken
+        # RLocks: a signal handler that closes the connection may interrupt their holder.
+        self._wake_lock = threading.RLock()  # guards _waker and _woken
         self._waker: _Waker | None = None
         self._woken = False
+        self.pending = False
+        self.uncounted = 0
         self._prepare()
         self.local_addr = address_text(sock.getsockname())
         self.remote_addr = address_text(sock.getpeername())
-
-    # Whether bytes that `write` has taken are still to be written: a bare socket keeps
-    # none. An attribute, because it is asked for with every message.
-    pending: ClassVar[bool] = False
 
     def _prepare(self) -> None:
         sock = self._sock
@@ -201,11 +200,11 @@ class Transport:
             selector.register(self._sock, events)
             if wakeable:
                 with self._wake_lock:
-                    if self._woken:
-                        return
                     if self._waker is None:
                         self._waker = _Waker()
                 selector.register(self._waker, selectors.EVENT_READ)
+                if self._woken:
+                    return
             selector.select(deadline.left())
 
     def wake(self) -> None:
@@ -243,6 +242,7 @@ class Transport:
 # bounds what a message adds to the memory while it is sent.
 _TLS_SLICE: Final = 4 * 16_384
 _TLS_READ: Final = 4 * 16_384
+_TLS_IDLE: Final = 4 * 1024
 
 
 class TLSTransport(Transport):
@@ -252,7 +252,19 @@ class TLSTransport(Transport):
     read and written outside that lock: a reader that sleeps holds up no writer.
     """
 
-    __slots__ = ("_in", "_out", "_tls", "_tls_lock", "_unsent")
+    __slots__ = (
+        "_cipher",
+        "_decrypted",
+        "_in",
+        "_out",
+        "_read_error",
+        "_received",
+        "_session",
+        "_tls",
+        "_tls_lock",
+        "_unread",
+        "_unsent",
+    )
 
     def __init__(
         self,
@@ -276,13 +288,17 @@ class TLSTransport(Transport):
         self._tls = context.wrap_bio(
             self._in, self._out, server_side=server_side, server_hostname=server_hostname
         )
-        self._tls_lock = threading.Lock()  # guards _tls, _in and _out
-        self._unsent = memoryview(b"")  # ciphertext taken out of _out; the writer's
-
-    @property
-    def pending(self) -> bool:  # type: ignore[override]
-        """Whether bytes that `write` has taken, or TLS made, are still to be written."""
-        return bool(self._unsent) or self._out.pending > 0
+        # The C object behind it: the methods of SSLObject are Python code, in which a signal
+        # handler that raises would lose what was read or written.
+        self._session: Any = getattr(self._tls, "_sslobj", self._tls)
+        self._tls_lock = threading.RLock()  # guards _tls, _in, _out and pending
+        self._unsent: bytes = b""  # ciphertext taken out of _out; the writer's
+        # These are the reader's:
+        self._cipher = bytearray(_TLS_IDLE)  # ciphertext as it is received
+        self._received: int | None = None  # bytes in _cipher that are not in _in yet
+        self._decrypted = 0  # bytes in the reader's buffer that it was not told of yet
+        self._unread = True  # there may be more to decrypt
+        self._read_error: ssl.SSLError | None = None  # nothing more can be
 
     def handshake_step(self) -> bool:
         """Do what can be done of the TLS handshake at once.
@@ -305,58 +321,111 @@ class TLSTransport(Transport):
                 with contextlib.suppress(OSError):  # the alert, if it can be sent
                     self.flush()
                 raise
-            if not self._receive(nap=False):
+            self._received = super().read_into(self._cipher)
+            if self._received is None:
                 return False
+            with self._tls_lock:
+                self._take_in()
+
+    # Below, `(count,) = map(function, ...)` stores a result in the step in which it comes,
+    # as in Transport.read_into: a signal handler that raises makes nothing forgotten.
 
     def read_into(self, buffer: bytearray | memoryview, nap: bool = False) -> int | None:
         """Receive and decrypt what is there: as many records as the buffer holds."""
         while True:
-            with self._tls_lock:
-                count = self._decrypt(memoryview(buffer))
-            if count is not None:
+            ended = False
+            if self._read_error is None and (self._unread or self._received is not None):
+                with self._tls_lock:
+                    ended = self._decrypt(buffer)
+            count, self._decrypted = self._decrypted, 0
+            if count or ended:
                 return count
-            if not self._receive(nap):
+            if self._read_error is not None:
+                raise self._read_error
+            self._received = super().read_into(self._cipher, nap)
+            if self._received is None:
                 return None
 
-    def _receive(self, nap: bool) -> bool:
-        """Move ciphertext from the socket into _in; whether there was any (or the end)."""
-        try:
-            (data,) = map(self._sock.recv, (_TLS_READ,), (0,) if nap else _AT_ONCE)
-        except BlockingIOError:
-            return False
-        with self._tls_lock:
-            if data:
-                self._in.write(data)
-            else:
-                self._in.write_eof()
-        return True
+    def _decrypt(self, buffer: bytearray | memoryview) -> bool:
+        """Decrypt into the buffer, after what is in there; whether the stream ends here.
 
-    def _decrypt(self, view: memoryview) -> int | None:
-        done = 0
+        Holds _tls_lock.
+        """
+        room = len(buffer)
+        before: tuple[int, int] | None = None
         try:
-            # Asked first, because an exception costs more than a small record.
-            while done < len(view) and (self._in.pending or self._in.eof or self._tls.pending()):
-                count: int = self._tls.read(len(view) - done, view[done:])  # type: ignore[assignment]
-                if not count:
-                    return done  # close_notify; 0 if nothing came before it
-                done += count
-        except ssl.SSLWantReadError:
-            pass  # half a record, or one that carries no data
+            self._take_in()
+            while self._decrypted < room:
+                done = self._decrypted
+                rest = memoryview(buffer)[done:] if done else buffer
+                before = self._in.pending, self._session.pending()
+                (count,) = map(self._session.read, (room - done,), (rest,))
+                self._decrypted += count
+                before = None
+                if not count:  # close_notify
+                    return not done
+                # Asked first, because an exception costs more than a small record.
+                if not (self._in.pending or self._session.pending()):
+                    self._unread = self._in.eof
+                    break
+        except ssl.SSLWantReadError:  # half a record, or one that carries no data
+            self._unread = False
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            return done  # the end, with or without close_notify; WebSocket has its own
-        return done or None
+            # The end, with or without close_notify: WebSocket has a close of its own.
+            return not self._decrypted
+        except ssl.SSLError as error:
+            self._read_error = error
+            self._unread = False
+        except BaseException:
+            # A signal handler's, run by `read` itself: how much it has read is not known.
+            if before is not None and before != (self._in.pending, self._session.pending()):
+                text = "a signal handler interrupted the decryption"
+                self._read_error = ssl.SSLError(errno.EINTR, text)
+            raise
+        if self._out.pending:
+            self.pending = True  # an answer of TLS itself, such as to a key update
+        return False
+
+    def _take_in(self) -> None:
+        """Hand the ciphertext that was received to OpenSSL. Holds _tls_lock."""
+        received = self._received
+        if received:
+            (_,) = map(self._in.write, (memoryview(self._cipher)[:received],))
+            self._received = None
+            self._unread = True
+            if received == len(self._cipher) < _TLS_READ:
+                self._cipher = bytearray(_TLS_READ)
+        elif received == 0:
+            self._in.write_eof()
+            self._received = None
+            self._unread = True
+
+    def wait(self, read: bool, write: bool, deadline: Deadline, wakeable: bool = False) -> None:
+        """As of a bare socket; an idle connection keeps no large buffer."""
+        if read and len(self._cipher) > _TLS_IDLE and self._received is None:
+            self._cipher = bytearray(_TLS_IDLE)
+        super().wait(read, write, deadline, wakeable)
 
     def write(self, data: bytes | memoryview) -> int:
         """Encrypt and send as much as is bounded by a slice."""
-        if not self.flush():
+        if self.pending and not self.flush():
             return 0
         piece = data if len(data) <= _TLS_SLICE else memoryview(data)[:_TLS_SLICE]
+        size = len(piece)
+        count: int = 0
+        before = 0
         try:
             with self._tls_lock:
-                count = self._tls.write(piece)
+                before = self._out.pending
+                (count,) = map(self._session.write, (piece,))
+            self.flush()
         except ssl.SSLWantReadError as error:
-            raise ConnectionAbortedError("the peer renegotiates TLS: not supported") from error
-        self.flush()
+            text = "the peer renegotiates TLS: not supported"
+            raise ConnectionAbortedError(errno.ECONNABORTED, text) from error
+        except BaseException:
+            # A signal handler's, perhaps run by `write` itself, its work done but not counted.
+            self.uncounted = count or (size if self._out.pending > before else 0)
+            raise
         return count
 
     def flush(self) -> bool:
@@ -364,7 +433,8 @@ class TLSTransport(Transport):
         while True:
             if not self._unsent:
                 with self._tls_lock:
-                    self._unsent = memoryview(self._out.read())
+                    (self._unsent,) = map(self._out.read, (-1,))
+                    self.pending = bool(self._unsent)
                 if not self._unsent:
                     return True
             count = super().write(self._unsent)

@@ -1,0 +1,314 @@
+"""The acceptor and its peers where a real socket does not easily lead them."""
+
+import errno
+import socket
+import threading
+
+import pytest
+
+from pairs import tcp_pair
+from scriptling_ws import _accept, _listen, _server, _sessions
+from scriptling_ws._accept import Acceptor
+from scriptling_ws._deadline import FOREVER, Deadline
+from scriptling_ws._handshake import Refused
+from scriptling_ws._listen import listen
+from scriptling_ws._peer import CLOSE, READ, READY, WRITE, Peer
+from scriptling_ws._routes import Routes
+from scriptling_ws._transport import Transport
+from servers import Answer, dial, echo, head, raw_websocket, read_all, serving, upgrade, watching
+
+
+@pytest.fixture
+def log():
+    with watching() as watch:
+        yield watch
+
+
+class Script:
+    """A transport that gives what it is told to: bytes, None for "nothing there", b"" for the end.
+
+    It takes as many bytes of a write as `room` says, in turn.
+    """
+
+    remote_addr = "127.0.0.1:1"
+
+    def __init__(self, *reads, room=()):
+        self.reads = list(reads)
+        self.room = list(room)
+        self.written = b""
+        self.finished = False
+        self.flushes = []
+
+    def read_into(self, buffer):
+        data = self.reads.pop(0)
+        if data is None:
+            return None
+        buffer[: len(data)] = data
+        return len(data)
+
+    def write(self, data):
+        count = min(self.room.pop(0), len(data)) if self.room else len(data)
+        self.written += bytes(data[:count])
+        return count
+
+    def flush(self):
+        return self.flushes.pop(0) if self.flushes else True
+
+    def finish_writing(self):
+        self.finished = True
+
+
+def admit_all(transport, head, request):
+    return lambda arrival: None
+
+
+def peer_of(transport, admit=admit_all):
+    return Peer(transport, FOREVER, admit)
+
+
+BUFFER = bytearray(4096)
+
+
+def test_a_request_byte_by_byte():
+    request = upgrade("/x")
+    reads = [part for byte in request for part in (None, bytes([byte]))]
+    peer = peer_of(Script(*reads))
+    for _ in request:
+        assert peer.advance(BUFFER) == READ
+    assert peer.advance(BUFFER) == READY
+    assert peer.arrival.request.path == "/x"
+    assert peer.arrival.rest == b""
+
+
+@pytest.mark.parametrize("extra", [b"", b"\x81\x80\0\0\0\0"])
+def test_what_follows_an_upgrade_is_the_connections(extra):
+    peer = peer_of(Script(upgrade("/x") + extra))
+    assert peer.advance(BUFFER) == READY
+    assert peer.arrival.rest == extra
+    assert peer.arrival.request.body == b""
+
+
+@pytest.mark.parametrize("pieces", [[b"abc"], [b"a", b"bc"], [b"", b"abcREST"]])
+def test_a_body_is_told_from_what_follows_it(pieces):
+    first, *more = pieces
+    later = [part for piece in more for part in (None, piece)]
+    peer = peer_of(Script(head("/x", "Content-Length: 3") + first, *later))
+    results = [peer.advance(BUFFER) for _ in pieces]
+    assert results == [READ] * len(more) + [READY]
+    assert peer.arrival.request.body == b"abc"
+    assert peer.arrival.rest == b"".join(pieces)[3:]
+
+
+def test_an_answer_that_does_not_fit_waits():
+    transport = Script(upgrade("/x"), None, b"more", None, b"", room=[0, 10, 0])
+    transport.flushes = [False]
+
+    def refuse(transport, head, request):
+        raise Refused(403, "no")
+
+    peer = peer_of(transport, refuse)
+    with pytest.raises(Refused) as refused:
+        peer.advance(BUFFER)
+    peer.refuse(refused.value, FOREVER)
+    assert peer.advance(BUFFER) == WRITE
+    assert peer.advance(BUFFER) == WRITE  # ten bytes went
+    assert peer.advance(BUFFER) == WRITE  # all went, but TLS keeps some back
+    assert not transport.finished
+    assert peer.advance(BUFFER) == READ
+    assert transport.finished
+    assert Answer(transport.written).status == 403
+    assert peer.advance(BUFFER) == READ  # what still comes is dropped
+    assert peer.advance(BUFFER) == CLOSE
+
+
+def test_what_is_drained_is_bounded():
+    peer = Peer.to_drain(Script(*[bytes(4096)] * 2000), FOREVER)
+    assert peer.advance(BUFFER) == CLOSE
+    assert len(peer.transport.reads) > 900
+
+
+def test_the_end_of_the_stream_is_an_error_until_answered():
+    for reads in ([b""], [b"GET", b""], [head("/", "Content-Length: 3"), b""]):
+        with pytest.raises(ConnectionResetError):
+            peer_of(Script(*reads)).advance(BUFFER)
+
+
+def test_only_who_has_spoken_gets_a_408():
+    silent = peer_of(Script(None))
+    assert silent.advance(BUFFER) == READ
+    assert not silent.expire(FOREVER)
+    talking = peer_of(Script(b"GET", None))
+    assert talking.advance(BUFFER) == READ
+    assert talking.expire(FOREVER)
+    assert talking.answered == 408
+    assert not talking.expire(FOREVER)  # and it gets one only
+
+
+# -- the acceptor ----------------------------------------------------------------
+
+
+def test_too_many_peers_are_left_in_the_backlog(monkeypatch, log):
+    monkeypatch.setattr(_accept, "_MOST_PEERS", 2)
+    with serving(echo) as server, dial(server) as one, dial(server), dial(server) as three:
+        log.wait_for("too many connections in their opening handshake")
+        three.sendall(head("/"))
+        one.close()  # makes room
+        assert Answer(read_all(three)).status == 426
+
+
+def test_a_pause_holds_for_all_listeners():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        acceptor = Acceptor([listener], admit_all, context=None, timeout=None)
+        acceptor._resume = Deadline(10)
+        acceptor._accept(listener)  # would block
+        acceptor.close()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOTCONN, "gone"), ZeroDivisionError()])
+def test_a_connection_that_cannot_be_taken(monkeypatch, error, log):
+    def fail(sock):
+        raise error
+
+    with serving(echo) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(_accept, "Transport", fail)
+            with dial(server) as sock:
+                assert read_all(sock) == b""
+        with raw_websocket(server):
+            pass
+
+
+def test_what_ends_the_acceptor_is_logged_and_leaves_nothing(monkeypatch, log):
+    with serving(echo) as server:
+
+        def fail():
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(server._acceptor, "_expire", fail)
+        with dial(server) as sock:
+            assert read_all(sock) == b""
+        log.wait_for("takes no more connections")
+        with pytest.raises(ConnectionRefusedError):
+            dial(server)
+
+
+def test_an_answered_transport_is_closed_after_the_end():
+    acceptor = Acceptor([], admit_all, context=None, timeout=None)
+    thread = threading.Thread(target=acceptor.run)
+    thread.start()
+    acceptor.stop()
+    thread.join(10)
+    near, far = tcp_pair()
+    with far:
+        acceptor.linger(Transport(near))
+        assert near.fileno() == -1
+    acceptor.stop()
+
+
+def test_a_transport_in_the_inbox_at_the_end_is_closed():
+    acceptor = Acceptor([], admit_all, context=None, timeout=None)
+    near, far = tcp_pair()
+    with far:
+        acceptor.linger(Transport(near))
+        acceptor.stop()
+        acceptor.run()
+        assert near.fileno() == -1
+
+
+def test_a_server_that_cannot_start_leaves_nothing(monkeypatch):
+    def refuse(body, name):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_server, "start_thread", refuse)
+    with pytest.raises(RuntimeError):
+        serving(echo)  # conftest looks for what is left
+
+
+# -- sessions ----------------------------------------------------------------------
+
+
+def test_a_peer_that_leaves_before_it_is_accepted(monkeypatch, log):
+    def fail(transport, data, deadline):
+        raise BrokenPipeError
+
+    with serving(echo) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(_sessions, "write_all", fail)
+            with dial(server) as sock:
+                sock.sendall(upgrade())
+                assert read_all(sock) == b""
+            log.wait_for("left before it was accepted")
+        with raw_websocket(server):
+            pass
+
+
+def test_a_failure_outside_the_handler_is_logged(monkeypatch, log):
+    def fail(*args, **kwargs):
+        raise ZeroDivisionError
+
+    with serving(echo, max_connections=1) as server, monkeypatch.context() as patch:
+        patch.setattr(_sessions, "Connection", fail)
+        with dial(server) as sock:
+            sock.sendall(upgrade())
+            assert read_all(sock).startswith(b"HTTP/1.1 101")
+        log.wait_for("the thread for")
+
+
+def test_a_page_that_takes_no_notice_of_a_shutdown_is_cut_off(monkeypatch):
+    monkeypatch.setattr(_sessions, "_LEAVE", 0.1)
+    entered, leave = threading.Event(), threading.Event()
+
+    def page(request):
+        entered.set()
+        leave.wait(10)
+        return "late"
+
+    routes = Routes()
+    routes.get("/", page)
+    server = serving(routes=routes, shutdown_timeout=0.1)
+    with dial(server) as sock:
+        sock.sendall(head("/"))
+        assert entered.wait(10)
+        server.close()
+        assert read_all(sock) == b""
+        leave.set()
+
+
+# -- listening ---------------------------------------------------------------------
+
+
+def test_port_0_is_tried_again_where_the_port_is_taken_elsewhere(monkeypatch):
+    found = [(socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_INET, ("127.0.0.1", 0))]
+    monkeypatch.setattr(_listen, "_look_up", lambda host, port: found)
+    # The same address twice: the second never gets the first's port.
+    with pytest.raises(OSError, match=r"cannot listen on several\.test:0") as caught:
+        listen("several.test", 0)
+    assert caught.value.errno == errno.EADDRINUSE
+
+
+def test_an_absent_family_is_left_out(monkeypatch):
+    found = [(socket.AF_INET, ("192.0.2.1", 0)), (socket.AF_INET, ("127.0.0.1", 0))]
+    monkeypatch.setattr(_listen, "_look_up", lambda host, port: found)
+    (sock,) = listen("several.test", 0)
+    with sock:
+        assert sock.getsockname()[0] == "127.0.0.1"
+
+
+def test_no_address_at_all(monkeypatch):
+    monkeypatch.setattr(_listen, "_look_up", lambda host, port: [])
+    with pytest.raises(OSError, match=r"cannot listen on nowhere\.test:0"):
+        listen("nowhere.test", 0)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "error"),
+    [
+        (None, 0, TypeError),
+        ("", 0, ValueError),
+        ("::1", "0", TypeError),
+        ("::1", 70000, ValueError),
+    ],
+)
+def test_wrong_addresses(host, port, error):
+    with pytest.raises(error):
+        listen(host, port)

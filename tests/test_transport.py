@@ -1,0 +1,773 @@
+"""Byte streams: TCP, Unix and TLS, without WebSocket."""
+
+import contextlib
+import errno
+import os
+import resource
+import socket
+import ssl
+import struct
+import threading
+import time
+
+import pytest
+import trustme
+
+from pairs import (
+    Running,
+    authority,
+    receive_exactly,
+    running,
+    shake,
+    tcp_pair,
+    tls_contexts,
+    tls_pair,
+)
+from scriptling_ws._deadline import FOREVER, Deadline
+from scriptling_ws._transport import NAP, TLSTransport, Transport, address_text
+
+SOON = 10.0  # seconds: far more than anything here takes
+
+
+@contextlib.contextmanager
+def plain():
+    """A Transport and the plain socket of its peer."""
+    near, far = tcp_pair()
+    far.settimeout(SOON)
+    transport = Transport(near)
+    try:
+        yield transport, far
+    finally:
+        transport.close()
+        far.close()
+
+
+@contextlib.contextmanager
+def secure(contexts=None):
+    """Two TLS transports that are each other's peer: client and server."""
+    client, server = tls_pair(contexts)
+    try:
+        yield client, server
+    finally:
+        client.close()
+        server.close()
+
+
+@contextlib.contextmanager
+def secure_socket():
+    """A TLS transport (the client's), and the peer as Python's own SSLSocket."""
+    near, far = tcp_pair()
+    for_client, for_server = tls_contexts()
+    client = TLSTransport(near, for_client, server_side=False, server_hostname="localhost")
+    far.settimeout(SOON)
+
+    def accept():
+        return for_server.wrap_socket(far, server_side=True, suppress_ragged_eofs=False)
+
+    accepting = Running(accept)
+    while not client.handshake_step():
+        client.wait(True, client.pending, Deadline(SOON))
+    peer = accepting.result()
+    try:
+        yield client, peer
+    finally:
+        client.close()
+        peer.close()
+
+
+def reset(sock):
+    """Close with a RST instead of a FIN."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def receive(transport, size, timeout=SOON):
+    """Exactly `size` bytes, or fewer at the stream's end."""
+    deadline = Deadline(timeout)
+    data = bytearray(size)
+    have = 0
+    while have < size:
+        count = transport.read_into(memoryview(data)[have:])
+        if count == 0:
+            break
+        if count is None:
+            assert not deadline.passed(), f"only {have} of {size} bytes have come"
+            transport.wait(True, False, deadline)
+            continue
+        have += count
+    return bytes(data[:have])
+
+
+def wait_for(transport, outcome, timeout=SOON):
+    """Read until there is something else than None; it has to be `outcome`."""
+    deadline = Deadline(timeout)
+    while (count := transport.read_into(bytearray(16))) is None:
+        assert not deadline.passed()
+        transport.wait(True, False, deadline)
+    assert count == outcome
+
+
+def send(transport, data, timeout=SOON):
+    """Write all of it, waiting as long as needed."""
+    deadline = Deadline(timeout)
+    view = memoryview(data)
+    while view or not transport.flush():
+        count = transport.write(view) if view else 0
+        view = view[count:]
+        if not count:
+            assert not deadline.passed()
+            transport.wait(False, True, deadline)
+
+
+def fill(transport, piece=b"x" * 65536):
+    """Write until nothing more is taken; how many bytes were."""
+    total = 0
+    while True:
+        count = transport.write(piece)
+        total += count
+        if not count:
+            return total
+
+
+def pump(client, server, size, timeout=SOON):
+    """Receive on `server` while `client` sends what it still has."""
+    deadline = Deadline(timeout)
+    data = b""
+    while len(data) < size:
+        client.flush()
+        buffer = bytearray(65536)
+        count = server.read_into(buffer)
+        if count is None:
+            assert not deadline.passed()
+            server.wait(True, False, Deadline(0.1))
+        else:
+            assert count
+            data += buffer[:count]
+    return data
+
+
+# -- addresses -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (("127.0.0.1", 80), "127.0.0.1:80"),
+        (("::1", 80, 0, 0), "[::1]:80"),
+        ("/tmp/socket", "/tmp/socket"),
+        (b"\0abstract", "\0abstract"),
+        ("", ""),
+    ],
+)
+def test_address_text(address, text):
+    assert address_text(address) == text
+
+
+def test_addresses_of_both_ends():
+    with plain() as (transport, far):
+        assert transport.local_addr == address_text(far.getpeername())
+        assert transport.remote_addr == address_text(far.getsockname())
+
+
+def test_a_unix_socket_is_fine_too():
+    near, far = socket.socketpair()
+    transport = Transport(near)
+    with far:
+        far.sendall(b"hello")
+        assert receive(transport, 5) == b"hello"
+        assert transport.write(b"you") == 3
+        assert far.recv(10) == b"you"
+        assert transport.remote_addr == ""
+        transport.close()
+
+
+# -- reading ---------------------------------------------------------------
+
+
+def test_reading_what_is_there():
+    with plain() as (transport, far):
+        buffer = bytearray(10)
+        assert transport.read_into(buffer) is None
+        far.sendall(b"abc")
+        transport.wait(True, False, Deadline(SOON))
+        assert transport.read_into(buffer) == 3
+        assert buffer == b"abc" + bytes(7)
+        assert transport.read_into(buffer) is None
+
+
+def test_reading_into_a_view():
+    with plain() as (transport, far):
+        buffer = bytearray(10)
+        far.sendall(b"abc")
+        transport.wait(True, False, Deadline(SOON))
+        assert transport.read_into(memoryview(buffer)[8:]) == 2
+        assert buffer == bytes(8) + b"ab"
+        assert receive(transport, 1) == b"c"
+
+
+def test_the_end_is_0_again_and_again():
+    with plain() as (transport, far):
+        far.sendall(b"last")
+        far.close()
+        assert receive(transport, 100) == b"last"
+        assert transport.read_into(bytearray(1)) == 0
+        assert transport.read_into(bytearray(1), nap=True) == 0
+
+
+# Row 68.
+@pytest.mark.parametrize("nap", [False, True])
+def test_a_reset_is_an_os_error(nap):
+    with plain() as (transport, far):
+        reset(far)
+        transport.wait(True, False, Deadline(SOON))
+        with pytest.raises(ConnectionResetError):
+            transport.read_into(bytearray(1), nap)
+
+
+def test_a_nap_is_short():
+    with plain() as (transport, _):
+        start = time.monotonic()
+        assert transport.read_into(bytearray(1), nap=True) is None
+        assert NAP / 2 < time.monotonic() - start < SOON
+
+
+def test_a_nap_ends_when_something_comes():
+    with plain() as (transport, far):
+        with running(lambda: far.sendall(b"x")):
+            for _ in range(1000):
+                if (count := transport.read_into(bytearray(1), nap=True)) is not None:
+                    break
+        assert count == 1
+
+
+# -- writing ---------------------------------------------------------------
+
+
+def test_writing_takes_what_fits_and_then_nothing():
+    with plain() as (transport, far):
+        total = fill(transport)
+        assert total > 0
+        assert transport.write(b"x") == 0
+        assert transport.pending is False
+        assert transport.flush() is True
+        transport.finish_writing()
+        received = 0
+        while piece := far.recv(1 << 20):
+            received += len(piece)
+        assert received == total
+
+
+def test_writing_to_a_peer_that_left_is_an_os_error():
+    with plain() as (transport, far):
+        reset(far)
+        transport.wait(True, False, Deadline(SOON))
+        with pytest.raises(ConnectionError) as caught:
+            transport.write(b"x")
+        assert caught.value.errno in (errno.ECONNRESET, errno.EPIPE)
+
+
+def test_small_messages_are_not_delayed():
+    with plain() as (transport, _):
+        sock = transport._sock
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+# -- waiting ---------------------------------------------------------------
+
+
+def test_waiting_to_read():
+    with plain() as (transport, far):
+        start = time.monotonic()
+        transport.wait(True, False, Deadline(0.05))
+        assert time.monotonic() - start >= 0.045
+        far.sendall(b"x")
+        transport.wait(True, False, Deadline(SOON))
+        assert transport.read_into(bytearray(1)) == 1
+
+
+def test_waiting_to_write():
+    with plain() as (transport, far):
+        transport.wait(False, True, Deadline(SOON))
+        total = fill(transport)
+        start = time.monotonic()
+        transport.wait(False, True, Deadline(0.05))
+        assert time.monotonic() - start >= 0.045
+        with running(lambda: receive_exactly(far, total)):
+            transport.wait(False, True, FOREVER)
+        assert transport.write(b"x") == 1
+
+
+def test_waiting_with_no_time_left_returns():
+    with plain() as (transport, _):
+        transport.wait(True, False, Deadline(0))
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_wake_ends_a_wait(read):
+    with plain() as (transport, _):
+        fill(transport)
+        waiting = Running(lambda: transport.wait(read, not read, FOREVER, wakeable=True))
+        assert not waiting.done()
+        transport.wake()
+        waiting.result()
+
+
+def test_wake_ends_every_later_wait_too():
+    with plain() as (transport, _):
+        transport.wake()
+        transport.wake()
+        transport.wait(True, False, FOREVER, wakeable=True)
+        transport.wait(True, False, FOREVER, wakeable=True)
+
+
+def test_wake_ends_the_waits_of_several_threads():
+    with plain() as (transport, _):
+        calls = [
+            Running(lambda: transport.wait(True, False, FOREVER, wakeable=True)) for _ in range(5)
+        ]
+        transport.wake()
+        for call in calls:
+            call.result()
+
+
+def test_wake_leaves_other_waits_alone():
+    with plain() as (transport, _):
+        transport.wake()
+        start = time.monotonic()
+        transport.wait(True, False, Deadline(0.05))
+        assert time.monotonic() - start >= 0.045
+
+
+def test_waking_without_eventfd(monkeypatch):
+    monkeypatch.delattr(os, "eventfd", raising=False)
+    with plain() as (transport, _):
+        waiting = Running(lambda: transport.wait(True, False, FOREVER, wakeable=True))
+        transport.wake()
+        transport.wake()
+        waiting.result()
+    with plain() as (transport, _):  # made, but never set
+        transport.wait(True, False, Deadline(0), wakeable=True)
+
+
+def test_a_waker_without_a_descriptor_to_be_had_leaves_no_mess(monkeypatch):
+    def full(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with plain() as (transport, _):
+        monkeypatch.setattr(os, "eventfd", full)
+        monkeypatch.setattr(socket, "socketpair", full)
+        with pytest.raises(OSError, match="Too many open files"):
+            transport.wait(True, False, Deadline(0), wakeable=True)
+        transport.wake()
+
+
+@pytest.mark.skipif(
+    resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 1200, reason="few descriptors allowed"
+)
+def test_descriptors_over_1024_can_be_waited_for():
+    import fcntl
+
+    near, far = tcp_pair()
+    high = socket.socket(fileno=fcntl.fcntl(near.fileno(), fcntl.F_DUPFD_CLOEXEC, 1100))
+    near.close()
+    transport = Transport(high)
+    with far:
+        assert transport.fileno() >= 1100
+        far.sendall(b"x")
+        transport.wait(True, False, Deadline(SOON), wakeable=True)
+        assert transport.read_into(bytearray(1)) == 1
+        transport.close()
+
+
+# -- ending ----------------------------------------------------------------
+
+
+def test_finish_writing_leaves_reading_open():
+    with plain() as (transport, far):
+        transport.finish_writing()
+        assert far.recv(1) == b""
+        far.sendall(b"still here")
+        assert receive(transport, 10) == b"still here"
+        transport.finish_writing()
+
+
+def test_abort_ends_a_wait_and_a_read():
+    with plain() as (transport, far):
+        waiting = Running(lambda: transport.wait(True, False, FOREVER))
+        transport.abort()
+        waiting.result()
+        assert transport.read_into(bytearray(1)) == 0
+        assert far.recv(1) == b""
+        with pytest.raises(OSError, match=r"."):
+            transport.write(b"x")
+        transport.abort()
+
+
+def test_close_gives_the_descriptors_back():
+    with plain() as (transport, _):
+        transport.wait(True, False, Deadline(0), wakeable=True)
+        descriptor = transport.fileno()
+        assert descriptor >= 0
+        transport.close()
+        assert transport.fileno() == -1
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+        transport.close()
+        transport.abort()
+        transport.wake()
+        transport.finish_writing()
+
+
+# -- TLS: data -------------------------------------------------------------
+
+
+@pytest.fixture(params=[ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def contexts(request):
+    """TLS settings for one version of TLS."""
+    certificate = authority().issue_cert("localhost")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(server)
+    client = ssl.create_default_context()
+    authority().configure_trust(client)
+    client.minimum_version = client.maximum_version = request.param
+    return client, server
+
+
+@pytest.mark.parametrize("size", [1, 100, 16_384, 16_385, 1_000_000])
+def test_data_both_ways(contexts, size):
+    data = os.urandom(size)
+    with secure(contexts) as (client, server):
+        for one, other in ((client, server), (server, client)):
+            with running(lambda one=one: send(one, data)):
+                assert receive(other, size) == data
+            assert one.pending is False
+
+
+def test_nothing_there_is_none():
+    with secure() as (client, server):
+        assert client.read_into(bytearray(1)) is None
+        assert server.read_into(bytearray(1)) is None
+        assert server.read_into(bytearray(1), nap=True) is None
+
+
+# Row 60: what OpenSSL has decrypted, no poll of the socket will show.
+def test_a_record_that_is_larger_than_the_buffer():
+    with secure() as (client, server):
+        send(client, b"0123456789")
+        assert receive(server, 3) == b"012"
+        buffer = bytearray(100)
+        assert server.read_into(buffer) == 7
+        assert buffer[:7] == b"3456789"
+        assert server.read_into(buffer) is None
+
+
+def test_many_records_come_out_of_one_read():
+    with secure() as (client, server):
+        for number in range(50):
+            send(client, b"%02d" % number)
+        server.wait(True, False, Deadline(SOON))
+        buffer = bytearray(1000)
+        count = server.read_into(buffer)
+        assert buffer[:count] == b"".join(b"%02d" % number for number in range(50))[:count]
+        assert count > 2
+        assert receive(server, 100 - count) is not None
+
+
+def test_ciphertext_one_byte_at_a_time():
+    with secure() as (client, server):
+        client._tls.write(b"hello")
+        ciphertext = client._out.read()
+        far = client._sock
+        for position, byte in enumerate(ciphertext):
+            assert server.read_into(bytearray(10)) is None
+            far.sendall(bytes([byte]))
+            server.wait(True, False, Deadline(SOON))
+            assert position < len(ciphertext)
+        assert receive(server, 5) == b"hello"
+
+
+def test_what_a_full_socket_does_not_take_is_kept():
+    data = os.urandom(65_536)
+    with secure() as (client, server):
+        taken = 0
+        while count := client.write(data):
+            taken += count
+        assert client.pending is True
+        assert client.flush() is False
+        assert client.write(b"x") == 0
+        got = pump(client, server, taken)
+        assert got == data * (taken // len(data))
+        assert client.flush() is True
+        assert client.pending is False
+
+
+def test_a_write_takes_a_bounded_slice():
+    with secure() as (client, _):
+        assert 0 < client.write(bytes(1_000_000)) <= 65_536
+
+
+def test_a_reader_that_sleeps_holds_up_no_writer():
+    with secure() as (client, server):
+        reading = Running(receive, client, 5)
+        for _ in range(50):
+            send(client, b"x" * 1000)
+        assert receive(server, 50_000) == b"x" * 50_000
+        assert not reading.done()
+        send(server, b"there")
+        assert reading.result() == b"there"
+
+
+def test_reading_and_writing_at_once():
+    size = 8_000_000
+    data = {name: os.urandom(size) for name in ("up", "down")}
+    with secure() as (client, server):
+        calls = [
+            Running(send, client, data["up"]),
+            Running(send, server, data["down"]),
+            Running(receive, client, size),
+            Running(receive, server, size),
+        ]
+        _, _, down, up = [call.result() for call in calls]
+        assert down == data["down"]
+        assert up == data["up"]
+
+
+def test_pythons_own_tls_socket_as_the_peer():
+    data = os.urandom(300_000)
+    with secure_socket() as (client, peer):
+        with running(lambda: peer.sendall(data)):
+            assert receive(client, len(data)) == data
+        with running(lambda: send(client, data)):
+            got = b""
+            while len(got) < len(data):
+                got += peer.recv(65_536)
+        assert got == data
+
+
+# -- TLS: ends -------------------------------------------------------------
+
+
+def test_close_notify_is_the_end():
+    with secure_socket() as (client, peer):
+        peer.sendall(b"bye")
+        with running(peer.unwrap):
+            assert receive(client, 100) == b"bye"
+            wait_for(client, 0)
+            client.finish_writing()
+
+
+# The peer waits for our close_notify, and leaves TCP open until it comes.
+def test_close_notify_in_one_segment_with_the_last_data_is_the_end_too():
+    with secure() as (client, server):
+        server._tls.write(b"bye")
+        with contextlib.suppress(ssl.SSLError):
+            server._tls.unwrap()
+        server._sock.sendall(server._out.read())
+        client.wait(True, False, Deadline(SOON))
+        buffer = bytearray(100)
+        assert client.read_into(buffer) == 3
+        assert client.read_into(buffer) == 0
+        assert client.read_into(buffer) == 0
+
+
+# Row 61.
+@pytest.mark.parametrize("last", [b"", b"last"])
+def test_an_end_without_close_notify_is_an_end(last):
+    with secure() as (client, server):
+        if last:
+            send(server, last)
+        server.close()
+        assert receive(client, 100) == last
+        assert client.read_into(bytearray(1)) == 0
+        assert client.read_into(bytearray(1)) == 0
+
+
+def test_half_a_record_and_then_the_end():
+    with secure() as (client, server):
+        server._tls.write(b"hello")
+        server._sock.sendall(server._out.read()[:-1])
+        server.close()
+        wait_for(client, 0)
+
+
+def test_finish_writing_sends_close_notify():
+    with secure_socket() as (client, peer):
+        send(client, b"bye")
+        client.finish_writing()
+        assert peer.recv(10) == b"bye"
+        assert peer.recv(10) == b""  # an SSLEOFError without close_notify
+
+
+def test_finish_writing_leaves_reading_open_under_tls():
+    with secure() as (client, server):
+        client.finish_writing()
+        wait_for(server, 0)
+        send(server, b"still here")
+        assert receive(client, 10) == b"still here"
+
+
+def test_a_reset_under_tls_is_an_os_error():
+    with secure() as (client, server):
+        reset(server._sock)
+        client.wait(True, False, Deadline(SOON))
+        with pytest.raises(OSError, match=r"."):
+            client.read_into(bytearray(1))
+
+
+@pytest.mark.parametrize("before", [b"", b"good"])
+def test_a_forged_record_is_an_error_after_what_came_before_it(before):
+    with secure() as (client, server):
+        if before:
+            server._tls.write(before)
+        good = server._out.read()
+        server._tls.write(b"forged")
+        forged = bytearray(server._out.read())
+        forged[-1] ^= 1
+        server._sock.sendall(good + forged)
+        assert receive(client, len(before)) == before
+        deadline = Deadline(SOON)
+        with pytest.raises(ssl.SSLError):
+            while client.read_into(bytearray(100)) is None:
+                assert not deadline.passed()
+                client.wait(True, False, deadline)
+        with pytest.raises(ssl.SSLError):
+            client.read_into(bytearray(100))
+
+
+def test_flushing_to_a_peer_that_left_is_an_os_error_each_time():
+    with secure() as (client, server):
+        while client.write(bytes(65_536)):
+            pass
+        assert client.pending
+        reset(server._sock)
+        client.wait(True, False, Deadline(SOON))
+        for _ in range(3):
+            with pytest.raises(OSError, match=r"."):
+                client.flush()
+
+
+# -- TLS: handshakes -------------------------------------------------------
+
+
+def refused(for_client, for_server, hostname="localhost"):
+    """Both ends' errors of a handshake that has to fail."""
+    near, far = tcp_pair()
+    client = TLSTransport(near, for_client, server_side=False, server_hostname=hostname)
+    server = TLSTransport(far, for_server, server_side=True)
+    errors = [None, None]
+    try:
+        for _ in range(1000):
+            for index, each in enumerate((client, server)):
+                if errors[index] is None:
+                    try:
+                        each.handshake_step()
+                        each.read_into(bytearray(1))
+                    except OSError as error:
+                        errors[index] = error
+            if all(errors):
+                return errors
+        pytest.fail(f"no error at both ends: {errors}")
+    finally:
+        client.close()
+        server.close()
+
+
+# Row 59.
+@pytest.mark.parametrize(
+    ("case", "text"),
+    [
+        ("unknown authority", "unable to get local issuer|self.signed"),
+        ("wrong name", "Hostname mismatch"),
+        ("wrong address", "IP address mismatch"),
+    ],
+)
+def test_a_certificate_that_is_not_good_enough(case, text):
+    for_client, for_server = tls_contexts()
+    hostname = {"wrong name": "example.com", "wrong address": "127.0.0.9"}.get(case, "localhost")
+    if case == "unknown authority":
+        for_client = ssl.create_default_context()
+        trustme.CA().configure_trust(for_client)
+    mine, theirs = refused(for_client, for_server, hostname)
+    assert isinstance(mine, ssl.SSLCertVerificationError)
+    with pytest.raises(ssl.SSLError, match=text):
+        raise mine
+    assert "ALERT" in str(theirs)  # the peer was told
+
+
+def test_no_common_version():
+    for_client, for_server = (ssl.create_default_context(), tls_contexts()[1])
+    authority().configure_trust(for_client)
+    only_old = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority().issue_cert("localhost").configure_cert(only_old)
+    only_old.maximum_version = ssl.TLSVersion.TLSv1_2
+    for_client.minimum_version = ssl.TLSVersion.TLSv1_3
+    mine, _ = refused(for_client, only_old)
+    assert isinstance(mine, ssl.SSLError)
+    assert for_server is not only_old
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0\r\n", b"\0" * 9])
+def test_a_peer_that_does_not_speak_tls(answer):
+    near, far = tcp_pair()
+    client = TLSTransport(near, tls_contexts()[0], server_side=False, server_hostname="localhost")
+    with far:
+        assert client.handshake_step() is False
+        far.sendall(answer)
+        client.wait(True, False, Deadline(SOON))
+        with pytest.raises(ssl.SSLError):
+            client.handshake_step()
+        client.close()
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+def test_a_peer_that_leaves_during_the_handshake(how):
+    near, far = tcp_pair()
+    client = TLSTransport(near, tls_contexts()[0], server_side=False, server_hostname="localhost")
+    assert client.handshake_step() is False
+    far.close() if how == "fin" else reset(far)
+    client.wait(True, False, Deadline(SOON))
+    with pytest.raises(OSError, match=r"."):
+        client.handshake_step()
+    client.close()
+
+
+def test_a_handshake_in_drips():
+    near, middle_near = tcp_pair()
+    middle_far, far = tcp_pair()
+    for_client, for_server = tls_contexts()
+    client = TLSTransport(near, for_client, server_side=False, server_hostname="localhost")
+    server = TLSTransport(far, for_server, server_side=True)
+    stop = threading.Event()
+
+    def relay(source, target):
+        source.settimeout(0.05)
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                for byte in source.recv(65_536):
+                    target.sendall(bytes([byte]))
+
+    with running(lambda: relay(middle_near, middle_far), lambda: relay(middle_far, middle_near)):
+        try:
+            deadline = Deadline(SOON)
+            done = [False, False]
+            while not all(done):
+                assert not deadline.passed()
+                done = [
+                    one or each.handshake_step()
+                    for one, each in zip(done, (client, server), strict=True)
+                ]
+            send(client, b"hello")
+            assert receive(server, 5) == b"hello"
+        finally:
+            stop.set()
+    for each in (client, server):
+        each.close()
+    middle_near.close()
+    middle_far.close()
+
+
+def test_shaking_twice_does_no_harm():
+    with secure() as (client, server):
+        shake(client, server)
+        send(client, b"x")
+        assert receive(server, 1) == b"x"
