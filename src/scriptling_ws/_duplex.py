@@ -306,7 +306,8 @@ class Duplex:
         if self._rest is not None and (self._rest[_DUE] or self._transport.uncounted):
             data, sent, more, _ = self._rest
             left = memoryview(data)[sent + self._transport.uncounted :]
-            whole = b"".join((left, *copy(more)))
+            # Each is copied before the next one is made: see Pieces.
+            whole = b"".join((bytes(left), *map(bytes, copy(more))))
             self._rest = (whole, 0, _NOTHING, True)
             self._transport.uncounted = 0
 
