@@ -10,6 +10,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from concurrent.futures import Future
 
 import pytest
@@ -225,3 +226,12 @@ def running(*functions, timeout=30):
     yield calls
     for call in calls:
         call.result(timeout)
+
+
+def until(condition):
+    """Poll until a condition holds."""
+    pause = threading.Event()
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "it does not come about"
+        pause.wait(0.0005)

@@ -2,10 +2,12 @@
 
 import array
 import contextlib
+import copy
 import fcntl
 import json
 import math
 import os
+import pickle
 import random
 import select
 import socket
@@ -27,6 +29,7 @@ from pairs import (
     receive_to_end,
     running,
     tcp_pair,
+    until,
 )
 from scriptling_ws import (
     ConnectionClosed,
@@ -1147,3 +1150,76 @@ def test_no_reference_cycle_keeps_a_connection():
         assert count <= 4
         assert isinstance(conn, Connection)
         assert peer
+
+
+# -- what the page's loops rely on -------------------------------------------
+
+
+def test_answers_to_unread_messages_of_a_peer_that_left_are_dropped():
+    with raw_peer() as (conn, peer):
+        peer.sendall(b"".join(frame(TEXT, b"%d" % n) for n in range(5)) + close_frame(1000))
+        seen = []
+        while conn.connected():
+            message = conn.receive(SOON)
+            if message:
+                seen.append(message)
+                conn.send(f"Echo: {message}")
+        assert seen == ["0", "1", "2", "3", "4"]
+        with pytest.raises(ConnectionClosed):
+            conn.send("late")
+
+
+def test_who_only_sends_hears_of_a_close_that_nobody_else_has_seen():
+    with raw_peer() as (conn, peer):
+        peer.sendall(close_frame(4001))
+        with conn._recv_lock:
+            while conn._open:
+                conn._read_some(nap=True)
+        end = time.monotonic() + SOON
+        with pytest.raises(ConnectionClosed) as caught:
+            while time.monotonic() < end:
+                conn.send("x")
+        assert caught.value.code == 4001
+
+
+def test_a_local_close_is_no_reason_to_drop_silently():
+    with raw_peer() as (conn, peer):
+        peer.sendall(frame(TEXT, b"unread"))
+        assert conn.connected()
+        conn._begin_close(1001)
+        with pytest.raises(ConnectionClosed):
+            conn.send("x")
+
+
+def test_waiting_for_other_senders_is_part_of_send_timeout():
+    with raw_peer(send_timeout=0.2) as (conn, _), conn._send_lock:
+        start = time.monotonic()
+        with pytest.raises(SendTimeout):
+            conn.send("x")
+        assert time.monotonic() - start < SOON
+    assert conn.close_code is not None
+
+
+def test_iteration_keeps_no_message_while_it_waits():
+    taken = []
+
+    def consume(conn):
+        for message in conn:
+            taken.append(message)
+            del message
+
+    with raw_peer(binary_type=bytes) as (conn, peer):
+        consuming = Running(consume, conn)
+        until(conn._recv_lock.locked)
+        peer.sendall(frame(BINARY, b"x" * 1000))
+        until(lambda: taken and conn._recv_lock.locked())
+        references = sys.getrefcount(taken[0])  # not in the assert, which holds one more
+        assert references == 2  # the list's and the call's
+        peer.sendall(close_frame(1000))
+        consuming.result()
+
+
+@pytest.mark.parametrize("copier", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_connection_is_not_copied(copier):
+    with raw_peer() as (conn, _), pytest.raises(TypeError, match="cannot be copied"):
+        copier(conn)

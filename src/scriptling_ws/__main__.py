@@ -16,6 +16,7 @@ Rules:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import runpy
 import ssl
@@ -132,14 +133,15 @@ def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
 
 
 def _announce(server: Server) -> None:
-    print(f"scriptling-ws: listening on {server.url} (Ctrl-C ends it)", flush=True)
+    with contextlib.suppress(OSError):  # nobody reads it: no reason not to serve
+        print(f"scriptling-ws: listening on {server.url} (Ctrl-C ends it)", flush=True)
 
 
 def _address(parser: argparse.ArgumentParser, text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon:
         _fail(parser, f"--server {text!r} has no port: write :8080 or 127.0.0.1:8080")
-    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
         _fail(parser, f"--server {text!r}: the port has to be 0 to 65535")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]

@@ -128,7 +128,9 @@ class Connection(Duplex):
                 lists go through `send_binary`. Nothing was sent.
             ValueError: the dict holds NaN, infinity or itself, or the text a lone
                 surrogate. Nothing was sent.
-            ConnectionClosed: the connection is closed or closing.
+            ConnectionClosed: the connection is closed. When the peer has closed, this is
+                raised once `receive` or `connected` has told so, or after a second:
+                until then what is sent is lost, as when the peer closes a moment later.
             SendTimeout: the peer has not read for send_timeout; if part of the
                 message had left, the connection is dead.
         """
@@ -271,6 +273,7 @@ class Connection(Duplex):
                     # Mostly the peer ends the stream at once. One that does not is
                     # left to close(), so that the caller hears of the end in time.
                     self._settle((deadline or Deadline(timeout)).sooner(_LINGER))
+                    self._told = True
                     return None
                 if first:
                     first = False
@@ -285,6 +288,7 @@ class Connection(Duplex):
                     if overtime.passed():
                         return None
         finally:
+            self._reader = 0
             if self._orphaned:
                 self._dispose()
 
@@ -329,6 +333,7 @@ class Connection(Duplex):
             if message is None:
                 return
             yield message
+            del message  # not to be kept while the next one is waited for
 
     def connected(self) -> bool:
         """Whether messages can still be received.
@@ -352,17 +357,23 @@ class Connection(Duplex):
                 self._settle(Deadline(0))
             if got and self._orphaned:
                 self._dispose()
+            if got:
+                self._reader = 0
         ended = closing or self._protocol.ended  # as above
-        return bool(self._ready) or not ended
+        if ended and not self._ready:
+            self._told = True
+            return False
+        return True
 
     # -- closing -----------------------------------------------------------
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection.
 
-        Blocks for the closing handshake, at most close_timeout. Messages that
-        were not received are dropped. Thread-safe: every other thread that is blocked in
-        this connection returns. A second call does nothing.
+        Blocks for the closing handshake, at most close_timeout. Messages that were
+        not received are dropped. Thread-safe: every thread that waits in `receive` returns
+        at once, one that waits in `send` when its message has left, at the latest
+        after close_timeout. A second call does nothing.
 
         Args:
             code: Why, a status code that may be sent: 1000, 1001, 1003, 1007 to
@@ -400,6 +411,10 @@ class Connection(Duplex):
     def fileno(self) -> int:
         """The socket's descriptor, -1 once closed: for looking at, not for I/O."""
         return self._transport.fileno()
+
+    def __reduce_ex__(self, protocol: object) -> str:
+        """Refuse to be copied or pickled: there is one socket."""
+        raise TypeError("a connection cannot be copied or pickled")
 
     def __enter__(self) -> Self:
         """Use the connection as a context manager."""

@@ -38,9 +38,13 @@ if TYPE_CHECKING:
 __all__ = ["MAX_BACKLOG", "Attempt", "Duplex"]
 
 MAX_BACKLOG: Final = 64 * 1024 * 1024
-"""How many bytes of messages a thread that cannot write lets pile up, about."""
+"""How many bytes of payload a thread that cannot write lets pile up, about.
+
+As lists of ints they take eight times that.
+"""
 
 _MESSAGE_OVERHEAD: Final = 64  # what a small message costs beside its bytes, about
+_GRACE: Final = 1.0  # seconds for which `send` does not raise after a close that none has seen
 _LOOK_AGAIN: Final = 0.1  # seconds after which a blocked writer asks again who reads
 _MAX_DRAIN: Final = 16 * 1024 * 1024  # what is read and dropped after the end, at most
 _LEAVE: Final = 1.0  # seconds that a sender gets to leave a connection that was ended
@@ -65,6 +69,7 @@ class Duplex:
         "_closing",
         "_disposed",
         "_eof",
+        "_grace",
         "_lock_waiters",
         "_open",
         "_orphaned",
@@ -78,6 +83,7 @@ class Duplex:
         "_send_lock",
         "_send_timeout",
         "_state_lock",
+        "_told",
         "_transport",
         "_writing_finished",
         "local_addr",
@@ -105,10 +111,12 @@ class Duplex:
         self._send_lock = threading.Lock()
         # Not a Lock: close() may be called by a signal handler that interrupts its holder.
         self._state_lock = threading.RLock()
-        self._reader = 0  # the thread that had _recv_lock last
+        self._reader = 0  # the thread that receives, 0 for none
         self._lock_waiters = 0  # receivers that wait for _recv_lock; guarded by _state_lock
         self._open = True  # control.open and no send error: kept for the hot path
         self._closing = False  # this end has begun to close
+        self._grace: Deadline | None = None  # until when `send` may drop: see _not_open
+        self._told = False  # a caller knows that the peer has closed
         self._close_deadline: Deadline | None = None  # for what is left of the connection
         self._eof = False  # the peer has ended the stream
         self._writing_finished = False  # this end has
@@ -127,6 +135,7 @@ class Duplex:
         self._open = self._protocol.control.open and self._send_error is None
         if not self._open and self._close_deadline is None:
             self._close_deadline = Deadline(self._close_timeout)
+            self._grace = Deadline(_GRACE)
 
     def _closed_error(self) -> ConnectionClosed:
         control = self._protocol.control
@@ -206,10 +215,14 @@ class Duplex:
 
     def _send_frame(self, frame: bytes) -> None:
         """Send one whole frame, waiting until the system has taken it."""
+        if self._send_lock.locked():
+            self._send_in_turn((frame, 0, _NOTHING, False))
+            return
         size = len(frame)
         with self._send_lock:
             if not self._open:
-                raise self._closed_error()
+                self._not_open()
+                return
             rest: _Rest = (frame, 0, _NOTHING, False)
             done = False
             if self._rest is None and not self._outbox:
@@ -232,16 +245,36 @@ class Duplex:
 
     def _send_pieces(self, pieces: Iterable[memoryview]) -> None:
         """Send one whole frame that comes in pieces."""
-        with self._send_lock:
+        self._send_in_turn((b"", 0, pieces, False))
+
+    def _send_in_turn(self, rest: _Rest) -> None:
+        """Send one whole frame, waiting for other senders first: one deadline for both."""
+        deadline = Deadline(self._send_timeout)
+        with Attempt(self._send_lock, deadline.left()) as got:
+            if not got:
+                raise SendTimeout("other threads' messages took all of send_timeout")
             if not self._open:
-                raise self._closed_error()
-            self._send_slowly((b"", 0, pieces, False))
+                self._not_open()
+                return
+            self._send_slowly(rest, deadline)
         if self._outbox:
             self._flush()
 
-    def _send_slowly(self, rest: _Rest) -> None:
+    def _not_open(self) -> None:
+        """A message is to be sent on a connection that is not open any more.
+
+        Raises ConnectionClosed, unless the peer's close has come but no caller was told
+        so far (by `receive` or `connected`), while messages from before it lie unread or
+        for a second: what is sent then is lost as if the close had come a moment later.
+        """
+        lately = bool(self._ready) or (self._grace is not None and not self._grace.passed())
+        clean = not (self._closing or self._send_error or self._protocol.control.error)
+        if self._told or not (clean and lately):
+            raise self._closed_error()
+
+    def _send_slowly(self, rest: _Rest, deadline: Deadline | None = None) -> None:
         """Send what is left of a frame, and before it what has to go first. Holds _send_lock."""
-        deadline = Deadline(self._send_timeout)
+        deadline = deadline or Deadline(self._send_timeout)
         mine = rest[_DUE]
         try:
             while not mine and self._take_up():
@@ -363,6 +396,7 @@ class Duplex:
             self._reader = threading.get_ident()
             self._transport.wait(True, True, deadline, wakeable=True)
             self._read_ahead()
+            self._reader = 0
 
     def _read_ahead(self) -> bool:
         """Receive once for others, and count it; False if nothing was there. Holds _recv_lock."""

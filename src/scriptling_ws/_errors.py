@@ -91,8 +91,8 @@ class ConnectionClosed(WebSocketError, ConnectionError):
 class SendTimeout(WebSocketError, TimeoutError):
     """A message could not be written within `send_timeout`.
 
-    The peer does not read. Part of the message may have left, so the
-    connection is dead: nothing else can be sent on it.
+    The peer does not read. If part of the message had left, the connection is dead;
+    if none had, it stays as it was.
     """
 
 

@@ -98,7 +98,18 @@ def binary_frame(data: Any, masked: bool) -> bytes | Pieces:
         view = memoryview(data)
         if view.nbytes:
             return Pieces(_BINARY, view.cast("B"), masked)
+    if not isinstance(data, (list, tuple)):
+        data = _buffer(data)
     return _frame.encode_frame(_BINARY, data, next_key() if masked else None)
+
+
+def _buffer(data: Any) -> memoryview:
+    try:
+        return memoryview(data)
+    except TypeError:
+        kind = type(data).__name__
+        text = f"send_binary() takes a list of ints or a bytes-like object, not {kind}"
+        raise TypeError(text) from None
 
 
 def any_frame(message: Any, masked: bool) -> bytes | Pieces:

@@ -67,7 +67,8 @@ class _Waker:
         self._event = -1
         self._pair: tuple[socket.socket, ...] = ()
         if hasattr(os, "eventfd"):
-            self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            # Unpacked, as in read_into: not to be lost should a signal handler raise.
+            (self._event,) = map(os.eventfd, (0,), (os.EFD_CLOEXEC | os.EFD_NONBLOCK,))
         else:
             self._pair = socket.socketpair()
 
@@ -256,6 +257,7 @@ class TLSTransport(Transport):
         "_cipher",
         "_decrypted",
         "_in",
+        "_in_doubt",
         "_out",
         "_read_error",
         "_received",
@@ -297,6 +299,7 @@ class TLSTransport(Transport):
         self._cipher = bytearray(_TLS_IDLE)  # ciphertext as it is received
         self._received: int | None = None  # bytes in _cipher that are not in _in yet
         self._decrypted = 0  # bytes in the reader's buffer that it was not told of yet
+        self._in_doubt = False  # a signal handler may have cost bytes that were decrypted
         self._unread = True  # there may be more to decrypt
         self._read_error: ssl.SSLError | None = None  # nothing more can be
 
@@ -332,6 +335,9 @@ class TLSTransport(Transport):
 
     def read_into(self, buffer: bytearray | memoryview, nap: bool = False) -> int | None:
         """Receive and decrypt what is there: as many records as the buffer holds."""
+        if self._in_doubt and self._read_error is None:
+            text = "a signal handler interrupted the decryption"
+            self._read_error = ssl.SSLError(errno.EINTR, text)
         while True:
             ended = False
             if self._read_error is None and (self._unread or self._received is not None):
@@ -352,16 +358,17 @@ class TLSTransport(Transport):
         Holds _tls_lock.
         """
         room = len(buffer)
-        before: tuple[int, int] | None = None
         try:
             self._take_in()
             while self._decrypted < room:
                 done = self._decrypted
                 rest = memoryview(buffer)[done:] if done else buffer
-                before = self._in.pending, self._session.pending()
+                # `read` itself runs signal handlers, its work done but not counted: should
+                # one raise, how much was read is not known.
+                self._in_doubt = True
                 (count,) = map(self._session.read, (room - done,), (rest,))
                 self._decrypted += count
-                before = None
+                self._in_doubt = False
                 if not count:  # close_notify
                     return not done
                 # Asked first, because an exception costs more than a small record.
@@ -369,19 +376,16 @@ class TLSTransport(Transport):
                     self._unread = self._in.eof
                     break
         except ssl.SSLWantReadError:  # half a record, or one that carries no data
+            self._in_doubt = False
             self._unread = False
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
             # The end, with or without close_notify: WebSocket has a close of its own.
+            self._in_doubt = False
             return not self._decrypted
         except ssl.SSLError as error:
+            self._in_doubt = False
             self._read_error = error
             self._unread = False
-        except BaseException:
-            # A signal handler's, run by `read` itself: how much it has read is not known.
-            if before is not None and before != (self._in.pending, self._session.pending()):
-                text = "a signal handler interrupted the decryption"
-                self._read_error = ssl.SSLError(errno.EINTR, text)
-            raise
         if self._out.pending:
             self.pending = True  # an answer of TLS itself, such as to a key update
         return False

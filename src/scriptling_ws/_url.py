@@ -90,6 +90,8 @@ def parse_url(url: str) -> URL:
     where = parts.netloc.rpartition("@")[2]
     if ("[" in where or "]" in where) and not _BRACKETED.fullmatch(where):
         raise InvalidURL("the URL's host or port is malformed")  # urlsplit overlooks it
+    if parts.scheme not in _DEFAULT_PORTS and "://" not in url:
+        raise InvalidURL("the URL has no scheme: write ws://host:port/path, or wss://")
     if parts.scheme not in _DEFAULT_PORTS:
         raise InvalidURL(
             f"the URL's scheme is {parts.scheme or 'missing'!r}: it has to be ws or wss"
