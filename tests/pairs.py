@@ -20,7 +20,8 @@ from wsproto.connection import ConnectionType
 
 from scriptling_ws._connection import Connection
 from scriptling_ws._options import Options
-from scriptling_ws._transport import TLSTransport, Transport
+from scriptling_ws._tls import TLSTransport
+from scriptling_ws._transport import Transport
 
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 

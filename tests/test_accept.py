@@ -10,7 +10,7 @@ from pairs import tcp_pair
 from scriptling_ws import _accept, _listen, _server, _sessions
 from scriptling_ws._accept import Acceptor
 from scriptling_ws._deadline import FOREVER, Deadline
-from scriptling_ws._handshake import Refused
+from scriptling_ws._head import Refused
 from scriptling_ws._listen import listen
 from scriptling_ws._peer import CLOSE, READ, READY, WRITE, Peer
 from scriptling_ws._routes import Routes

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from scriptling_ws._admission import Hosts, Limits, Origins, address_group
-from scriptling_ws._handshake import Refused
+from scriptling_ws._head import Refused
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def test_what_eight_senders_put_on_the_wire_is_whole_frames():
         drain = Running(conn.receive, SOON)
         sizes = Counter()
         pongs = 0
-        while sum(sizes.values()) < 8 * 300:
+        while sum(sizes.values()) < 8 * 300 or not pongs:
             first, payload = receive_frame(peer)
             if first == 0x8A:
                 assert payload == b"p"
@@ -161,7 +161,6 @@ def test_what_eight_senders_put_on_the_wire_is_whole_frames():
             sizes[len(payload)] += 1
         for call in calls:
             call.result()
-        assert pongs
         peer.sendall(frame(TEXT, b"end"))
         assert drain.result() == "end"
 

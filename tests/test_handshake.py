@@ -13,13 +13,11 @@ from scriptling_ws import _handshake
 from scriptling_ws._errors import ConnectTimeout, HandshakeError
 from scriptling_ws._handshake import (
     ClientHandshake,
-    HeadReader,
-    Refused,
     ServerUpgrade,
     check_subprotocols,
-    parse_request,
     wants_upgrade,
 )
+from scriptling_ws._head import HeadReader, Refused, parse_request
 from scriptling_ws._url import parse_url
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # the example of RFC 6455 section 1.3

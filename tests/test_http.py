@@ -9,7 +9,7 @@ import pytest
 from pairs import tcp_pair
 from scriptling_ws import _http
 from scriptling_ws._deadline import Deadline
-from scriptling_ws._handshake import Refused
+from scriptling_ws._head import Refused
 from scriptling_ws._http import Response, html, json, refusal, render, text, to_response
 from scriptling_ws._transport import Transport
 from servers import Answer, read_all

@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 import scriptling_ws
 from scriptling_ws import _server, _sessions
 from scriptling_ws._errors import ConnectionClosed
-from scriptling_ws._handshake import Refused
+from scriptling_ws._head import Refused
 from scriptling_ws._http import text
 from scriptling_ws._routes import Routes
 from scriptling_ws._server import Server, serve

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from scriptling_ws import _static
-from scriptling_ws._handshake import Refused, Request
+from scriptling_ws._head import Refused, Request
 from scriptling_ws._static import StaticFiles
 
 

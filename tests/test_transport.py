@@ -24,7 +24,8 @@ from pairs import (
     tls_pair,
 )
 from scriptling_ws._deadline import FOREVER, Deadline
-from scriptling_ws._transport import NAP, TLSTransport, Transport, address_text
+from scriptling_ws._tls import TLSTransport
+from scriptling_ws._transport import NAP, Transport, address_text
 
 SOON = 10.0  # seconds: far more than anything here takes
 

@@ -24,9 +24,10 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from ._deadline import Deadline
-from ._handshake import Refused
+from ._head import Refused
 from ._peer import CLOSE, READ, READY, Peer
-from ._transport import TLSTransport, Transport
+from ._tls import TLSTransport
+from ._transport import Transport
 
 if TYPE_CHECKING:
     import ssl

@@ -20,7 +20,7 @@ import threading
 from collections import Counter
 from typing import Final
 
-from ._handshake import Refused
+from ._head import Refused
 
 __all__ = ["Hosts", "Limits", "Origins", "address_group"]
 

@@ -20,7 +20,8 @@ from ._dial import dial
 from ._errors import ConnectError, ConnectTimeout
 from ._handshake import ClientHandshake
 from ._options import Options
-from ._transport import TLSTransport, Transport
+from ._tls import TLSTransport
+from ._transport import Transport
 from ._url import URL, parse_url
 
 if TYPE_CHECKING:

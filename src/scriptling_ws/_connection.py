@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
     from wsproto.connection import Connection as WSProtoConnection
 
-    from ._handshake import Request
+    from ._head import Request
     from ._options import Options
     from ._transport import Transport
 

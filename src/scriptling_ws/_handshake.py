@@ -1,13 +1,11 @@
 """The opening handshake of both roles, without I/O.
 
-Rules (RFC 6455 section 4, RFC 9112 for the HTTP around it):
+Rules (RFC 6455 section 4):
 
-- A head is read here, bounded, up to its blank line; what follows it belongs to
-  the frame codec. wsproto is given the head alone: its server side loses bytes
-  that follow the request.
-- wsproto builds and checks the upgrade; this file refuses beforehand what it
-  lets through: bare LF, folded lines, other HTTP versions, bodies, a header doubled that
-  must not be, a key that is not 16 bytes, any 1xx that is not 101.
+- wsproto builds and checks the upgrade, and is given the head alone: its server side
+  loses bytes that follow the request.
+- This file refuses beforehand what wsproto lets through: other HTTP versions, bodies,
+  a header doubled that must not be, a key that is not 16 bytes, any 1xx that is not 101.
 - A client skips interim responses (RFC 9110 section 15.2), a bounded number of them.
 - Whatever goes wrong inside h11 or wsproto leaves as Refused (server) or
   HandshakeError (client).
@@ -18,9 +16,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, unquote
 
 import h11
 from wsproto import ConnectionType, WSConnection
@@ -28,6 +24,7 @@ from wsproto import events as wsevents
 from wsproto.utilities import ProtocolError as WSProtocolError
 
 from ._errors import HandshakeError
+from ._head import HeadReader, Refused, Request, count_header, joined_headers
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -37,28 +34,15 @@ if TYPE_CHECKING:
 
     from ._url import URL
 
-__all__ = [
-    "ClientHandshake",
-    "HeadReader",
-    "Refused",
-    "Request",
-    "ServerUpgrade",
-    "check_subprotocols",
-    "parse_request",
-    "wants_upgrade",
-]
+__all__ = ["ClientHandshake", "ServerUpgrade", "check_subprotocols", "wants_upgrade"]
 
 _MAX_BODY: Final = 1024 * 1024
 _MAX_INTERIM: Final = 16
-_CR: Final = 0x0D
 _FOREIGN_ERRORS = (h11.ProtocolError, WSProtocolError, ValueError)  # UnicodeError is a ValueError
 
-# A line end that is not CRLF, a NUL, or a line that continues the one before it.
-_MALFORMED = re.compile(rb"(?<!\r)\n|\r(?!\n)|\x00|\n[ \t]")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _STATUS_LINE = re.compile(rb"HTTP/(\d\.\d) ([1-9]\d\d)(?: [^\r\n]*)?\r\n")
-_REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ \r\n]+ HTTP/(\d)\.(\d)\r\n")
 _RESERVED_HEADERS = {
     "connection",
     "content-length",
@@ -71,185 +55,6 @@ _RESERVED_HEADERS = {
     "transfer-encoding",
     "upgrade",
 }
-
-
-class Refused(Exception):  # not an error of this program: an answer to a request
-    """A request that gets an HTTP status instead of an upgrade.
-
-    Attributes:
-        status: The status.
-        text: What the peer may do about it, for the response's body.
-        headers: Headers that the response has to have.
-    """
-
-    def __init__(self, status: int, text: str, headers: Sequence[tuple[str, str]] = ()) -> None:
-        super().__init__(f"{status} {text}")
-        self.status = status
-        self.text = text
-        self.headers = list(headers)
-
-
-class HeadReader:
-    """Collects the bytes of a request's or response's head.
-
-    Attributes:
-        rest: What came after the head, once it is complete.
-    """
-
-    __slots__ = (
-        "_buffer",
-        "_lines",
-        "_max_head",
-        "_max_headers",
-        "_max_line",
-        "_request",
-        "_seen",
-        "rest",
-    )
-
-    def __init__(
-        self,
-        request: bool = True,
-        max_line: int = 8192,
-        max_headers: int = 128,
-        max_head: int = 65536,
-    ) -> None:
-        """Read a request's head, or a response's.
-
-        Args:
-            request: Whether it is a request: decides the status for a first line too long.
-            max_line: The most bytes a line may have, without its line end.
-            max_headers: The most headers.
-            max_head: The most bytes in all.
-        """
-        self._request = request
-        self._max_line = max_line
-        self._max_headers = max_headers
-        self._max_head = max_head
-        self._buffer = bytearray()
-        self._seen = 0  # where the last, still incomplete line starts
-        self._lines = 0  # the complete ones
-        self.rest = b""
-
-    def __len__(self) -> int:
-        """How many bytes are held."""
-        return len(self._buffer)
-
-    def feed(self, data: bytes) -> bytes | None:
-        """Add received bytes.
-
-        Returns:
-            The head with its blank line once it is complete, None before.
-
-        Raises:
-            Refused: 414 (request line too long), 431 (a header or the whole too
-                long, too many), 400 (malformed lines).
-        """
-        self._buffer += data
-        end = self._buffer.find(b"\r\n\r\n", max(0, len(self._buffer) - len(data) - 3))
-        stop = end + 4 if end >= 0 else len(self._buffer)
-        self._check_lines(stop)
-        if end < 0:
-            return None
-        head = bytes(self._buffer[:stop])
-        self.rest = bytes(self._buffer[stop:])
-        self._buffer = bytearray()
-        if found := _MALFORMED.search(head):
-            raise Refused(400, f"malformed line at byte {found.start()} of the head")
-        return head
-
-    def _check_lines(self, stop: int) -> None:
-        while True:
-            line_end = self._buffer.find(b"\n", self._seen, stop)
-            length = (line_end if line_end >= 0 else stop) - self._seen
-            if length > self._max_line + 1:  # the CR
-                first = self._seen == 0 and self._request
-                raise Refused(
-                    414 if first else 431,
-                    f"{'the request line' if first else 'a header'} is over {self._max_line} bytes",
-                )
-            if line_end < 0:
-                break
-            if self._buffer[max(line_end - 1, 0)] != _CR:
-                # At once: without a CR at all the head's end would never come.
-                raise Refused(400, f"malformed line at byte {line_end} of the head")
-            self._seen = line_end + 1
-            self._lines += 1
-        if stop > self._max_head:
-            raise Refused(431, f"the head is over {self._max_head} bytes")
-        # The first line and the blank one are no headers.
-        if self._lines - 2 > self._max_headers:
-            raise Refused(431, f"more than {self._max_headers} headers")
-
-
-@dataclass(frozen=True)
-class Request:
-    """An HTTP request, as a page handler or a connection's `request` shows it.
-
-    Attributes:
-        method: GET or HEAD, or what else came.
-        path: The path, percent-decoded, without the query.
-        headers: Names in lower case; of a header that came twice, the values joined by ", ".
-        query: The query's fields; of a field that came twice, the last.
-        body: The body; empty for an upgrade.
-        target: Path and query as they came.
-    """
-
-    method: str
-    path: str
-    headers: dict[str, str] = field(default_factory=dict)
-    query: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    target: str = ""
-
-
-def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    result: dict[str, str] = {}
-    for raw_name, raw_value in headers:
-        name, value = raw_name.decode("ascii").lower(), raw_value.decode("latin-1")
-        result[name] = f"{result[name]}, {value}" if name in result else value
-    return result
-
-
-def _count(head: bytes, name: bytes) -> int:
-    return head.lower().count(b"\r\n" + name + b":")
-
-
-def parse_request(head: bytes) -> Request:
-    """Parse a request's head strictly.
-
-    Args:
-        head: From the first byte to the blank line.
-
-    Raises:
-        Refused: 505 for an HTTP version other than 1.1, 400 for anything malformed.
-    """
-    line = _REQUEST_LINE.match(head)
-    if line is None:
-        raise Refused(400, "the request line is malformed")
-    if line.groups() != (b"1", b"1"):
-        raise Refused(505, "this server speaks HTTP/1.1")
-    try:
-        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
-        connection.receive_data(head)
-        event = connection.next_event()
-        if not isinstance(event, h11.Request):
-            raise Refused(400, "the request is malformed")
-        target = event.target.decode("ascii")
-        if not target.startswith("/") or "#" in target:
-            raise Refused(400, "the request target has to be a path")
-        headers = _joined(event.headers)
-        headers["host"].encode("ascii")
-        path, _, query = target.partition("?")
-        return Request(
-            method=event.method.decode("ascii"),
-            path=unquote(path, errors="strict"),
-            headers=headers,
-            query=dict(parse_qsl(query, keep_blank_values=True, errors="strict")),
-            target=target,
-        )
-    except _FOREIGN_ERRORS as error:
-        raise Refused(400, "the request is malformed") from error
 
 
 def wants_upgrade(request: Request) -> bool:
@@ -329,7 +134,7 @@ def _check_upgrade(head: bytes, request: Request) -> None:
         raise Refused(400, "an upgrade request has no body")
     for name in (b"connection", b"sec-websocket-key", b"sec-websocket-version"):
         # wsproto looks at the last of several Connection headers only.
-        if _count(head, name) > 1:
+        if count_header(head, name) > 1:
             raise Refused(400, f"more than one {name.decode('ascii')} header")
     try:
         key = base64.b64decode(headers.get("sec-websocket-key", ""), validate=True)
@@ -519,7 +324,7 @@ class ClientHandshake:
         if "content-length" in headers or "transfer-encoding" in headers:
             raise invalid("it announces a body")
         for name in (b"sec-websocket-accept", b"sec-websocket-protocol", b"upgrade", b"connection"):
-            if _count(head, name) > 1:
+            if count_header(head, name) > 1:
                 raise invalid(f"more than one {name.decode('ascii')} header")
         try:
             self._ws.receive_data(head)
@@ -555,7 +360,7 @@ class ClientHandshake:
 def _raw_headers(head: bytes) -> dict[str, str]:
     lines = (line.partition(b":") for line in head.split(b"\r\n")[1:] if b":" in line)
     pairs = ((name, value.strip()) for name, _, value in lines if name.isascii())
-    return _joined(pairs)
+    return joined_headers(pairs)
 
 
 _ADVICE = {
@@ -572,7 +377,7 @@ _ADVICE.update(dict.fromkeys((302, 303, 307, 308), _ADVICE[301]))
 def _rejection(event: wsevents.RejectConnection) -> HandshakeError:
     status = event.status_code
     advice = _ADVICE.get(status, "it may not be a WebSocket endpoint")
-    headers = _joined((bytes(name), bytes(value)) for name, value in event.headers)
+    headers = joined_headers((bytes(name), bytes(value)) for name, value in event.headers)
     where = f" (Location: {headers['location']!r})" if "location" in headers else ""
     return HandshakeError(
         f"the server answered with HTTP status {status}: {advice}{where}", status, headers

@@ -24,7 +24,7 @@ from ._deadline import Deadline
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ._handshake import Refused
+    from ._head import Refused
     from ._transport import Transport
 
 __all__ = [

@@ -18,14 +18,15 @@ import selectors
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from ._handshake import HeadReader, Refused, Request, parse_request
+from ._head import HeadReader, Refused, Request, parse_request
 from ._http import Response, refusal, render
-from ._transport import TLSTransport, Transport
+from ._tls import TLSTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._deadline import Deadline
+    from ._transport import Transport
 
     Start = Callable[["Arrival"], None]
     Admit = Callable[[Transport, bytes, Request], Start]

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ._admission import Origins
 from ._connection import Connection
-from ._handshake import Request, check_subprotocols
+from ._handshake import check_subprotocols
 from ._options import Options
 from ._static import StaticFiles
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ._connection import Connection
+    from ._head import Request
 
     Handler = Callable[[Connection], object]
     Page = Callable[[Request], object]

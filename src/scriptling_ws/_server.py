@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 from ._accept import Acceptor
 from ._admission import Hosts, Limits
 from ._deadline import Deadline, check_timeout
-from ._handshake import Refused, Request, ServerUpgrade, wants_upgrade
+from ._handshake import ServerUpgrade, wants_upgrade
+from ._head import Refused, Request
 from ._listen import listen
 from ._routes import PageRoute, Routes, RouteTable, Settings, WebSocketRoute, check_handler
 from ._sessions import Session, Sessions, run_page, run_websocket, start_thread

@@ -25,7 +25,7 @@ from ._admission import address_group
 from ._connection import Connection
 from ._deadline import Deadline
 from ._errors import ConnectionClosed, SendTimeout
-from ._handshake import Refused
+from ._head import Refused
 from ._http import refusal, to_response, write_all, write_response
 
 if TYPE_CHECKING:

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
 
-from ._handshake import Refused
+from ._head import Refused
 from ._http import Response
 
 if TYPE_CHECKING:
-    from ._handshake import Request
+    from ._head import Request
 
 __all__ = ["StaticFiles"]
 

@@ -14,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 from . import _http
-from ._handshake import Request
+from ._head import Request
 from ._http import Response
 from ._routes import Routes
 

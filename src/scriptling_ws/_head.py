@@ -1,0 +1,210 @@
+"""The heads of HTTP/1.1 requests and responses: read, bounded, and parsed strictly.
+
+Rules (RFC 9112):
+
+- A head is read here up to its blank line; what follows it belongs to somebody else.
+- Its lines, their number and the whole are bounded while they arrive.
+- A line end that is not CRLF, a NUL and a folded line are refused: h11, which parses
+  the rest, lets them through.
+- What is wrong with a request is a status for the peer: Refused.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, unquote
+
+import h11
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["HeadReader", "Refused", "Request", "count_header", "joined_headers", "parse_request"]
+
+_CR: Final = 0x0D
+# A line end that is not CRLF, a NUL, or a line that continues the one before it.
+_MALFORMED = re.compile(rb"(?<!\r)\n|\r(?!\n)|\x00|\n[ \t]")
+_REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ \r\n]+ HTTP/(\d)\.(\d)\r\n")
+
+
+class Refused(Exception):  # not an error of this program: an answer to a request
+    """A request that gets an HTTP status instead of an upgrade.
+
+    Attributes:
+        status: The status.
+        text: What the peer may do about it, for the response's body.
+        headers: Headers that the response has to have.
+    """
+
+    def __init__(self, status: int, text: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(f"{status} {text}")
+        self.status = status
+        self.text = text
+        self.headers = list(headers)
+
+
+class HeadReader:
+    """Collects the bytes of a request's or response's head.
+
+    Attributes:
+        rest: What came after the head, once it is complete.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_lines",
+        "_max_head",
+        "_max_headers",
+        "_max_line",
+        "_request",
+        "_seen",
+        "rest",
+    )
+
+    def __init__(
+        self,
+        request: bool = True,
+        max_line: int = 8192,
+        max_headers: int = 128,
+        max_head: int = 65536,
+    ) -> None:
+        """Read a request's head, or a response's.
+
+        Args:
+            request: Whether it is a request: decides the status for a first line too long.
+            max_line: The most bytes a line may have, without its line end.
+            max_headers: The most headers.
+            max_head: The most bytes in all.
+        """
+        self._request = request
+        self._max_line = max_line
+        self._max_headers = max_headers
+        self._max_head = max_head
+        self._buffer = bytearray()
+        self._seen = 0  # where the last, still incomplete line starts
+        self._lines = 0  # the complete ones
+        self.rest = b""
+
+    def __len__(self) -> int:
+        """How many bytes are held."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Add received bytes.
+
+        Returns:
+            The head with its blank line once it is complete, None before.
+
+        Raises:
+            Refused: 414 (request line too long), 431 (a header or the whole too
+                long, too many), 400 (malformed lines).
+        """
+        self._buffer += data
+        end = self._buffer.find(b"\r\n\r\n", max(0, len(self._buffer) - len(data) - 3))
+        stop = end + 4 if end >= 0 else len(self._buffer)
+        self._check_lines(stop)
+        if end < 0:
+            return None
+        head = bytes(self._buffer[:stop])
+        self.rest = bytes(self._buffer[stop:])
+        self._buffer = bytearray()
+        if found := _MALFORMED.search(head):
+            raise Refused(400, f"malformed line at byte {found.start()} of the head")
+        return head
+
+    def _check_lines(self, stop: int) -> None:
+        while True:
+            line_end = self._buffer.find(b"\n", self._seen, stop)
+            length = (line_end if line_end >= 0 else stop) - self._seen
+            if length > self._max_line + 1:  # the CR
+                first = self._seen == 0 and self._request
+                raise Refused(
+                    414 if first else 431,
+                    f"{'the request line' if first else 'a header'} is over {self._max_line} bytes",
+                )
+            if line_end < 0:
+                break
+            if self._buffer[max(line_end - 1, 0)] != _CR:
+                # At once: without a CR at all the head's end would never come.
+                raise Refused(400, f"malformed line at byte {line_end} of the head")
+            self._seen = line_end + 1
+            self._lines += 1
+        if stop > self._max_head:
+            raise Refused(431, f"the head is over {self._max_head} bytes")
+        # The first line and the blank one are no headers.
+        if self._lines - 2 > self._max_headers:
+            raise Refused(431, f"more than {self._max_headers} headers")
+
+
+@dataclass(frozen=True)
+class Request:
+    """An HTTP request, as a page handler or a connection's `request` shows it.
+
+    Attributes:
+        method: GET or HEAD, or what else came.
+        path: The path, percent-decoded, without the query.
+        headers: Names in lower case; of a header that came twice, the values joined by ", ".
+        query: The query's fields; of a field that came twice, the last.
+        body: The body; empty for an upgrade.
+        target: Path and query as they came.
+    """
+
+    method: str
+    path: str
+    headers: dict[str, str] = field(default_factory=dict)
+    query: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    target: str = ""
+
+
+def joined_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by name in lower case; of one that came twice, the values joined by ", "."""
+    result: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("ascii").lower(), raw_value.decode("latin-1")
+        result[name] = f"{result[name]}, {value}" if name in result else value
+    return result
+
+
+def count_header(head: bytes, name: bytes) -> int:
+    """How often a header, named in lower case, stands in a head without folded lines."""
+    return head.lower().count(b"\r\n" + name + b":")
+
+
+def parse_request(head: bytes) -> Request:
+    """Parse a request's head strictly.
+
+    Args:
+        head: From the first byte to the blank line.
+
+    Raises:
+        Refused: 505 for an HTTP version other than 1.1, 400 for anything malformed.
+    """
+    line = _REQUEST_LINE.match(head)
+    if line is None:
+        raise Refused(400, "the request line is malformed")
+    if line.groups() != (b"1", b"1"):
+        raise Refused(505, "this server speaks HTTP/1.1")
+    try:
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
+        connection.receive_data(head)
+        event = connection.next_event()
+        if not isinstance(event, h11.Request):
+            raise Refused(400, "the request is malformed")
+        target = event.target.decode("ascii")
+        if not target.startswith("/") or "#" in target:
+            raise Refused(400, "the request target has to be a path")
+        headers = joined_headers(event.headers)
+        headers["host"].encode("ascii")
+        path, _, query = target.partition("?")
+        return Request(
+            method=event.method.decode("ascii"),
+            path=unquote(path, errors="strict"),
+            headers=headers,
+            query=dict(parse_qsl(query, keep_blank_values=True, errors="strict")),
+            target=target,
+        )
+    except (h11.ProtocolError, ValueError) as error:  # UnicodeError is a ValueError
+        raise Refused(400, "the request is malformed") from error
