@@ -454,8 +454,11 @@ cdef PyObject *text_of(uint8_t *payload, Py_ssize_t length, uint64_t mask) excep
         text = None
     ws_xor(payload, payload, length, mask)
     decoded = decode_utf8(<char *> payload, length, NULL)
-    if decoded == NULL and PyErr_ExceptionMatches(UnicodeDecodeError):
-        PyErr_Clear()
+    if decoded == NULL:
+        if PyErr_ExceptionMatches(UnicodeDecodeError):
+            PyErr_Clear()
+        else:
+            ws_xor(payload, payload, length, mask)  # as it was: to be read again
     return decoded
 
 
@@ -465,7 +468,12 @@ cdef object data_of(uint8_t *payload, Py_ssize_t length, uint64_t mask, bint as_
     if as_list:
         if mask:
             ws_xor(payload, payload, length, mask)
-        return list_of(payload, length)
+        try:
+            return list_of(payload, length)
+        except MemoryError:
+            if mask:
+                ws_xor(payload, payload, length, mask)  # as it was: to be read again
+            raise
     if not mask:
         return PyBytes_FromStringAndSize(<char *> payload, length)
     data = PyBytes_FromStringAndSize(NULL, length)
@@ -544,6 +552,72 @@ def read_messages(window, start, end, masked, as_list, limit, most, out):
     finally:
         PyBuffer_Release(&view)
     return at, why
+
+
+# ---- around a socket's method ----
+#
+# Signal handlers run between two steps of the interpreter, and a call of C is one step:
+# what `receive` or `send` has done is noted before a handler can raise.
+
+def receive_messages(receive, window, masked, as_list, limit, ready, note):
+    """Receive once; True if messages came and nothing else. Else see `note`."""
+    cdef Wanted wanted
+    cdef Py_buffer view
+    cdef Py_ssize_t count, size, at = 0
+    cdef list messages = []
+    cdef int why = WHY_MORE
+    wanted.masked = masked
+    wanted.as_list = as_list
+    wanted.most = INT64_MAX
+    wanted.limit = whole(limit, "limit", 0, INT64_MAX)
+    if not isinstance(window, bytearray):
+        raise TypeError(f"the window has to be a bytearray, not {type(window).__name__}")
+    if not isinstance(note, list):
+        raise TypeError(f"the note has to be a list, not {type(note).__name__}")
+    if note:
+        return False
+    try:
+        received = receive(window)
+    except BlockingIOError:
+        return False
+    if received is None:
+        return False
+    size = PyByteArray_GET_SIZE(window)
+    count = whole(received, "the received count", 0, size)
+    PyObject_GetBuffer(window, &view, PyBUF_SIMPLE)
+    try:
+        at = read_run(<uint8_t *> view.buf, 0, count, wanted, messages, &why)
+        if len(messages) == 1:
+            ready.append(messages[0])
+        else:
+            ready.extend(messages)
+    except BaseException:
+        note.append(count)
+        raise
+    finally:
+        PyBuffer_Release(&view)
+    if at == count and 0 < count < size:
+        return True
+    note.extend((count, at, why))
+    return False
+
+
+def send_frame(send, frame, flags, rest):
+    """Send a frame at once; True if all of it was taken. Else see `rest`."""
+    cdef Py_ssize_t size, count
+    if not isinstance(frame, bytes):
+        raise TypeError(f"the frame has to be bytes, not {type(frame).__name__}")
+    if not isinstance(rest, list):
+        raise TypeError(f"the rest has to be a list, not {type(rest).__name__}")
+    size = PyBytes_GET_SIZE(frame)
+    try:
+        sent = send(frame, flags)
+    except BlockingIOError:
+        return False
+    count = whole(sent, "the sent count", 0, size)
+    if count and count < size:
+        rest.append((<bytes> frame)[count:])
+    return count == size
 
 
 # ---- large payloads ----

@@ -22,7 +22,6 @@ from ._duplex import Attempt, Duplex
 from ._options import check_count
 from ._outgoing import (
     BATCH,
-    Pieces,
     any_frame,
     binary_frame,
     check_close,
@@ -49,7 +48,6 @@ _LONG: Final = 1.0
 # How long a message that is there is read on after the timeout, in seconds.
 _OVERTIME: Final = 0.05
 _LINGER: Final = 0.25  # seconds that receive waits for the stream's end after the last frame
-_WITHOUT_WAITING: Final = (False,)  # Lock.acquire's argument, as `map` takes it
 
 
 def is_text(message: object) -> TypeGuard[str]:
@@ -134,7 +132,7 @@ class Connection(Duplex):
             SendTimeout: the peer has not read for send_timeout; if part of the
                 message had left, the connection is dead.
         """
-        self._send(text_frame(text_of(message), self._client))
+        self._send_frame(text_frame(text_of(message), self._client))
 
     def send_binary(self, data: Any) -> None:
         """Send a binary message.
@@ -154,7 +152,7 @@ class Connection(Duplex):
             SendTimeout: the peer has not read for send_timeout; if part of the
                 message had left, the connection is dead.
         """
-        self._send(binary_frame(data, self._client))
+        self._send_frame(binary_frame(data, self._client))
 
     def send_many(self, messages: Iterable[Any]) -> None:
         """Send many messages with as few system calls as they fit in.
@@ -186,15 +184,9 @@ class Connection(Duplex):
                 self._send_batch(batch)
                 size = 0
                 if not isinstance(frame, bytes):
-                    self._send_pieces(frame)
+                    self._send_frame(frame)
         finally:
             self._send_batch(batch)
-
-    def _send(self, frame: bytes | Pieces) -> None:
-        if isinstance(frame, bytes):
-            self._send_frame(frame)
-        else:
-            self._send_pieces(frame)
 
     def _send_batch(self, batch: list[bytes]) -> None:
         if batch:
@@ -222,75 +214,92 @@ class Connection(Duplex):
             TypeError: the timeout is no number.
             ValueError: the timeout is negative or NaN.
         """
+        quick = got = False
         try:
             if self._ready and (timeout is None or timeout >= 0):
                 return self._ready.popleft()
+            quick = timeout is None or timeout > _LONG
         except (IndexError, TypeError):
             pass  # another thread took it; or it is no number, which check_timeout says better
-        seconds = check_timeout(timeout)
-        got = False
+        if not quick:
+            timeout = check_timeout(timeout)
         try:
-            # As Attempt does it, written out: this is the way of every message
-            # that is waited for.
-            (got,) = map(self._recv_lock.acquire, _WITHOUT_WAITING)
+            for got in self._try_recv_lock:  # noqa: B007  # used below
+                break
             if got:
-                return self._receive_holding(seconds)
+                return self._receive_holding(timeout, quick)
         finally:
             if got:
                 self._recv_lock.release()
-        return self._receive_waiting(seconds)
+        return self._receive_waiting(timeout)
 
     def _receive_waiting(self, timeout: float | None) -> Message | None:
         """As receive, while another thread receives: wait for the turn first."""
-        deadline = Deadline(timeout)
+        deadline = Deadline(check_timeout(timeout))
         with self._state_lock:
             self._lock_waiters += 1  # a blocked sender that reads leaves it to this thread
         try:
             with Attempt(self._recv_lock, deadline.left()) as got:
-                return self._receive_holding(deadline.left()) if got else None
+                return self._receive_holding(deadline.left(), False) if got else None
         finally:
             with self._state_lock:
                 self._lock_waiters -= 1
 
-    def _receive_holding(self, timeout: float | None) -> Message | None:
-        """As receive. Holds _recv_lock."""
+    def _receive_holding(self, timeout: float | None, quick: bool) -> Message | None:
+        """As receive. Holds _recv_lock.
+
+        Args:
+            timeout: As `receive` takes it.
+            quick: Whether it is so long that no clock has to be read before something comes.
+        """
         self._reader = get_ident()
         ready = self._ready
-        # Mostly something comes at once: until then no clock is read.
-        quick = first = timeout is None or timeout > _LONG
-        deadline: Deadline | None = None
-        overtime: Deadline | None = None
         try:
-            while True:
-                if ready:
-                    try:
-                        return ready.popleft()
-                    except IndexError:
-                        continue  # another thread took it
-                if self._closing:
-                    return None
-                if self._protocol.ended:
-                    # Mostly the peer ends the stream at once. One that does not is
-                    # left to close(), so that the caller hears of the end in time.
-                    self._settle((deadline or Deadline(timeout)).sooner(_LINGER))
-                    self._told = True
-                    return None
-                if first:
-                    first = False
-                    if self._read_some(nap=True) is not None:
-                        continue
-                deadline = deadline or Deadline(timeout)
-                if self._read(deadline, wakeable=True, nap=not quick) is None and not ready:
-                    return None
-                if not ready and deadline.passed():
-                    # More may be there, but pings and fragments can come without end.
-                    overtime = overtime or Deadline(_OVERTIME)
-                    if overtime.passed():
-                        return None
+            if quick and not ready and self._read_run():
+                try:
+                    return ready.popleft()
+                except IndexError:
+                    pass  # another thread took it
+            return self._receive_slowly(check_timeout(timeout), quick)
         finally:
             self._reader = 0
             if self._orphaned:
                 self._dispose()
+
+    def _receive_slowly(self, timeout: float | None, quick: bool) -> Message | None:
+        """As receive, for what is no message yet, or long in coming. Holds _recv_lock."""
+        ready = self._ready
+        first = quick and not self._protocol.plain  # else the quick read was just made
+        deadline: Deadline | None = None
+        overtime: Deadline | None = None
+        while True:
+            if self._closing:
+                self._protocol.drop_late()
+            if ready:
+                try:
+                    return ready.popleft()
+                except IndexError:
+                    continue  # another thread took it
+            if self._closing:
+                return None
+            if self._protocol.ended:
+                # Mostly the peer ends the stream at once. One that does not is
+                # left to close(), so that the caller hears of the end in time.
+                self._settle((deadline or Deadline(timeout)).sooner(_LINGER))
+                self._told = True
+                return None
+            if first:
+                first = False
+                if self._read_some(nap=True) is not None:
+                    continue
+            deadline = deadline or Deadline(timeout)
+            if self._read(deadline, wakeable=True, nap=not quick) is None and not ready:
+                return None
+            if not ready and deadline.passed():
+                # More may be there, but pings and fragments can come without end.
+                overtime = overtime or Deadline(_OVERTIME)
+                if overtime.passed():
+                    return None
 
     def receive_many(self, limit: int = 1000, timeout: float | None = 30) -> list[Message]:
         """Receive the messages that are there, waiting for the first.

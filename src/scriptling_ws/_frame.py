@@ -32,7 +32,9 @@ __all__ = [
     "mask_in_place",
     "parse_header",
     "read_messages",
+    "receive_messages",
     "seal",
+    "send_frame",
 ]
 
 IMPLEMENTATION = _kernel.IMPLEMENTATION
@@ -49,4 +51,6 @@ list_to_bytes = _kernel.list_to_bytes
 mask_in_place = _kernel.mask_in_place
 parse_header = _kernel.parse_header
 read_messages = _kernel.read_messages
+receive_messages = _kernel.receive_messages
 seal = _kernel.seal
+send_frame = _kernel.send_frame

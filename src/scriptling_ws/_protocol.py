@@ -2,9 +2,10 @@
 
 Rules (RFC 6455 sections 5 to 8):
 
-- Bytes are received into `space()`, counted in `unfed`, and fed. Whole messages come
-  out of the kernel in runs (`feed_run`); the rest of this file is what the kernel
-  stops at: control frames, fragments, frames that are not complete yet, errors.
+- Mostly whole messages come and nothing else: the kernel receives and reads them in one
+  step (`receive_run`). Otherwise bytes are received into `space()`, counted in
+  `unfed`, and fed (`feed_run`); the rest of this file is what the kernel stops at: control
+  frames, fragments, frames that are not complete yet, errors.
 - What stays in the window between two calls is less than a header and a control
   frame, always at its front. An incomplete message is moved out of it: a large
   frame into a buffer of its announced size, received into directly; anything
@@ -28,6 +29,8 @@ from . import _frame
 from ._control import CLOSE, PING, PONG, Control
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wsproto.connection import Connection as WSProtoConnection
 
 __all__ = ["BINARY", "TEXT", "Message", "Protocol"]
@@ -89,6 +92,7 @@ class Protocol:
         outbox: Control frames to send, oldest first.
         control: The control plane.
         ended: Whether no further message can come.
+        plain: Whether a frame starts with the next byte, and goes to the window's front.
         unfed: How many bytes were received into `space()`, but not fed yet; None for none.
     """
 
@@ -96,6 +100,7 @@ class Protocol:
         "_as_list",
         "_checked",
         "_discarding",
+        "_dropping",
         "_fragments",
         "_frame",
         "_have",
@@ -104,6 +109,7 @@ class Protocol:
         "_masked",
         "_max_fragments",
         "_message",
+        "_note",
         "_opcode",
         "_parsing",
         "_stopped",
@@ -111,6 +117,7 @@ class Protocol:
         "control",
         "ended",
         "outbox",
+        "plain",
         "ready",
         "unfed",
     )
@@ -138,7 +145,9 @@ class Protocol:
         self.outbox: deque[bytes] = deque()
         self.ended = False
         self.unfed: int | None = None
+        self.plain = True
         self._discarding = False
+        self._dropping = False
         self._masked = not client
         self._as_list = as_list
         self._limit = _NO_LIMIT if max_message_size is None else max_message_size
@@ -146,7 +155,8 @@ class Protocol:
         self._window = bytearray(_SMALLEST_WINDOW)
         self._have = 0  # received bytes at the window's front
         self._parsing = False  # inside feed_rest, or cut short in there
-        self._stopped: tuple[int, int, int] | None = None  # where feed_run left off, and why
+        self._stopped: tuple[int, int, int] | None = None  # where the kernel left off, and why
+        self._note: list[int] = []  # what receive_run has left to do: see the kernel
         self._frame: _Frame | None = None
         self._into_frame = False  # whether space() gave out the frame's own buffer
         self._opcode = CONTINUATION  # of the unfinished message, if there is one
@@ -165,6 +175,36 @@ class Protocol:
         self._into_frame = False
         return memoryview(self._window)[self._have :] if self._have else self._window
 
+    def receive_run(self, receive: Callable[[bytearray], int | None]) -> bool:
+        """Receive once, if what comes is likely to be whole messages.
+
+        Leaves the control plane alone, so that no lock is needed for that.
+
+        Args:
+            receive: As the kernel's receive_messages takes it.
+
+        Returns:
+            Whether messages came and nothing else. If not, receive into `space()` unless
+            `unfed` says that it was done.
+
+        Raises:
+            OSError: what `receive` raises.
+        """
+        if not self.plain:
+            return False
+        note = self._note
+        if _frame.receive_messages(
+            receive, self._window, self._masked, self._as_list, self._limit, self.ready, note
+        ):
+            return True
+        if note:
+            self.plain = self._into_frame = False
+            self.unfed = note[0]
+            if len(note) > 1:
+                self._stopped = (note[1], note[0], note[2])
+            note.clear()
+        return False
+
     def feed_run(self) -> bool:
         """Take in `unfed` bytes if they are whole messages and no more, as most are.
 
@@ -178,6 +218,7 @@ class Protocol:
         if self._frame is not None or self._opcode != CONTINUATION or self.ended:
             return False
         if self._stopped is None:
+            self.plain = False
             window, end = self._window, self._have + self.unfed
             messages: list[Message] = []
             arguments = (
@@ -194,6 +235,7 @@ class Protocol:
         if why != _frame.MORE:
             return False
         self._keep(position, end)
+        self._note_plain()
         return True
 
     def feed_rest(self) -> None:
@@ -215,6 +257,13 @@ class Protocol:
         except _Violation as violation:
             self.fail(violation.code, str(violation))
         self._parsing = False
+        self._note_plain()
+
+    def _note_plain(self) -> None:
+        """Whether the next bytes start a frame, at the window's front."""
+        self.plain = not (
+            self._have or self._discarding or self.ended or self._opcode or self._frame
+        )
 
     def _resume(self, position: int, end: int, why: int) -> None:
         """Go on where the kernel stopped in `feed_run`."""
@@ -251,7 +300,13 @@ class Protocol:
     def discard(self, *, keep_ready: bool) -> None:
         """Drop the messages that still come, and unless `keep_ready` those that have."""
         self._discarding = True
-        if not keep_ready:
+        self.plain = False
+        self._dropping = self._dropping or not keep_ready
+        self.drop_late()
+
+    def drop_late(self) -> None:
+        """Drop the messages that `receive_run` has brought while `discard` was called."""
+        if self._dropping:
             self.ready.clear()
 
     def drop_stale_pongs(self) -> None:

@@ -23,6 +23,7 @@ from ._transport import Transport
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from ._deadline import Deadline
 
@@ -121,6 +122,22 @@ class TLSTransport(Transport):
 
     # Below, `(count,) = map(function, ...)` stores a result in the step in which it comes,
     # as in Transport.read_into: a signal handler that raises makes nothing forgotten.
+
+    @property
+    def receive(self) -> Callable[[bytearray], int | None]:
+        """As `read_into` with a nap."""
+        return self._read_napping
+
+    def _read_napping(self, buffer: bytearray) -> int | None:
+        return self.read_into(buffer, nap=True)
+
+    @property
+    def send(self) -> Callable[[bytes, int], int]:
+        """As `write`; flags are of no use here."""
+        return self._send_ignoring
+
+    def _send_ignoring(self, data: bytes, _flags: int) -> int:
+        return self.write(data)
 
     def read_into(self, buffer: bytearray | memoryview, nap: bool = False) -> int | None:
         """Receive and decrypt what is there: as many records as the buffer holds."""

@@ -32,17 +32,21 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._deadline import Deadline
 
-__all__ = ["NAP", "Transport", "address_text"]
+__all__ = ["DONTWAIT", "NAP", "Transport", "address_text"]
 
 NAP: Final = 0.01
 """How long, in seconds, a read may sleep where `wake` does not reach it."""
 
-_DONTWAIT: Final[int] = getattr(socket, "MSG_DONTWAIT", 0)
-_AT_ONCE: Final = (_DONTWAIT,)  # the flags, as `map` takes them
+DONTWAIT: Final[int] = getattr(socket, "MSG_DONTWAIT", 0)
+"""The flag with which a blocking socket does only what it can do at once."""
+
+_AT_ONCE: Final = (DONTWAIT,)  # the flags, as `map` takes them
 _WHOLE: Final = (0,)  # as much as the buffer holds
-_CAN_NAP: Final = bool(_DONTWAIT) and hasattr(socket, "SO_RCVTIMEO") and sys.platform != "win32"
+_CAN_NAP: Final = bool(DONTWAIT) and hasattr(socket, "SO_RCVTIMEO") and sys.platform != "win32"
 # poll, where there is one: select fails on descriptors from 1024 on, and epoll
 # costs a descriptor and three system calls for a single wait.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
@@ -139,6 +143,16 @@ class Transport:
             with contextlib.suppress(OSError):  # then it stays non-blocking, and never naps
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, nap)
                 sock.setblocking(True)
+
+    @property
+    def receive(self) -> Callable[[bytearray], int | None]:
+        """As `read_into` with a nap, but may raise BlockingIOError for None."""
+        return self._recv_into
+
+    @property
+    def send(self) -> Callable[[bytes, int], int]:
+        """As `write`, with DONTWAIT as its flags, but may raise BlockingIOError for 0."""
+        return self._send
 
     def read_into(self, buffer: bytearray | memoryview, nap: bool = False) -> int | None:
         """Receive what is there into a buffer, which must not be empty.

@@ -22,7 +22,8 @@ Rules, for every function:
 RFC 6455: section 5.2 (framing), 5.3 (masking), 8.1 (UTF-8).
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 from typing_extensions import Buffer  # for checkers only: nothing imports this file
@@ -123,6 +124,57 @@ def read_messages(
     Returns:
         `(position, why)`: where the first frame that was not read starts, and
         MORE, SPECIAL, BAD_TEXT or FULL.
+    """
+
+def receive_messages(
+    receive: Callable[[bytearray], int | None],
+    window: bytearray,
+    masked: bool,
+    as_list: bool,
+    limit: int,
+    ready: deque[str | bytes | list[int]],
+    note: list[int],
+) -> bool:
+    """Receive into `window` once, and read the run of messages that came.
+
+    The way of most messages, in one step: a signal handler that raises runs before or
+    after it, so that nothing is received and forgotten.
+
+    Args:
+        receive: Called once, as `receive(window)`, such as a socket's `recv_into`: it
+            returns how many bytes it has put at the window's front, 0 at the end of the
+            stream, or None (or raises BlockingIOError) if nothing is there. What else
+            it raises is passed on.
+        window: As for read_messages; all of it is free.
+        masked: As for read_messages.
+        as_list: As for read_messages.
+        limit: As for read_messages.
+        ready: Where the messages go, in the order they came.
+        note: Where it is noted what else there is to do. If there is something in
+            it, nothing is received.
+
+    Returns:
+        True if whole messages came, nothing else, and less than the window holds. False
+        with an empty `note` if nothing was there. Else False, with a `note` of the number
+        of bytes received and, if they were read, the `position` and the reason that
+        read_messages would have returned.
+    """
+
+def send_frame(
+    send: Callable[[bytes, int], int], frame: bytes, flags: int, rest: list[bytes]
+) -> bool:
+    """Send a frame with one call, and note in the same step what was not taken.
+
+    Args:
+        send: Called once, as `send(frame, flags)`, such as a socket's `send`: it returns how
+            many bytes it took, or raises BlockingIOError if none. What else it
+            raises is passed on.
+        frame: The frame, or several.
+        flags: For `send`, such as MSG_DONTWAIT.
+        rest: Where what is left of a frame is put, of which a part has left.
+
+    Returns:
+        True if all was taken. Else False: with `rest` unchanged if nothing was.
     """
 
 def bytes_to_list(data: Buffer) -> list[int]:

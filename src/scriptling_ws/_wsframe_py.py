@@ -7,10 +7,13 @@ functions, results and errors, from the built-ins that do the most per call.
 from __future__ import annotations
 
 import sys
+from functools import partial
+from operator import is_not
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections import deque
+    from collections.abc import Callable, Iterator, Sequence
 
     from typing_extensions import Buffer
 
@@ -24,6 +27,8 @@ _INT64_MAX: Final = 2**63 - 1
 _TEXT_MESSAGE: Final = 0x81  # FIN and the opcode, nothing reserved
 _MESSAGES: Final = (_TEXT_MESSAGE, 0x82)
 _NEVER: Final = 2**64  # a length over any limit
+# As a `filter`, and in C: no signal handler runs in it.
+_SOMETHING: Final[Callable[[object], bool]] = partial(is_not, None)
 
 _BUFFER: Final = "a bytes-like object"
 _PAYLOAD: Final = "a str, a bytes-like object, or a list or tuple of ints"
@@ -338,6 +343,71 @@ def read_messages(
         at = body + length
         most -= 1
     return at, FULL
+
+
+# ---- around a socket's method ----
+#
+# A signal handler runs after a call, never between two steps that are none: what a call
+# has brought is noted in the same step (`extend` takes it from `map`, unpacking stores it)
+# or in ones that make no call.
+
+
+def receive_messages(
+    receive: Callable[[bytearray], int | None],
+    window: bytearray,
+    masked: bool,
+    as_list: bool,
+    limit: int,
+    ready: deque[str | bytes | list[int]],
+    note: list[int],
+) -> bool:
+    """Receive once; True if messages came and nothing else. Else see `note`."""
+    limit = _whole(limit, "limit", 0, _INT64_MAX)
+    if not issubclass(type(window), bytearray):
+        raise TypeError(f"the window has to be a bytearray, not {type(window).__name__}")
+    if not issubclass(type(note), list):
+        raise TypeError(f"the note has to be a list, not {type(note).__name__}")
+    if note:
+        return False
+    try:
+        note.extend(filter(_SOMETHING, map(receive, (window,))))  # type: ignore[arg-type]  # no None
+    except BlockingIOError:
+        return False
+    if not note:
+        return False
+    size = len(window)
+    try:
+        count = _whole(note[0], "the received count", 0, size)
+    except (TypeError, ValueError):
+        note.clear()
+        raise
+    messages: list[str | bytes | list[int]] = []
+    at, why = read_messages(window, 0, count, masked, as_list, limit, _INT64_MAX, messages)
+    ready += messages
+    note += (at, why)
+    if at == count and 0 < count < size:
+        note.clear()
+        return True
+    return False
+
+
+def send_frame(
+    send: Callable[[bytes, int], int], frame: bytes, flags: int, rest: list[bytes]
+) -> bool:
+    """Send a frame at once; True if all of it was taken. Else see `rest`."""
+    if not issubclass(type(frame), bytes):
+        raise TypeError(f"the frame has to be bytes, not {type(frame).__name__}")
+    if not issubclass(type(rest), list):
+        raise TypeError(f"the rest has to be a list, not {type(rest).__name__}")
+    size = len(frame)
+    try:
+        (count,) = map(send, (frame,), (flags,))
+    except BlockingIOError:
+        return False
+    if count.__class__ is int and 0 < count < size:
+        rest += (frame[count:],)
+        return False
+    return _whole(count, "the sent count", 0, size) == size
 
 
 # ---- large payloads ----
