@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import signal
 import socket
 import threading
 import time
@@ -61,9 +62,8 @@ def accepted(listener, sock):
     return address == sock.getsockname()
 
 
-def test_connects_without_blocking_mode(listener):
+def test_connects(listener):
     with dial(LOOPBACK, listener.getsockname()[1], Deadline(10)) as sock:
-        assert sock.getblocking() is False
         assert accepted(listener, sock)
 
 
@@ -79,9 +79,22 @@ def test_connects_over_ipv6():
         assert accepted(listener, sock)
 
 
-def test_an_address_needs_no_thread(listener, monkeypatch):
-    monkeypatch.setattr(threading.Thread, "start", lambda self: pytest.fail("a thread"))
+def test_an_address_needs_no_lookup(listener, monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("a lookup"))
     dial(LOOPBACK, listener.getsockname()[1], Deadline(10)).close()
+
+
+def test_an_address_in_another_spelling_needs_no_thread(listener, monkeypatch):
+    port = listener.getsockname()[1]
+
+    def look_up(host, port, *, flags=0, **_):
+        assert flags == socket.AI_NUMERICHOST
+        assert host == "127.1"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (LOOPBACK, port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(threading.Thread, "start", lambda self: pytest.fail("a thread"))
+    dial("127.1", port, Deadline(10)).close()
 
 
 def test_a_name_is_looked_up(listener, monkeypatch):
@@ -222,14 +235,42 @@ def test_families_take_turns_the_first_choice_first(families, order):
     assert "".join(str(index) for _, index in result) == order
 
 
-def test_no_descriptor_is_left_by_an_interrupted_attempt(monkeypatch):
-    class Stop(BaseException):
-        pass
+class Stop(BaseException):
+    pass
 
-    def stop(self, deadline):
-        raise Stop
 
+def stop(*_):
+    raise Stop
+
+
+@pytest.mark.parametrize("addresses", [1, 2])
+def test_no_descriptor_is_left_by_an_interrupted_attempt(monkeypatch, addresses):
+    monkeypatch.setattr(_dial._Attempts, "wait", stop)
+    monkeypatch.setattr(socket.socket, "connect", stop, raising=False)
     with silent_port() as port:
-        monkeypatch.setattr(_dial._Attempts, "wait", stop)
-        with pytest.raises(Stop):
-            dial(LOOPBACK, port, Deadline(10))
+        many = [(socket.AF_INET, LOOPBACK, port)] * addresses
+        monkeypatch.setattr(socket, "getaddrinfo", resolver(*many))
+        with pytest.raises(Stop):  # a socket left open would be a warning, which is an error
+            dial("some.example", 80, Deadline(10))
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no pthread_kill")
+@pytest.mark.parametrize("addresses", [1, 2])
+def test_a_signal_handlers_timeout_is_not_the_deadline(monkeypatch, addresses):
+    def handle(*_):
+        raise TimeoutError("the handler's")
+
+    main = threading.get_ident()
+    timer = threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGUSR1))
+    previous = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with silent_port() as port:
+            many = [(socket.AF_INET, LOOPBACK, port)] * addresses
+            monkeypatch.setattr(socket, "getaddrinfo", resolver(*many))
+            with pytest.raises(TimeoutError, match="the handler's") as caught:
+                timer.start()
+                dial("some.example", 80, Deadline(20))
+        assert type(caught.value) is TimeoutError
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, previous)

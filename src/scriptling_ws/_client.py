@@ -21,7 +21,7 @@ from ._errors import ConnectError, ConnectTimeout
 from ._handshake import ClientHandshake
 from ._options import Options
 from ._tls import TLSTransport
-from ._transport import Transport
+from ._transport import NAP, Transport
 from ._url import URL, parse_url
 
 if TYPE_CHECKING:
@@ -133,10 +133,11 @@ def _upgrade(transport: Transport, handshake: ClientHandshake, deadline: Deadlin
             if rest or transport.pending:
                 _wait(transport, handshake, deadline, write=True)
         while True:
-            count = transport.read_into(buffer)
+            left = deadline.left()
+            count = transport.read_into(buffer, nap=left is None or left > NAP)
             if count is None or deadline.passed():  # however much there is to read
                 _wait(transport, handshake, deadline, write=False)
-            elif handshake.receive(bytes(buffer[:count])):
+            elif handshake.receive(bytes(memoryview(buffer)[:count])):
                 return
     except OSError as error:
         if isinstance(error, ConnectError):

@@ -2,8 +2,8 @@
 
 Rules:
 
-- The name lookup has no timeout of its own anywhere, so it runs on a daemon thread
-  that is left behind if the deadline comes first.
+- An address needs no lookup. That of a name has no timeout of its own anywhere, so it
+  runs on a daemon thread that is left behind if the deadline comes first.
 - Several addresses are tried as RFC 8305 ("Happy Eyeballs") says: in the
   resolver's order with the families interleaved, a new attempt every quarter of
   a second, the first that connects wins and the rest are closed.
@@ -46,7 +46,7 @@ def dial(host: str, port: int, deadline: Deadline) -> socket.socket:
         deadline: When to give up.
 
     Returns:
-        A connected socket, in non-blocking mode.
+        A connected socket; whether it blocks is for the caller to set.
 
     Raises:
         ConnectTimeout: the deadline came first.
@@ -54,7 +54,9 @@ def dial(host: str, port: int, deadline: Deadline) -> socket.socket:
             the last address's error is the cause.
     """
     where = host_port(host, port)
-    addresses = _interleave(_look_up(host, port, deadline))
+    addresses = _interleave(_literal(host, port) or _look_up(host, port, deadline))
+    if len(addresses) == 1:
+        return _connect(addresses[0], where, deadline)
     attempts = _Attempts()
     try:
         while True:
@@ -73,9 +75,40 @@ def dial(host: str, port: int, deadline: Deadline) -> socket.socket:
         attempts.close()
 
 
+def _connect(address: _Address, where: str, deadline: Deadline) -> socket.socket:
+    """Connect to the only address."""
+    family, kind, protocol, _, sockaddr = address
+    try:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(deadline.left())
+            sock.connect(sockaddr)
+        except BaseException:
+            sock.close()
+            raise
+    except OSError as error:
+        late = error.errno is None and deadline.passed()
+        if late or isinstance(error, BlockingIOError):  # this, if it had passed before
+            raise ConnectTimeout(f"no connection to {where} within the timeout") from None
+        if error.errno is None:
+            raise  # a signal handler's, such as TimeoutError
+        raise ConnectError(f"cannot connect to {where}: {error}") from error
+    return sock
+
+
+def _literal(host: str, port: int) -> list[_Address]:
+    """The address that `host` is, in the usual spelling; empty if it is none."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.inet_pton(family, host)
+    except OSError:
+        return []
+    return [(family, socket.SOCK_STREAM, 0, "", (host, port))]
+
+
 def _look_up(host: str, port: int, deadline: Deadline) -> Sequence[_Address]:
     kind = socket.SOCK_STREAM
-    with contextlib.suppress(OSError):  # an address needs no lookup, and so no thread
+    with contextlib.suppress(OSError):  # an IPv6 zone, or IPv4 as one number
         return socket.getaddrinfo(host, port, type=kind, flags=socket.AI_NUMERICHOST)
     found: list[Sequence[_Address] | OSError | UnicodeError] = []
 

@@ -132,9 +132,10 @@ def _check_upgrade(head: bytes, request: Request) -> None:
         raise Refused(400, "Connection has to name Upgrade")
     if "content-length" in headers or "transfer-encoding" in headers:
         raise Refused(400, "an upgrade request has no body")
+    lower = head.lower()
     for name in (b"connection", b"sec-websocket-key", b"sec-websocket-version"):
         # wsproto looks at the last of several Connection headers only.
-        if count_header(head, name) > 1:
+        if count_header(lower, name) > 1:
             raise Refused(400, f"more than one {name.decode('ascii')} header")
     try:
         key = base64.b64decode(headers.get("sec-websocket-key", ""), validate=True)
@@ -312,19 +313,20 @@ class ClientHandshake:
         return False
 
     def _accept(self, head: bytes, version: bytes) -> None:
-        headers = _raw_headers(head)
-
         def invalid(text: str, cause: Exception | None = None) -> HandshakeError:
-            error = HandshakeError(f"the server's upgrade is not valid: {text}", 101, headers)
+            error = HandshakeError(
+                f"the server's upgrade is not valid: {text}", 101, _raw_headers(head)
+            )
             error.__cause__ = cause
             return error
 
         if version != b"1.1":
             raise invalid(f"HTTP/{version.decode('ascii')} instead of HTTP/1.1")
-        if "content-length" in headers or "transfer-encoding" in headers:
+        lower = head.lower()
+        if count_header(lower, b"content-length") or count_header(lower, b"transfer-encoding"):
             raise invalid("it announces a body")
         for name in (b"sec-websocket-accept", b"sec-websocket-protocol", b"upgrade", b"connection"):
-            if count_header(head, name) > 1:
+            if count_header(lower, name) > 1:
                 raise invalid(f"more than one {name.decode('ascii')} header")
         try:
             self._ws.receive_data(head)

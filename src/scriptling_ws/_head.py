@@ -25,7 +25,8 @@ __all__ = ["HeadReader", "Refused", "Request", "count_header", "joined_headers",
 
 _CR: Final = 0x0D
 # A line end that is not CRLF, a NUL, or a line that continues the one before it.
-_MALFORMED = re.compile(rb"(?<!\r)\n|\r(?!\n)|\x00|\n[ \t]")
+# (Each branch starts with a byte, so that the search skips all others.)
+_MALFORMED = re.compile(rb"\n(?<!\r\n)|\r(?!\n)|\x00|\n[ \t]")
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ \r\n]+ HTTP/(\d)\.(\d)\r\n")
 
 
@@ -115,7 +116,12 @@ class HeadReader:
         return head
 
     def _check_lines(self, stop: int) -> None:
-        while True:
+        if self._seen == 0 and stop <= self._max_line:  # as most are: no line is too long
+            lines = self._buffer.count(b"\n", 0, stop)
+            if self._buffer.count(b"\r\n", 0, stop) == lines:
+                self._seen = self._buffer.rfind(b"\n", 0, stop) + 1
+                self._lines = lines
+        while self._seen < stop:
             line_end = self._buffer.find(b"\n", self._seen, stop)
             length = (line_end if line_end >= 0 else stop) - self._seen
             if length > self._max_line + 1:  # the CR
@@ -169,8 +175,8 @@ def joined_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def count_header(head: bytes, name: bytes) -> int:
-    """How often a header, named in lower case, stands in a head without folded lines."""
-    return head.lower().count(b"\r\n" + name + b":")
+    """How often a header stands in a head without folded lines, both in lower case."""
+    return head.count(b"\r\n" + name + b":")
 
 
 def parse_request(head: bytes) -> Request:

@@ -50,6 +50,7 @@ _CAN_NAP: Final = bool(DONTWAIT) and hasattr(socket, "SO_RCVTIMEO") and sys.plat
 # poll, where there is one: select fails on descriptors from 1024 on, and epoll
 # costs a descriptor and three system calls for a single wait.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+_NAP_TIMEVAL: Final = struct.pack("@ll", 0, int(NAP * 1_000_000))
 
 
 def address_text(address: Any) -> str:
@@ -137,12 +138,13 @@ class Transport:
         sock = self._sock
         if sock.family != getattr(socket, "AF_UNIX", None):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setblocking(False)
-        if _CAN_NAP:
-            nap = struct.pack("@ll", 0, int(NAP * 1_000_000))
-            with contextlib.suppress(OSError):  # then it stays non-blocking, and never naps
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, nap)
-                sock.setblocking(True)
+        naps = _CAN_NAP
+        if naps:
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _NAP_TIMEVAL)
+            except OSError:
+                naps = False
+        sock.setblocking(naps)
 
     @property
     def receive(self) -> Callable[[bytearray], int | None]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
 from ._errors import InvalidURL
@@ -75,6 +76,11 @@ def parse_url(url: str) -> URL:
     """
     if not isinstance(url, str):
         raise TypeError(f"the URL has to be a str, not {type(url).__name__}")
+    return _parse(url)
+
+
+@lru_cache(maxsize=64)  # most programs connect to the same few, again and again
+def _parse(url: str) -> URL:
     if len(url) > _LONGEST:
         raise InvalidURL(f"the URL is {len(url)} characters long; {_LONGEST} is the most")
     if found := _FORBIDDEN.search(url):
