@@ -170,12 +170,12 @@ def address_group(address: str) -> str:
         address: A client's address as text: `127.0.0.1:80`, `[::1]:80`.
     """
     host = address.rpartition(":")[0].strip("[]")
+    if ":" not in host:
+        return host
     try:
-        parsed = ipaddress.ip_address(host.partition("%")[0])
+        parsed = ipaddress.IPv6Address(host.partition("%")[0])
     except ValueError:
         return host
-    if parsed.version == 4:
-        return str(parsed)
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
     return parsed.packed[:8].hex()
