@@ -474,6 +474,117 @@ def test_many_records_come_out_of_one_read():
         assert receive(server, 100 - count) is not None
 
 
+def encrypted(transport, *pieces):
+    """Each piece in a record of its own, not sent."""
+    for piece in pieces:
+        transport._tls.write(piece)
+    return transport._out.read()
+
+
+def arrive(near, far, ciphertext):
+    """Send ciphertext, and return once all of it can be received at once."""
+    near._sock.sendall(ciphertext)
+    deadline = Deadline(SOON)
+    while len(far._sock.recv(len(ciphertext) + 1, socket.MSG_PEEK)) < len(ciphertext):
+        assert not deadline.passed()
+
+
+def fill_one_read(near, far):
+    """Let two records come, a small one last, that fill far's buffer to the brim."""
+    arrive(near, far, one := encrypted(near, b"x"))
+    assert receive(far, 1) == b"x"
+    overhead = len(one) - 1
+    small = os.urandom(20)
+    large = os.urandom(len(far._cipher) - 2 * overhead - len(small))
+    arrive(near, far, encrypted(near, large, small))
+    return large + small
+
+
+# A read that is filled to the brim mostly ends in half a record. Here it does not.
+@pytest.mark.parametrize("nap", [False, True])
+def test_a_whole_record_at_the_end_of_a_full_read_is_not_left_for_later(nap):
+    with secure() as (client, server):
+        data = fill_one_read(client, server)
+        buffer = bytearray(2 * len(data))
+        assert server.read_into(buffer, nap) == len(data)
+        assert buffer[: len(data)] == data
+        assert server.read_into(buffer, nap) is None
+
+
+def test_what_came_before_a_reset_is_read():
+    with secure() as (client, server):
+        data = fill_one_read(client, server)
+        reset(client._sock)
+        server.wait(True, False, Deadline(SOON))
+        assert receive(server, len(data)) == data
+        wait_for(server, 0)
+
+
+def test_one_read_takes_what_several_receives_bring():
+    data = os.urandom(30_000)
+    with secure() as (client, server):
+        assert len(server._cipher) < 10_000
+        arrive(client, server, encrypted(client, data))
+        buffer = bytearray(len(data) + 1)
+        assert server.read_into(buffer) == len(data)
+        assert buffer[:-1] == data
+
+
+class Interrupted:
+    """OpenSSL, in whose `read` and `write` a signal handler raises, their work done."""
+
+    class Signal(BaseException):
+        """What the handler raises."""
+
+    def __init__(self, session, after=0):
+        self._session = session
+        self._after = after
+
+    def __getattr__(self, name):
+        return getattr(self._session, name)
+
+    def _count(self):
+        self._after -= 1
+        if self._after < 0:
+            raise self.Signal
+
+    def read(self, *arguments):
+        count = self._session.read(*arguments)
+        self._count()
+        return count
+
+    def write(self, data):
+        count = self._session.write(data)
+        self._count()
+        return count
+
+
+def test_a_decryption_in_doubt_ends_the_stream_after_what_came_before_it():
+    with secure() as (client, server):
+        arrive(client, server, encrypted(client, b"good", b"lost"))
+        server._session = Interrupted(server._session, after=1)
+        buffer = bytearray(100)
+        with pytest.raises(Interrupted.Signal):
+            server.read_into(buffer)
+        assert server.read_into(buffer) == 4
+        assert buffer[:4] == b"good"
+        for _ in range(2):
+            with pytest.raises(ssl.SSLError, match="signal handler"):
+                server.read_into(buffer)
+
+
+def test_an_encryption_that_was_interrupted_is_counted_and_sent():
+    with secure() as (client, server):
+        session, client._session = client._session, Interrupted(client._session)
+        with pytest.raises(Interrupted.Signal):
+            client.write(b"first")
+        assert client.uncounted == 5
+        client._session = session
+        send(client, b" second")
+        assert receive(server, 12) == b"first second"
+        assert client.pending is False
+
+
 def test_ciphertext_one_byte_at_a_time():
     with secure() as (client, server):
         client._tls.write(b"hello")

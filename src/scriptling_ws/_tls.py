@@ -11,6 +11,8 @@ Rules:
   close of its own.
 """
 
+# ruff: noqa: B007, B020 - a `for` that stores one result: see above read_into
+
 from __future__ import annotations
 
 import contextlib
@@ -19,7 +21,7 @@ import ssl
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from ._transport import Transport
+from ._transport import _AT_ONCE, _WHOLE, Transport
 
 if TYPE_CHECKING:
     import socket
@@ -32,8 +34,12 @@ __all__ = ["TLSTransport"]
 # One TLS record holds 16 KiB of data. Handing OpenSSL four of them at a time
 # bounds what a message adds to the memory while it is sent.
 _SLICE: Final = 4 * 16_384
-_READ: Final = 4 * 16_384
+_READ: Final = 8 * 16_384
 _IDLE: Final = 4 * 1024
+_RECORD: Final = 16_384  # less than this of ciphertext may be half of a record
+_ENOUGH: Final = 1024 * 1024  # what one call of read_into goes on to receive, about
+_MOST: Final = 2**30  # more than OpenSSL reads at once
+_ALL: Final = (-1,)  # MemoryBIO.read's argument, as `map` takes it
 
 
 class TLSTransport(Transport):
@@ -44,16 +50,19 @@ class TLSTransport(Transport):
     """
 
     __slots__ = (
+        "_answering",
         "_cipher",
         "_decrypted",
         "_in",
         "_in_doubt",
+        "_more",
         "_out",
         "_read_error",
         "_received",
         "_session",
         "_tls",
         "_tls_lock",
+        "_turns",
         "_unread",
         "_unsent",
     )
@@ -83,13 +92,16 @@ class TLSTransport(Transport):
         # The C object behind it: the methods of SSLObject are Python code, in which a signal
         # handler that raises would lose what was read or written.
         self._session: Any = getattr(self._tls, "_sslobj", self._tls)
-        self._tls_lock = threading.RLock()  # guards _tls, _in, _out and pending
+        self._tls_lock = threading.RLock()  # guards _tls, _in, _out and _answering
+        self._turns = iter(self._tls_lock.acquire, False)  # endless
+        self._answering = False  # OpenSSL has written something of its own into _out
         self._unsent: bytes = b""  # ciphertext taken out of _out; the writer's
         # These are the reader's:
-        self._cipher = bytearray(_IDLE)  # ciphertext as it is received
+        self._cipher = memoryview(bytearray(_IDLE))  # ciphertext as it is received
         self._received: int | None = None  # bytes in _cipher that are not in _in yet
         self._decrypted = 0  # bytes in the reader's buffer that it was not told of yet
         self._in_doubt = False  # a signal handler may have cost bytes that were decrypted
+        self._more = False  # there is more to receive: the last time has filled _cipher
         self._unread = True  # there may be more to decrypt
         self._read_error: ssl.SSLError | None = None  # nothing more can be
 
@@ -118,10 +130,12 @@ class TLSTransport(Transport):
             if self._received is None:
                 return False
             with self._tls_lock:
-                self._take_in()
+                self._take_in(self._received)
 
-    # Below, `(count,) = map(function, ...)` stores a result in the step in which it comes,
-    # as in Transport.read_into: a signal handler that raises makes nothing forgotten.
+    # Below, `for result in map(function, ...): break` stores a result in the step in which it
+    # comes, as the unpacking in Transport.read_into does, but in half the time: a signal handler
+    # that raises makes nothing forgotten. `for got in self._turns: break` takes the lock so,
+    # in half the time of `with`.
 
     @property
     def receive(self) -> Callable[[bytearray], int | None]:
@@ -140,80 +154,113 @@ class TLSTransport(Transport):
         return self.write(data)
 
     def read_into(self, buffer: bytearray | memoryview, nap: bool = False) -> int | None:
-        """Receive and decrypt what is there: as many records as the buffer holds."""
-        if self._in_doubt and self._read_error is None:
-            text = "a signal handler interrupted the decryption"
-            self._read_error = ssl.SSLError(errno.EINTR, text)
+        """Receive and decrypt what is there: as many records as the buffer holds, or a MiB."""
         while True:
-            ended = False
-            if self._read_error is None and (self._unread or self._received is not None):
-                with self._tls_lock:
-                    ended = self._decrypt(buffer)
-            count, self._decrypted = self._decrypted, 0
-            if count or ended:
-                return count
-            if self._read_error is not None:
-                raise self._read_error
-            self._received = super().read_into(self._cipher, nap)
-            if self._received is None:
-                return None
+            if self._unread:
+                ended = self._decrypt(buffer)
+                more = self._more and self._decrypted < min(len(buffer), _ENOUGH)
+                if ended or (self._decrypted and not more):
+                    break
+            try:
+                if nap and not self._more:
+                    for self._received in map(self._recv_into, (self._cipher,)):
+                        break
+                else:
+                    for self._received in map(self._recv_into, (self._cipher,), _WHOLE, _AT_ONCE):
+                        break
+            except OSError as error:
+                # One that breaks the connection while this reads on is left to the next
+                # call, which finds the stream at its end: what came before it is good.
+                expected, self._more = self._more, False
+                if error.errno is None or not (expected or isinstance(error, BlockingIOError)):
+                    raise
+                if self._decrypted and not self._unread:
+                    break
+                if not expected:
+                    return None
+                continue
+            self._unread = True
+        count, self._decrypted = self._decrypted, 0
+        return count
 
     def _decrypt(self, buffer: bytearray | memoryview) -> bool:
-        """Decrypt into the buffer, after what is in there; whether the stream ends here.
-
-        Holds _tls_lock.
-        """
-        room = len(buffer)
+        """Decrypt into the buffer, after what is in there; whether the stream ends here."""
+        if self._in_doubt or self._read_error is not None:
+            self._fail()
+            return False
+        got = False
         try:
-            self._take_in()
-            while self._decrypted < room:
-                done = self._decrypted
-                rest = memoryview(buffer)[done:] if done else buffer
-                # `read` itself runs signal handlers, its work done but not counted: should
-                # one raise, how much was read is not known.
-                self._in_doubt = True
-                (count,) = map(self._session.read, (room - done,), (rest,))
-                self._decrypted += count
-                self._in_doubt = False
-                if not count:  # close_notify
-                    return not done
-                # Asked first, because an exception costs more than a small record.
-                if not (self._in.pending or self._session.pending()):
-                    self._unread = self._in.eof
-                    break
+            for got in self._turns:
+                break
+            if self._received is not None:
+                self._take_in(self._received)
+            return self._read_records(buffer)
         except ssl.SSLWantReadError:  # half a record, or one that carries no data
-            self._in_doubt = False
-            self._unread = False
+            self._in_doubt = self._unread = False
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            # The end, with or without close_notify: WebSocket has a close of its own.
-            self._in_doubt = False
+            self._in_doubt = self._more = False
             return not self._decrypted
         except ssl.SSLError as error:
-            self._in_doubt = False
+            self._in_doubt = self._more = False
             self._read_error = error
-            self._unread = False
-        if self._out.pending:
-            self.pending = True  # an answer of TLS itself, such as to a key update
+        finally:
+            if self._out.pending:  # an answer of TLS itself, such as to a key update
+                self._answering = self.pending = True
+            if got:
+                self._tls_lock.release()
         return False
 
-    def _take_in(self) -> None:
+    def _fail(self) -> None:
+        """Raise why nothing more can be read, once what came before it was told."""
+        if self._read_error is None:
+            text = "a signal handler interrupted the decryption"
+            self._read_error = ssl.SSLError(errno.EINTR, text)
+        self._more = False
+        if not self._decrypted:
+            raise self._read_error
+
+    def _take_in(self, received: int) -> None:
         """Hand the ciphertext that was received to OpenSSL. Holds _tls_lock."""
-        received = self._received
         if received:
-            (_,) = map(self._in.write, (memoryview(self._cipher)[:received],))
-            self._received = None
-            self._unread = True
-            if received == len(self._cipher) < _READ:
-                self._cipher = bytearray(_READ)
-        elif received == 0:
+            for _ in map(self._in.write, (self._cipher[:received],)):
+                self._received = None
+                break
+            self._more = received == len(self._cipher)
+            if self._more and received < _READ:
+                self._cipher = memoryview(bytearray(_READ))
+        else:
             self._in.write_eof()
             self._received = None
-            self._unread = True
+            self._more = False
+
+    def _read_records(self, buffer: bytearray | memoryview) -> bool:
+        """Decrypt all records that fit; whether the stream ends here. Holds _tls_lock."""
+        view: memoryview | None = None
+        rest = memoryview(buffer)[self._decrypted :] if self._decrypted else buffer
+        while True:
+            # `read` itself runs signal handlers, its work done but not counted: should
+            # one raise, how much was read is not known.
+            self._in_doubt = True
+            count = self._session.read(_MOST, rest)
+            self._decrypted += count
+            self._in_doubt = False
+            if not count:  # close_notify
+                self._more = False
+                return not self._decrypted
+            # Asked first, because an exception costs more than a small record.
+            left, full = self._in.pending, count == len(rest)
+            if not left and not (full and self._session.pending()):
+                self._unread = self._in.eof
+                return False
+            if full or (left < _RECORD and self._more):
+                return False  # no room; or most likely half a record, of which more is there
+            view = view or memoryview(buffer)
+            rest = view[self._decrypted :]
 
     def wait(self, read: bool, write: bool, deadline: Deadline, wakeable: bool = False) -> None:
         """As of a bare socket; an idle connection keeps no large buffer."""
         if read and len(self._cipher) > _IDLE and self._received is None:
-            self._cipher = bytearray(_IDLE)
+            self._cipher = memoryview(bytearray(_IDLE))
         super().wait(read, write, deadline, wakeable)
 
     def write(self, data: bytes | memoryview) -> int:
@@ -222,35 +269,63 @@ class TLSTransport(Transport):
             return 0
         piece = data if len(data) <= _SLICE else memoryview(data)[:_SLICE]
         size = len(piece)
-        count: int = 0
-        before = 0
+        got = False
+        taken, before = 0, -1
         try:
-            with self._tls_lock:
+            try:
+                for got in self._turns:
+                    break
                 before = self._out.pending
-                (count,) = map(self._session.write, (piece,))
-            self.flush()
+                self._session.write(piece)  # all of it or nothing: this goes to memory
+                taken = size
+                self._draw()
+            finally:
+                if got:
+                    self._tls_lock.release()
+            self._push()
         except ssl.SSLWantReadError as error:
             text = "the peer renegotiates TLS: not supported"
             raise ConnectionAbortedError(errno.ECONNABORTED, text) from error
         except BaseException:
-            # A signal handler's, perhaps run by `write` itself, its work done but not counted.
-            self.uncounted = count or (size if self._out.pending > before else 0)
+            # A signal handler's, perhaps run by `write` itself, its work done but not noted.
+            self.uncounted = taken or (size if self._out.pending > before >= 0 else 0)
             raise
-        return count
+        return size
+
+    def _draw(self) -> None:
+        """Take all ciphertext out of OpenSSL. Holds _tls_lock, with nothing unsent."""
+        self._answering = False
+        self.pending = True
+        for self._unsent in map(self._out.read, _ALL):
+            break
+
+    def _push(self) -> bool:
+        """Send what was drawn, as far as it can be; whether nothing is left of it."""
+        try:
+            for count in map(self._send, (self._unsent,), _AT_ONCE):
+                break
+        except BlockingIOError:
+            return False
+        self._unsent = self._unsent[count:]
+        if self._unsent:
+            return False
+        # In this order, so that what a reader's thread sets meanwhile stays.
+        self.pending = False
+        if self._answering:
+            self.pending = True
+        return True
 
     def flush(self) -> bool:
         """Send the ciphertext that is waiting; whether nothing is left of it."""
         while True:
             if not self._unsent:
                 with self._tls_lock:
-                    (self._unsent,) = map(self._out.read, (-1,))
+                    self._draw()
                     self.pending = bool(self._unsent)
                 if not self._unsent:
                     return True
-            count = super().write(self._unsent)
-            if not count:
+            if not self._push():
                 return False
-            self._unsent = self._unsent[count:]
 
     def finish_writing(self) -> None:
         """Send close_notify, as far as it can be sent at once, then end the stream."""
