@@ -5,8 +5,11 @@ Rules:
 - OpenSSL works on memory buffers under a lock of its own, and the socket is read and
   written outside that lock: a reader that sleeps holds up no writer, which one SSLSocket
   between two threads does not promise.
-- What comes is decrypted by as many records as the reader's buffer holds; what is sent is
-  encrypted a few records at a time, so that a message adds little to the memory.
+- What comes is decrypted by as many records as the reader's buffer holds, and received on
+  while more is there; what is sent is encrypted a few records at a time, so that a message
+  adds little to the memory.
+- Nothing is left in OpenSSL that could be decrypted when the reader is told that nothing is
+  there: no poll of the socket would show it.
 - The end of the stream is the end, with or without close_notify: WebSocket has a
   close of its own.
 """
@@ -34,7 +37,7 @@ __all__ = ["TLSTransport"]
 # One TLS record holds 16 KiB of data. Handing OpenSSL four of them at a time
 # bounds what a message adds to the memory while it is sent.
 _SLICE: Final = 4 * 16_384
-_READ: Final = 8 * 16_384
+_READ: Final = 8 * 16_384  # OpenSSL's buffer keeps four thirds of that for the connection's life
 _IDLE: Final = 4 * 1024
 _RECORD: Final = 16_384  # less than this of ciphertext may be half of a record
 _ENOUGH: Final = 1024 * 1024  # what one call of read_into goes on to receive, about
