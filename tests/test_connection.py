@@ -164,11 +164,34 @@ def test_a_violation_with_the_handshake():
     far.settimeout(SOON)
     conn = connection(near, received=frame(TEXT, b"good") + frame(3))
     with far:
-        assert parts_of(far)[0] == 1002
         assert conn.receive(SOON) == "good"
         assert not conn.connected()
+        assert parts_of(far)[0] == 1002
         far.close()
         conn.close()
+
+
+@roles
+@pytest.mark.parametrize(
+    ("bad", "code"),
+    [
+        ({"opcode": 3}, 1002),
+        ({"opcode": CONTINUATION}, 1002),
+        ({"opcode": TEXT, "payload": b"\xff"}, 1007),
+        ({"opcode": TEXT, "payload": b"\xff", "fin": False}, 1007),
+    ],
+)
+def test_messages_before_a_violation_can_be_answered(client, bad, code):
+    mask = not client
+    with raw_peer(client=client) as (conn, peer):
+        peer.sendall(frame(TEXT, b"good", mask=mask) + frame(**bad, mask=mask))
+        assert conn.receive(SOON) == "good"
+        conn.send("answer")
+        assert receive_frame(peer) == (0x81, b"answer")
+        assert conn.receive(SOON) is None
+        assert parts_of(peer)[0] == code
+        with pytest.raises(ConnectionClosed):
+            conn.send("late")
 
 
 # Row 66: the timeout strikes after each byte of a message in three frames, a ping between them.

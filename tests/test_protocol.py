@@ -35,7 +35,10 @@ def protocol(*, client=True, as_list=False, limit=16 * MIB, fragments=16_384):
 
 
 def feed(proto, data, step=ALL):
-    """Feed bytes, at most `step` at a time, each into what space() gives out."""
+    """Feed bytes, at most `step` at a time, each into what space() gives out.
+
+    An error that is put off comes out, too, as for a reader that has taken every message.
+    """
     view = memoryview(data)
     while view:
         space = memoryview(proto.space())
@@ -44,6 +47,8 @@ def feed(proto, data, step=ALL):
         space[:count] = view[:count]
         view = view[count:]
         proto.feed(count)
+    if proto.unfed is not None:
+        proto.feed(proto.unfed)
 
 
 def parse(data):
@@ -122,6 +127,20 @@ def stream(client, largest):
     messages.append(b"a" * half + b"b" * half)
     parts += [make(PING, bytes(125)), make(CLOSE, struct.pack("!H", 4000) + b"bye")]
     return b"".join(parts), messages, len(text.encode()) + 1
+
+
+@roles
+def test_an_error_behind_a_message_is_put_off_once(client):
+    proto = protocol(client=client)
+    data = frame(TEXT, b"good", mask=not client) + frame(3, mask=not client)
+    proto.space()[: len(data)] = data
+    proto.feed(len(data))
+    assert state(proto) == (["good"], [], None, "", None, False)
+    assert proto.unfed
+    proto.feed(proto.unfed)
+    assert list(proto.ready) == ["good"]
+    assert closed_with(proto) == 1002
+    assert proto.ended
 
 
 # Row 41, and the first invariant: chunk boundaries never change what comes out.

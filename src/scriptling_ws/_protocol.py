@@ -13,6 +13,8 @@ Rules (RFC 6455 sections 5 to 8):
 - A length is checked against the limit before memory is taken for it.
 - Text is checked as it arrives, so that an error shows at the first bad byte.
 - After an error, a close frame or the end of the stream, bytes are dropped.
+- An error behind messages that nobody has taken so far is put off once: who takes them
+  can still answer, as if it had come a moment later (6.2: messages come in their order).
 - What has to be sent in answer is put in `outbox`, in order.
 
 Not thread-safe, and no clock, socket or lock in here: the connection has them.
@@ -113,6 +115,7 @@ class Protocol:
         "_opcode",
         "_parsing",
         "_stopped",
+        "_violation",
         "_window",
         "control",
         "ended",
@@ -154,7 +157,8 @@ class Protocol:
         self._max_fragments = max_fragments
         self._window = bytearray(_SMALLEST_WINDOW)
         self._have = 0  # received bytes at the window's front
-        self._parsing = False  # inside feed_rest, or cut short in there
+        self._parsing = False  # inside feed_rest, or cut short in there, or put off
+        self._violation: _Violation | None = None  # the one that was put off
         self._stopped: tuple[int, int, int] | None = None  # where the kernel left off, and why
         self._note: list[int] = []  # what receive_run has left to do: see the kernel
         self._frame: _Frame | None = None
@@ -241,7 +245,9 @@ class Protocol:
     def feed_rest(self) -> None:
         """Take in what `feed_run` could not."""
         stopped, self._stopped = self._stopped, None
-        if self._parsing:
+        if self._violation is not None:
+            self.fail(self._violation.code, str(self._violation))
+        elif self._parsing:
             # A signal handler's exception, or a MemoryError, has cut the last call
             # short: where in the stream this is cannot be known any more.
             self.fail(1011, "an exception interrupted the reading of a message")
@@ -255,6 +261,10 @@ class Protocol:
             elif not self.ended:
                 self._read_window(0, self._have + count)
         except _Violation as violation:
+            if self.ready:
+                self._violation = violation
+                self.unfed = 1  # so that the next call comes before more is received
+                return
             self.fail(violation.code, str(violation))
         self._parsing = False
         self._note_plain()
@@ -280,7 +290,7 @@ class Protocol:
     def feed_bytes(self, data: bytes) -> None:
         """Take in bytes that were received elsewhere, such as those behind the handshake."""
         rest = memoryview(data)
-        while rest and not self.ended:
+        while rest and not self.ended and self._violation is None:
             space = memoryview(self.space())
             count = min(len(space), len(rest))
             space[:count] = rest[:count]
