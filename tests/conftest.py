@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scriptling_ws import _frame
+from scriptling_ws import _frame, _keepalive
 
 OUR_THREADS = "scriptling-ws"
 
@@ -21,6 +21,7 @@ def pytest_sessionstart(session):
     pure = os.environ.get("SCRIPTLING_WS_PURE") == "1"
     if required and not pure and _frame.IMPLEMENTATION != "compiled":
         pytest.exit("the compiled kernel is required, but it is not there", returncode=1)
+    _keepalive.start()  # it stays: not to be taken for something that a test has left
 
 
 def open_descriptors():
@@ -42,7 +43,7 @@ def nothing_left_behind():
     yield
     deadline = time.monotonic() + 5
     for thread in threading.enumerate():
-        if thread.name.startswith(OUR_THREADS):
+        if thread.name.startswith(OUR_THREADS) and thread.name != _keepalive.NAME:
             thread.join(max(0, deadline - time.monotonic()))
             assert not thread.is_alive(), f"{thread.name} is still running"
     if has_proc:

@@ -11,12 +11,13 @@ SOURCE = Path(__file__).parent.parent / "src" / "scriptling_ws"
 
 # Lowest first. Modules of one layer do not import each other.
 LAYERS = [
-    ["_version", "_errors", "_deadline", "_wsframe", "_wsframe_py"],
+    ["_version", "_errors", "_deadline", "_keepalive", "_wsframe", "_wsframe_py"],
     ["_frame", "_head", "_url", "_keys", "_options"],
     ["_control", "_signals", "_transport", "_dial", "_handshake"],
     ["_outgoing", "_protocol", "_tls", "_http", "_listen", "_admission"],
     ["_duplex", "_static", "_peer"],
-    ["_connection", "_accept"],
+    ["_pings", "_accept"],
+    ["_connection"],
     ["_client", "_routes"],
     ["_sessions"],
     ["_server"],

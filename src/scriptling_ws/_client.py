@@ -55,7 +55,7 @@ def connect(
         ssl_context: TLS settings for `wss://`; default: the system's trust
             store, the host name checked, TLS 1.2 or later.
         **options: `binary_type`, `max_message_size`, `max_fragments`, `send_timeout`,
-            `close_timeout`: see `Options`.
+            `close_timeout`, `ping_interval`, `ping_timeout`: see `Options`.
 
     Returns:
         An open connection.

@@ -18,7 +18,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from ._deadline import Deadline, check_timeout
-from ._duplex import Attempt, Duplex
+from ._duplex import Attempt
 from ._options import check_count
 from ._outgoing import (
     BATCH,
@@ -28,6 +28,7 @@ from ._outgoing import (
     text_frame,
     text_of,
 )
+from ._pings import Pinging
 from ._protocol import Message, Protocol
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def is_binary(message: object) -> TypeGuard[list[int] | bytes]:
     return isinstance(message, (list, bytes, bytearray, memoryview))
 
 
-class Connection(Duplex):
+class Connection(Pinging):
     """One WebSocket connection.
 
     `connect` returns one, and a server's handler is given one. Every method may
@@ -71,6 +72,8 @@ class Connection(Duplex):
         local_addr: This end's address, such as `"127.0.0.1:54321"`.
         remote_addr: The peer's address, such as `"127.0.0.1:8080"` or `"[::1]:8080"`.
         subprotocol: The subprotocol agreed on, or None.
+        latency: The seconds between the latest answered ping and its answer, `ping`'s or
+            keepalive's; None before the first.
         request: On a server the client's request (path, query, headers); None on a client.
     """
 
@@ -101,6 +104,8 @@ class Connection(Duplex):
             client=client,
             send_timeout=check_timeout(options.send_timeout),
             close_timeout=check_timeout(options.close_timeout),
+            ping_interval=check_timeout(options.ping_interval),
+            ping_timeout=check_timeout(options.ping_timeout),
         )
         self.subprotocol = subprotocol
         self.request = request
@@ -416,10 +421,6 @@ class Connection(Duplex):
         """The text that came with `close_code`; None while open."""
         control = self._protocol.control
         return None if control.code is None else control.reason
-
-    def fileno(self) -> int:
-        """The socket's descriptor, -1 once closed: for looking at, not for I/O."""
-        return self._transport.fileno()
 
     def __reduce_ex__(self, protocol: object) -> str:
         """Refuse to be copied or pickled: there is one socket."""

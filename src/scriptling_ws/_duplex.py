@@ -75,6 +75,7 @@ class Duplex:
         "_disposed",
         "_eof",
         "_grace",
+        "_heard",
         "_lock_waiters",
         "_open",
         "_orphaned",
@@ -136,6 +137,7 @@ class Duplex:
         self._writing_finished = False  # this end has
         self._orphaned = False  # close() has left the descriptor to whoever reads
         self._disposed = False  # the descriptor is closed; guarded by both I/O locks
+        self._heard = False  # something came since this was set to False
         self._rest: _Rest | None = None  # what is being written; guarded by _send_lock
         self._tail: list[bytes] = []  # as send_frame leaves it; guarded by _send_lock
         self._send_error: Exception | None = None  # why nothing can be written any more
@@ -145,12 +147,20 @@ class Duplex:
 
     # -- state -------------------------------------------------------------
 
+    def fileno(self) -> int:
+        """The socket's descriptor, -1 once closed: for looking at, not for I/O."""
+        return self._transport.fileno()
+
     def _note_state(self) -> None:
         """Bring what depends on the control plane up to date. Holds _state_lock."""
         self._open = self._protocol.control.open and self._send_error is None
         if not self._open and self._close_deadline is None:
             self._close_deadline = Deadline(self._close_timeout)
             self._grace = Deadline(_GRACE)
+
+    def _note_pongs(self) -> None:
+        """Pongs have come. Holds _state_lock."""
+        self._protocol.control.pongs.clear()
 
     def _closed_error(self) -> ConnectionClosed:
         control = self._protocol.control
@@ -182,10 +192,13 @@ class Duplex:
             if protocol.unfed is None:
                 return None
         count = protocol.unfed
+        self._heard = True
         if not (count and protocol.feed_run()):
             with self._state_lock:
                 if count:
                     protocol.feed_rest()
+                    if protocol.control.pongs:
+                        self._note_pongs()
                 else:
                     self._eof = True
                     protocol.unfed = None
@@ -203,6 +216,7 @@ class Duplex:
             if error.errno is None:
                 raise  # a signal handler's, such as TimeoutError
             return False  # _read_some meets it again
+        self._heard = self._heard or came
         if self._outbox or self._transport.pending:
             self._flush()
         return came and not self._closing

@@ -22,6 +22,10 @@ class Options:
             to read; None for ever.
         close_timeout: The most seconds (default 5) for the closing handshake;
             None for ever.
+        ping_interval: The seconds (default 20) between the pings that keepalive sends;
+            None for no keepalive.
+        ping_timeout: The most seconds (default 20) in which something has to come after
+            such a ping; else the connection is closed with 1011. None for ever.
     """
 
     binary_type: type[list[int]] | type[bytes] = list
@@ -29,6 +33,8 @@ class Options:
     max_fragments: int = 16_384
     send_timeout: float | None = 60.0
     close_timeout: float | None = 5.0
+    ping_interval: float | None = 20.0
+    ping_timeout: float | None = 20.0
 
     def __post_init__(self) -> None:
         """Check every option.
@@ -44,6 +50,9 @@ class Options:
         check_count("max_fragments", self.max_fragments)
         check_timeout(self.send_timeout, "send_timeout")
         check_timeout(self.close_timeout, "close_timeout")
+        for name in ("ping_interval", "ping_timeout"):
+            if check_timeout(getattr(self, name), name) == 0:
+                raise ValueError(f"{name} has to be above 0, or None to switch it off")
 
 
 def check_count(name: str, value: object, more: str = "") -> None:

@@ -1,0 +1,248 @@
+"""Pings, latency and keepalive: the peer is a plain socket that answers as a test wants."""
+
+import gc
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+
+import pytest
+
+from pairs import both_ends, frame, raw_peer, receive_exactly
+from scriptling_ws import ConnectionClosed, ProtocolError, _keepalive
+from scriptling_ws._options import Options
+
+TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
+OFTEN = 0.02  # seconds
+AGES = 1000.0
+
+
+def read_frame(peer):
+    """The next short frame that a client has sent: opcode and payload."""
+    first, second, *key = receive_exactly(peer, 6)
+    data = receive_exactly(peer, second & 0x7F)
+    return first & 0x0F, bytes(byte ^ key[i % 4] for i, byte in enumerate(data))
+
+
+def read_ping(peer):
+    opcode, payload = read_frame(peer)
+    assert opcode == PING
+    return payload
+
+
+# ---- ping() ----
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_ping_tells_how_long_its_answer_took(tls):
+    with both_ends(tls=tls) as (client, server), ThreadPoolExecutor() as pool:
+        assert client.latency is server.latency is None
+        for one, other in ((client, server), (server, client)):
+            waiting = pool.submit(other.receive, 10)
+            before = monotonic()
+            seconds = one.ping()
+            assert 0 < seconds <= monotonic() - before
+            assert one.latency == seconds
+            one.send("done")
+            assert waiting.result() == "done"
+
+
+def test_messages_that_come_before_the_pong_are_kept():
+    with raw_peer() as (conn, peer), ThreadPoolExecutor() as pool:
+        asked = pool.submit(conn.ping)
+        payload = read_ping(peer)
+        peer.sendall(frame(TEXT, b"one") + frame(TEXT, b"two") + frame(PONG, payload))
+        assert asked.result() > 0
+        assert conn.receive_many(2) == ["one", "two"]
+
+
+def test_a_ping_while_another_thread_receives():
+    with raw_peer() as (conn, peer), ThreadPoolExecutor() as pool:
+        receiving = pool.submit(conn.receive, None)
+        asked = pool.submit(conn.ping, None)
+        peer.sendall(frame(PONG, read_ping(peer)))
+        assert asked.result() > 0
+        peer.sendall(frame(TEXT, b"x"))
+        assert receiving.result() == "x"
+
+
+def test_a_ping_without_answer():
+    with raw_peer() as (conn, peer):
+        assert conn.ping(timeout=0) is None
+        assert conn.ping(timeout=0.01) is None
+        assert conn.connected()
+        assert conn.latency is None
+        late = read_ping(peer)
+        peer.sendall(frame(PONG, late) + frame(PONG, b"stray") + frame(TEXT, b"x"))
+        assert conn.receive() == "x"
+        assert conn.latency is None
+
+
+def test_a_pong_answers_the_pings_before_it():
+    with raw_peer() as (conn, peer), ThreadPoolExecutor() as pool:
+        both = [pool.submit(conn.ping), pool.submit(conn.ping)]
+        _, second = read_ping(peer), read_ping(peer)
+        peer.sendall(frame(PONG, second))
+        assert all(asked.result() > 0 for asked in both)
+
+
+def test_a_ping_on_a_closed_connection():
+    with raw_peer(close_timeout=0.05) as (conn, peer), ThreadPoolExecutor() as pool:
+        asked = pool.submit(conn.ping, None)
+        read_ping(peer)
+        peer.sendall(frame(CLOSE, b"\x03\xe8"))
+        assert asked.result() is None
+        assert conn.ping() is None
+        conn.close()
+        assert conn.ping() is None
+
+
+def test_close_wakes_a_ping():
+    with raw_peer(close_timeout=0.05) as (conn, peer), ThreadPoolExecutor() as pool:
+        asked = pool.submit(conn.ping, None)
+        read_ping(peer)
+        conn.close()
+        assert asked.result() is None
+
+
+@pytest.mark.parametrize(("timeout", "error"), [(-1, ValueError), ("1", TypeError)])
+def test_bad_timeouts(timeout, error):
+    with raw_peer() as (conn, _), pytest.raises(error):
+        conn.ping(timeout)
+
+
+# ---- keepalive ----
+
+
+def test_keepalive_sees_the_pong_of_a_connection_that_nobody_reads():
+    with raw_peer(ping_interval=OFTEN, ping_timeout=AGES) as (conn, peer):
+        for _ in range(4):
+            peer.sendall(frame(PONG, read_ping(peer)))
+        assert conn.latency is not None
+        assert conn.connected()
+
+
+def test_keepalive_leaves_reading_to_a_thread_that_receives():
+    with (
+        raw_peer(ping_interval=OFTEN, ping_timeout=AGES) as (conn, peer),
+        ThreadPoolExecutor() as pool,
+    ):
+        receiving = pool.submit(conn.receive, None)
+        for _ in range(4):
+            peer.sendall(frame(PONG, read_ping(peer)))
+        peer.sendall(frame(TEXT, b"x"))
+        assert receiving.result() == "x"
+
+
+def test_whatever_comes_shows_that_the_peer_is_there():
+    with raw_peer(ping_interval=OFTEN, ping_timeout=AGES) as (conn, peer):
+        for _ in range(4):  # without an answer there is no second ping
+            read_ping(peer)
+            peer.sendall(frame(TEXT, b"busy"))
+        assert [conn.receive() for _ in range(4)] == ["busy"] * 4
+        assert len(conn._pings) <= 1
+
+
+# Row 55.
+@pytest.mark.parametrize("reading", [False, True])
+def test_a_silent_peer(reading):
+    with (
+        raw_peer(ping_interval=OFTEN, ping_timeout=OFTEN) as (conn, peer),
+        ThreadPoolExecutor() as pool,
+    ):
+        receiving = pool.submit(conn.receive, None) if reading else None
+        read_ping(peer)
+        opcode, payload = read_frame(peer)
+        assert opcode == CLOSE
+        assert payload[:2] == (1011).to_bytes(2, "big")
+        assert b"ping_timeout" in payload
+        assert peer.recv(1) == b""
+        if receiving:
+            assert receiving.result() is None
+        assert not conn.connected()
+        assert conn.close_code == 1011
+        with pytest.raises(ConnectionClosed) as caught:
+            conn.send("x")
+        assert caught.value.code == 1011
+        assert isinstance(caught.value.__cause__, ProtocolError)
+
+
+def test_without_ping_timeout_a_silent_peer_is_kept():
+    with raw_peer(ping_interval=OFTEN, ping_timeout=None) as (conn, peer):
+        assert len({read_ping(peer) for _ in range(3)}) == 3
+        assert conn.connected()
+
+
+def test_without_ping_interval_nobody_looks(monkeypatch):
+    watched = []
+    monkeypatch.setattr(_keepalive, "watch", lambda *arguments: watched.append(arguments))
+    with raw_peer(ping_interval=None) as (conn, _):
+        assert conn.connected()
+        assert not watched
+    with raw_peer(ping_interval=5):
+        assert watched
+
+
+@pytest.mark.parametrize("name", ["ping_interval", "ping_timeout"])
+@pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-1, ValueError), ("1", TypeError)])
+def test_bad_options(name, value, error):
+    with pytest.raises(error, match=name):
+        Options(**{name: value})
+
+
+# ---- the thread ----
+
+
+class Watched:
+    """Something to look after, which tells each time it is."""
+
+    def __init__(self, moments):
+        self.moments = list(moments)
+        self.looked = threading.Semaphore(0)
+
+    def _look_after(self):
+        self.looked.release()
+        moment = self.moments.pop(0) if self.moments else None
+        if isinstance(moment, Exception):
+            raise moment
+        return None if moment is None else _keepalive.Next(monotonic() + moment)
+
+    def fileno(self):
+        return 0 if self.moments else -1
+
+    def was_looked_after(self, times):
+        return all(self.looked.acquire(timeout=10) for _ in range(times))
+
+
+def test_a_later_one_does_not_keep_a_sooner_one_waiting():
+    late, soon = Watched([]), Watched([0.0, 0.001])
+    _keepalive.watch(late, monotonic() + AGES)
+    _keepalive.watch(soon, monotonic())
+    assert soon.was_looked_after(3)
+    assert not late.looked.acquire(blocking=False)
+
+
+def test_one_that_fails_does_not_end_the_others(caplog):
+    bad, good = Watched([ValueError("bad")]), Watched([0.0])
+    _keepalive.watch(bad, monotonic())
+    _keepalive.watch(good, monotonic() + 0.001)
+    assert bad.was_looked_after(1)
+    assert good.was_looked_after(2)
+    assert "keepalive has failed" in caplog.text
+
+
+def test_one_that_is_gone_is_forgotten():
+    gone = Watched([])
+    reference = weakref.ref(gone)
+    _keepalive.watch(gone, monotonic() + AGES)
+    del gone
+    gc.collect()
+    assert reference() is None
+
+
+def test_closed_connections_do_not_pile_up():
+    service = _keepalive._service
+    for _ in range(300):
+        _keepalive.watch(Watched([]), monotonic() + AGES)
+        _keepalive.forget()
+    assert len(service._entries) < 200
