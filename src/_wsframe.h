@@ -16,6 +16,19 @@
 #define WS_HAS_GIL 1
 #endif
 
+/* How much larger than what it holds a message's room is made, while the end is not known:
+   at least its size >> WS_SPARE_SHIFT, so that a message is not copied once for each of its
+   pieces.  A large realloc() that moves pages costs next to nothing, and little steps keep
+   the peak low; where it copies, steps are larger. */
+
+#if defined(__linux__) && WS_HAS_GIL
+#define WS_MOST_SPARE (128 * 1024)
+#define WS_SPARE_SHIFT 7
+#else
+#define WS_MOST_SPARE PY_SSIZE_T_MAX
+#define WS_SPARE_SHIFT 3
+#endif
+
 /* A mask is 8 bytes: the key, twice, as they lie in memory on any CPU.
    memcpy is how C reads a word that may lie anywhere: one instruction. */
 

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "scriptling_ws"
 LAYERS = [
     ["_version", "_errors", "_deadline", "_keepalive", "_wsframe", "_wsframe_py"],
     ["_frame", "_head", "_url", "_keys", "_options"],
-    ["_control", "_signals", "_transport", "_dial", "_handshake"],
+    ["_assembly", "_control", "_signals", "_transport", "_dial", "_handshake"],
     ["_outgoing", "_protocol", "_tls", "_http", "_listen", "_admission"],
     ["_duplex", "_static", "_peer"],
     ["_pings", "_accept"],
@@ -30,7 +30,10 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
 
 # What knows nothing of sockets, clocks and threads can be tested, and fuzzed, without them.
-WITHOUT_IO = ["_wsframe_py", "_frame", "_control", "_protocol", "_outgoing", "_head", "_handshake"]
+WITHOUT_IO = [
+    *("_wsframe_py", "_frame", "_assembly", "_control", "_protocol"),
+    *("_outgoing", "_head", "_handshake"),
+]
 IO = {"socket", "ssl", "select", "selectors", "threading", "time", "asyncio"}
 
 

@@ -9,6 +9,7 @@ import inspect
 import os
 import subprocess
 import sys
+import sysconfig
 import threading
 import tracemalloc
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 TEXT, BINARY = 0x81, 0x82
+MIDDLE, LAST = 0x00, 0x80  # continuations
 MORE, SPECIAL, BAD_TEXT, FULL = range(4)
 NOISE = bytes((i * 89 + 7) % 256 for i in range(100_000))
 
@@ -41,7 +43,7 @@ def test_names(kernel: ModuleType, request: pytest.FixtureRequest) -> None:
 def test_functions_have_the_contract_s_arguments(kernel: ModuleType) -> None:
     pure = kernels.load("pure")
     functions = [name for name in _frame.__all__ if name.islower()]
-    assert len(functions) == 12
+    assert len(functions) == 14
     for name in functions:
         expected = inspect.signature(getattr(pure, name)).parameters
         found = inspect.signature(getattr(kernel, name)).parameters
@@ -57,6 +59,12 @@ def test_functions_have_the_contract_s_arguments(kernel: ModuleType) -> None:
     assert kernel.read_messages(
         window=bytearray(), start=0, end=0, masked=True, as_list=True, limit=0, most=1, out=[]
     ) == (0, MORE)
+    assert kernel.read_fragments(
+        window=bytearray(), start=0, end=0, masked=True, limit=0, most=1, room=[], used=0
+    ) == (0, 0, 0, False)
+    payload = {"window": bytearray(b"a"), "start": 0, "end": 1, "key": None, "offset": 0}
+    assert kernel.read_payload(**payload, room=[], used=0) == 1
+    assert kernel.seal_room(room=[], used=0) == b""
 
 
 def test_chooser() -> None:
@@ -763,19 +771,22 @@ def test_read_other_types(kernel: ModuleType) -> None:
 @pytest.mark.parametrize("size", [0, 1, 2, 100, 100_000])
 def test_allocate_and_seal(kernel: ModuleType, size: int) -> None:
     first, view = kernel.allocate(size)
+    place = id(first)
     assert (len(view), view.itemsize, view.format, view.readonly) == (size, 1, "B", False)
     view[:] = NOISE[:size]
     other, room = kernel.allocate(size)  # not a piece of memory that anybody shares
     room[:] = bytes(size)
     for each in (view, room):
         each.release()
-    sealed = kernel.seal(first)
+    rooms = [[first], [other]]
+    del first, other, each, view, room
+    sealed = kernel.seal_room(rooms[0], size)
     assert type(sealed) is bytes
     assert sealed == NOISE[:size]
-    assert kernel.seal(other) == bytes(size)
+    assert kernel.seal_room(rooms[1], size) == bytes(size)
     assert (bytes(1), NOISE[0:1]) == (b"\0", b"\7")
     if kernel.IMPLEMENTATION == "compiled":
-        assert sealed is first
+        assert id(sealed) == place
 
 
 def test_allocate_bounds(kernel: ModuleType) -> None:
@@ -787,9 +798,183 @@ def test_allocate_bounds(kernel: ModuleType) -> None:
             kernel.allocate(size)
 
 
-def test_seal_other(kernel: ModuleType) -> None:
-    with pytest.raises(TypeError, match=r"an owner from allocate\(\) is wanted, not str"):
-        kernel.seal("")
+# ---- rooms: messages in pieces ----
+
+
+def read_pieces(
+    kernel: ModuleType, window: bytes, *, limit: int = 2**20, most: int = 100, masked: bool = False
+) -> tuple[bytes, int, int, bool]:
+    """read_fragments into a room that has something: the content, position, count, ended."""
+    place, room = bytearray(window), list[Any]()
+    used = kernel.read_payload(bytearray(b"begun "), 0, 6, None, 0, room, 0)
+    at, used, count, ended = kernel.read_fragments(
+        place, 0, len(place), masked, limit, most, room, used
+    )
+    assert place == window
+    content = kernel.seal_room(room, used)
+    assert content.startswith(b"begun ")
+    assert len(content) == used
+    return content[6:], at, count, ended
+
+
+@pytest.mark.parametrize("key", [None, KEY, bytes(4)])
+def test_read_fragments(kernel: ModuleType, key: bytes | None) -> None:
+    lengths = [0, 1, 5, 125, 126, 127, 3000, 65535, 65536]
+    run = b"".join(frame(MIDDLE, NOISE[:length], key) for length in lengths)
+    content = b"".join(NOISE[:length] for length in lengths)
+    masked = key is not None
+    found = read_pieces(kernel, run, masked=masked)
+    assert found == (content, len(run), len(lengths), False)
+    last = frame(LAST, b"end", key)
+    found = read_pieces(kernel, run + last + frame(MIDDLE, b"no more of it", key), masked=masked)
+    assert found == (content + b"end", len(run + last), len(lengths) + 1, True)
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+def test_read_fragments_every_prefix(kernel: ModuleType, key: bytes | None) -> None:  # row 41
+    frames = [frame(MIDDLE, NOISE[:length], key) for length in (0, 1, 130, 65600)]
+    window, ends = b"".join(frames), [0]
+    for each in frames:
+        ends.append(ends[-1] + len(each))
+    for cut in [*range(160), *range(len(window) - 3, len(window) + 1)]:
+        content, at, count, ended = read_pieces(kernel, window[:cut], masked=key is not None)
+        assert at == ends[count] == max(end for end in ends if end <= cut)
+        assert content == b"".join(NOISE[:length] for length in (0, 1, 130, 65600)[:count])
+        assert not ended
+
+
+def test_read_fragments_most_and_limit(kernel: ModuleType) -> None:  # rows 39, 45
+    window = frame(MIDDLE, b"abc") * 3 + frame(LAST, b"")
+    for most in range(6):
+        found = read_pieces(kernel, window, most=most)
+        count = min(most, 4)
+        assert found == (b"abc" * min(most, 3), min(5 * count, 17), count, most > 3)
+    for limit in range(9):
+        found = read_pieces(kernel, window, limit=limit)
+        assert found == (b"abc" * (limit // 3), 5 * (limit // 3), limit // 3, False)
+
+
+def test_read_fragments_leaves_other_frames(kernel: ModuleType) -> None:
+    good = frame(MIDDLE, b"abc")
+    others = [frame(first, b"") for first in range(256) if first not in (MIDDLE, LAST)]
+    others += [frame(LAST, b"", KEY), frame(LAST, b"x", KEY)]  # row 33
+    others += [header(LAST, 5, form=16) + b"short", header(LAST, 5, form=64) + b"short"]  # row 38
+    others += [header(LAST, length) for length in (2**31, 2**32, 2**63 - 1, 2**63, 2**64 - 1)]
+    for other in others:
+        assert read_pieces(kernel, good + other, limit=INT64_MAX) == (b"abc", 5, 1, False)
+    for bare in (frame(LAST, b""), header(LAST, 2**63, KEY)):
+        assert read_pieces(kernel, bare, masked=True, limit=INT64_MAX) == (b"", 0, 0, False)
+
+
+def test_read_payload_in_any_pieces(kernel: ModuleType) -> None:
+    data = NOISE[:5000]
+    for key in (None, KEY):
+        window = bytearray(b"..." + (xor(data, key) if key else data))
+        for step in (1, 3, 700, 2049, 5000):
+            room: list[Any] = []
+            for at in range(0, 5000, step):
+                end = min(at + step, 5000)
+                used = kernel.read_payload(window, 3 + at, 3 + end, key, at, room, at)
+                assert used == end
+            assert kernel.seal_room(room, 5000) == data
+            assert room == []
+
+
+def test_a_room_of_many_pieces_takes_little_more_than_its_content(kernel: ModuleType) -> None:
+    window = bytearray(NOISE[:1000])
+    room: list[Any] = []
+    tracemalloc.start()
+    for used in range(0, 4_000_000, 1000):
+        kernel.read_payload(window, 0, 1000, None, 0, room, used)
+    before = tracemalloc.get_traced_memory()[1]
+    sealed = kernel.seal_room(room, 4_000_000)
+    after = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sealed == NOISE[:1000] * 4000
+    if kernel.IMPLEMENTATION == "compiled":
+        assert after < before + 1000
+        if sys.platform == "linux" and not sysconfig.get_config_var("Py_GIL_DISABLED"):
+            assert before < 4_000_000 + 140_000
+
+
+@pytest.mark.parametrize("size", [1, 60, 1000, 100_000])
+def test_seal_room_gives_back_what_is_much(kernel: ModuleType, size: int) -> None:
+    room: list[Any] = [kernel.allocate(200_000)[0]]
+    tracemalloc.start()
+    kernel.read_payload(bytearray(NOISE[:size]), 0, size, None, 0, room, 0)
+    sealed = kernel.seal_room(room, size)
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert sealed == NOISE[:size]
+    assert hash(sealed) == hash(NOISE[:size])
+    assert sealed + b"x" == NOISE[:size] + b"x"
+    assert kept < size + 2000
+
+
+def test_what_others_can_see_is_not_written_to(kernel: ModuleType) -> None:
+    seen = NOISE[:100]
+    window = bytearray(b"change")
+    for used in (0, 50, 94, 100):
+        room: list[Any] = [seen]
+        assert kernel.read_payload(window, 0, 6, None, 0, room, used) == used + 6
+        assert kernel.seal_room(room, used + 6) == seen[:used] + b"change"
+        room = [seen]
+        assert kernel.seal_room(room, used) == seen[:used]
+        assert seen == NOISE[:100]
+        assert len(seen) == 100
+        room = [bytearray(seen)]
+        assert kernel.read_payload(window, 0, 6, None, 0, room, used) == used + 6
+        assert kernel.seal_room(room, used + 6) == seen[:used] + b"change"
+    for single in (b"", b"a"):
+        room = [single]
+        kernel.read_payload(window, 0, 6, None, 0, room, 0)
+        assert kernel.seal_room(room, 6) == b"change"
+    assert (NOISE[:0], bytes([97])) == (b"", b"a")
+
+
+def test_rooms_of_other_types(kernel: ModuleType) -> None:
+    window = bytearray(2)
+
+    def users(room: Any, used: Any) -> list[Callable[[], object]]:
+        return [
+            lambda: kernel.read_fragments(window, 0, 2, False, 9, 9, room, used),
+            lambda: kernel.read_payload(window, 0, 2, None, 0, room, used),
+            lambda: kernel.seal_room(room, used),
+        ]
+
+    for room, used, kind, text in (
+        ((), 0, TypeError, "the room has to be a list, not tuple"),
+        ([b"a", b"b"], 0, ValueError, "the room holds 2 objects: it has to be one at most"),
+        ([5], 0, TypeError, "the room holds a int: it has to be an owner"),
+        ([b"ab"], 3, ValueError, "used is 3: it has to be 0 to 2"),
+        ([], 1, ValueError, "used is 1: it has to be 0 to 0"),
+        ([b"ab"], -1, ValueError, "used is -1: it has to be 0 to 2"),
+        ([b"ab"], 1.0, TypeError, "used has to be an int, not float"),
+    ):
+        before = list(room)
+        for use in users(room, used):
+            with pytest.raises(kind, match=text):
+                use()
+        assert list(room) == before
+
+
+def test_pieces_of_other_types(kernel: ModuleType) -> None:
+    call = kernel.read_fragments
+    with pytest.raises(TypeError, match="the window has to be a bytearray, not bytes"):
+        call(b"", 0, 0, False, 9, 9, [], 0)
+    for place, name in ((1, "start"), (2, "end"), (4, "limit"), (5, "most")):
+        arguments: list[Any] = [bytearray(4), 0, 0, False, 9, 9, [], 0]
+        arguments[place] = -1
+        with pytest.raises(ValueError, match=f"{name} is -1: it has to be 0 to"):
+            call(*arguments)
+    call = kernel.read_payload
+    with pytest.raises(TypeError, match="the window has to be a bytearray, not bytes"):
+        call(b"", 0, 0, None, 0, [], 0)
+    for place, name in ((1, "start"), (2, "end"), (4, "offset")):
+        arguments = [bytearray(4), 0, 0, None, 0, [], 0]
+        arguments[place] = -1
+        with pytest.raises(ValueError, match=f"{name} is -1: it has to be 0 to"):
+            call(*arguments)
 
 
 # ---- what is left behind ----
@@ -800,6 +985,7 @@ def test_nothing_leaks(kernel: ModuleType) -> None:
     if blocks is None:
         pytest.skip("memory blocks are not counted here")
     window = bytearray(frame(TEXT, b"ok", KEY) + frame(TEXT, b"bad\xff", KEY))
+    pieces = bytearray(frame(MIDDLE, bytes(700)) * 3)
     calls: list[Callable[[], object]] = [
         lambda: kernel.encode_frame(BINARY, [1] * 99 + [-1], KEY),
         lambda: kernel.encode_frame(BINARY, [1] * 99, b"short"),
@@ -812,6 +998,11 @@ def test_nothing_leaks(kernel: ModuleType) -> None:
         lambda: kernel.read_messages(bytearray(window), 0, 99, True, False, 99, 99, []),
         lambda: kernel.bytes_to_list(bytearray(99)),
         lambda: kernel.allocate(99),
+        lambda: kernel.read_fragments(pieces, 0, len(pieces), False, 9999, 9, [], 0),
+        lambda: kernel.read_fragments(pieces, 0, len(pieces), False, 9999, 9, [bytes(900)], 900),
+        lambda: kernel.read_payload(pieces, 0, 99, KEY, 0, [bytearray(900)], 901),
+        lambda: kernel.seal_room([bytes(900)], 700),
+        lambda: kernel.seal_room([bytes(900)], 890),
     ]
 
     def go() -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 TEXT, BINARY = 0x81, 0x82
+MIDDLE, LAST = 0x00, 0x80
 BAD_TEXT = 2
 
 # The same examples in every run: a failure is a change of the code.
@@ -167,7 +168,8 @@ def test_rooms(compiled: ModuleType, size: Any) -> None:
         else:
             view[:] = bytes(i % 256 for i in range(size))
             view.release()
-            results.append((bytes, kernel.seal(owner)))
+            room = [owner]
+            results.append((bytes, kernel.seal_room(room, size)))
     assert results[0] == results[1]
 
 
@@ -264,6 +266,115 @@ def test_header_parsers(
         assert outcome(compiled.parse_header, data, start, end) == expected
     expected = outcome(pure.parse_header, data, strange_start, strange_end)
     assert outcome(compiled.parse_header, data, strange_start, strange_end) == expected
+
+
+# ---- rooms ----
+
+fragments = st.one_of(
+    st.builds(frame, st.sampled_from([MIDDLE, LAST]), payloads, st.just(KEY)),
+    st.builds(frame, st.sampled_from([MIDDLE, LAST]), payloads, four),
+)
+runs = st.builds(
+    lambda good, odd, more: b"".join([*good, *odd, *more]),
+    st.lists(st.builds(frame, st.just(MIDDLE), payloads, st.just(KEY)), max_size=5),
+    st.lists(st.one_of(fragments, odd_frames), max_size=3),
+    st.lists(fragments, max_size=2),
+)
+room_sizes = st.one_of(st.none(), st.sampled_from([0, 1, 2, 5, 100, 3000]))
+counts = st.one_of(whole, st.integers(0, 5))
+
+
+def in_room(function: Callable[..., Any], room: Any, *arguments: Any) -> tuple[Any, ...]:
+    """A call that adds to a room: its outcome, and the room's content."""
+    result = outcome(function, *arguments)
+    used = result[0] if isinstance(result[0], (int, tuple)) else arguments[-1]
+    if isinstance(used, tuple):
+        used = used[1]
+    used = used if isinstance(used, int) else 0
+    assert len(room) <= 1
+    return result, bytes(room[0][: max(used, 0)]) if room else b""
+
+
+def rooms(size: int | None, kind: type) -> list[Any]:
+    return [] if size is None else [kind(bytes(i % 251 for i in range(size)))]
+
+
+@quick
+@given(
+    st.one_of(runs, windows),
+    st.integers(0, 30),
+    st.booleans(),
+    st.one_of(st.just(2**20), st.integers(0, 300), st.just(INT64_MAX)),
+    st.one_of(st.just(1000), st.integers(0, 4)),
+    room_sizes,
+    st.sampled_from([bytes, bytearray]),
+    st.integers(0, 5),
+)
+def test_fragments(
+    compiled: ModuleType,
+    window: bytes,
+    cut: int,
+    masked: bool,
+    limit: int,
+    most: int,
+    size: int | None,
+    kind: type,
+    unused: int,
+) -> None:
+    end = len(window) - min(cut, len(window)) if cut > 20 else len(window)
+    for start in (0, min(cut, end)):
+        results = []
+        for kernel in (compiled, pure):
+            room, place = rooms(size, kind), bytearray(window)
+            used = max((size or 0) - unused, 0)
+            options = (place, start, end, masked, limit, most, room, used)
+            results.append(in_room(kernel.read_fragments, room, *options))
+            assert place == window
+        assert results[0] == results[1]
+
+
+@quick
+@given(st.binary(max_size=20), whole, whole, counts, counts, room_sizes, counts)
+def test_fragment_arguments(
+    compiled: ModuleType,
+    window: bytes,
+    start: Any,
+    end: Any,
+    limit: Any,
+    most: Any,
+    size: int | None,
+    used: Any,
+) -> None:
+    results = []
+    for kernel in (compiled, pure):
+        room = rooms(size, bytes)
+        options = (bytearray(window), start, end, False, limit, most, room, used)
+        results.append(in_room(kernel.read_fragments, room, *options))
+    assert results[0] == results[1]
+
+
+@quick
+@given(payloads, counts, counts, keys, counts, room_sizes, counts)
+def test_payloads(
+    compiled: ModuleType,
+    window: bytes,
+    start: Any,
+    end: Any,
+    key: Any,
+    offset: Any,
+    size: int | None,
+    used: Any,
+) -> None:
+    good = isinstance(used, int) and 0 <= used <= (size or 0)
+    for options in ((start, end, key, offset), (0, len(window), key, 0)):
+        results = []
+        for kernel in (compiled, pure):
+            room = rooms(size, bytearray)
+            content = in_room(*(kernel.read_payload, room, bytearray(window), *options, room, used))
+            sealed = outcome(kernel.seal_room, rooms(size, bytes), used)
+            assert good == isinstance(sealed[0], bytes)
+            results.append((content, sealed))
+        assert results[0] == results[1]
 
 
 # ---- round trips, and a third witness ----

@@ -5,6 +5,8 @@ import itertools
 import os
 import random
 import struct
+import sys
+import sysconfig
 import time
 import tracemalloc
 
@@ -15,12 +17,18 @@ from wsproto.connection import Connection as WSProtoConnection
 from wsproto.connection import ConnectionType
 
 from pairs import frame
+from scriptling_ws import _frame
 from scriptling_ws._errors import ProtocolError
 from scriptling_ws._protocol import Protocol
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 MIB = 1024 * 1024
 ALL = 10**9
+PURE = _frame.IMPLEMENTATION == "pure"
+# Whether a growing message takes little more memory than it has bytes (_wsframe.h).
+FINE_STEPS = (
+    not PURE and sys.platform == "linux" and not sysconfig.get_config_var("Py_GIL_DISABLED")
+)
 
 
 def protocol(*, client=True, as_list=False, limit=16 * MIB, fragments=16_384):
@@ -546,6 +554,83 @@ def test_a_million_empty_fragments_cost_little():
     assert peak < MIB
 
 
+def test_what_is_found_first_counts():
+    bad = frame(TEXT, b"ok", fin=False) + frame(CONTINUATION, b"bad\xff", fin=False)
+    good = frame(TEXT, b"ok", fin=False) + frame(CONTINUATION, b"good", fin=False)
+    for wrong, code in (
+        (frame(CONTINUATION, b"x" * 20), 1009),
+        (frame(CONTINUATION, b"", fin=False) * 4, 1008),
+        (frame(CONTINUATION, b"", rsv=4), 1002),
+        (frame(CLOSE, struct.pack("!H", 1000)), 1000),
+    ):
+        for before, expected in ((bad, 1007), (good, code)):
+            proto = protocol(limit=20, fragments=5)
+            feed(proto, before + wrong)
+            assert closed_with(proto) == expected
+            assert not proto.ready
+
+
+def test_fragments_and_what_is_between_them_in_one_window():
+    proto = protocol()
+    feed(
+        proto,
+        b"".join(
+            [
+                frame(TEXT, b"one"),
+                frame(TEXT, "tw\u20ac".encode()[:3], fin=False),
+                frame(CONTINUATION, "tw\u20ac".encode()[3:4], fin=False),
+                frame(PING, b"now"),
+                frame(CONTINUATION, "tw\u20ac".encode()[4:], fin=False),
+                frame(CONTINUATION, b""),
+                frame(BINARY, b"thr", fin=False),
+                frame(CONTINUATION, b"ee"),
+                frame(BINARY, b"four"),
+            ]
+        ),
+    )
+    assert list(proto.ready) == ["one", "tw\u20ac", b"three", b"four"]
+    assert answers(proto) == [(0x8A, b"now")]
+
+
+def test_no_memory_for_a_fragment(monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    for name in ("read_fragments", "read_payload"):
+        proto = protocol()
+        feed(proto, frame(BINARY, b"begun", fin=False))
+        with monkeypatch.context() as patch:
+            patch.setattr(f"scriptling_ws._frame.{name}", fail)
+            feed(proto, frame(CONTINUATION, bytes(100))[:50])
+        assert closed_with(proto) == 1009
+        assert "no memory" in proto.control.reason
+
+
+@pytest.mark.parametrize("name", ["read_fragments", "read_payload", "seal_room"])
+@pytest.mark.parametrize("before", [True, False])
+def test_an_exception_between_fragments_ends_the_connection(name, before, monkeypatch):
+    """What a signal handler raises around a call of the kernel: nothing false is delivered."""
+    original = getattr(_frame, name)
+
+    def interrupted(*arguments):
+        if not before:
+            original(*arguments)
+        raise KeyboardInterrupt
+
+    proto = protocol()
+    feed(proto, frame(BINARY, b"begun", fin=False))
+    data = frame(CONTINUATION, b"all of it") + frame(BINARY, b"next")[:3]
+    if name == "read_payload":
+        data = frame(CONTINUATION, b"part")[:4]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(f"scriptling_ws._frame.{name}", interrupted)
+        feed(proto, data)
+    assert not proto.ready
+    feed(proto, frame(CONTINUATION, b"x") + frame(BINARY, b"y"))
+    assert closed_with(proto) == 1011
+    assert not proto.ready
+
+
 # Rows 41 and 46: one byte at a time costs time and memory in proportion to the bytes.
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 @pytest.mark.parametrize("fragmented", [False, True])
@@ -586,7 +671,23 @@ def test_a_large_message_takes_its_size_and_little_more(client, opcode):
     assert peak < (copies + 1) * size + MIB
 
 
-PURE = os.environ.get("SCRIPTLING_WS_PURE") == "1"
+@roles
+@pytest.mark.parametrize("each", [100_000, 128 * 1024 + 1, 1_000_000])
+def test_a_large_message_in_fragments_takes_its_size_and_little_more(client, each):
+    make = functools.partial(frame, mask=not client)
+    count = 8 * MIB // each
+    size = count * each + 5
+    data = make(BINARY, b"begun", fin=False)
+    data += make(CONTINUATION, bytes(each), fin=False) * count + make(CONTINUATION, b"")
+    proto = protocol(client=client)
+    tracemalloc.start()
+    feed(proto, data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert proto.ready[0] == b"begun" + bytes(size - 5)
+    if FINE_STEPS:
+        assert peak < size + 512 * 1024
+    assert peak < 2.2 * size + MIB
 
 
 def test_an_idle_connection_keeps_a_small_window():

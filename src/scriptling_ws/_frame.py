@@ -31,9 +31,11 @@ __all__ = [
     "list_to_bytes",
     "mask_in_place",
     "parse_header",
+    "read_fragments",
     "read_messages",
+    "read_payload",
     "receive_messages",
-    "seal",
+    "seal_room",
     "send_frame",
 ]
 
@@ -50,7 +52,9 @@ encode_header = _kernel.encode_header
 list_to_bytes = _kernel.list_to_bytes
 mask_in_place = _kernel.mask_in_place
 parse_header = _kernel.parse_header
+read_fragments = _kernel.read_fragments
 read_messages = _kernel.read_messages
+read_payload = _kernel.read_payload
 receive_messages = _kernel.receive_messages
-seal = _kernel.seal
+seal_room = _kernel.seal_room
 send_frame = _kernel.send_frame

@@ -7,9 +7,7 @@ Rules (RFC 6455 sections 5 to 8):
   `unfed`, and fed (`feed_run`); the rest of this file is what the kernel stops at: control
   frames, fragments, frames that are not complete yet, errors.
 - What stays in the window between two calls is less than a header and a control
-  frame, always at its front. An incomplete message is moved out of it: a large
-  frame into a buffer of its announced size, received into directly; anything
-  else into one growing bytearray.
+  frame, always at its front. An incomplete message is moved out of it (`_assembly`).
 - A length is checked against the limit before memory is taken for it.
 - Text is checked as it arrives, so that an error shows at the first bad byte.
 - After an error, a close frame or the end of the stream, bytes are dropped.
@@ -22,12 +20,12 @@ Not thread-safe, and no clock, socket or lock in here: the connection has them.
 
 from __future__ import annotations
 
-from codecs import utf_8_decode
 from collections import deque
 from itertools import starmap
 from typing import TYPE_CHECKING, Final
 
 from . import _frame
+from ._assembly import BAD_TEXT, BINARY, CONTINUATION, TEXT, Assembly, Message, Violation
 from ._control import CLOSE, PING, PONG, Control
 
 if TYPE_CHECKING:
@@ -37,53 +35,13 @@ if TYPE_CHECKING:
 
 __all__ = ["BINARY", "TEXT", "Message", "Protocol"]
 
-Message = str | bytes | list[int]
-
-CONTINUATION: Final = 0
-TEXT: Final = 1
-BINARY: Final = 2
-
 _FIN: Final = 0x80
 _RSV: Final = 0x70
 _SMALLEST_WINDOW: Final = 4 * 1024
 _LARGEST_WINDOW: Final = 256 * 1024
-# A frame above this is received into its own buffer. Below it, the window takes
-# several frames in one system call, which saves more than the copy costs.
-_LARGE: Final = 128 * 1024
 _MAX_OUTBOX: Final = 256
 _NO_LIMIT: Final = 2**63 - 1
 _ANY_NUMBER: Final = 2**31 - 1
-_BAD_TEXT: Final = "a text message is not UTF-8"
-
-
-class _Violation(Exception):  # turned into a close frame, never raised to a caller
-    """What the peer did wrong, and the status code for it."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-class _Frame:
-    """A frame that is not complete, whose payload goes on being received."""
-
-    __slots__ = ("fin", "key", "left", "offset", "owner", "view")
-
-    def __init__(self, fin: bool, length: int, key: bytes | None) -> None:
-        self.fin = fin
-        self.left = length  # bytes still to come
-        self.offset = 0  # bytes that have come
-        self.key = key
-        # Only for a large frame that is a whole message: room for all of it.
-        self.owner: bytes | bytearray | None = None
-        self.view: memoryview | None = None
-
-    def unmask(self, piece: memoryview) -> None:
-        """Take note of a received piece, and unmask it where it lies."""
-        if self.key is not None:
-            _frame.mask_in_place(piece, self.key, self.offset)
-        self.offset += len(piece)
-        self.left -= len(piece)
 
 
 class Protocol:
@@ -100,19 +58,14 @@ class Protocol:
 
     __slots__ = (
         "_as_list",
-        "_checked",
+        "_assembly",
         "_discarding",
         "_dropping",
-        "_fragments",
-        "_frame",
         "_have",
         "_into_frame",
         "_limit",
         "_masked",
-        "_max_fragments",
-        "_message",
         "_note",
-        "_opcode",
         "_parsing",
         "_stopped",
         "_violation",
@@ -154,28 +107,28 @@ class Protocol:
         self._masked = not client
         self._as_list = as_list
         self._limit = _NO_LIMIT if max_message_size is None else max_message_size
-        self._max_fragments = max_fragments
+        self._assembly = Assembly(
+            masked=self._masked,
+            as_list=as_list,
+            limit=self._limit,
+            max_fragments=max_fragments,
+        )
         self._window = bytearray(_SMALLEST_WINDOW)
         self._have = 0  # received bytes at the window's front
         self._parsing = False  # inside feed_rest, or cut short in there, or put off
-        self._violation: _Violation | None = None  # the one that was put off
+        self._violation: Violation | None = None  # the one that was put off
         self._stopped: tuple[int, int, int] | None = None  # where the kernel left off, and why
         self._note: list[int] = []  # what receive_run has left to do: see the kernel
-        self._frame: _Frame | None = None
-        self._into_frame = False  # whether space() gave out the frame's own buffer
-        self._opcode = CONTINUATION  # of the unfinished message, if there is one
-        self._message = bytearray()  # what has come of it
-        self._fragments = 0  # the frames it has
-        self._checked = 0  # how far its text is known to be UTF-8
+        self._into_frame = False  # whether space() gave out a large frame's own room
 
     # -- receiving ---------------------------------------------------------
 
     def space(self) -> bytearray | memoryview:
         """Where to receive into; valid until the next call of any method."""
-        frame = self._frame
-        if frame is not None and frame.view is not None and frame.left > _SMALLEST_WINDOW:
+        view, size = self._assembly.view, self._assembly.size
+        if view is not None and len(view) - size > _SMALLEST_WINDOW:
             self._into_frame = True
-            return frame.view[frame.offset :]
+            return view[size:]
         self._into_frame = False
         return memoryview(self._window)[self._have :] if self._have else self._window
 
@@ -219,7 +172,7 @@ class Protocol:
         """
         if self.unfed is None or self._parsing or self._into_frame:
             return False
-        if self._frame is not None or self._opcode != CONTINUATION or self.ended:
+        if self._assembly.opcode != CONTINUATION or self.ended:
             return False
         if self._stopped is None:
             self.plain = False
@@ -256,11 +209,12 @@ class Protocol:
         try:
             if stopped is not None:
                 self._resume(*stopped)
-            elif self._into_frame and self._frame is not None:
-                self._take_received(self._frame, count)
+            elif self._into_frame and not self.ended:
+                self._assembly.take_direct(count)
+                self._deliver()
             elif not self.ended:
                 self._read_window(0, self._have + count)
-        except _Violation as violation:
+        except Violation as violation:
             if self.ready:
                 self._violation = violation
                 self.unfed = 1  # so that the next call comes before more is received
@@ -271,14 +225,12 @@ class Protocol:
 
     def _note_plain(self) -> None:
         """Whether the next bytes start a frame, at the window's front."""
-        self.plain = not (
-            self._have or self._discarding or self.ended or self._opcode or self._frame
-        )
+        self.plain = not (self._have or self._discarding or self.ended or self._assembly.opcode)
 
     def _resume(self, position: int, end: int, why: int) -> None:
         """Go on where the kernel stopped in `feed_run`."""
         if why == _frame.BAD_TEXT:
-            raise _Violation(1007, _BAD_TEXT)
+            raise Violation(1007, BAD_TEXT)
         self._read_window(position, end, run=False)
 
     def feed(self, count: int) -> None:
@@ -338,11 +290,12 @@ class Protocol:
         """
         try:
             while not self.ended:
-                if self._frame is not None:
-                    position = self._continue_frame(self._frame, position, end)
-                    if self._frame is not None:
+                if self._assembly.opcode != CONTINUATION:
+                    position = self._assembly.take(self._window, position, end)
+                    self._deliver()
+                    if self._assembly.frame is not None:
                         break  # the window is used up
-                if run and self._opcode == CONTINUATION:  # between messages
+                if run and self._assembly.opcode == CONTINUATION:  # between messages
                     position, why = self._read_run(position, end)
                     if why == _frame.MORE:
                         break
@@ -370,29 +323,27 @@ class Protocol:
         if not self._discarding:
             self.ready.extend(messages)
         if why == _frame.BAD_TEXT:
-            raise _Violation(1007, _BAD_TEXT)
+            raise Violation(1007, BAD_TEXT)
         return position, why
 
     def _read_special(self, position: int, end: int) -> int | None:
-        """Read one frame that is not a whole message.
+        """Read one control frame, or the header of a frame that is not a whole message.
 
         Returns:
-            Where the next frame starts, or `end` with `_frame` set; None if more
-            bytes are needed first.
+            Where that ends; None if more bytes are needed first.
         """
         try:
             header = _frame.parse_header(self._window, position, end)
         except ValueError as error:
-            raise _Violation(1002, str(error)) from error
+            raise Violation(1002, str(error)) from error
         if header is None:
             return None
         first, length, payload, key = header
         self._check_header(first, length, key)
         opcode = first & 0x0F
         if opcode < CLOSE:
-            self._begin_frame(opcode, bool(first & _FIN), length, key)
-            assert self._frame is not None
-            return self._continue_frame(self._frame, payload, end)
+            self._assembly.begin(opcode, bool(first & _FIN), length, key)
+            return payload
         if end - payload < length:
             return None
         data = bytes(self._window[payload : payload + length])
@@ -402,21 +353,30 @@ class Protocol:
     def _check_header(self, first: int, length: int, key: bytes | None) -> None:
         opcode = first & 0x0F
         if first & _RSV:
-            raise _Violation(1002, "a reserved bit is set")
+            raise Violation(1002, "a reserved bit is set")
         if opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
-            raise _Violation(1002, f"unknown opcode {opcode}")
+            raise Violation(1002, f"unknown opcode {opcode}")
         if (key is not None) is not self._masked:
-            raise _Violation(1002, f"a frame is {'not ' if self._masked else ''}masked")
+            raise Violation(1002, f"a frame is {'not ' if self._masked else ''}masked")
         if opcode >= CLOSE:
             if not first & _FIN or length > 125:
-                raise _Violation(1002, "a control frame is fragmented or over 125 bytes")
+                raise Violation(1002, "a control frame is fragmented or over 125 bytes")
             return
-        if opcode == CONTINUATION and self._opcode == CONTINUATION:
-            raise _Violation(1002, "a continuation without a message")
-        if opcode != CONTINUATION and self._opcode != CONTINUATION:
-            raise _Violation(1002, "a new message inside a fragmented one")
-        if length > self._limit - len(self._message):
-            raise _Violation(1009, f"a message is over the limit of {self._limit} bytes")
+        if opcode == CONTINUATION and self._assembly.opcode == CONTINUATION:
+            raise Violation(1002, "a continuation without a message")
+        if opcode != CONTINUATION and self._assembly.opcode != CONTINUATION:
+            raise Violation(1002, "a new message inside a fragmented one")
+        if length > self._limit - self._assembly.size:
+            raise Violation(1009, f"a message is over the limit of {self._limit} bytes")
+
+    def _deliver(self) -> None:
+        """Put the message of more than one piece where it belongs, if it is complete."""
+        if not self._assembly.complete:
+            return
+        if self._discarding:
+            self._assembly.forget()
+        else:
+            self.ready.append(self._assembly.finish())
 
     def _take_control(self, opcode: int, payload: bytes, key: bytes | None) -> None:
         reply = self.control.receive(opcode, payload, key)
@@ -427,104 +387,13 @@ class Protocol:
         if opcode == CLOSE or self.control.error is not None:
             self._stop()
 
-    # -- messages of more than one piece -----------------------------------
-
-    def _begin_frame(self, opcode: int, fin: bool, length: int, key: bytes | None) -> None:
-        frame = _Frame(fin, length, key)
-        if opcode != CONTINUATION:
-            self._opcode = opcode
-            if fin and length > _LARGE:
-                try:
-                    frame.owner, frame.view = _frame.allocate(length)
-                except (MemoryError, OverflowError) as error:
-                    raise _Violation(1009, "there is no memory for the message") from error
-        self._fragments += 1
-        if self._fragments > self._max_fragments:
-            raise _Violation(1008, f"a message has more than {self._max_fragments} fragments")
-        self._frame = frame
-
-    def _continue_frame(self, frame: _Frame, position: int, end: int) -> int:
-        """Take the frame's payload, as far as it is in the window; returns where that ends."""
-        stop = min(position + frame.left, end)
-        with memoryview(self._window) as window, window[position:stop] as piece:
-            if frame.view is not None:
-                room = frame.view[frame.offset : frame.offset + len(piece)]
-                room[:] = piece
-                self._take_large(frame, room)
-                return stop
-            frame.unmask(piece)
-            self._message += piece
-        if frame.left:
-            self._check_text(self._message, len(self._message))
-        else:
-            self._frame = None
-            if frame.fin:
-                self._deliver(self._message)
-            else:
-                self._check_text(self._message, len(self._message))
-        return stop
-
-    def _take_received(self, frame: _Frame, count: int) -> None:
-        """Take `count` bytes that were received into a large frame's own buffer."""
-        assert frame.view is not None
-        self._take_large(frame, frame.view[frame.offset : frame.offset + count])
-
-    def _take_large(self, frame: _Frame, piece: memoryview) -> None:
-        """Take a piece of a large frame that lies in the frame's own buffer."""
-        frame.unmask(piece)
-        assert frame.owner is not None
-        assert frame.view is not None
-        if frame.left:
-            self._check_text(frame.view, frame.offset)
-            return
-        self._frame = None
-        piece.release()
-        if self._opcode == BINARY and not self._as_list:
-            frame.view.release()
-            self._deliver(_frame.seal(frame.owner))
-        else:
-            self._deliver(frame.view)
-
-    def _check_text(self, data: bytearray | memoryview, end: int) -> None:
-        """Check the text that has come so far, save for a character cut at its end."""
-        if self._opcode != TEXT:
-            return
-        with memoryview(data) as whole, whole[self._checked : end] as part:
-            try:
-                _, used = utf_8_decode(part, "strict", False)
-            except UnicodeDecodeError as error:
-                raise _Violation(1007, _BAD_TEXT) from error
-        self._checked += used
-
-    def _deliver(self, payload: bytes | bytearray | memoryview) -> None:
-        """A message is complete."""
-        opcode = self._opcode
-        self._forget_message()
-        if self._discarding:
-            return
-        if opcode == TEXT:
-            try:
-                self.ready.append(str(payload, "utf-8"))
-            except UnicodeDecodeError as error:
-                raise _Violation(1007, _BAD_TEXT) from error
-        elif self._as_list:
-            self.ready.append(_frame.bytes_to_list(payload))
-        else:
-            self.ready.append(bytes(payload))  # no copy of what already is bytes
-
-    def _forget_message(self) -> None:
-        self._message = bytearray()
-        self._opcode = CONTINUATION
-        self._fragments = 0
-        self._checked = 0
-
     # -- the window's end, and the connection's ------------------------------
 
     def _keep(self, position: int, end: int) -> None:
         """Move what was not parsed to the window's front, and fit the window's size."""
         window = self._window
         left = 0 if self.ended else end - position
-        large = self._frame is not None and self._frame.view is not None
+        large = self._assembly.view is not None
         if end == len(window) < _LARGEST_WINDOW and not (large or self.ended):
             # It was filled to the brim: more is waiting than it holds.
             larger = bytearray(4 * len(window))
@@ -552,8 +421,7 @@ class Protocol:
     def _stop(self) -> None:
         """Nothing that comes from now on matters."""
         self.ended = True
-        self._frame = None
-        self._forget_message()
+        self._assembly.forget()
         self._window = bytearray(_SMALLEST_WINDOW)
         self._have = 0
         self._stopped = None

@@ -19,6 +19,16 @@ Rules, for every function:
   bytearray too) a TypeError.
 - Lengths on the wire are unsigned 64-bit until they were checked.
 
+A room is where a message is put together: a list with one owner, or empty where it has
+none yet.  An owner is bytes or a bytearray, as `allocate` makes them; its first `used`
+bytes are the room's content, the rest is undefined.
+
+- What adds to a room resizes its owner, or puts another in its place, by a part of its
+  size each time: n bytes take time in proportion to n, in however many pieces they come.
+- Nobody else uses a room during a call, nor its owner before it was sealed.  Bytes that
+  somebody else refers to are copied first; a bytearray may be changed.
+- A MemoryError may leave the room empty, its content lost.
+
 RFC 6455: section 5.2 (framing), 5.3 (masking), 8.1 (UTF-8).
 """
 
@@ -177,6 +187,69 @@ def send_frame(
         True if all was taken. Else False: with `rest` unchanged if nothing was.
     """
 
+def read_fragments(
+    window: bytearray,
+    start: int,
+    end: int,
+    masked: bool,
+    limit: int,
+    most: int,
+    room: list[bytes | bytearray],
+    used: int,
+) -> tuple[int, int, int, bool]:
+    """Read the run of continuations at the front of `window[start:end]` into a room.
+
+    Reads complete frames whose first byte is 0x00 or 0x80, masked as `masked` says, with
+    lengths in the shortest form, as long as their payloads together are not over `limit`;
+    0x80 is the last of a message, and of the run. The window is not changed.
+
+    Args:
+        window: The received bytes, as for read_messages.
+        start: Where to start; 0 <= start <= end.
+        end: Where the received bytes end; end <= len(window).
+        masked: Whether frames have to be masked (a server's view) or not.
+        limit: The most bytes to add, 0 to 2**63 - 1.
+        most: The most frames to read, 0 to 2**63 - 1.
+        room: What the payloads are appended to.
+        used: How many bytes are in the room.
+
+    Returns:
+        `(position, used, count, ended)`: where the first frame that was not read starts,
+        how many bytes are in the room now, how many frames were read, and whether the
+        last one ended the message.
+    """
+
+def read_payload(
+    window: bytearray,
+    start: int,
+    end: int,
+    key: bytes | None,
+    offset: int,
+    room: list[bytes | bytearray],
+    used: int,
+) -> int:
+    """Append `window[start:end]`, a piece of a frame's payload, to what is in a room.
+
+    Args:
+        window: The received bytes, as for read_messages. They are not changed.
+        start: Where the piece starts; 0 <= start <= end.
+        end: Where it ends; end <= len(window).
+        key: The masking key, or None for a frame that is not masked.
+        offset: How many bytes of the same payload came before, 0 to 2**63 - 1.
+        room: What the piece is appended to.
+        used: How many bytes are in the room.
+
+    Returns:
+        How many bytes are in the room now.
+    """
+
+def seal_room(room: list[bytes | bytearray], used: int) -> bytes:
+    """The content of a room as bytes, which leaves the room empty.
+
+    Compiled, that is the owner itself, without a copy, and up to an eighth more memory than
+    the bytes need.
+    """
+
 def bytes_to_list(data: Buffer) -> list[int]:
     """The bytes of a buffer as a new list of ints."""
 
@@ -194,11 +267,8 @@ def list_to_bytes(values: Sequence[int]) -> bytes:
 def allocate(size: int) -> tuple[bytes | bytearray, memoryview]:
     """Room for a payload of `size` bytes, and a writable view to receive it into.
 
-    The first is the owner, for `seal`; its content is undefined until written.
+    The first is the owner, for a room; its content is undefined until written.
     The view stays valid only as long as the owner lives: the caller keeps both
-    together and releases the view before it seals. MemoryError where there is no room;
+    together and releases the view before it seals the room. MemoryError where there is no room;
     a negative size is a ValueError.
     """
-
-def seal(owner: bytes | bytearray) -> bytes:
-    """The payload of a filled owner as bytes; compiled, the owner itself, without a copy."""

@@ -410,6 +410,113 @@ def send_frame(
     return _whole(count, "the sent count", 0, size) == size
 
 
+# ---- messages in pieces ----
+
+
+def _open_room(room: list[bytes | bytearray], used: int) -> bytearray:
+    """A room's owner, with the used part of it alone."""
+    if not issubclass(type(room), list):
+        raise TypeError(f"the room has to be a list, not {type(room).__name__}")
+    if len(room) > 1:
+        raise ValueError(f"the room holds {len(room)} objects: it has to be one at most")
+    owner = room[0] if room else bytearray()
+    if not issubclass(type(owner), (bytes, bytearray)):
+        raise TypeError(f"the room holds a {type(owner).__name__}: it has to be an owner")
+    used = _whole(used, "used", 0, len(owner))
+    room.clear()
+    if type(owner) is not bytearray:
+        return bytearray(owner[:used])
+    if used < len(owner):
+        del owner[used:]
+    return owner
+
+
+def _close_room(room: list[bytes | bytearray], owner: bytearray) -> int:
+    """Put a room's owner back; returns its size."""
+    if owner:
+        room.append(owner)
+    return len(owner)
+
+
+def _add(owner: bytearray, window: bytearray, start: int, end: int, key: bytes | bytearray) -> None:
+    """Append a piece of payload, unmasked; no key, no mask."""
+    if end - start < _STRIDED:
+        piece = window[start:end]
+        owner += _xor_small(piece, key) if key else piece
+        return
+    with memoryview(window) as view, view[start:end] as part:
+        if key:
+            for piece in _xor_pieces(part, key):
+                owner += piece
+        else:
+            owner += part
+
+
+def read_fragments(
+    window: bytearray,
+    start: int,
+    end: int,
+    masked: bool,
+    limit: int,
+    most: int,
+    room: list[bytes | bytearray],
+    used: int,
+) -> tuple[int, int, int, bool]:
+    """Read the run of continuations at the front of window[start:end] into a room."""
+    masked = bool(masked)
+    if not issubclass(type(window), bytearray):
+        raise TypeError(f"the window has to be a bytearray, not {type(window).__name__}")
+    limit = _whole(limit, "limit", 0, _INT64_MAX)
+    most = _whole(most, "most", 0, _INT64_MAX)
+    end = _whole(end, "end", 0, len(window))
+    at = _whole(start, "start", 0, end)
+    owner = _open_room(room, used)
+    header, mask_bit = (6, 128) if masked else (2, 0)
+    count, first = 0, 0
+    while count < most and end - at >= 2 and not first:
+        body = at + header
+        length = window[at + 1] ^ mask_bit  # 128 and more if the mask bit is wrong
+        if length > 125:
+            body, length = _long_header(window, at, end, mask_bit)
+        # Reserved bits and the opcode of something else are left to the caller.
+        if window[at] & 127 or length > end - body or length > limit:
+            break
+        first = window[at]
+        _add(owner, window, body, body + length, window[body - 4 : body] if masked else b"")
+        limit -= length
+        at = body + length
+        count += 1
+    return at, _close_room(room, owner), count, bool(first)
+
+
+def read_payload(
+    window: bytearray,
+    start: int,
+    end: int,
+    key: bytes | None,
+    offset: int,
+    room: list[bytes | bytearray],
+    used: int,
+) -> int:
+    """Append window[start:end], a piece of a payload, to what is in a room."""
+    offset = _whole(offset, "offset", 0, _INT64_MAX)
+    if key is not None:
+        _check_key(key)
+        key = key[offset & 3 :] + key[: offset & 3]
+    if not issubclass(type(window), bytearray):
+        raise TypeError(f"the window has to be a bytearray, not {type(window).__name__}")
+    end = _whole(end, "end", 0, len(window))
+    start = _whole(start, "start", 0, end)
+    owner = _open_room(room, used)
+    _add(owner, window, start, end, key or b"")
+    return _close_room(room, owner)
+
+
+def seal_room(room: list[bytes | bytearray], used: int) -> bytes:
+    """What is in a room as bytes, which leaves the room empty."""
+    return bytes(_open_room(room, used))
+
+
 # ---- large payloads ----
 
 
@@ -420,12 +527,3 @@ def allocate(size: int) -> tuple[bytes | bytearray, memoryview]:
         raise MemoryError
     owner = bytearray(size)
     return owner, memoryview(owner)
-
-
-def seal(owner: bytes | bytearray) -> bytes:
-    """The payload of a filled owner."""
-    if isinstance(owner, bytes):
-        return owner
-    if isinstance(owner, bytearray):
-        return bytes(owner)
-    raise TypeError(f"an owner from allocate() is wanted, not {type(owner).__name__}")
