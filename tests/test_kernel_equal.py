@@ -130,6 +130,7 @@ def test_headers(compiled: ModuleType, first: Any, length: Any, key: Any) -> Non
 
 @quick
 @given(whole, st.one_of(buffers, lists, st.text(max_size=300), items), keys)
+@example(BINARY, memoryview(b"")[::2], None)  # empty, yet not contiguous
 def test_frames(compiled: ModuleType, first: Any, payload: Any, key: Any) -> None:
     for data in (payload, tuple(payload)) if isinstance(payload, list) else (payload,):
         expected = outcome(pure.encode_frame, first, data, key)

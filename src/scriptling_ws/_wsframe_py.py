@@ -77,7 +77,7 @@ def _borrow(data: Buffer, wanted: str) -> memoryview:
     except TypeError:
         raise TypeError(f"{wanted} is wanted, not {type(data).__name__}") from None
     if view.itemsize == 1 and (view.c_contiguous or not view.nbytes):
-        if view.ndim == 1 and view.format == "B":
+        if view.c_contiguous and view.ndim == 1 and view.format == "B":
             return view
         with view:
             if view.nbytes:
