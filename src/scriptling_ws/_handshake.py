@@ -127,7 +127,8 @@ def _check_upgrade(head: bytes, request: Request) -> None:
         )
     if headers.get("upgrade", "").lower() != "websocket":
         raise Refused(400, "Upgrade has to be websocket")
-    tokens = [token.strip().lower() for token in headers.get("connection", "").split(",")]
+    # Blanks and tabs alone: str.strip() takes \xa0 for a blank, too.
+    tokens = [token.strip(" \t").lower() for token in headers.get("connection", "").split(",")]
     if "upgrade" not in tokens:
         raise Refused(400, "Connection has to name Upgrade")
     if "content-length" in headers or "transfer-encoding" in headers:

@@ -4,8 +4,8 @@ Rules (RFC 9112):
 
 - A head is read here up to its blank line; what follows it belongs to somebody else.
 - Its lines, their number and the whole are bounded while they arrive.
-- A line end that is not CRLF, a NUL and a folded line are refused: h11, which parses
-  the rest, lets them through.
+- A line end that is not CRLF, a NUL, a separator that Python takes for a blank and a folded
+  line are refused: h11, which parses the rest, lets them through.
 - What is wrong with a request is a status for the peer: Refused.
 """
 
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["HeadReader", "Refused", "Request", "count_header", "joined_headers", "parse_request"]
 
 _CR: Final = 0x0D
-# A line end that is not CRLF, a NUL, or a line that continues the one before it.
+# A line end that is not CRLF, a NUL, or a line that continues the one before it; and 1C to 1F,
+# which str.strip() removes: wsproto would take "\x1fUpgrade" for "Upgrade".
 # (Each branch starts with a byte, so that the search skips all others.)
-_MALFORMED = re.compile(rb"\n(?<!\r\n)|\r(?!\n)|\x00|\n[ \t]")
+_MALFORMED = re.compile(rb"\n(?<!\r\n)|\r(?!\n)|[\x00\x1c-\x1f]|\n[ \t]")
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ \r\n]+ HTTP/(\d)\.(\d)\r\n")
 
 
