@@ -452,6 +452,27 @@ def test_a_stream_that_the_peer_ended_still_takes_the_frame_that_was_begun():
         assert caught.value.code == 4000
 
 
+def test_a_message_that_waits_behind_a_pong_is_not_sent_after_a_close_frame():
+    with raw_peer() as (conn, peer):
+        conn._transport._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        while not conn._outbox:
+            peer.sendall(frame(PING, bytes(125)) * 100)
+            assert conn.receive(0) is None
+        call = Running(conn.send, "late")
+        until(conn._send_lock.locked)
+        peer.sendall(close_frame())
+        until(lambda: not conn._open)
+        frames = itertools.takewhile(
+            lambda got: got[0] != 0x88, iter(lambda: receive_frame(peer), 0)
+        )
+        assert {first for first, _ in frames} == {0x8A}
+        peer.shutdown(socket.SHUT_WR)
+        call.result()
+        assert not conn.connected()
+        assert receive_to_end(peer) == b""
+
+
 def test_a_failed_frame_is_followed_by_nothing():
     with raw_peer(send_timeout=0.3) as (conn, peer):
         first = sending(conn, bytes(15 * MIB))

@@ -336,6 +336,9 @@ class Duplex:
             while not mine and self._take_up():
                 if not self._write_some():
                     self._wait_writable(deadline)
+            if not (mine or self._open):  # a close frame has come or gone meanwhile
+                self._not_open()
+                return
             mine = True
             self._rest = rest
             while self._rest is not None:
