@@ -13,7 +13,7 @@ NODE_MODULES = tests/peers/node_modules
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-compiled test-pure install-check lint format peers \
-    bench bench-quick callgrind clean
+    bench bench-quick callgrind fuzz sanitize clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -87,6 +87,43 @@ bench-quick: $(BENCH_VENV)/installed ## the same in 2 minutes, indicative
 callgrind: $(BENCH_VENV)/installed ## instructions per call of the kernel, under valgrind
 	$(BENCH_VENV)/bin/python -m bench.callgrind
 
+# atheris is behind the newest CPython: the fuzzers have the benchmark's interpreter.
+FUZZ_VENV = .venv-fuzz
+SECONDS ?= 120
+
+$(FUZZ_VENV)/installed: pyproject.toml setup.py src/_wsframe.pyx src/_wsframe.h
+	$(BENCH_PYTHON) -m venv $(FUZZ_VENV)
+	$(FUZZ_VENV)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	SCRIPTLING_WS_EXTENSION=yes $(FUZZ_VENV)/bin/python -m pip install --quiet --editable .
+	$(FUZZ_VENV)/bin/python -m pip install --quiet --group fuzz --group test
+	@touch $@
+
+fuzz: $(FUZZ_VENV)/installed ## every fuzz target for a share of SECONDS=120; FUZZ_ARGS=...
+	$(FUZZ_VENV)/bin/python fuzz/run.py --seconds $(SECONDS) $(FUZZ_ARGS)
+
+# The kernel alone is built with the sanitizers, apart from the other builds; the first
+# report ends the run. PYTHONMALLOC: every object is a block that AddressSanitizer knows.
+SANITIZED = out/sanitize
+SANITIZERS = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g -O1
+SANITIZED_RUN = LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
+    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$(CURDIR)/$(SANITIZED)/report \
+    UBSAN_OPTIONS=print_stacktrace=1:log_path=$(CURDIR)/$(SANITIZED)/report \
+    PYTHONPATH=$(SANITIZED)/lib $(RUN)
+SANITIZED_TARGETS = kernel_encode kernel_lists kernel_mask kernel_read protocol_chunks outgoing
+
+sanitize: $(VENV)/tested ## the kernel's tests and fuzz targets under ASan and UBSan; SECONDS=120
+	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)/source
+	cp -r pyproject.toml setup.py README.md LICENSE src $(SANITIZED)/source
+	find $(SANITIZED)/source -name '*.so' -delete
+	CFLAGS="$(SANITIZERS)" SCRIPTLING_WS_EXTENSION=yes \
+	    $(PIP) install --quiet --no-deps --target $(SANITIZED)/lib ./$(SANITIZED)/source
+	$(SANITIZED_RUN) -c "from scriptling_ws import _wsframe as k; assert '/$(SANITIZED)/' in k.__file__"
+	$(SANITIZED_RUN) -m pytest --quiet -p no:cacheprovider tests/test_kernel.py \
+	    tests/test_kernel_equal.py tests/test_protocol.py tests/test_fuzz_seeds.py $(PYTEST_ARGS) \
+	    || { cat $(SANITIZED)/report.* 2>/dev/null; false; }
+	$(SANITIZED_RUN) fuzz/run.py --random --seconds $(SECONDS) $(SANITIZED_TARGETS) \
+	    || { cat $(SANITIZED)/report.* 2>/dev/null; false; }
+
 lint: $(VENV)/linted ## ruff, mypy --strict, cython-lint, the direction of imports
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
@@ -99,6 +136,6 @@ format: $(VENV)/linted ## format the Python code
 	$(RUN) -m ruff format
 
 clean: ## remove what the other targets have made
-	rm -rf $(VENV) $(BENCH_VENV) build dist out src/*.egg-info src/_wsframe.c src/scriptling_ws/*.so
+	rm -rf $(VENV) $(BENCH_VENV) $(FUZZ_VENV) build dist out src/*.egg-info src/_wsframe.c src/scriptling_ws/*.so
 	rm -rf $(NODE_MODULES) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

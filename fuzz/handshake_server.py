@@ -1,0 +1,126 @@
+"""A request to the server: the same in any pieces, taken or refused, and answered in clean HTTP.
+
+Nothing but Refused comes out. What was taken for an upgrade is checked again here, line by
+line (RFC 6455 section 4.2.1); every answer is parsed, and has the headers it is meant to
+have and no others (invariant 12).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+import h11
+
+from harness import Source, fuzz
+from scriptling_ws._admission import Hosts, Origins
+from scriptling_ws._handshake import ServerUpgrade, wants_upgrade
+from scriptling_ws._head import HeadReader, Refused, Request, parse_request
+from scriptling_ws._http import refusal, render
+from scriptling_ws._peer import _body_length
+
+ORIGINS = (Origins(), Origins(["https://example.com"]), Origins("*"))
+HOSTS = Hosts(["example.com", "127.0.0.1:8080", "[::1]"])
+_MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_KEPT = 64 * 1024 + 8192
+
+
+def check(data: bytes) -> None:
+    """One request, at once and in pieces."""
+    source = Source(data)
+    origins = source.pick(ORIGINS)
+    plan = Source(source.take(source.byte() % 24))
+    stream = source.rest()
+    whole, parts = read([stream]), read(plan.chunks(stream))
+    assert whole == parts
+    if whole is None:
+        return
+    if isinstance(whole, str):
+        check_refusal(Refused(int(whole[:3]), whole[4:]))
+        return
+    head, _ = whole
+    try:
+        request = parse_request(head)
+        _body_length(request)
+        admit(request, origins)
+        upgrade = ServerUpgrade(head, request)
+    except Refused as refused:
+        check_refusal(refused)
+        return
+    check_upgrade(head, upgrade)
+
+
+def read(chunks: list[bytes]) -> tuple[bytes, bytes] | str | None:
+    """The head and what follows it, a refusal's text, or None if the head is not complete."""
+    reader = HeadReader()
+    for at, chunk in enumerate(chunks):
+        try:
+            head = reader.feed(chunk)
+        except Refused as refused:
+            return str(refused)
+        assert len(reader) <= _KEPT
+        if head is not None:
+            return head, reader.rest + b"".join(chunks[at + 1 :])
+    return None
+
+
+def admit(request: Request, origins: Origins) -> None:
+    """As the server does, short of routes and limits."""
+    host = request.headers["host"]
+    origin = request.headers.get("origin")
+    allowed = origins.allow(origin, host)
+    assert allowed or origin is not None
+    HOSTS.check(host)
+    wants_upgrade(request)
+
+
+def check_refusal(refused: Refused) -> None:
+    """The answer has to be one response, with its own headers alone."""
+    response = render(refusal(refused))
+    reader = h11.Connection(h11.CLIENT)
+    reader.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
+    reader.receive_data(response)
+    event: Any = reader.next_event()
+    assert isinstance(event, h11.Response)
+    assert event.status_code == refused.status
+    ours = {"content-type", "content-length", "x-content-type-options", "connection"}
+    theirs = {name.lower() for name, _ in refused.headers}
+    assert {bytes(name).decode() for name, _ in event.headers} <= ours | theirs
+    assert isinstance(reader.next_event(), h11.Data)
+
+
+def check_upgrade(head: bytes, upgrade: ServerUpgrade) -> None:
+    """It has to be what RFC 6455 asks for, read without any library."""
+    lines = head.split(b"\r\n")
+    method, target, version = lines[0].split(b" ")
+    assert (method, version) == (b"GET", b"HTTP/1.1")
+    assert target.startswith(b"/")
+    headers: dict[bytes, list[bytes]] = {}
+    for name, _, value in (line.partition(b":") for line in lines[1:-2]):
+        headers.setdefault(name.lower(), []).append(value.strip())
+    for single in (b"host", b"sec-websocket-key", b"sec-websocket-version", b"connection"):
+        assert len(headers[single]) == 1, single
+    assert headers[b"sec-websocket-version"] == [b"13"]
+    assert headers[b"upgrade"][0].lower() == b"websocket"
+    assert not {b"content-length", b"transfer-encoding"} & set(headers)
+    (key,) = headers[b"sec-websocket-key"]
+    assert len(base64.b64decode(key, validate=True)) == 16
+    chosen = upgrade.subprotocols[0] if upgrade.subprotocols else None
+    expected = {
+        b"upgrade": b"websocket",
+        b"connection": b"Upgrade",
+        b"sec-websocket-accept": base64.b64encode(hashlib.sha1(key + _MAGIC).digest()),
+    }
+    if chosen is not None:
+        expected[b"sec-websocket-protocol"] = chosen.encode()
+    answer = upgrade.accept(chosen)
+    status, *fields, end, nothing = answer.split(b"\r\n")
+    assert (status, end, nothing) == (b"HTTP/1.1 101 Switching Protocols", b"", b"")
+    pairs = [line.partition(b": ") for line in fields]
+    assert {name.lower(): value for name, _, value in pairs} == expected
+    assert len(pairs) == len(expected)
+
+
+if __name__ == "__main__":
+    fuzz(check)

@@ -1,0 +1,210 @@
+"""Write the seeds: a few small inputs for every target, from tables in this file.
+
+    python fuzz/make_seeds.py
+
+A seed of another name in fuzz/corpus is left alone: a crash that was found and mended is
+kept there, under a name that says what it was.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import streams
+from kernels import KEY, frame
+
+CORPUS = Path(__file__).parent / "corpus"
+
+REQUEST = (
+    b"GET /chat?a=b HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    b"Sec-WebSocket-Version: 13\r\n"
+)
+ANSWER = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: ACCEPT\r\n"
+)
+
+# What the two handshakes' inputs start with: choices, then how many bytes say where to cut.
+WHOLE = b"\0\0"
+CUT = b"\0\4\5\1\7\x20"
+AT_ONCE = b"\0\1\0"
+IN_PIECES = b"\0\1\4\5\1\7\x20"
+
+requests = {
+    "upgrade": WHOLE + REQUEST + b"\r\n",
+    "upgrade-cut": CUT + REQUEST + b"\r\n",
+    "upgrade-and-frame": CUT + REQUEST + b"\r\n" + frame(0x81, b"hello", KEY),
+    "subprotocols": WHOLE + REQUEST + b"Sec-WebSocket-Protocol: chat, v2\r\n\r\n",
+    "extension": WHOLE
+    + REQUEST
+    + b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=15\r\n\r\n",
+    "bad-extension": WHOLE
+    + REQUEST
+    + b'Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits="10"; x\r\n\r\n',
+    "origin": b"\1\0" + REQUEST + b"Origin: https://example.com\r\n\r\n",
+    "foreign-origin": WHOLE + REQUEST + b"Origin: null\r\n\r\n",
+    "no-host": WHOLE + REQUEST.replace(b"Host: example.com\r\n", b"") + b"\r\n",
+    "host-not-ascii": WHOLE + REQUEST.replace(b"example.com", b"\xff") + b"\r\n",
+    "version-8": WHOLE + REQUEST.replace(b"13", b"8") + b"\r\n",
+    "http-1.0": WHOLE + REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0") + b"\r\n",
+    "body": WHOLE + REQUEST + b"Content-Length: 5\r\n\r\nhello",
+    "chunked": WHOLE + REQUEST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "folded": WHOLE + REQUEST + b"X: a\r\n b\r\n\r\n",
+    "bare-lf": WHOLE + REQUEST.replace(b"\r\n", b"\n") + b"\n",
+    "double-key": WHOLE + REQUEST + b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    "get": WHOLE + b"GET /%41?a=%zz HTTP/1.1\r\nHost: [::1]:80\r\n\r\n",
+    "post": WHOLE + b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n",
+    "star": WHOLE + b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+}
+answers = {
+    "accept": AT_ONCE + ANSWER + b"\r\n",
+    "accept-cut": IN_PIECES + ANSWER + b"\r\n",
+    "accept-and-frame": IN_PIECES + ANSWER + b"\r\n" + frame(0x81, b"hello"),
+    "subprotocol": b"\1\1\0" + ANSWER + b"Sec-WebSocket-Protocol: chat\r\n\r\n",
+    "foreign-subprotocol": AT_ONCE + ANSWER + b"Sec-WebSocket-Protocol: chat\r\n\r\n",
+    "extension": AT_ONCE + ANSWER + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+    "double-accept": AT_ONCE + ANSWER + b"Sec-WebSocket-Accept: ACCEPT\r\n\r\n",
+    "interim": IN_PIECES
+    + b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 X\r\nLink: </a>\r\n\r\n"
+    + ANSWER,
+    "not-found": IN_PIECES + b"HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\nno\n",
+    "chunked": IN_PIECES
+    + b"HTTP/1.1 503 X\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nno\n\r\n0\r\n\r\n",
+    "redirect": IN_PIECES + b"HTTP/1.1 302 Found\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n",
+    "http-1.0": AT_ONCE + ANSWER.replace(b"1.1", b"1.0") + b"\r\n",
+    "endless": b"\0\0\0" + b"HTTP/1.0 200 OK\r\n\r\n<html>",
+    "ssh": AT_ONCE + b"SSH-2.0-OpenSSH_9.2\r\n",
+}
+urls = {
+    name: b"\0\0" + text.encode()
+    for name, text in {
+        "plain": "ws://example.com/chat?a=b",
+        "port": "wss://127.0.0.1:8443",
+        "ipv6": "ws://[fe80::1%25eth0]:80/",
+        "credentials": "wss://user:hunter2@example.com/%41",
+        "bad-port": "ws://user:hunter2@example.com:99999/",
+        "idna": "ws://b\xfccher.example/\xe4?\u20ac",
+        "fragment": "ws://a/#b",
+        "scheme": "http://a/",
+        "brackets": "ws://a[::1]b/",
+    }.items()
+} | {"header": b"\3\5a\r\nb\0ws://a/", "authorization": b"\2\5Basicws://u:p@a/"}
+
+FRAMES = {
+    "messages": [(0x81, b"hello"), (0x82, bytes(200)), (0x81, "\u20ac".encode())],
+    "fragments": [(0x01, b"\xe2"), (0x89, b"ping"), (0x00, b"\x82"), (0x80, b"\xac")],
+    "close": [(0x8A, b""), (0x88, b"\x03\xe8bye"), (0x81, b"late")],
+    "bad-text": [(0x81, b"ok"), (0x81, b"\xed\xa0\x80")],
+    "bad-opcode": [(0x83, b"")],
+    "compressed": [(0xC1, b"\xf2\x48\xcd\xc9\xc9\x07\x00")],
+    "lone-continuation": [(0x80, b"x")],
+    "long-ping": [(0x89, bytes(126))],
+}
+RAW = {
+    "2-to-63": struct.pack("!BBQ", 0x82, 127, 2**63),
+    "2-to-62": struct.pack("!BBQ", 0x82, 127, 2**62),
+    "not-shortest": b"\x81\x7e\x00\x05hello",
+    "half-header": b"\x81\xfe\x01",
+}
+
+
+def raw_streams(before_raw: bytes, masked: bool) -> dict[str, bytes]:
+    """Streams of one role's frames behind `before_raw`, which asks for raw bytes."""
+    make = streams.masked_frame if masked else frame
+    made = {name: b"".join(make(*each) for each in FRAMES[name]) for name in FRAMES}
+    return {name: before_raw + data for name, data in (made | ({} if masked else RAW)).items()}
+
+
+def protocol_streams(before: bytes) -> dict[str, bytes]:
+    """For the protocol's targets: `before` a stream, the role being its first byte's low bit."""
+    client, server = bytes([before[0] | 1]), bytes([before[0] & 0xFE])
+    of_client = raw_streams(client + before[1:] + b"\7", masked=False)
+    of_server = raw_streams(server + before[1:] + b"\7", masked=True)
+    made = client + before[1:] + b"\0" + bytes((0, 3)) + b"abc" + bytes((2, 250, 8)) + b"ab"
+    return of_client | {f"{name}-masked": data for name, data in of_server.items()} | {"made": made}
+
+
+# The role, the plan of the socket, the calls (two bytes each), what the peer sends.
+QUIET, BUSY = b"\0", b"\x14" + bytes((6, 0, 14, 7, 0, 22, 15, 0, 30, 6) * 2)
+CALLS = {
+    "receive": bytes((0, 3, 1, 5, 2, 4, 6, 0)),
+    "send": bytes((3, 20, 4, 1, 5, 4, 3, 3, 6, 0, 7, 3)),
+    "large": bytes((3, 255, 4, 254, 1, 4)),
+}
+PEER = [(0x81, b"hello"), (0x89, b"ping"), (0x02, b"a"), (0x80, b"b"), (0x88, b"\x03\xe8bye")]
+sessions = {
+    f"{calls}-{'client' if client else 'server'}-{'busy' if plan is BUSY else 'quiet'}": bytes(
+        (client,)
+    )
+    + plan
+    + bytes((len(CALLS[calls]),))
+    + CALLS[calls]
+    + b"\7"
+    + b"".join((frame if client else streams.masked_frame)(*each) for each in PEER)
+    for calls in CALLS
+    for client in (False, True)
+    for plan in (QUIET, BUSY)
+}
+
+SEEDS = {
+    "handshake_server": requests,
+    "handshake_client": answers,
+    "urls": urls,
+    "protocol_chunks": protocol_streams(b"\x0c\0\0\4\5\1\7\x20"),
+    "protocol_wsproto": protocol_streams(b"\0"),
+    "protocol_control": {
+        "pings": b"\1\0\4ping\2\0\0\x7dx",
+        "closed-by-peer": b"\0\3\3bye\4\0\0\3abc",
+        "closed-here": b"\1\6\5hello\3\3bye\4\0\0\3abc",
+        "bad-code": b"\1\3\3bye\2\3",
+        "bad-reason": b"\0\4\3bye\3\1",
+        "end": b"\1\5\2hi\7\0\0\1a",
+    },
+    "outgoing": {
+        "text": b"\0\5hello\1\x03\xe8bye",
+        "surrogate": b"\x08\2\xff\xfe\1\x13\x88",
+        "dict": b"\1\3abc\0\1\2\xcf\3\4",
+        "list": b"\2\3\0\x7f\xff\x03\xed",
+        "large": b"\x0f\xff\x07abcdefgh",
+        "strided": b"\x0c\6abcdef\1",
+        "strange": b"\x0e\3abc\4",
+    },
+    "session": sessions,
+    "kernel_mask": {
+        "small": b"\1\3\0\x12\x34\xab\xcd\1\5hello",
+        "vectors": b"\0\1\0\x12\x34\xab\xcd\2\xff\x0aabcdefgh",
+        "strange-offset": b"\0\0\x1c\x12\x34\xab\xcd\6\5hello",
+        "bad-key": b"\0\0\xe0\1\0\5hello",
+    },
+    "kernel_encode": {
+        "bytes": b"\0\x82\1\x12\x34\xab\xcd\5hello",
+        "text": b"\1\x81\2\x12\x34\xab\xcd\3\xe2\x82\xac",
+        "list": b"\xc2\x82\3\0\5hello\1",
+        "long": b"\0\x82\6\x12\x34\xab\xcd\xff\x0ba",
+        "empty-strided": b"\xc3\x82\0\0\0\2",
+    },
+    "kernel_lists": {
+        "plain": b"\0\0\0\0\5\0\1\x7f\x80\xff",
+        "hostile": b"\2\0\0\0\5\0\1\x7f\x80\xff",
+        "strange": b"\x0c\7\0\2\5\0\1\x7f\x80\xff",
+        "blocks": b"\x0d\x0b\0\x21\xff\5abc",
+    },
+    "kernel_read": raw_streams(b"\x0c\0\0\0", masked=False)
+    | {f"{name}-masked": data for name, data in raw_streams(b"\x0d\0\0\0", masked=True).items()}
+    | {"made": b"\x09\0\3\0\0\3abc\0\1\xff\x0cab\0"},
+}
+
+
+def main() -> None:
+    """Write every seed to fuzz/corpus/<target>/<name>."""
+    for target, seeds in SEEDS.items():
+        folder = CORPUS / target
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in seeds.items():
+            (folder / name).write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()

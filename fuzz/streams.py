@@ -1,0 +1,110 @@
+"""What the targets that feed a Protocol share: streams of frames, states, a strict reader."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wsproto.connection import Connection as WSProtoConnection
+from wsproto.connection import ConnectionType
+
+from harness import Source  # noqa: TC001  # it makes tests/kernels.py importable
+from kernels import frame
+from scriptling_ws._protocol import Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+KEY = b"\x12\x34\xab\xcd"
+SIZES = (125, 126, 127, 300, 2000, 4085, 4096, 5000, 65_536)
+LIMITS = (2**24, 2**24, 2**24, None, 1, 125, 200, 5000)
+FRAGMENTS = (16_384, 16_384, 16_384, 1, 2, 5)
+FIRSTS = (0x81, 0x82, 0x01, 0x02, 0x00, 0x80, 0x00, 0x80, 0x89, 0x8A, 0x88)
+CODES = (1000, 1001, 1003, 1007, 1011, 1014, 3000, 4999, 0, 999, 1004, 1005, 1006, 1015, 5000)
+
+
+def protocol(
+    client: bool, as_list: bool = False, limit: int | None = 2**24, fragments: int = 16_384
+) -> Protocol:
+    """An open connection's incoming side."""
+    kind = ConnectionType.CLIENT if client else ConnectionType.SERVER
+    return Protocol(
+        WSProtoConnection(kind),
+        client=client,
+        as_list=as_list,
+        max_message_size=limit,
+        max_fragments=fragments,
+    )
+
+
+def stream(source: Source, masked: bool) -> bytes:
+    """What a peer sends: raw bytes, or frames that mostly are what they have to be."""
+    if source.byte() & 7 == 7:
+        return source.rest()
+    parts = []
+    while source and len(parts) < 40:
+        first = source.byte()
+        odd = first == 0xFF
+        first = source.byte() if odd else FIRSTS[first % len(FIRSTS)]
+        payload = source.payload(SIZES)
+        if first == 0x88 and payload and not odd:
+            payload = CODES[payload[0] % len(CODES)].to_bytes(2, "big") + payload[1:]
+        mask = masked != (odd and bool(source.byte() & 1))
+        parts.append(masked_frame(first, payload) if mask else frame(first, payload))
+    return b"".join(parts)
+
+
+def masked_frame(first: int, payload: bytes) -> bytes:
+    """A masked frame."""
+    whole = frame(first, payload)
+    at = len(whole) - len(payload)
+    return bytes((whole[0], whole[1] | 0x80)) + whole[2:at] + KEY + xor(payload, KEY)
+
+
+def xor(payload: bytes, key: bytes) -> bytes:
+    """RFC 6455 section 5.3, as one int."""
+    repeated = (key * (len(payload) // 4 + 1))[: len(payload)]
+    masked = int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")
+    return masked.to_bytes(len(payload), "big")
+
+
+def feed(proto: Protocol, data: bytes) -> None:
+    """Feed bytes into what `space` gives out."""
+    proto.feed_bytes(data)
+
+
+def state(proto: Protocol) -> tuple[Any, ...]:
+    """All that shows of a protocol; the masking keys of its answers are random."""
+    control = proto.control
+    error = control.error and (control.error.code, str(control.error))
+    answers = [strict(item) for item in proto.outbox]
+    return (
+        *(list(proto.ready), list(map(type, proto.ready)), answers),
+        *(control.code, control.reason, error, control.open, list(control.pongs), proto.ended),
+    )
+
+
+def strict(data: bytes, masked: bool | None = None) -> list[tuple[int, bytes]]:
+    """Read frames, whole ones only, as strictly as RFC 6455 section 5 lets one."""
+    return list(_strict(data, masked))
+
+
+def _strict(data: bytes, masked: bool | None) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at < len(data):
+        first, second = data[at], data[at + 1]
+        assert first in (0x81, 0x82, 0x88, 0x89, 0x8A), f"first byte {first:#x}"
+        assert masked is None or masked == bool(second & 0x80), "masking"
+        size, at = second & 0x7F, at + 2
+        extended = {126: 2, 127: 8}.get(size, 0)
+        if extended:
+            assert first < CLOSE | 0x80, "a long control frame"
+            size = int.from_bytes(data[at : at + extended], "big")
+            assert size > (125 if extended == 2 else 65_535), "not the shortest form"
+            at += extended
+        key = data[at : at + 4] if second & 0x80 else b""
+        at += len(key)
+        payload = data[at : at + size]
+        assert len(payload) == size, "cut short"
+        at += size
+        yield first, xor(payload, key) if key else payload
