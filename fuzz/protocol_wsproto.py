@@ -19,7 +19,11 @@ def check(data: bytes) -> None:
     """One stream, in both."""
     source = Source(data)
     client = bool(source.byte() & 1)
-    stream = streams.stream(source, masked=not client)
+    compare(client, streams.stream(source, masked=not client))
+
+
+def compare(client: bool, stream: bytes) -> None:
+    """Read a stream with both."""
     proto = streams.protocol(client)
     streams.feed(proto, stream)
     messages, close, error = witness(client, stream)

@@ -5,22 +5,16 @@ So the targets stay alive without a fuzzer, and what was mended stays mended.
 
 import importlib
 import random
-import sys
 from pathlib import Path
 
 import pytest
 
+import make_seeds
+import run
+
 FUZZ = Path(__file__).parent.parent / "fuzz"
 SEEDS = sorted(path for path in (FUZZ / "corpus").rglob("*") if path.is_file())
 NO_TARGETS = {"harness", "make_seeds", "run", "streams"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def fuzz_folder():
-    """The targets import each other's helpers by plain names, as programs do."""
-    sys.path.insert(0, str(FUZZ))
-    yield
-    sys.path.remove(str(FUZZ))
 
 
 def test_every_target_has_seeds():
@@ -34,7 +28,6 @@ def test_the_check_holds(seed):
 
 
 def test_the_seeds_are_those_of_the_script(tmp_path, monkeypatch):
-    make_seeds = importlib.import_module("make_seeds")
     monkeypatch.setattr(make_seeds, "CORPUS", tmp_path)
     make_seeds.main()
     for made in (path for path in tmp_path.rglob("*") if path.is_file()):
@@ -44,7 +37,7 @@ def test_the_seeds_are_those_of_the_script(tmp_path, monkeypatch):
 @pytest.mark.parametrize("target", sorted({path.parent.name for path in SEEDS}))
 def test_the_check_holds_for_changed_seeds(target):
     """A little of what `python fuzz/run.py --random` does, the same every time."""
-    run, check = importlib.import_module("run"), importlib.import_module(target).check
+    check = importlib.import_module(target).check
     seeds = [path.read_bytes() for path in SEEDS if path.parent.name == target]
     choose = random.Random(target)
     for _ in range(200):
