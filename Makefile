@@ -109,7 +109,7 @@ SANITIZED_RUN = LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" PYTHONMALLOC=
     ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$(CURDIR)/$(SANITIZED)/report \
     UBSAN_OPTIONS=print_stacktrace=1:log_path=$(CURDIR)/$(SANITIZED)/report \
     PYTHONPATH=$(SANITIZED)/lib $(RUN)
-SANITIZED_TARGETS = kernel_encode kernel_lists kernel_mask kernel_read protocol_chunks outgoing
+SANITIZED_TARGETS = kernel_encode kernel_io kernel_lists kernel_mask kernel_read protocol_chunks outgoing
 
 sanitize: $(VENV)/tested ## the kernel's tests and fuzz targets under ASan and UBSan; SECONDS=120
 	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)/source
@@ -118,8 +118,8 @@ sanitize: $(VENV)/tested ## the kernel's tests and fuzz targets under ASan and U
 	CFLAGS="$(SANITIZERS)" SCRIPTLING_WS_EXTENSION=yes \
 	    $(PIP) install --quiet --no-deps --target $(SANITIZED)/lib ./$(SANITIZED)/source
 	$(SANITIZED_RUN) -c "from scriptling_ws import _wsframe as k; assert '/$(SANITIZED)/' in k.__file__"
-	$(SANITIZED_RUN) -m pytest --quiet -p no:cacheprovider tests/test_kernel.py \
-	    tests/test_kernel_equal.py tests/test_protocol.py tests/test_fuzz_seeds.py $(PYTEST_ARGS) \
+	$(SANITIZED_RUN) -m pytest --quiet -p no:cacheprovider tests/test_kernel*.py \
+	    tests/test_protocol.py tests/test_fuzz_seeds.py $(PYTEST_ARGS) \
 	    || { cat $(SANITIZED)/report.* 2>/dev/null; false; }
 	$(SANITIZED_RUN) fuzz/run.py --random --seconds $(SECONDS) $(SANITIZED_TARGETS) \
 	    || { cat $(SANITIZED)/report.* 2>/dev/null; false; }

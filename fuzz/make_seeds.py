@@ -185,6 +185,16 @@ SEEDS = {
         "long": b"\0\x82\6\x12\x34\xab\xcd\xff\x0ba",
         "empty-strided": b"\xc3\x82\0\0\0\2",
     },
+    "kernel_io": {
+        **raw_streams(b"\0\0\0\0\0\7", masked=False),
+        "masked": b"\1\0\0\0\0\7" + streams.masked_frame(0x81, b"hello"),
+        "full": b"\2\1\4\0\0\7" + frame(0x82, b"abcdefgh"),
+        "nothing": b"\0\xc0\0\0\0\7" + frame(0x82, b"a"),
+        "would-block": b"\0\xc8\0\0\0\7" + frame(0x82, b"a"),
+        "reset": b"\0\xc9\0\0\0\7" + frame(0x82, b"a"),
+        "strange-count": b"\0\xe1\0\0\0\7" + frame(0x82, b"a"),
+        "noted": b"\0\0\0\0\xff\7" + frame(0x82, b"a"),
+    },
     "kernel_lists": {
         "plain": b"\0\0\0\0\5\0\1\x7f\x80\xff",
         "hostile": b"\2\0\0\0\5\0\1\x7f\x80\xff",
