@@ -69,8 +69,10 @@ def xor(payload: bytes, key: bytes) -> bytes:
 
 
 def feed(proto: Protocol, data: bytes) -> None:
-    """Feed bytes into what `space` gives out."""
+    """Feed bytes; an error that is put off comes out as if every message had been taken."""
     proto.feed_bytes(data)
+    if proto.unfed is not None:
+        proto.feed(proto.unfed)
 
 
 def state(proto: Protocol) -> tuple[Any, ...]:

@@ -421,6 +421,7 @@ class Protocol:
     def _stop(self) -> None:
         """Nothing that comes from now on matters."""
         self.ended = True
+        self.plain = False
         self._assembly.forget()
         self._window = bytearray(_SMALLEST_WINDOW)
         self._have = 0
