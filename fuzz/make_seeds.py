@@ -23,7 +23,7 @@ REQUEST = (
 )
 ANSWER = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Accept: ACCEPT\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
 )
 
 # What the two handshakes' inputs start with: choices, then how many bytes say where to cut.
@@ -65,7 +65,9 @@ answers = {
     "subprotocol": b"\1\1\0" + ANSWER + b"Sec-WebSocket-Protocol: chat\r\n\r\n",
     "foreign-subprotocol": AT_ONCE + ANSWER + b"Sec-WebSocket-Protocol: chat\r\n\r\n",
     "extension": AT_ONCE + ANSWER + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
-    "double-accept": AT_ONCE + ANSWER + b"Sec-WebSocket-Accept: ACCEPT\r\n\r\n",
+    "double-accept": AT_ONCE
+    + ANSWER
+    + b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
     "interim": IN_PIECES
     + b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 X\r\nLink: </a>\r\n\r\n"
     + ANSWER,

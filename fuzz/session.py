@@ -7,7 +7,7 @@ What is checked (invariants 6 to 9):
   in order, one close frame at most, nothing behind it;
 - every call is over at its timeout and raises what its docstring names, or what a signal
   handler raised in a system call; `connected` never becomes true again;
-- the descriptor is closed once, and not used after that.
+- the descriptor is closed once.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class Wire:
         self.closed = 0
 
     def _next(self) -> int:
-        assert not self.closed, "a system call on a closed descriptor"
+        if self.closed:
+            raise OSError(errno.EBADF, "closed")
         self._clock.now += 1e-5
         return self._plan.byte() if self._plan else 0
 
@@ -115,6 +116,8 @@ class Wire:
 
     def pause(self, deadline: Deadline) -> None:
         """Wait for something to change: in time, or not before the deadline, or a signal."""
+        if self.closed:
+            raise ValueError("Invalid file descriptor: -1")  # as a selector does
         left = deadline.left()
         if self._plan and self._next() & 15 == 15:
             raise Signal
