@@ -180,7 +180,10 @@ class Session:
             WSProtoConnection(ConnectionType.CLIENT if self.client else ConnectionType.SERVER),
             client=self.client,
             options=Options(
-                binary_type=bytes, send_timeout=SEND_TIMEOUT, close_timeout=CLOSE_TIMEOUT
+                binary_type=bytes,
+                send_timeout=SEND_TIMEOUT,
+                close_timeout=CLOSE_TIMEOUT,
+                ping_interval=None,  # keepalive has a thread, and a clock of its own
             ),
         )
         while self.calls:

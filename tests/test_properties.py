@@ -320,7 +320,7 @@ ways = ["close", "peer closes", "peer leaves", "reset", "bad bytes", "abort", "t
 )
 def test_every_descriptor_and_thread_is_released(client, calls, way):
     before = sorted(os.listdir("/proc/self/fd")), threading.active_count()
-    with raw_peer(client=client, close_timeout=0.02) as (conn, peer):
+    with raw_peer(client=client, close_timeout=0.02, ping_interval=None) as (conn, peer):
         for call in calls:
             {
                 "receive": lambda: conn.receive(0),
