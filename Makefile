@@ -13,7 +13,8 @@ NODE_MODULES = tests/peers/node_modules
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-compiled test-pure install-check lint format peers \
-    bench bench-quick callgrind fuzz sanitize clean
+    conformance conformance-gate free-threaded fuzz sanitize \
+    bench bench-quick callgrind clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -65,6 +66,39 @@ install-check: ## install without a compiler, with and without the kernel requir
 	cd out/install-check && venv/bin/scriptling-ws demo >/dev/null
 	cd out/install-check && ! CC=false SCRIPTLING_WS_EXTENSION=yes venv/bin/python -m pip \
 	    --disable-pip-version-check install --quiet --force-reinstall --no-deps ./source 2>/dev/null
+
+# The Autobahn testsuite runs on CPython 2.7 (PYTHON27=..., the PATH's or pyenv's), in
+# .venv-autobahn.
+conformance: $(VENV)/installed ## the Autobahn testsuite, all of it, on both codecs; half an hour
+	cd tests && $(abspath $(RUN)) -m conformance
+
+conformance-gate: $(VENV)/installed ## the same in a minute; skipped where there is no Python 2.7
+	cd tests && $(abspath $(RUN)) -m conformance --gate
+
+# FREE_THREADED can name a free-threaded CPython; else one is built, which takes minutes
+# (its source: see the script).
+FREE_THREADED ?= out/free-threaded/bin/python3
+FREE_VENV = .venv-free-threaded
+FREE_RUN = $(FREE_VENV)/bin/python
+
+out/free-threaded/bin/python3:
+	tests/free_threaded/build.sh out/free-threaded
+
+# Wheels alone: what has none for this interpreter is taken in an older version.
+$(FREE_VENV)/installed: $(FREE_THREADED) pyproject.toml setup.py src/_wsframe.pyx src/_wsframe.h
+	$(FREE_THREADED) -m venv $(FREE_VENV)
+	$(FREE_RUN) -m pip install --quiet --upgrade "pip>=25.1"
+	$(FREE_RUN) -m pip install --quiet --only-binary :all: --group test-base
+	SCRIPTLING_WS_EXTENSION=yes $(FREE_RUN) -m pip install --quiet --editable .
+	@touch $@
+
+free-threaded: $(FREE_VENV)/installed $(VENV)/tested peers ## all tests on a free-threaded CPython
+	$(FREE_RUN) -W error -c "import scriptling_ws._wsframe, sys; assert not sys._is_gil_enabled()"
+	for pure in 0 1; do \
+	    PYTHON_GIL=0 SCRIPTLING_WS_EXTENSION=yes SCRIPTLING_WS_PURE=$$pure \
+	    PYTHONPATH=tests/free_threaded TRUSTME_PYTHON=$(abspath $(RUN)) \
+	    $(FREE_RUN) -m pytest $(PYTEST_ARGS) || exit; \
+	done
 
 # CPython 3.13 if there is one: interpreters differ, and the documented figures are of that.
 BENCH_PYTHON ?= $(shell python3.13 -c 'import sys; print(sys.executable)' 2>/dev/null \
@@ -136,6 +170,7 @@ format: $(VENV)/linted ## format the Python code
 	$(RUN) -m ruff format
 
 clean: ## remove what the other targets have made
-	rm -rf $(VENV) $(BENCH_VENV) $(FUZZ_VENV) build dist out src/*.egg-info src/_wsframe.c src/scriptling_ws/*.so
+	rm -rf $(VENV) $(BENCH_VENV) $(FUZZ_VENV) $(FREE_VENV) .venv-autobahn
+	rm -rf build dist out src/*.egg-info src/_wsframe.c src/scriptling_ws/*.so
 	rm -rf $(NODE_MODULES) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

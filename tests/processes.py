@@ -78,6 +78,10 @@ class Process:
         assert "error" not in answer, f"{self.name}: {answer['error']}"
         return answer
 
+    def end_input(self):
+        """End its standard input."""
+        self._process.stdin.close()
+
     def finish(self, timeout=DEADLINE):
         """Wait for its end; the lines it had left to say, and its exit status."""
         status = self._process.wait(timeout)

@@ -1,0 +1,89 @@
+"""The suite's fuzzer, as client or as server. It runs on CPython 2.7, in the suite's venv.
+
+    fuzzer.py '{"role": "client", "url": "ws://...", "cases": ["*"], "exclude-cases": [],
+                "outdir": "..."}'
+
+It writes lines of JSON: {"cases", "versions"}, as a server with its {"port"}, then the
+verdict on each case as it ends. A client ends after the last case, a server with its
+standard input; both then write the suite's own report into "outdir".
+"""
+
+import json
+import os
+import platform
+import sys
+import threading
+
+# It chooses the reactor, so it has to be the first to import anything of Twisted.
+from autobahntestsuite.wstest import fuzzing, reactor
+
+LOOPBACK = "127.0.0.1"
+AGENT = "scriptling-ws"
+VERDICT = (
+    "id",
+    "behavior",
+    "behaviorClose",
+    "result",
+    "resultClose",
+    "remoteCloseCode",
+    "duration",
+)
+
+spec = json.loads(sys.argv[1])
+lines = sys.stdout
+log = os.path.join(spec["outdir"], "suite.log")
+sys.stdout = open(log, "w")  # noqa: SIM115  # for what the suite itself says, to the end
+
+
+def say(what):
+    lines.write(json.dumps(what) + "\n")
+    lines.flush()
+
+
+def describe(factory):
+    versions = {
+        "autobahntestsuite": fuzzing.autobahntestsuite.version,
+        "autobahn": fuzzing.autobahn.version,
+        "CPython": platform.python_version(),
+    }
+    return {"cases": factory.specCases, "versions": versions}
+
+
+class Server(fuzzing.FuzzingServerFactory):
+    def logCase(self, result):
+        fuzzing.FuzzingServerFactory.logCase(self, result)
+        say({name: result[name] for name in VERDICT})
+
+
+class Client(fuzzing.FuzzingClientFactory):
+    def logCase(self, result):
+        fuzzing.FuzzingClientFactory.logCase(self, result)
+        say({name: result[name] for name in VERDICT})
+
+
+def stop_with_input(before):
+    """Stop when the standard input ends: whoever started this has then ended, too."""
+    sys.stdin.read()
+    reactor.callFromThread(before)
+    reactor.callFromThread(reactor.stop)
+
+
+def main():
+    if spec["role"] == "client":
+        spec["servers"] = [{"agent": AGENT, "url": spec["url"]}]
+        say(describe(Client(spec)))
+    else:
+        # The suite's own start listens on every interface.
+        spec["url"] = "ws://" + LOOPBACK
+        server = Server(spec)
+        port = reactor.listenTCP(0, server, interface=LOOPBACK).getHost()
+        assert port.host == LOOPBACK
+        server.externalPort = port.port  # checked against each request's Host
+        say(dict(describe(server), port=port.port))
+        watch = threading.Thread(target=stop_with_input, args=[server.createReports])
+        watch.daemon = True
+        watch.start()
+    reactor.run()
+
+
+main()

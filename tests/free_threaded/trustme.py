@@ -1,0 +1,71 @@
+"""Stands in for trustme where that cannot be installed: what of it the tests use.
+
+trustme needs cryptography, which needs cffi, which does not support the free-threaded
+CPython 3.13. So another interpreter makes the certificates with the real one: that which
+TRUSTME_PYTHON names. `make free-threaded` puts this folder on the path, nothing else does.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+REAL = """
+import datetime, json, sys, trustme
+what = json.load(sys.stdin)
+if what["authority"] is None:
+    made = trustme.CA()
+    key = made.private_key_pem.bytes().decode()
+    answer = {"cert": made.cert_pem.bytes().decode(), "key": key}
+else:
+    cert, key = (what["authority"][name].encode() for name in ("cert", "key"))
+    end = what["not_after"] and datetime.datetime.fromisoformat(what["not_after"])
+    made = trustme.CA.from_pem(cert, key).issue_cert(*what["names"], not_after=end)
+    answer = made.private_key_and_cert_chain_pem.bytes().decode()
+json.dump(answer, sys.stdout)
+"""
+
+
+def ask(authority=None, **what):
+    done = subprocess.run(
+        [os.environ["TRUSTME_PYTHON"], "-I", "-c", REAL],
+        input=json.dumps({"authority": authority, **what}),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return json.loads(done.stdout)
+
+
+class Blob:
+    def __init__(self, text):
+        self._text = text
+
+    def write_to_path(self, path):
+        Path(path).write_text(self._text, encoding="ascii")
+
+
+class LeafCert:
+    def __init__(self, pem):
+        self._pem = pem
+
+    def configure_cert(self, context):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "leaf.pem"
+            path.write_text(self._pem, encoding="ascii")
+            context.load_cert_chain(path)
+
+
+class CA:
+    def __init__(self):
+        self._made = ask()
+        self.cert_pem = Blob(self._made["cert"])
+
+    def issue_cert(self, *names, not_after=None):
+        end = not_after and not_after.isoformat()
+        return LeafCert(ask(self._made, names=names, not_after=end))
+
+    def configure_trust(self, context):
+        context.load_verify_locations(cadata=self._made["cert"])
