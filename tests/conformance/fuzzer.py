@@ -4,8 +4,8 @@
                 "outdir": "..."}'
 
 It writes lines of JSON: {"cases", "versions"}, as a server with its {"port"}, then the
-verdict on each case as it ends. A client ends after the last case, a server with its
-standard input; both then write the suite's own report into "outdir".
+verdict on each case as it ends. It ends with its standard input, a client also after the last
+case, and then writes the suite's own report into "outdir".
 """
 
 import json
@@ -62,7 +62,7 @@ class Client(fuzzing.FuzzingClientFactory):
 
 
 def stop_with_input(before):
-    """Stop when the standard input ends: whoever started this has then ended, too."""
+    """Stop when the standard input ends: whoever started this has ended, or wants the report."""
     sys.stdin.read()
     reactor.callFromThread(before)
     reactor.callFromThread(reactor.stop)
@@ -71,18 +71,20 @@ def stop_with_input(before):
 def main():
     if spec["role"] == "client":
         spec["servers"] = [{"agent": AGENT, "url": spec["url"]}]
-        say(describe(Client(spec)))
+        factory = Client(spec)
+        first = describe(factory)
     else:
-        # The suite's own start listens on every interface.
         spec["url"] = "ws://" + LOOPBACK
-        server = Server(spec)
-        port = reactor.listenTCP(0, server, interface=LOOPBACK).getHost()
+        factory = Server(spec)
+        # The suite's own start listens on every interface.
+        port = reactor.listenTCP(0, factory, interface=LOOPBACK).getHost()
         assert port.host == LOOPBACK
-        server.externalPort = port.port  # checked against each request's Host
-        say(dict(describe(server), port=port.port))
-        watch = threading.Thread(target=stop_with_input, args=[server.createReports])
-        watch.daemon = True
-        watch.start()
+        factory.externalPort = port.port  # checked against each request's Host
+        first = dict(describe(factory), port=port.port)
+    watch = threading.Thread(target=stop_with_input, args=[factory.createReports])
+    watch.daemon = True
+    watch.start()
+    say(first)
     reactor.run()
 
 

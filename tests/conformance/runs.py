@@ -83,13 +83,17 @@ def fuzzer(spec):
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     shutil.rmtree(spec["outdir"], ignore_errors=True)
     Path(spec["outdir"]).mkdir(parents=True)
-    return Process(suite.PYTHON, HERE / "fuzzer.py", json.dumps(spec), env=env)
+    process = Process(suite.PYTHON, HERE / "fuzzer.py", json.dumps(spec), env=env)
+    process.name = "the suite"  # no paths in a report
+    return process
 
 
 def testee(codec, *arguments):
     """This package's process."""
     env = python_environment(SCRIPTLING_WS_PURE="1" if codec == "pure" else "")
-    return Process.python(HERE / "testee.py", *arguments, env=env)
+    process = Process.python(HERE / "testee.py", *arguments, env=env)
+    process.name = "the package"
+    return process
 
 
 def begin(result, process):

@@ -16,12 +16,11 @@ from importlib import metadata
 
 import scriptling_ws as ws
 from scriptling_ws import _frame
-from scriptling_ws._options import Options
 
 AGENT = "scriptling-ws"
 OPTIONS = {
     "binary_type": bytes,
-    **({"compression": "deflate"} if "compression" in Options.__dataclass_fields__ else {}),
+    "compression": "deflate",
     "max_fragments": 70_000,  # 9.3.1 and 9.4.1 send 4 MiB in pieces of 64 bytes
 }
 

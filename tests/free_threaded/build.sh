@@ -36,7 +36,6 @@ mkdir -p "$work/source"
 tarball=${TARBALL:-$(download)}
 tar --extract --file "$tarball" --directory "$work/source" --strip-components 1
 cd "$work/source"
-./configure --quiet --disable-gil --prefix="$target"
-make --silent -j"$(nproc)" >/dev/null
-make --silent install >/dev/null
+{ ./configure --disable-gil --prefix="$target" && make -j"$(nproc)" && make install; } \
+    >"$work/log" 2>&1 || { tail -n 20 "$work/log" >&2 && exit 1; }
 rm -rf "$work"
