@@ -1,4 +1,8 @@
-"""What every test gets: the name of the codec in use, and a check that nothing is left behind."""
+"""What every test gets: the name of the codec in use, and a check that nothing is left behind.
+
+And the count of the abuse cases, at the end of a run: a row is covered when a test that is
+marked with it has passed and none has failed; with --collect-only, when it has a test.
+"""
 
 import os
 import threading
@@ -7,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from abuse import ROWS
 from scriptling_ws import _frame, _keepalive
 
 OUR_THREADS = "scriptling-ws"
@@ -22,6 +27,43 @@ def pytest_sessionstart(session):
     if required and not pure and _frame.IMPLEMENTATION != "compiled":
         pytest.exit("the compiled kernel is required, but it is not there", returncode=1)
     _keepalive.start()  # it stays: not to be taken for something that a test has left
+
+
+class AbuseCases:
+    """Counts the rows of the abuse cases that the tests of this run cover."""
+
+    def __init__(self):
+        self.files = set()
+        self.tested = set()
+        self.passed = set()
+        self.failed = set()
+
+    def pytest_itemcollected(self, item):
+        rows = {number for mark in item.iter_markers("abuse") for number in mark.args}
+        if not rows <= set(ROWS):
+            raise pytest.UsageError(f"{item.nodeid}: there are no abuse cases {rows - set(ROWS)}")
+        self.files.add(item.path)
+        self.tested |= rows
+        item.user_properties.append(("abuse", sorted(rows)))
+
+    def pytest_runtest_logreport(self, report):
+        rows = dict(report.user_properties).get("abuse", ())
+        if report.failed:
+            self.failed.update(rows)
+        elif report.when == "call" and report.passed:
+            self.passed.update(rows)
+
+    def pytest_terminal_summary(self, terminalreporter, config):
+        covered = self.tested if config.option.collectonly else self.passed - self.failed
+        if self.tested:
+            missing = sorted(set(ROWS) - covered)
+            terminalreporter.write_line(f"abuse cases covered: {len(covered)} of {len(ROWS)}")
+            if missing:
+                terminalreporter.write_line(f"abuse cases not covered: {missing}")
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(AbuseCases(), "abuse-cases")
 
 
 def open_descriptors():

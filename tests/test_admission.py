@@ -75,7 +75,7 @@ def test_origin_types(origins):
         Origins(origins)
 
 
-# Row 16.
+@pytest.mark.abuse(16)
 @pytest.mark.parametrize(
     ("host", "allowed"),
     [

@@ -193,7 +193,8 @@ def test_the_scripts_own_failure_is_a_traceback(project):
     assert "ZeroDivisionError" in result.stderr
 
 
-# Row 71, with as many as a test may take; each is a thread in the server.
+# With as many as a test may take; each is a thread in the server.
+@pytest.mark.abuse(71)
 @posix_only
 def test_sigterm_with_many_live_connections(project):
     with (
@@ -214,7 +215,7 @@ def test_sigterm_with_many_live_connections(project):
         assert command.wait() == 0
 
 
-# Row 62.
+@pytest.mark.abuse(62)
 @posix_only
 def test_out_of_descriptors_for_real(project):
     (project / "setup.py").write_text(

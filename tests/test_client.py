@@ -159,7 +159,8 @@ def test_connecting():
     assert b"Host: 127.0.0.1:%d" % port in lines
 
 
-# Row 20, at the other end.
+# At the other end.
+@pytest.mark.abuse(20)
 def test_frames_in_the_same_segment_as_the_answer():
     with (
         server(accepting(frame(TEXT, b"one"), frame(TEXT, b"two"))) as port,
@@ -268,7 +269,7 @@ def no_network(monkeypatch):
     monkeypatch.setattr(_client, "dial", dial)
 
 
-# Rows 29 to 31.
+@pytest.mark.abuse(29, 30, 31)
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("bad", ["\r", "\n", "\r\nX-Evil: 1", "\0"])
 def test_nothing_can_be_smuggled_in(bad):
@@ -333,7 +334,7 @@ def test_the_headers_default_is_not_shared():
 # -- servers that refuse ---------------------------------------------------
 
 
-# Row 22.
+@pytest.mark.abuse(22)
 @pytest.mark.parametrize(
     ("status", "says"),
     [
@@ -358,6 +359,7 @@ def test_a_status_instead_of_an_upgrade(status, says, body):
     assert says in str(error)
 
 
+@pytest.mark.abuse(22)
 def test_a_huge_body_is_cut():
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n"
 
@@ -373,7 +375,7 @@ def test_a_huge_body_is_cut():
     assert error.body == bytes(MIB)
 
 
-# Rows 21, 24 and 26.
+@pytest.mark.abuse(21, 24, 26, 27)
 @pytest.mark.parametrize(
     "changes",
     [
@@ -399,7 +401,7 @@ def test_an_upgrade_that_is_not_valid(changes):
     assert "not valid" in str(error)
 
 
-# Row 28, and whatever else is no HTTP.
+@pytest.mark.abuse(28)
 @pytest.mark.parametrize(
     "answer",
     [b"SSH-2.0-OpenSSH_9.6\r\n", b"\x15\x03\x01\x00\x02\x02\x28", b"\0" * 100, b"nonsense"],
@@ -475,7 +477,7 @@ def test_a_timeout_of_zero():
         assert type(refused(port, timeout=0)) is ConnectTimeout
 
 
-# Rows 28 and 32: each stage in drips.
+# Each stage in drips.
 DRIPS = {
     "status line": lambda _: itertools.chain(b"HTTP/1.1 200 ", itertools.repeat(ord("x"))),
     "one header": lambda _: itertools.chain(b"HTTP/1.1 200 OK\r\nA: ", itertools.repeat(ord("x"))),
@@ -484,6 +486,7 @@ DRIPS = {
 }
 
 
+@pytest.mark.abuse(28, 32)
 @pytest.mark.parametrize("name", DRIPS)
 def test_an_answer_that_drips(name):
     def make(request):
@@ -517,6 +520,7 @@ def test_a_body_that_floods_in_the_smallest_chunks():
     assert error.status == 401
 
 
+@pytest.mark.abuse(28)
 def test_endless_headers_are_refused_before_the_timeout():
     def script(sock):
         receive_head(sock)
@@ -542,6 +546,7 @@ def test_a_server_that_does_not_read_the_request():
         gone.set()
 
 
+@pytest.mark.abuse(32)
 def test_one_deadline_for_lookup_tls_and_upgrade(monkeypatch):
     def look_up(host, port, *, flags=0, **_):
         if flags:
@@ -581,7 +586,7 @@ def test_tls_to_an_address():
         assert conn.connected()
 
 
-# Row 59.
+@pytest.mark.abuse(59)
 def test_an_authority_that_the_system_does_not_know():
     with server(accepting(), context=tls_contexts()[1]) as port:
         error = refused(port, scheme="wss")
@@ -590,6 +595,7 @@ def test_an_authority_that_the_system_does_not_know():
     assert "certificate" in str(error).lower()
 
 
+@pytest.mark.abuse(59)
 @pytest.mark.parametrize(
     ("names", "hostname"), [(["example.com"], "localhost"), (["localhost"], "127.0.0.1")]
 )
@@ -604,6 +610,7 @@ def test_a_certificate_for_another_name(names, hostname):
     assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
 
 
+@pytest.mark.abuse(59)
 def test_a_certificate_that_has_expired():
     import datetime
 
@@ -618,6 +625,7 @@ def test_a_certificate_that_has_expired():
     assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
 
 
+@pytest.mark.abuse(59)
 def test_a_self_signed_certificate():
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -627,6 +635,7 @@ def test_a_self_signed_certificate():
     assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
 
 
+@pytest.mark.abuse(59)
 def test_the_default_context_checks_names_and_takes_no_old_tls(monkeypatch):
     made = []
     original = ssl.create_default_context
@@ -645,6 +654,7 @@ def test_the_default_context_checks_names_and_takes_no_old_tls(monkeypatch):
     assert made[0].verify_mode is ssl.CERT_REQUIRED
 
 
+@pytest.mark.abuse(19)
 def test_tls_to_a_port_without_it():
     def script(sock):
         sock.recv(65_536)
@@ -657,6 +667,7 @@ def test_tls_to_a_port_without_it():
     assert isinstance(error.__cause__, ssl.SSLError)
 
 
+@pytest.mark.abuse(19)
 def test_no_tls_to_a_port_with_it():
     with server(until_it_leaves, context=tls_contexts()[1]) as port:
         error = refused(port)
@@ -665,7 +676,8 @@ def test_no_tls_to_a_port_with_it():
         assert "wss://" in str(error)
 
 
-# Row 19, at the other end, and row 32.
+# At the other end.
+@pytest.mark.abuse(19, 32)
 def test_tls_that_stalls():
     with server(until_it_leaves) as port, taking(0.3, 5):
         error = refused(port, scheme="wss", timeout=0.3)

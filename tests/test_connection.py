@@ -126,7 +126,7 @@ def test_binary_as_bytes():
         assert conn.receive(SOON) == b""
 
 
-# Row 47.
+@pytest.mark.abuse(47)
 def test_empty_messages_are_not_none():
     with raw_peer() as (conn, peer):
         peer.sendall(frame(TEXT) + frame(BINARY))
@@ -194,7 +194,8 @@ def test_messages_before_a_violation_can_be_answered(client, bad, code):
             conn.send("late")
 
 
-# Row 66: the timeout strikes after each byte of a message in three frames, a ping between them.
+# The timeout strikes after each byte of a message in three frames, a ping between them.
+@pytest.mark.abuse(66)
 @roles
 def test_a_timeout_after_each_byte_of_a_fragmented_message(client):
     mask = not client
@@ -217,6 +218,7 @@ def test_a_timeout_after_each_byte_of_a_fragmented_message(client):
         assert receive_frame(peer) == (0x81, b"done")
 
 
+@pytest.mark.abuse(66)
 def test_a_timeout_in_a_large_message():
     payload = os.urandom(300_000)
     data = frame(BINARY, payload)
@@ -253,6 +255,7 @@ def test_random_timeouts_lose_duplicate_and_reorder_nothing(seed):
         assert got == messages
 
 
+@pytest.mark.abuse(83)
 def test_zero_takes_what_is_there():
     with raw_peer() as (conn, peer):
         assert conn.receive(0) is None
@@ -279,6 +282,7 @@ def test_a_timeout_is_kept(timeout):
         assert conn.connected()
 
 
+@pytest.mark.abuse(83)
 @pytest.mark.parametrize("timeout", [None, math.inf, 1e12, 30])
 def test_long_timeouts(timeout):
     with raw_peer() as (conn, peer):
@@ -287,7 +291,7 @@ def test_long_timeouts(timeout):
         assert receiving.result() == "there"
 
 
-# Row 83.
+@pytest.mark.abuse(83)
 @pytest.mark.parametrize("message", [b"", frame(TEXT, b"there")])
 @pytest.mark.parametrize(
     ("timeout", "error"),
@@ -315,6 +319,7 @@ def test_bad_timeouts_take_nothing(timeout, error, message):
         assert conn.receive(0) == ("there" if message else None)
 
 
+@pytest.mark.abuse(83)
 @pytest.mark.parametrize("timeout", [True, False])
 def test_a_bool_is_no_timeout(timeout):
     with raw_peer() as (conn, _), pytest.raises(TypeError, match="bool"):
@@ -355,7 +360,7 @@ def test_a_timeout_is_kept_while_noise_comes(noise, timeout):
 # -- the end, as the receiver sees it --------------------------------------
 
 
-# Row 53.
+@pytest.mark.abuse(53)
 @pytest.mark.parametrize("how", ["close frame", "fin", "violation"])
 def test_every_message_before_the_end_is_received_before_connected_turns_false(how):
     last = {"close frame": close_frame(4000, b"bye"), "fin": b"", "violation": frame(3)}[how]
@@ -372,7 +377,8 @@ def test_every_message_before_the_end_is_received_before_connected_turns_false(h
         assert conn.connected() is False
 
 
-# Row 67, as far as a FIN or RST comes.
+# As far as a FIN or RST comes.
+@pytest.mark.abuse(67)
 @pytest.mark.parametrize("how", ["fin", "rst", "close frame"])
 def test_connected_notices_a_peer_that_left_without_a_receive(how):
     with raw_peer() as (conn, peer):
@@ -411,7 +417,7 @@ def test_connected_does_not_block():
                 assert conn.connected()
 
 
-# Row 68.
+@pytest.mark.abuse(68)
 @pytest.mark.parametrize(
     "sent", [b"", b"\x81", frame(TEXT, b"hello")[:-1], frame(BINARY, bytes(200_000))[:-1]]
 )
@@ -432,7 +438,8 @@ def test_an_end_in_the_middle_of_a_frame(client, sent, how):
         assert caught.value.code == 1006
 
 
-# Row 68: no spin. A receive on a dead connection returns at once, whatever its timeout.
+# No spin. A receive on a dead connection returns at once, whatever its timeout.
+@pytest.mark.abuse(68)
 def test_receiving_from_a_closed_connection_returns_at_once():
     with raw_peer() as (conn, peer):
         reset(peer)
@@ -566,7 +573,7 @@ deep = {}
 for _ in range(100_000):
     deep = {"a": deep}
 
-# Rows 76, 77 and 80: the call, the exact exception, and what its text has to say.
+# The call, the exact exception, and what its text has to say.
 BAD_SENDS = {
     "bytes": (b"x", TypeError, "send_binary"),
     "bytearray": (bytearray(b"x"), TypeError, "send_binary"),
@@ -618,6 +625,7 @@ BAD_BINARIES = {
 }
 
 
+@pytest.mark.abuse(80)
 def test_bad_messages_raise_and_send_nothing():
     with raw_peer() as (conn, peer):
         for name, (message, error, says) in BAD_SENDS.items():
@@ -628,6 +636,7 @@ def test_bad_messages_raise_and_send_nothing():
         assert receive_frame(peer) == (0x81, b"ok")
 
 
+@pytest.mark.abuse(76, 77)
 def test_bad_binary_messages_raise_and_send_nothing():
     with raw_peer() as (conn, peer):
         for name, (message, error, says) in BAD_BINARIES.items():
@@ -678,7 +687,8 @@ def test_an_iterator_that_raises_among_many():
         assert [receive_frame(peer)[1] for _ in range(2)] == [b"a", b"b"]
 
 
-# Rows 33 and 42, and invariant 9: a client masks, each frame with a key of its own.
+# Invariant 9: a client masks, each frame with a key of its own.
+@pytest.mark.abuse(33, 42)
 def test_a_client_masks_with_fresh_keys_and_a_server_does_not():
     with raw_peer() as (conn, peer):
         keys = set()
@@ -696,7 +706,7 @@ def test_a_client_masks_with_fresh_keys_and_a_server_does_not():
 # -- after the end ---------------------------------------------------------
 
 
-# Row 81.
+@pytest.mark.abuse(81)
 @pytest.mark.parametrize("how", ["by peer", "by us", "by violation"])
 def test_calls_on_a_closed_connection_ten_thousand_times(how):
     with raw_peer() as (conn, peer):
@@ -794,7 +804,7 @@ def test_closing_with_a_code_and_a_reason(client, code):
             os.fstat(descriptor)
 
 
-# Row 52.
+@pytest.mark.abuse(52)
 @pytest.mark.parametrize(
     ("code", "reason", "error", "says"),
     [(code, "", ValueError, str(code)) for code in (0, 1, 999, 1002, 1004, 1005, 1006, 1015, 1016)]
@@ -826,7 +836,7 @@ def test_a_reason_of_123_bytes():
         assert parts_of(peer) == (1000, "\u20ac" * 41)
 
 
-# Row 50.
+@pytest.mark.abuse(50)
 @pytest.mark.parametrize("timeout", [0, 0.1, 0.3])
 @roles
 def test_a_peer_that_never_answers_a_close(client, timeout):
@@ -889,7 +899,7 @@ def test_a_second_close_does_nothing():
         assert receive_to_end(peer) == b""
 
 
-# Row 49.
+@pytest.mark.abuse(49)
 def test_both_ends_close_at_the_same_time():
     with (
         both_ends() as (client, server),
@@ -900,6 +910,7 @@ def test_both_ends_close_at_the_same_time():
     assert server.close_code in (4001, 4002)
 
 
+@pytest.mark.abuse(49)
 def test_a_close_frame_that_crosses_ours():
     with raw_peer() as (conn, peer):
         peer.sendall(close_frame(4002, b"theirs"))
@@ -959,7 +970,8 @@ def test_a_client_waits_for_the_server_to_end_the_stream():
         assert conn.fileno() == -1
 
 
-# Row 33 and its kin, on the wire: the close frame, then the end, within close_timeout.
+# On the wire: the close frame, then the end, within close_timeout.
+@pytest.mark.abuse(33, 39, 40)
 @pytest.mark.parametrize(
     ("data", "code"),
     [
@@ -1028,7 +1040,7 @@ def test_begin_close_keeps_what_has_come():
 # -- a peer that does not read ---------------------------------------------
 
 
-# Row 64.
+@pytest.mark.abuse(64)
 def test_a_send_that_could_not_begin_leaves_the_connection_usable():
     with raw_peer(send_timeout=0.2) as (conn, peer):
         filled = fill(conn)
@@ -1041,7 +1053,7 @@ def test_a_send_that_could_not_begin_leaves_the_connection_usable():
         assert receive_frame(peer) == (0x81, b"again")
 
 
-# Row 65.
+@pytest.mark.abuse(65)
 @pytest.mark.parametrize("size", [200_000, 20_000_000])
 def test_a_send_that_timed_out_half_way_ends_the_connection(size):
     with raw_peer(send_timeout=0.2) as (conn, peer):
@@ -1061,7 +1073,8 @@ def test_a_send_that_timed_out_half_way_ends_the_connection(size):
         assert len(data) % whole != 0
 
 
-# Row 64: others are unaffected.
+# Others are unaffected.
+@pytest.mark.abuse(64)
 def test_a_stalled_peer_does_not_hold_up_another_connection():
     with raw_peer(send_timeout=1) as (stalled, _), raw_peer() as (conn, peer):
         sending = Running(stalled.send_binary, bytes(30_000_000))
@@ -1072,7 +1085,8 @@ def test_a_stalled_peer_does_not_hold_up_another_connection():
             sending.result()
 
 
-# Row 54, on the wire: pings of a peer that does not read.
+# On the wire: pings of a peer that does not read.
+@pytest.mark.abuse(54)
 def test_pings_of_a_peer_that_does_not_read():
     with raw_peer() as (conn, peer):
         peer.settimeout(0.5)

@@ -25,7 +25,7 @@ def clock(monkeypatch):
     return clock
 
 
-# Row 83.
+@pytest.mark.abuse(83)
 @pytest.mark.parametrize(
     ("timeout", "seconds"),
     [
@@ -110,7 +110,7 @@ def test_the_sooner_of_two(clock, mine, timeout, left):
     assert Deadline(mine).sooner(timeout).left() == left
 
 
-# Row 69.
+@pytest.mark.abuse(69)
 def test_the_wall_clock_does_not_matter(clock, monkeypatch):
     deadline = Deadline(5)
     monkeypatch.setattr(time, "time", lambda: 86_400.0)

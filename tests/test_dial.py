@@ -136,7 +136,8 @@ def test_a_lookup_that_finds_nothing(monkeypatch):
     assert "None" not in str(caught.value)
 
 
-# Row 32, the first stage.
+# The first stage.
+@pytest.mark.abuse(32)
 def test_a_lookup_that_hangs_ends_at_the_deadline(monkeypatch):
     answer = threading.Event()
 
@@ -157,7 +158,8 @@ def test_a_lookup_that_hangs_ends_at_the_deadline(monkeypatch):
     answer.set()
 
 
-# Row 32, the second stage.
+# The second stage.
+@pytest.mark.abuse(32)
 def test_a_port_that_does_not_answer_ends_at_the_deadline():
     with silent_port() as port:
         start = time.monotonic()

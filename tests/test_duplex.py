@@ -111,7 +111,8 @@ def test_messages_go_both_ways_at_full_speed(tls):
     assert results[2:] == [list(range(count))] * 2
 
 
-# Row 82, and invariant 10.
+# Invariant 10.
+@pytest.mark.abuse(82)
 @transports
 def test_eight_senders_of_1_mib_messages_do_not_interleave(tls):
     def send(conn, thread):
@@ -139,6 +140,7 @@ def test_eight_senders_of_1_mib_messages_do_not_interleave(tls):
         assert server.receive(0) is None
 
 
+@pytest.mark.abuse(82)
 def test_what_eight_senders_put_on_the_wire_is_whole_frames():
     def send(conn, thread):
         for number in range(300):
@@ -180,7 +182,7 @@ def test_a_send_goes_through_while_another_thread_is_blocked_in_receive(tls):
         assert call.result() == "now"
 
 
-# Row 51.
+@pytest.mark.abuse(51)
 @transports
 @pytest.mark.parametrize("timeout", [None, 60])
 def test_close_wakes_a_blocked_receive(tls, timeout):
@@ -195,6 +197,7 @@ def test_close_wakes_a_blocked_receive(tls, timeout):
         assert client.connected() is False
 
 
+@pytest.mark.abuse(51)
 def test_close_wakes_a_blocked_receive_even_if_the_peer_never_answers():
     with raw_peer(close_timeout=1) as (conn, _):
         calls = [receiving(conn), Running(conn.receive, 60), Running(list, conn)]
@@ -217,7 +220,8 @@ def test_close_wakes_a_receive_that_waits_for_its_turn():
         assert waiting.result() is None
 
 
-# Row 82: two receivers.
+# Two receivers.
+@pytest.mark.abuse(82)
 @transports
 def test_of_several_receivers_each_message_goes_to_one(tls):
     count = 5000
@@ -561,7 +565,8 @@ def test_a_storm_of_calls_ends_cleanly(tls, seed):
     assert not any(conn.connected() for conn in ends)
 
 
-# Row 73, in small: nothing grows with connections that come and go.
+# In small: nothing grows with connections that come and go.
+@pytest.mark.abuse(73)
 def test_no_thread_is_started_for_a_connection():
     before = threading.active_count()
     with raw_peer() as (conn, peer):
@@ -572,6 +577,7 @@ def test_no_thread_is_started_for_a_connection():
         assert threading.active_count() == before
 
 
+@pytest.mark.abuse(73)
 def test_a_thousand_connections_leave_no_descriptor():
     for _ in range(250):
         with both_ends() as (client, server):
@@ -631,7 +637,7 @@ def storm(seed, mean=0.001):
         yield rng.expovariate(1 / mean)
 
 
-# Row 70.
+@pytest.mark.abuse(70)
 @pytest.mark.parametrize("part", [0, 1, 10, 20])
 @transports
 def test_an_interrupted_receive_loses_nothing(tls, part):
@@ -665,6 +671,7 @@ def sendall(stream, data):
             stream.wait(False, True, Deadline(SOON))
 
 
+@pytest.mark.abuse(70)
 @pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError, OSError, RuntimeError])
 def test_whatever_a_signal_handler_raises_comes_out_of_receive(error):
     with raw_peer() as (conn, peer):
@@ -675,6 +682,7 @@ def test_whatever_a_signal_handler_raises_comes_out_of_receive(error):
         assert conn.receive(SOON) == "x"
 
 
+@pytest.mark.abuse(70)
 @pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError, OSError, RuntimeError])
 def test_whatever_a_signal_handler_raises_comes_out_of_send(error):
     with raw_peer() as (conn, peer):
@@ -686,6 +694,7 @@ def test_whatever_a_signal_handler_raises_comes_out_of_send(error):
             assert receive_frame(peer) == (0x81, b"after")
 
 
+@pytest.mark.abuse(70)
 @pytest.mark.parametrize("then", ["send", "receive", "close", "many"])
 @pytest.mark.parametrize("size", [200_000, 6 * MIB])
 @transports

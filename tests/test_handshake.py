@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from abuse import row
 from pairs import upgrade_answer
 from scriptling_ws import _handshake
 from scriptling_ws._errors import ConnectTimeout, HandshakeError
@@ -84,7 +85,7 @@ def test_a_head_is_complete_with_its_last_byte_and_not_before():
         assert reader.rest == b""
 
 
-# Row 11, and row 10 with one long header.
+@pytest.mark.abuse(10, 11)
 @pytest.mark.parametrize("step", [1, 100_000])
 @pytest.mark.parametrize(
     ("is_request", "before", "status"),
@@ -107,6 +108,7 @@ def test_a_line_may_have_8192_bytes(is_request, before, status, step):
     assert caught.value.status == status
 
 
+@pytest.mark.abuse(11)
 def test_what_is_held_of_an_endless_line_is_bounded():
     reader = HeadReader()
     fed = 0
@@ -117,7 +119,7 @@ def test_what_is_held_of_an_endless_line_is_bounded():
     assert fed < 10_000
 
 
-# Row 10.
+@pytest.mark.abuse(10)
 @pytest.mark.parametrize("count", [128, 129])
 def test_a_head_may_have_128_headers(count):
     head = b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * count + b"\r\n"
@@ -132,6 +134,7 @@ def test_a_head_may_have_128_headers(count):
         assert caught.value.status == 431
 
 
+@pytest.mark.abuse(10)
 def test_a_thousand_headers_are_refused_before_they_end():
     with pytest.raises(Refused) as caught:
         HeadReader().feed(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 1000)
@@ -155,7 +158,7 @@ def test_what_follows_the_head_does_not_count():
     assert reader.rest == rest
 
 
-# Row 9.
+@pytest.mark.abuse(9)
 @pytest.mark.parametrize(
     "bad",
     [
@@ -181,6 +184,7 @@ def test_malformed_lines_are_refused(bad, step):
     assert caught.value.status == 400
 
 
+@pytest.mark.abuse(9)
 def test_a_head_with_bare_line_feeds_is_refused_without_waiting_for_more():
     # It has no CRLFCRLF, and would else be waited for until the deadline.
     with pytest.raises(Refused, match="malformed") as caught:
@@ -219,32 +223,42 @@ def test_a_request_is_taken_apart():
 @pytest.mark.parametrize(
     ("head", "status"),
     [
-        # Row 2.
-        (b"GET / HTTP/1.0\r\nHost: h\r\n\r\n", 505),
-        (b"GET / HTTP/2.0\r\nHost: h\r\n\r\n", 505),
-        (b"GET / HTTP/1.2\r\nHost: h\r\n\r\n", 505),
-        (b"GET / HTTP/0.9\r\nHost: h\r\n\r\n", 505),
-        # Row 3.
-        (b"GET / HTTP/1.1\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n", 400),
-        # Row 4.
-        (b"GET / HTTP/1.1\r\nHost: \xff\r\n\r\n", 400),
-        # Row 9.
-        (b"GET / HTTP/1.1\r\nHost: h\r\nA: b\x0bc\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: h\r\nA\x85: b\r\n\r\n", 400),
-        (b"GET /\x0b HTTP/1.1\r\nHost: h\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: h\r\nA : b\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: h\r\n: b\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: h\r\nnocolon\r\n\r\n", 400),
-        # Row 12.
-        (b"GET * HTTP/1.1\r\nHost: h\r\n\r\n", 400),
-        (b"GET http://evil/chat HTTP/1.1\r\nHost: h\r\n\r\n", 400),
-        (b"CONNECT evil:80 HTTP/1.1\r\nHost: h\r\n\r\n", 400),
-        (b"GET chat HTTP/1.1\r\nHost: h\r\n\r\n", 400),
-        (b"GET /#x HTTP/1.1\r\nHost: h\r\n\r\n", 400),
-        (b"GET /%ff HTTP/1.1\r\nHost: h\r\n\r\n", 400),
-        (b"GET /?a=%ff HTTP/1.1\r\nHost: h\r\n\r\n", 400),
-        (b"GET /\xff HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        *row(
+            2,
+            (b"GET / HTTP/1.0\r\nHost: h\r\n\r\n", 505),
+            (b"GET / HTTP/2.0\r\nHost: h\r\n\r\n", 505),
+            (b"GET / HTTP/1.2\r\nHost: h\r\n\r\n", 505),
+            (b"GET / HTTP/0.9\r\nHost: h\r\n\r\n", 505),
+        ),
+        *row(
+            3,
+            (b"GET / HTTP/1.1\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n", 400),
+        ),
+        *row(
+            4,
+            (b"GET / HTTP/1.1\r\nHost: \xff\r\n\r\n", 400),
+        ),
+        *row(
+            9,
+            (b"GET / HTTP/1.1\r\nHost: h\r\nA: b\x0bc\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\nHost: h\r\nA\x85: b\r\n\r\n", 400),
+            (b"GET /\x0b HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\nHost: h\r\nA : b\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\nHost: h\r\n: b\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\nHost: h\r\nnocolon\r\n\r\n", 400),
+        ),
+        *row(
+            12,
+            (b"GET * HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET http://evil/chat HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"CONNECT evil:80 HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET chat HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET /#x HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET /%ff HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET /?a=%ff HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET /\xff HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        ),
         # The request line.
         (b"\r\n\r\n", 400),
         (b"GET\r\nHost: h\r\n\r\n", 400),
@@ -322,56 +336,69 @@ def test_variants_that_are_accepted(changes):
 @pytest.mark.parametrize(
     ("head", "status"),
     [
-        # Row 1.
-        (request(start="POST /chat HTTP/1.1"), 405),
-        (request(start="HEAD /chat HTTP/1.1"), 405),
-        (request(start="get /chat HTTP/1.1"), 405),
-        # Row 5.
-        (request(Sec_WebSocket_Key=None), 400),
-        (request(Sec_WebSocket_Key=""), 400),
-        (request(Sec_WebSocket_Key="abc"), 400),
-        (request(Sec_WebSocket_Key="!!!=="), 400),
-        (request(Sec_WebSocket_Key=base64.b64encode(b"x" * 15).decode()), 400),
-        (request(Sec_WebSocket_Key=base64.b64encode(b"x" * 17).decode()), 400),
-        (request(Sec_WebSocket_Key="\xff" * 24), 400),
-        (request(f"Sec-WebSocket-Key: {KEY}"), 400),
-        (request(f"sec-websocket-key: {KEY}"), 400),
-        # Row 6.
-        (request(Sec_WebSocket_Version="8"), 426),
-        (request(Sec_WebSocket_Version="14"), 426),
-        (request(Sec_WebSocket_Version=None), 400),
-        (request("Sec-WebSocket-Version: 13"), 426),
-        # Row 7.
-        (request(Connection="notupgrade"), 400),
-        (request(Connection="\xa0Upgrade"), 400),
-        (request(Connection="\x1fUpgrade"), 400),
-        (request(Connection=None), 400),
-        (request("Connection: keep-alive"), 400),
-        (request(Upgrade="h2c"), 400),
-        (request(Upgrade=None), 400),
-        (request("Upgrade: websocket"), 400),
-        # Row 8.
-        (request("Content-Length: 0"), 400),
-        (request("Content-Length: 5"), 400),
-        (request("Transfer-Encoding: chunked"), 400),
-        (request("Content-Length: 5", "Transfer-Encoding: chunked"), 400),
-        # Row 13.
-        (request("Sec-WebSocket-Extensions: \xff"), 400),
-        (request("Sec-WebSocket-Protocol: \xff"), 400),
+        *row(
+            1,
+            (request(start="POST /chat HTTP/1.1"), 405),
+            (request(start="HEAD /chat HTTP/1.1"), 405),
+            (request(start="get /chat HTTP/1.1"), 405),
+        ),
+        *row(
+            5,
+            (request(Sec_WebSocket_Key=None), 400),
+            (request(Sec_WebSocket_Key=""), 400),
+            (request(Sec_WebSocket_Key="abc"), 400),
+            (request(Sec_WebSocket_Key="!!!=="), 400),
+            (request(Sec_WebSocket_Key=base64.b64encode(b"x" * 15).decode()), 400),
+            (request(Sec_WebSocket_Key=base64.b64encode(b"x" * 17).decode()), 400),
+            (request(Sec_WebSocket_Key="\xff" * 24), 400),
+            (request(f"Sec-WebSocket-Key: {KEY}"), 400),
+            (request(f"sec-websocket-key: {KEY}"), 400),
+        ),
+        *row(
+            6,
+            (request(Sec_WebSocket_Version="8"), 426),
+            (request(Sec_WebSocket_Version="14"), 426),
+            (request(Sec_WebSocket_Version=None), 400),
+            (request("Sec-WebSocket-Version: 13"), 426),
+        ),
+        *row(
+            7,
+            (request(Connection="notupgrade"), 400),
+            (request(Connection="\xa0Upgrade"), 400),
+            (request(Connection="\x1fUpgrade"), 400),
+            (request(Connection=None), 400),
+            (request("Connection: keep-alive"), 400),
+            (request(Upgrade="h2c"), 400),
+            (request(Upgrade=None), 400),
+            (request("Upgrade: websocket"), 400),
+        ),
+        *row(
+            8,
+            (request("Content-Length: 0"), 400),
+            (request("Content-Length: 5"), 400),
+            (request("Transfer-Encoding: chunked"), 400),
+            (request("Content-Length: 5", "Transfer-Encoding: chunked"), 400),
+        ),
+        *row(
+            13,
+            (request("Sec-WebSocket-Extensions: \xff"), 400),
+            (request("Sec-WebSocket-Protocol: \xff"), 400),
+        ),
     ],
 )
 def test_refused_upgrades(head, status):
     assert refused(head).status == status
 
 
-# Row 13: bad parameters of an extension that is not accepted anyway do no harm.
+# Bad parameters of an extension that is not accepted anyway do no harm.
+@pytest.mark.abuse(13)
 @pytest.mark.parametrize("value", ["15x", '"10"', "99", "-1", "", '"\\'])
 def test_a_malformed_extension_offer_is_declined(value):
     head = request(f"Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits={value}")
     assert b"xtensions" not in upgrade(head).accept()
 
 
-# Row 14.
+@pytest.mark.abuse(14)
 @pytest.mark.parametrize("value", ['a="' + "\\a" * 3000, "b" + " " * 8000 + "x", "," * 8000])
 def test_extension_headers_take_linear_time(value):
     head = request(f"Sec-WebSocket-Extensions: {value}")
@@ -402,7 +429,8 @@ def test_the_server_adds_headers():
     assert b"\r\nX-A: \xfc\r\n" in answer
 
 
-# Row 20: the reader keeps what came in the same segment as the request.
+# The reader keeps what came in the same segment as the request.
+@pytest.mark.abuse(20)
 def test_frames_behind_the_request_are_not_lost():
     reader = HeadReader()
     head = reader.feed(request() + b"\x81\x80abcd")
@@ -485,7 +513,7 @@ def test_subprotocols_in_order():
     assert headers["sec-websocket-protocol"] == "b, a"
 
 
-# Row 29.
+@pytest.mark.abuse(29)
 @pytest.mark.parametrize("bad", ["\r", "\n", "\r\n", "\0", "\r\nX: y", "\x0b", "\x7f", "\u20ac"])
 @pytest.mark.parametrize("place", ["name", "value", "subprotocol"])
 def test_nothing_is_smuggled_into_a_request(bad, place):
@@ -497,7 +525,7 @@ def test_nothing_is_smuggled_into_a_request(bad, place):
     assert "\n" not in str(caught.value)
 
 
-# Row 30.
+@pytest.mark.abuse(30)
 @pytest.mark.parametrize(
     "name",
     [
@@ -518,6 +546,7 @@ def test_headers_of_the_handshake_are_refused(name):
         client(headers={name: "x"})
 
 
+@pytest.mark.abuse(30)
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "a,b", "(", "\xfc", "a\t"])
 def test_names_that_are_no_tokens(name):
     with pytest.raises(ValueError, match="not a header name"):
@@ -619,26 +648,39 @@ def test_the_subprotocol_that_the_server_chose():
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        # Row 21.
-        (lambda r: upgrade_answer(r, Sec_WebSocket_Accept=None), "(?i)accept"),
-        (lambda r: upgrade_answer(r, Sec_WebSocket_Accept=ACCEPT), "(?i)accept"),
-        (lambda r: upgrade_answer(r, Sec_WebSocket_Accept="\xff"), "not valid"),
-        (lambda r: upgrade_answer(r, f"Sec-WebSocket-Accept: {ACCEPT}"), "more than one"),
-        (lambda r: upgrade_answer(r, f"sec-websocket-accept: {ACCEPT}"), "more than one"),
-        # Row 24.
-        (lambda r: upgrade_answer(r, version="HTTP/1.0"), "HTTP/1.0"),
-        (lambda r: upgrade_answer(r, version="HTTP/2.0"), "HTTP/2.0"),
-        (lambda r: upgrade_answer(r, "Content-Length: 0"), "body"),
-        (lambda r: upgrade_answer(r, "Content-Length: 5"), "body"),
-        (lambda r: upgrade_answer(r, "Transfer-Encoding: chunked"), "body"),
-        # Row 26.
-        (lambda r: upgrade_answer(r, Sec_WebSocket_Protocol="x"), "(?i)protocol"),
-        (lambda r: upgrade_answer(r, "Sec-WebSocket-Protocol: x", "Sec-WebSocket-Protocol: y"), ""),
-        (lambda r: upgrade_answer(r, Sec_WebSocket_Extensions="x"), "(?i)extension"),
-        # Row 27.
-        (lambda r: upgrade_answer(r, Sec_WebSocket_Extensions="permessage-deflate"), ""),
-        (lambda r: upgrade_answer(r, Sec_WebSocket_Extensions="permessage-deflate; x=7"), ""),
-        (lambda r: upgrade_answer(r, Sec_WebSocket_Extensions="\xff"), ""),
+        *row(
+            21,
+            (lambda r: upgrade_answer(r, Sec_WebSocket_Accept=None), "(?i)accept"),
+            (lambda r: upgrade_answer(r, Sec_WebSocket_Accept=ACCEPT), "(?i)accept"),
+            (lambda r: upgrade_answer(r, Sec_WebSocket_Accept="\xff"), "not valid"),
+            (lambda r: upgrade_answer(r, f"Sec-WebSocket-Accept: {ACCEPT}"), "more than one"),
+            (lambda r: upgrade_answer(r, f"sec-websocket-accept: {ACCEPT}"), "more than one"),
+        ),
+        *row(
+            24,
+            (lambda r: upgrade_answer(r, version="HTTP/1.0"), "HTTP/1.0"),
+            (lambda r: upgrade_answer(r, version="HTTP/2.0"), "HTTP/2.0"),
+            (lambda r: upgrade_answer(r, "Content-Length: 0"), "body"),
+            (lambda r: upgrade_answer(r, "Content-Length: 5"), "body"),
+            (lambda r: upgrade_answer(r, "Transfer-Encoding: chunked"), "body"),
+        ),
+        *row(
+            26,
+            (lambda r: upgrade_answer(r, Sec_WebSocket_Protocol="x"), "(?i)protocol"),
+            (
+                lambda r: upgrade_answer(
+                    r, "Sec-WebSocket-Protocol: x", "Sec-WebSocket-Protocol: y"
+                ),
+                "",
+            ),
+            (lambda r: upgrade_answer(r, Sec_WebSocket_Extensions="x"), "(?i)extension"),
+        ),
+        *row(
+            27,
+            (lambda r: upgrade_answer(r, Sec_WebSocket_Extensions="permessage-deflate"), ""),
+            (lambda r: upgrade_answer(r, Sec_WebSocket_Extensions="permessage-deflate; x=7"), ""),
+            (lambda r: upgrade_answer(r, Sec_WebSocket_Extensions="\xff"), ""),
+        ),
         # What the upgrade lacks.
         (lambda r: upgrade_answer(r, Upgrade=None), "(?i)upgrade"),
         (lambda r: upgrade_answer(r, Upgrade="h2c"), "(?i)upgrade"),
@@ -659,7 +701,7 @@ def test_an_upgrade_that_is_not_valid(answer, says):
         raise AssertionError(str(error) if says else "")
 
 
-# Row 22.
+@pytest.mark.abuse(22)
 @pytest.mark.parametrize(
     ("status", "advice"),
     [
@@ -688,7 +730,7 @@ def test_a_refusal_has_status_headers_body_and_advice(status, advice):
     assert advice in str(error)
 
 
-# Row 23.
+@pytest.mark.abuse(23)
 def test_a_redirect_is_shown_and_not_followed():
     error = rejected(
         b"HTTP/1.1 302 Found\r\nLocation: ws://other/\x1b[0m\r\nContent-Length: 0\r\n\r\n"
@@ -726,6 +768,7 @@ def test_bodies_of_refusals(answer, status, body, size):
     assert f"HTTP status {status}" in str(caught.value)
 
 
+@pytest.mark.abuse(22)
 def test_a_body_is_cut_at_1_mib():
     handshake = client()
     handshake.receive(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -759,7 +802,7 @@ def test_giving_up_raises_the_refusal_that_has_come():
     assert caught.value.body == b"part"
 
 
-# Row 25.
+@pytest.mark.abuse(25)
 @pytest.mark.parametrize("size", [1, 100_000])
 def test_interim_responses_are_skipped(size):
     handshake = client()
@@ -770,6 +813,7 @@ def test_interim_responses_are_skipped(size):
     assert opened
 
 
+@pytest.mark.abuse(25)
 def test_interim_responses_are_counted():
     error = rejected(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000)
     assert "16 interim" in str(error)
@@ -781,7 +825,7 @@ def test_a_refusal_after_an_interim_response():
     assert rejected(answer).status == 401
 
 
-# Row 28, and answers that are no HTTP.
+@pytest.mark.abuse(28)
 @pytest.mark.parametrize(
     "answer",
     [

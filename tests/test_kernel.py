@@ -343,11 +343,12 @@ def test_header_bounds(kernel: ModuleType) -> None:
         kernel.encode_header(BINARY, 10**5000, None)
 
 
+@pytest.mark.abuse(38)
 @pytest.mark.parametrize("key", [None, KEY])
 @pytest.mark.parametrize(
     ("length", "form"), [(0, 16), (5, 16), (125, 16), (0, 64), (5, 64), (126, 64), (65535, 64)]
 )
-def test_length_not_in_its_shortest_form(  # row 38
+def test_length_not_in_its_shortest_form(
     kernel: ModuleType, length: int, form: int, key: bytes | None
 ) -> None:
     data = header(BINARY, length, key, form)
@@ -357,8 +358,9 @@ def test_length_not_in_its_shortest_form(  # row 38
     assert kernel.parse_header(data, 0, 1 + form // 8) is None
 
 
+@pytest.mark.abuse(35)
 @pytest.mark.parametrize("length", [2**63, 2**63 + 5, 2**64 - 1])
-def test_length_over_63_bits(kernel: ModuleType, length: int) -> None:  # row 35
+def test_length_over_63_bits(kernel: ModuleType, length: int) -> None:
     for key in (None, KEY):
         data = header(BINARY, length, key, 64)
         for end in range(10, len(data) + 1):
@@ -416,7 +418,8 @@ def test_encode_frame_leaves_no_copy_in_the_callers_str(kernel: ModuleType) -> N
     assert sys.getsizeof(text) == before
 
 
-def test_encode_frame_lone_surrogate(kernel: ModuleType) -> None:  # row 80
+@pytest.mark.abuse(80)
+def test_encode_frame_lone_surrogate(kernel: ModuleType) -> None:
     with pytest.raises(UnicodeEncodeError, match="surrogates not allowed"):
         kernel.encode_frame(TEXT, "a\ud800", KEY)
 
@@ -485,8 +488,9 @@ def test_list_of_subclassed_ints(kernel: ModuleType) -> None:
             assert pack(values) == bytes([7] * place + [200] + [7] * 98)[:98] + b"\xff"
 
 
+@pytest.mark.abuse(76)
 @pytest.mark.parametrize("bad", [-1, 256, 2**31, 2**32, 2**63, 2**64, 2**64 + 5, -(2**64)])
-def test_list_item_out_of_range(kernel: ModuleType, bad: int) -> None:  # row 76
+def test_list_item_out_of_range(kernel: ModuleType, bad: int) -> None:
     for place in (0, 1, 31, 32, 64, 65, 99, 16384, 20000):
         values = [0] * 20001
         values[place] = bad
@@ -495,14 +499,16 @@ def test_list_item_out_of_range(kernel: ModuleType, bad: int) -> None:  # row 76
                 pack(values)
 
 
-def test_list_item_out_of_range_shown(kernel: ModuleType) -> None:  # row 76
+@pytest.mark.abuse(76)
+def test_list_item_out_of_range_shown(kernel: ModuleType) -> None:
     for bad, shown in ((Colour.FAR, "256"), (Int(-3), "-3"), (10**5000, "an int of 16610 bits")):
         with pytest.raises(ValueError, match=f"item 1 is {shown}: a byte is 0 to 255"):
             kernel.list_to_bytes((1, bad))
 
 
+@pytest.mark.abuse(77, 78)
 @pytest.mark.parametrize("bad", [True, False, 1.0, "1", None, [1], (), b"1", Index(), 1j, int])
-def test_list_item_of_another_type(kernel: ModuleType, bad: Any) -> None:  # rows 77, 78
+def test_list_item_of_another_type(kernel: ModuleType, bad: Any) -> None:
     message = f"^item %d is of type {type(bad).__name__}: a byte is an int, 0 to 255$"
     for place in (0, 1, 31, 32, 99, 16384, 20000):
         values: list[Any] = [0] * 20001
@@ -520,7 +526,8 @@ def test_no_list(kernel: ModuleType, other: Any) -> None:
         kernel.list_to_bytes(other)
 
 
-def test_subclassed_list_runs_no_code(kernel: ModuleType) -> None:  # row 78
+@pytest.mark.abuse(78)
+def test_subclassed_list_runs_no_code(kernel: ModuleType) -> None:
     def fail(*_: object) -> Any:
         raise AssertionError("the caller's code ran")
 
@@ -537,7 +544,8 @@ def test_subclassed_list_runs_no_code(kernel: ModuleType) -> None:  # row 78
         kernel.list_to_bytes(Pretender())
 
 
-def test_list_that_another_thread_changes(kernel: ModuleType) -> None:  # row 78
+@pytest.mark.abuse(78)
+def test_list_that_another_thread_changes(kernel: ModuleType) -> None:
     values = [1] * 5000
     stop = threading.Event()
 
@@ -563,7 +571,8 @@ def test_list_that_another_thread_changes(kernel: ModuleType) -> None:  # row 78
         sys.setswitchinterval(interval)
 
 
-def test_list_costs_no_copy_of_its_items(kernel: ModuleType) -> None:  # row 79
+@pytest.mark.abuse(79)
+def test_list_costs_no_copy_of_its_items(kernel: ModuleType) -> None:
     count = 1_000_000
     values = [0] * count
     for bad in (0, count - 1):
@@ -633,15 +642,17 @@ def test_read_run(kernel: ModuleType, key: bytes | None) -> None:
     assert (at, why) == (len(window), MORE)
 
 
-def test_read_empty_messages(kernel: ModuleType) -> None:  # row 47
+@pytest.mark.abuse(47)
+def test_read_empty_messages(kernel: ModuleType) -> None:
     for key in (None, KEY):
         window = frame(TEXT, b"", key) + frame(BINARY, b"", key)
         assert read(kernel, window, key is not None)[0] == ["", b""]
         assert read(kernel, window, key is not None, as_list=True)[0] == ["", []]
 
 
+@pytest.mark.abuse(41)
 @pytest.mark.parametrize("key", [None, KEY])
-def test_read_every_prefix(kernel: ModuleType, key: bytes | None) -> None:  # row 41
+def test_read_every_prefix(kernel: ModuleType, key: bytes | None) -> None:
     masked = key is not None
     parts = [
         frame(TEXT, b"hello", key),
@@ -685,7 +696,8 @@ def test_read_most(kernel: ModuleType) -> None:
             read(kernel, one, most=most)
 
 
-def test_read_limit(kernel: ModuleType) -> None:  # row 39
+@pytest.mark.abuse(39)
+def test_read_limit(kernel: ModuleType) -> None:
     for length in (0, 5, 125, 126, 70_000):
         window = frame(BINARY, bytes(length))
         assert read(kernel, window, limit=length) == ([bytes(length)], len(window), MORE)
@@ -696,7 +708,8 @@ def test_read_limit(kernel: ModuleType) -> None:  # row 39
             read(kernel, b"", limit=limit)
 
 
-def test_read_direction_mismatch(kernel: ModuleType) -> None:  # row 33
+@pytest.mark.abuse(33)
+def test_read_direction_mismatch(kernel: ModuleType) -> None:
     assert read(kernel, b"\x81\5hello", masked=True) == ([], 0, SPECIAL)
     assert read(kernel, frame(TEXT, b"hello", KEY), masked=False) == ([], 0, SPECIAL)
     assert read(kernel, b"\x81\x85", masked=False) == ([], 0, MORE)  # the key is header
@@ -704,7 +717,7 @@ def test_read_direction_mismatch(kernel: ModuleType) -> None:  # row 33
 
 @pytest.mark.parametrize("first", sorted(set(range(256)) - {TEXT, BINARY}))
 def test_read_leaves_other_frames(kernel: ModuleType, first: int) -> None:
-    """Control (row 34), fragments (rows 37, 43), RSV bits (row 56): not this layer's."""
+    """Control frames, fragments and RSV bits are not this layer's."""
     good = frame(BINARY, b"ab")
     for payload in (b"", b"abc", bytes(126)):
         assert read(kernel, good + frame(first, payload) + good) == ([b"ab"], 4, SPECIAL)
@@ -714,7 +727,8 @@ def test_read_leaves_other_frames(kernel: ModuleType, first: int) -> None:
     assert read(kernel, window, masked=True) == ([b"ab"], 8, SPECIAL)
 
 
-def test_read_huge_lengths(kernel: ModuleType) -> None:  # rows 35, 36, 37
+@pytest.mark.abuse(35, 36, 37)
+def test_read_huge_lengths(kernel: ModuleType) -> None:
     for length in (2**31, 2**32, 2**62, INT64_MAX - 9, INT64_MAX, 2**63, 2**64 - 14, 2**64 - 1):
         for key in (None, KEY):
             window = frame(BINARY, b"ab", key) + header(BINARY, length, key, 64) + b"payload"
@@ -727,8 +741,9 @@ def test_read_huge_lengths(kernel: ModuleType) -> None:  # rows 35, 36, 37
                 )
 
 
+@pytest.mark.abuse(38)
 @pytest.mark.parametrize(("length", "form"), [(0, 16), (5, 16), (125, 16), (0, 64), (65535, 64)])
-def test_read_longer_form(kernel: ModuleType, length: int, form: int) -> None:  # row 38
+def test_read_longer_form(kernel: ModuleType, length: int, form: int) -> None:
     for key in (None, KEY):
         window = header(BINARY, length, key, form) + bytes(length)
         assert read(kernel, window, key is not None) == ([], 0, SPECIAL)
@@ -740,8 +755,9 @@ BAD_UTF8 = [
 ]  # fmt: skip
 
 
+@pytest.mark.abuse(40)
 @pytest.mark.parametrize("bad", BAD_UTF8)
-def test_read_bad_text(kernel: ModuleType, bad: bytes) -> None:  # row 40
+def test_read_bad_text(kernel: ModuleType, bad: bytes) -> None:
     for key in (None, KEY):
         masked = key is not None
         good = frame(TEXT, b"ok", key)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection as WSProtoConnection
 from wsproto.connection import ConnectionType
 
+from abuse import every_violation
 from pairs import frame
 from scriptling_ws import _frame
 from scriptling_ws._errors import ProtocolError
@@ -151,7 +152,8 @@ def test_an_error_behind_a_message_is_put_off_once(client):
     assert proto.ended
 
 
-# Row 41, and the first invariant: chunk boundaries never change what comes out.
+# The first invariant: chunk boundaries never change what comes out.
+@pytest.mark.abuse(41)
 @steps
 @roles
 def test_chunk_boundaries_do_not_matter(client, step):
@@ -234,7 +236,7 @@ def test_what_was_sent_comes_out_for_every_chunking(made, rng):
     assert not proto.ended
 
 
-# Row 47.
+@pytest.mark.abuse(47)
 @pytest.mark.parametrize(
     ("opcode", "as_list", "message"), [(TEXT, False, ""), (BINARY, True, []), (BINARY, False, b"")]
 )
@@ -272,64 +274,15 @@ def test_a_received_message_does_not_change_later():
 
 # -- what the peer may not do ----------------------------------------------
 
-MASKED = frame(TEXT, b"hello", mask=True)
 LONG = struct.Struct("!BBQ").pack
-
-# For a client: what a server may not send. Rows 33 to 38, 43, 48, 56.
-VIOLATIONS = {
-    "masked from a server": (MASKED, 1002),
-    "masked ping from a server": (frame(PING, mask=True), 1002),
-    "reserved bit 1 (compressed)": (frame(TEXT, b"x", rsv=4), 1002),
-    "reserved bit 2": (frame(TEXT, b"x", rsv=2), 1002),
-    "reserved bit 3": (frame(TEXT, b"x", rsv=1), 1002),
-    "reserved bit on a ping": (frame(PING, rsv=4), 1002),
-    "reserved bit on a close": (frame(CLOSE, rsv=4), 1002),
-    "reserved bit on a continuation": (
-        frame(TEXT, b"x", fin=False) + frame(CONTINUATION, rsv=4),
-        1002,
-    ),
-    **{f"opcode {code}": (frame(code), 1002) for code in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15)},
-    "ping of 126 bytes": (frame(PING, bytes(126)), 1002),
-    "pong of 126 bytes": (frame(PONG, bytes(126)), 1002),
-    "close of 126 bytes": (frame(CLOSE, b"\x03\xe8" + bytes(124)), 1002),
-    "ping without FIN": (frame(PING, fin=False), 1002),
-    "pong without FIN": (frame(PONG, fin=False), 1002),
-    "close without FIN": (frame(CLOSE, fin=False), 1002),
-    "length 2**63": (LONG(0x82, 127, 2**63), 1002),
-    "length 2**64 - 1": (LONG(0x82, 127, 2**64 - 1), 1002),
-    "length 5 in 16 bits": (b"\x81\x7e\x00\x05hello", 1002),
-    "length 125 in 16 bits": (b"\x81\x7e\x00\x7d" + bytes(125), 1002),
-    "length 5 in 64 bits": (LONG(0x81, 127, 5) + b"hello", 1002),
-    "length 65535 in 64 bits": (LONG(0x81, 127, 65_535) + bytes(65_535), 1002),
-    "continuation of nothing": (frame(CONTINUATION, b"x"), 1002),
-    "continuation without FIN of nothing": (frame(CONTINUATION, b"x", fin=False), 1002),
-    "continuation after a whole message": (frame(TEXT, b"x") + frame(CONTINUATION), 1002),
-    "text inside a text": (frame(TEXT, b"x", fin=False) + frame(TEXT, b"y"), 1002),
-    "binary inside a text": (frame(TEXT, b"x", fin=False) + frame(BINARY, b"y"), 1002),
-    "text inside a binary": (frame(BINARY, b"x", fin=False) + frame(TEXT, b"y", fin=False), 1002),
-    "declared 2**62": (LONG(0x82, 127, 2**62), 1009),
-    "declared 2**62 as text": (LONG(0x81, 127, 2**62), 1009),
-    "continuation of 2**63 - 1": (
-        frame(BINARY, b"x", fin=False) + LONG(0x80, 127, 2**63 - 1),
-        1009,
-    ),
-    **{
-        f"close code {code}": (frame(CLOSE, struct.pack("!H", code)), 1002)
-        for code in (0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535)
-    },
-    "close of one byte": (frame(CLOSE, b"\x03"), 1002),
-    "close reason that is not UTF-8": (frame(CLOSE, b"\x03\xe8\xff"), 1007),
-    "close reason with half a character": (frame(CLOSE, b"\x03\xe8\xe2\x82"), 1007),
-    "1014 with a reason that is not UTF-8": (frame(CLOSE, b"\x03\xf6\xff"), 1007),
-}
 
 
 @few_steps
-@pytest.mark.parametrize("name", VIOLATIONS)
-def test_a_violation_closes_with_its_code(name, step):
-    data, code = VIOLATIONS[name]
-    proto = protocol()
-    feed(proto, frame(TEXT, b"before") + data + frame(TEXT, b"after"), step)
+@pytest.mark.parametrize(("client", "data", "code"), every_violation())
+def test_a_violation_closes_with_its_code(client, data, code, step):
+    proto = protocol(client=client)
+    around = [frame(TEXT, text, mask=not client) for text in (b"before", b"after")]
+    feed(proto, around[0] + data + around[1], step)
     before, *between = proto.ready
     assert before == "before"
     assert between in ([], ["x"])  # never "after"
@@ -342,13 +295,9 @@ def test_a_violation_closes_with_its_code(name, step):
     assert not proto.control.open
 
 
-@few_steps
-@pytest.mark.parametrize(
-    "data", [frame(TEXT, b"hello"), frame(BINARY, bytes(200_000)), frame(PING), frame(CLOSE)]
-)
-def test_a_client_that_does_not_mask(data, step):
+def test_a_client_that_does_not_mask_a_large_frame():
     proto = protocol(client=False)
-    feed(proto, frame(TEXT, b"before", mask=True) + data, step)
+    feed(proto, frame(TEXT, b"before", mask=True) + frame(BINARY, bytes(200_000)))
     assert list(proto.ready) == ["before"]
     assert closed_with(proto) == 1002
     assert proto.ended
@@ -383,7 +332,6 @@ def test_only_the_first_violation_counts():
 
 # -- UTF-8 -----------------------------------------------------------------
 
-# Row 40.
 BAD_TEXT = [
     b"\xc0\xaf",  # overlong
     b"\xe0\x80\xaf",
@@ -401,6 +349,7 @@ BAD_TEXT = [
 TRUNCATED = (b"\xe2\x82", b"\xf0\x9f\x98")
 
 
+@pytest.mark.abuse(40)
 @few_steps
 @pytest.mark.parametrize("bad", BAD_TEXT)
 @pytest.mark.parametrize("before", [b"", b"good \xe2\x82\xac ", b"x" * 5000, b"x" * 200_000])
@@ -414,6 +363,7 @@ def test_text_that_is_not_utf8(bad, before, step):
     assert proto.control.error.code == 1007
 
 
+@pytest.mark.abuse(40)
 @few_steps
 @pytest.mark.parametrize("bad", BAD_TEXT)
 def test_fragmented_text_that_is_not_utf8(bad, step):
@@ -435,6 +385,7 @@ def test_the_first_bad_byte_of_a_text_is_enough(bad, size):
     assert closed_with(proto) == 1007
 
 
+@pytest.mark.abuse(40)
 @pytest.mark.parametrize("cut", range(1, 10))
 def test_a_text_fragment_that_ends_inside_a_character_is_fine(cut):
     data = "\xe4\u20ac\U0001f600".encode()
@@ -455,7 +406,7 @@ def test_binary_is_not_checked_as_text():
 # -- limits ----------------------------------------------------------------
 
 
-# Row 39.
+@pytest.mark.abuse(39)
 @few_steps
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 @pytest.mark.parametrize("limit", [1, 10, 125, 126, 5000, 150_000])
@@ -499,7 +450,7 @@ def test_the_limit_is_for_one_message():
     assert not proto.ended
 
 
-# Row 36.
+@pytest.mark.abuse(36)
 def test_an_announced_size_takes_no_memory_before_it_was_checked():
     proto = protocol(limit=MIB)
     tracemalloc.start()
@@ -524,7 +475,7 @@ def test_no_limit():
     assert len(proto.ready[0]) == 17 * MIB
 
 
-# Row 45.
+@pytest.mark.abuse(45)
 @pytest.mark.parametrize("payload", [b"", b"x"])
 def test_the_number_of_fragments_is_limited(payload):
     proto = protocol(fragments=5)
@@ -538,6 +489,7 @@ def test_the_number_of_fragments_is_limited(payload):
     assert "5 fragments" in proto.control.reason
 
 
+@pytest.mark.abuse(45)
 def test_a_million_empty_fragments_cost_little():
     proto = protocol()
     feed(proto, frame(TEXT, b"", fin=False))
@@ -631,7 +583,8 @@ def test_an_exception_between_fragments_ends_the_connection(name, before, monkey
     assert not proto.ready
 
 
-# Rows 41 and 46: one byte at a time costs time and memory in proportion to the bytes.
+# One byte at a time costs time and memory in proportion to the bytes.
+@pytest.mark.abuse(41, 46)
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 @pytest.mark.parametrize("fragmented", [False, True])
 def test_a_drip_is_linear(opcode, fragmented):
@@ -731,7 +684,7 @@ def test_a_ping_is_answered_with_its_payload(client, payload):
     assert proto.control.open
 
 
-# Row 44.
+@pytest.mark.abuse(44)
 def test_a_ping_between_fragments_is_answered_at_once():
     proto = protocol()
     feed(proto, frame(TEXT, b"a", fin=False) + frame(PING, b"now"))
@@ -748,7 +701,7 @@ def test_a_ping_after_a_close_is_not_answered():
     assert not proto.ended
 
 
-# Row 55.
+@pytest.mark.abuse(55)
 def test_a_stray_pong_is_ignored():
     proto = protocol()
     feed(proto, frame(PONG) + frame(PONG, b"x" * 125) + frame(TEXT, b"ok"))
@@ -757,6 +710,7 @@ def test_a_stray_pong_is_ignored():
     assert proto.control.open
 
 
+@pytest.mark.abuse(55)
 def test_stray_pongs_do_not_pile_up():
     proto = protocol()
     burst = frame(PONG, bytes(125)) * 100
@@ -769,7 +723,7 @@ def test_stray_pongs_do_not_pile_up():
     assert grown < 100_000
 
 
-# Row 54.
+@pytest.mark.abuse(54)
 @pytest.mark.parametrize("size", [0, 125])
 def test_pings_of_a_peer_that_does_not_read_do_not_pile_up(size):
     proto = protocol()
@@ -784,6 +738,7 @@ def test_pings_of_a_peer_that_does_not_read_do_not_pile_up(size):
     assert peak < MIB
 
 
+@pytest.mark.abuse(54)
 def test_one_segment_full_of_small_pings_does_not_pile_up_answers():
     proto = protocol()
     feed(proto, frame(BINARY, bytes(1000)) * 2000)  # for the largest window
@@ -809,7 +764,8 @@ def test_of_unsent_pongs_the_newest_stays():
 GOOD_CODES = [1000, 1001, 1002, 1003, *range(1007, 1015), 3000, 3999, 4000, 4999]
 
 
-# Rows 48 and 49: what is valid is echoed, 1014 among it.
+# What is valid is echoed, 1014 among it.
+@pytest.mark.abuse(48, 49)
 @few_steps
 @pytest.mark.parametrize("code", GOOD_CODES)
 @roles
@@ -824,6 +780,7 @@ def test_a_close_frame_is_echoed(client, code, step):
     assert proto.ended
 
 
+@pytest.mark.abuse(49)
 def test_a_close_frame_without_a_code():
     proto = protocol()
     feed(proto, frame(CLOSE))
@@ -845,7 +802,7 @@ def test_messages_before_a_close_frame_stay():
     assert proto.ended
 
 
-# Row 49.
+@pytest.mark.abuse(49)
 def test_what_comes_after_a_close_frame_is_ignored():
     proto = protocol()
     rest = frame(TEXT, b"late") + frame(PING) + frame(3) + LONG(0x82, 127, 2**63)

@@ -51,7 +51,7 @@ def test_a_library_is_imported_once(library):
     assert resolve("rt_library.chat") is resolve("rt_library.chat")
 
 
-# Row 84.
+@pytest.mark.abuse(84)
 @pytest.mark.parametrize(
     "name",
     [

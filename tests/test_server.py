@@ -1,7 +1,4 @@
-"""The server on real sockets: what it answers, to whom, and what is left of it afterwards.
-
-"Row" numbers are those of the project's abuse cases.
-"""
+"""The server on real sockets: what it answers, to whom, and what is left of it afterwards."""
 
 import contextlib
 import errno
@@ -16,6 +13,7 @@ from websockets.exceptions import ConnectionClosed as PeerClosed
 from websockets.sync.client import connect
 
 import scriptling_ws
+from abuse import row
 from scriptling_ws import _server, _sessions
 from scriptling_ws._errors import ConnectionClosed
 from scriptling_ws._head import Refused
@@ -107,6 +105,7 @@ def test_a_name_is_listened_on_at_all_its_addresses(monkeypatch):
                 assert Answer(read_all(sock)).status == 426
 
 
+@pytest.mark.abuse(85)
 def test_the_handler_sees_the_request():
     seen = []
 
@@ -126,7 +125,7 @@ def test_the_handler_sees_the_request():
         assert request.path == "/a b"
         assert request.query == {"x": "1", "y": ""}
         assert request.headers["x-test"] == "yes"
-        assert remote == own  # row 85: no header changes it
+        assert remote == own  # no header changes it
         assert local == server.address
 
 
@@ -257,59 +256,116 @@ def long_lines(count, size):
 
 
 REFUSALS = [
-    # row 12 and routing
-    ("unknown path", upgrade("/nowhere"), 404),
-    ("unknown page", head("/nowhere"), 404),
-    ("dotted path", upgrade("//x/../ws"), 404),
-    ("asterisk", upgrade("*"), 400),
-    ("absolute form", upgrade("http://evil/ws"), 400),
-    ("fragment", upgrade("/ws#x"), 400),
-    ("upgrade of a page", upgrade("/page"), 404),
-    # row 1
-    ("POST", upgrade("/ws", method="POST"), 405),
-    ("HEAD", upgrade("/ws", method="HEAD"), 405),
-    ("POST to a page", head("/page", method="POST"), 405),
-    ("DELETE of a page", head("/page", method="DELETE"), 405),
-    # row 2
-    ("HTTP/1.0", upgrade("/ws", version="HTTP/1.0"), 505),
-    ("HTTP/2.0", upgrade("/ws", version="HTTP/2.0"), 505),
-    ("HTTP/1.0 page", head("/page", version="HTTP/1.0"), 505),
-    # rows 3, 4
-    ("no Host", upgrade("/ws", host=None), 400),
-    ("two Hosts", upgrade("/ws", "Host: other"), 400),
-    ("Host of high bytes", upgrade("/ws", host="\xff"), 400),
-    # row 5
-    ("no key", upgrade("/ws", Sec_WebSocket_Key=None), 400),
-    ("short key", upgrade("/ws", Sec_WebSocket_Key="abc"), 400),
-    ("key not base64", upgrade("/ws", Sec_WebSocket_Key="!!!=="), 400),
-    ("two keys", upgrade("/ws", "Sec-WebSocket-Key: c2l4dGVlbiBieXRlcy4uLg=="), 400),
-    # row 6
-    ("version 8", upgrade("/ws", Sec_WebSocket_Version="8"), 426),
-    ("no version", upgrade("/ws", Sec_WebSocket_Version=None), 400),
-    # row 7
-    ("Connection: notupgrade", upgrade("/ws", Connection="notupgrade"), 400),
-    ("Upgrade: h2c", upgrade("/ws", Upgrade="h2c"), 400),
-    ("no upgrade", head("/ws"), 426),
-    # row 8
-    ("Content-Length", upgrade("/ws", "Content-Length: 5") + b"hello", 400),
-    ("chunked", upgrade("/ws", "Transfer-Encoding: chunked") + b"0\r\n\r\n", 400),
-    ("both", upgrade("/ws", "Content-Length: 5", "Transfer-Encoding: chunked"), 400),
-    # row 9
-    ("folded line", upgrade("/ws", "X: a", " b"), 400),
-    ("bare LF", upgrade("/ws").replace(b"\r\nUpgrade", b"\nUpgrade"), 400),
-    ("NUL", upgrade("/ws", "X: a\0b"), 400),
-    ("vertical tab", upgrade("/ws", "X: a\x0bb"), 400),
-    ("name of high bytes", upgrade("/ws", "X\x85: a"), 400),
-    # rows 10, 11
-    ("20 KiB header", upgrade("/ws", "X: " + "x" * 20_480), 431),
-    ("1,000 headers", upgrade("/ws", *long_lines(1000, 1)), 431),
-    ("100 KiB of headers", upgrade("/ws", *long_lines(100, 1000)), 431),
-    ("100 KiB request line", upgrade("/" + "x" * 102_400), 414),
+    *row(
+        12,
+        {
+            "unknown path": (upgrade("/nowhere"), 404),
+            "unknown page": (head("/nowhere"), 404),
+            "dotted path": (upgrade("//x/../ws"), 404),
+            "asterisk": (upgrade("*"), 400),
+            "absolute form": (upgrade("http://evil/ws"), 400),
+            "fragment": (upgrade("/ws#x"), 400),
+            "upgrade of a page": (upgrade("/page"), 404),
+        },
+    ),
+    *row(
+        1,
+        {
+            "POST": (upgrade("/ws", method="POST"), 405),
+            "HEAD": (upgrade("/ws", method="HEAD"), 405),
+            "POST to a page": (head("/page", method="POST"), 405),
+            "DELETE of a page": (head("/page", method="DELETE"), 405),
+        },
+    ),
+    *row(
+        2,
+        {
+            "HTTP/1.0": (upgrade("/ws", version="HTTP/1.0"), 505),
+            "HTTP/2.0": (upgrade("/ws", version="HTTP/2.0"), 505),
+            "HTTP/1.0 page": (head("/page", version="HTTP/1.0"), 505),
+        },
+    ),
+    *row(
+        3,
+        {
+            "no Host": (upgrade("/ws", host=None), 400),
+            "two Hosts": (upgrade("/ws", "Host: other"), 400),
+        },
+    ),
+    *row(
+        4,
+        {
+            "Host of high bytes": (upgrade("/ws", host="\xff"), 400),
+        },
+    ),
+    *row(
+        5,
+        {
+            "no key": (upgrade("/ws", Sec_WebSocket_Key=None), 400),
+            "short key": (upgrade("/ws", Sec_WebSocket_Key="abc"), 400),
+            "key not base64": (upgrade("/ws", Sec_WebSocket_Key="!!!=="), 400),
+            "two keys": (upgrade("/ws", "Sec-WebSocket-Key: c2l4dGVlbiBieXRlcy4uLg=="), 400),
+        },
+    ),
+    *row(
+        6,
+        {
+            "version 8": (upgrade("/ws", Sec_WebSocket_Version="8"), 426),
+            "no version": (upgrade("/ws", Sec_WebSocket_Version=None), 400),
+        },
+    ),
+    *row(
+        7,
+        {
+            "Connection: notupgrade": (upgrade("/ws", Connection="notupgrade"), 400),
+            "Upgrade: h2c": (upgrade("/ws", Upgrade="h2c"), 400),
+            "no upgrade": (head("/ws"), 426),
+        },
+    ),
+    *row(
+        8,
+        {
+            "Content-Length": (upgrade("/ws", "Content-Length: 5") + b"hello", 400),
+            "chunked": (upgrade("/ws", "Transfer-Encoding: chunked") + b"0\r\n\r\n", 400),
+            "both": (upgrade("/ws", "Content-Length: 5", "Transfer-Encoding: chunked"), 400),
+        },
+    ),
+    *row(
+        9,
+        {
+            "folded line": (upgrade("/ws", "X: a", " b"), 400),
+            "bare LF": (upgrade("/ws").replace(b"\r\nUpgrade", b"\nUpgrade"), 400),
+            "NUL": (upgrade("/ws", "X: a\0b"), 400),
+            "NUL in a name": (upgrade("/ws", "X\0Y: a"), 400),
+            "NUL in the path": (upgrade("/ws\0"), 400),
+            "NUL in the method": (upgrade("/ws", method="GE\0T"), 400),
+            "NUL in a token": (upgrade("/ws", Upgrade="websocket\0"), 400),
+            "vertical tab": (upgrade("/ws", "X: a\x0bb"), 400),
+            "vertical tab in a name": (upgrade("/ws", "X\x0bY: a"), 400),
+            "vertical tab in the path": (upgrade("/ws\x0b"), 400),
+            "vertical tab in a token": (upgrade("/ws", Upgrade="\x0bwebsocket"), 400),
+            "name of high bytes": (upgrade("/ws", "X\x85: a"), 400),
+        },
+    ),
+    *row(
+        10,
+        {
+            "20 KiB header": (upgrade("/ws", "X: " + "x" * 20_480), 431),
+            "1,000 headers": (upgrade("/ws", *long_lines(1000, 1)), 431),
+            "100 KiB of headers": (upgrade("/ws", *long_lines(100, 1000)), 431),
+        },
+    ),
+    *row(
+        11,
+        {
+            "100 KiB request line": (upgrade("/" + "x" * 102_400), 414),
+        },
+    ),
     # not HTTP at all
-    ("garbage", b"\x00\x01\x02\r\n\r\n", 400),
-    ("a word", b"hello\r\n\r\n", 400),
-    ("SSH", b"SSH-2.0-OpenSSH_9.9\r\n\r\n", 400),
-    ("bad percent-encoding", head("/%ff"), 400),
+    pytest.param(b"\x00\x01\x02\r\n\r\n", 400, id="garbage"),
+    pytest.param(b"hello\r\n\r\n", 400, id="a word"),
+    pytest.param(b"SSH-2.0-OpenSSH_9.9\r\n\r\n", 400, id="SSH"),
+    pytest.param(head("/%ff"), 400, id="bad percent-encoding"),
 ]
 
 
@@ -319,11 +375,7 @@ def refusing():
         yield server
 
 
-@pytest.mark.parametrize(
-    ("request_bytes", "status"),
-    [case[1:] for case in REFUSALS],
-    ids=[case[0] for case in REFUSALS],
-)
+@pytest.mark.parametrize(("request_bytes", "status"), REFUSALS)
 def test_refusals(refusing, request_bytes, status):
     answer = ask(refusing, request_bytes)
     assert answer.status == status
@@ -356,7 +408,7 @@ def test_headers_that_refusals_have_to_have(refusing):
         assert answer.headers["sec-websocket-version"] == "13"
 
 
-# Row 13.
+@pytest.mark.abuse(13)
 @pytest.mark.parametrize(
     "offer",
     [
@@ -374,7 +426,7 @@ def test_extension_offers_are_declined(refusing, offer):
         assert client.receive() == (1, b"still works")
 
 
-# Row 14.
+@pytest.mark.abuse(14)
 @pytest.mark.parametrize("offer", ['a="' + "\x07" * 3000, "b" + " " * 7000 + "x"])
 def test_hostile_extension_headers_cost_no_time(refusing, offer):
     request = upgrade("/ws", f"Sec-WebSocket-Extensions: {offer}")
@@ -396,7 +448,7 @@ def test_the_answer_is_read_whole_in_spite_of_unread_bytes(refusing):
         assert Answer(read_all(sock)).status == 405
 
 
-# Row 15.
+@pytest.mark.abuse(15)
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:1", "x"])
 def test_foreign_origins(refusing, origin, log):
     assert status_of(refusing, upgrade("/ws", f"Origin: {origin}")) == 403
@@ -427,7 +479,7 @@ def test_origins_option():
         pass
 
 
-# Row 16.
+@pytest.mark.abuse(16)
 def test_allowed_hosts():
     with serving(routes=routes_of(), allowed_hosts=["good.example"]) as server:
         for path in ("/ws", "/page"):
@@ -441,7 +493,7 @@ def test_allowed_hosts():
             pass
 
 
-# Row 85.
+@pytest.mark.abuse(85)
 def test_the_log_is_escaped(refusing, log):
     status_of(refusing, head("/%1b%5b31m%0d%0aforged%e2%98%83"))
     record = log.wait_for(" 404")
@@ -456,7 +508,7 @@ def test_the_log_is_escaped(refusing, log):
 # -- bytes that come early ---------------------------------------------------------
 
 
-# Row 20.
+@pytest.mark.abuse(20)
 def test_frames_in_the_same_segment_as_the_request():
     with serving(echo) as server, dial(server) as sock:
         first = b"\x81\x85\0\0\0\0first"
@@ -468,6 +520,7 @@ def test_frames_in_the_same_segment_as_the_request():
         assert client.receive() == (2, b"\x01\x02")
 
 
+@pytest.mark.abuse(20)
 def test_a_close_frame_in_the_same_segment():
     ended = []
 
@@ -483,7 +536,7 @@ def test_a_close_frame_in_the_same_segment():
 # -- slow and silent peers -----------------------------------------------------------
 
 
-# Rows 17, 18.
+@pytest.mark.abuse(17, 18)
 def test_slow_peers_cost_no_threads():
     with serving(echo, handshake_timeout=30) as server, contextlib.ExitStack() as stack:
         slow = [stack.enter_context(dial(server)) for _ in range(100)]
@@ -497,6 +550,7 @@ def test_slow_peers_cost_no_threads():
         assert read_until(slow[49], b"\r\n\r\n").startswith(b"HTTP/1.1 101 ")
 
 
+@pytest.mark.abuse(17)
 def test_a_request_that_takes_too_long_is_408(log):
     with serving(routes=routes_of(), handshake_timeout=0.2) as server, dial(server) as sock:
         sock.sendall(upgrade("/ws")[:-1])
@@ -510,6 +564,7 @@ def test_a_body_that_takes_too_long_is_408():
         assert Answer(read_all(sock)).status == 408
 
 
+@pytest.mark.abuse(18)
 def test_silence_is_closed_at_the_deadline():
     with serving(echo, handshake_timeout=0.2) as server, dial(server) as sock:
         start = time.monotonic()
@@ -517,6 +572,7 @@ def test_silence_is_closed_at_the_deadline():
         assert time.monotonic() - start < 5
 
 
+@pytest.mark.abuse(17)
 def test_a_steady_drip_does_not_move_the_deadline():
     with serving(echo, handshake_timeout=0.5) as server, dial(server) as sock:
         start = time.monotonic()
@@ -584,7 +640,7 @@ def exiting():
     raise SystemExit(3)
 
 
-# Row 75.
+@pytest.mark.abuse(75)
 @pytest.mark.parametrize(
     ("action", "code"), [(lambda: None, 1000), (lambda: 1 / 0, 1011), (exiting, 1011)]
 )
@@ -681,7 +737,7 @@ def test_chat_with_three_clients():
 # -- limits ------------------------------------------------------------------------------
 
 
-# Row 63.
+@pytest.mark.abuse(63)
 def test_max_connections():
     with (
         serving(routes=routes_of(), max_connections=2) as server,
@@ -705,6 +761,7 @@ def test_max_connections():
             pytest.fail("the place was not given back")
 
 
+@pytest.mark.abuse(63)
 def test_max_connections_per_address():
     with serving(echo, max_connections_per_address=1) as server, raw_websocket(server):
         assert status_of(server, upgrade()) == 503
@@ -742,6 +799,7 @@ def test_max_requests():
         assert status_of(server, head("/page")) == 200
 
 
+@pytest.mark.abuse(63)
 @pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
 def test_no_thread_left(monkeypatch, error, log):
     def refuse(body, name):
@@ -774,7 +832,7 @@ class Exhausted(socket.socket):
         return super().accept()
 
 
-# Row 62.
+@pytest.mark.abuse(62)
 @pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS])
 def test_out_of_descriptors_backs_off_and_recovers(monkeypatch, error, log):
     real = _server.listen
@@ -1011,6 +1069,7 @@ def test_tls_refusals_and_pages(certificates):
                 assert Answer(read_all(sock)).status == status
 
 
+@pytest.mark.abuse(20, 60)
 def test_tls_request_and_frame_in_one_record(certificates):
     with (
         serving(echo, ssl_context=certificates.server) as server,
@@ -1022,7 +1081,7 @@ def test_tls_request_and_frame_in_one_record(certificates):
         assert client.receive() == (1, b"early")
 
 
-# Row 19.
+@pytest.mark.abuse(19)
 def test_plain_bytes_to_a_tls_port(certificates, log):
     with serving(echo, ssl_context=certificates.server, handshake_timeout=30) as server:
         with dial(server) as sock:
@@ -1035,6 +1094,7 @@ def test_plain_bytes_to_a_tls_port(certificates, log):
             assert client.recv(10) == "alive"
 
 
+@pytest.mark.abuse(19)
 def test_tls_to_a_plain_port(certificates):
     with serving(echo, handshake_timeout=30) as server:
         start = time.monotonic()
@@ -1045,6 +1105,7 @@ def test_tls_to_a_plain_port(certificates):
             pass
 
 
+@pytest.mark.abuse(19)
 def test_stalled_tls_handshakes_cost_no_threads(certificates):
     with (
         serving(echo, ssl_context=certificates.server, handshake_timeout=1) as server,
@@ -1079,6 +1140,7 @@ def test_a_client_that_does_not_trust_the_certificate(certificates, log):
 # -- the end of a server ---------------------------------------------------------------------
 
 
+@pytest.mark.abuse(71)
 def test_shutdown_says_1001_to_all():
     seen = []
 

@@ -215,7 +215,7 @@ def test_the_end_is_0_again_and_again():
         assert transport.read_into(bytearray(1), nap=True) == 0
 
 
-# Row 68.
+@pytest.mark.abuse(68)
 @pytest.mark.parametrize("nap", [False, True])
 def test_a_reset_is_an_os_error(nap):
     with plain() as (transport, far):
@@ -451,7 +451,8 @@ def test_nothing_there_is_none():
         assert server.read_into(bytearray(1), nap=True) is None
 
 
-# Row 60: what OpenSSL has decrypted, no poll of the socket will show.
+# What OpenSSL has decrypted, no poll of the socket will show.
+@pytest.mark.abuse(60)
 def test_a_record_that_is_larger_than_the_buffer():
     with secure() as (client, server):
         send(client, b"0123456789")
@@ -682,7 +683,7 @@ def test_close_notify_in_one_segment_with_the_last_data_is_the_end_too():
         assert client.read_into(buffer) == 0
 
 
-# Row 61.
+@pytest.mark.abuse(61)
 @pytest.mark.parametrize("last", [b"", b"last"])
 def test_an_end_without_close_notify_is_an_end(last):
     with secure() as (client, server):
@@ -784,7 +785,7 @@ def refused(for_client, for_server, hostname="localhost"):
         server.close()
 
 
-# Row 59.
+@pytest.mark.abuse(59)
 @pytest.mark.parametrize(
     ("case", "text"),
     [

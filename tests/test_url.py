@@ -87,7 +87,8 @@ def test_a_host_outside_ascii_becomes_its_idna_form(host, expected):
     assert parse_url(f"ws://{host}/").host == expected
 
 
-# Rows 29 and 31: nothing that could be smuggled into the request, no other scheme.
+# Nothing that could be smuggled into the request, no other scheme.
+@pytest.mark.abuse(29, 31)
 @pytest.mark.parametrize(
     ("url", "says"),
     [
@@ -187,7 +188,8 @@ def test_userinfo_that_is_not_utf8_is_refused(url):
         parse_url(url)
 
 
-# Row 31: userinfo is never shown.
+# Userinfo is never shown.
+@pytest.mark.abuse(31)
 @pytest.mark.parametrize(
     "url",
     [
