@@ -38,6 +38,11 @@ class AbuseCases:
         self.passed = set()
         self.failed = set()
 
+    @property
+    def whole(self):
+        """Whether this run has all the tests."""
+        return self.files >= set(Path(__file__).parent.glob("test_*.py"))
+
     def pytest_itemcollected(self, item):
         rows = {number for mark in item.iter_markers("abuse") for number in mark.args}
         if not rows <= set(ROWS):
@@ -58,7 +63,7 @@ class AbuseCases:
         if self.tested:
             missing = sorted(set(ROWS) - covered)
             terminalreporter.write_line(f"abuse cases covered: {len(covered)} of {len(ROWS)}")
-            if missing:
+            if missing and self.whole:
                 terminalreporter.write_line(f"abuse cases not covered: {missing}")
 
 

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "scriptling_ws"
 
 # Lowest first. Modules of one layer do not import each other.
 LAYERS = [
-    ["_version", "_errors", "_deadline", "_keepalive", "_wsframe", "_wsframe_py"],
+    ["_version", "_errors", "_deadline", "_fork", "_keepalive", "_wsframe", "_wsframe_py"],
     ["_frame", "_head", "_url", "_keys", "_options"],
     ["_assembly", "_control", "_signals", "_transport", "_dial", "_handshake"],
     ["_outgoing", "_protocol", "_tls", "_http", "_listen", "_admission"],

@@ -24,6 +24,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from ._deadline import Deadline
+from ._fork import tell_after_fork
 from ._head import Refused
 from ._peer import CLOSE, READ, READY, Peer
 from ._tls import TLSTransport
@@ -113,6 +114,14 @@ class Acceptor:
         self._lock = threading.Lock()  # guards _inbox and _stopped
         self._inbox: list[Transport] = []
         self._stopped = False
+        tell_after_fork(self)
+
+    def _after_fork(self) -> None:
+        """In a forked child, which has no acceptor thread: let go of the port."""
+        self._lock = threading.Lock()
+        self._opening, self._closing = _Queue(), _Queue()  # their transports close themselves
+        self._inbox = []
+        self.close()
 
     # -- from any thread ---------------------------------------------------
 

@@ -20,6 +20,7 @@ import threading
 from collections import Counter
 from typing import Final
 
+from ._fork import tell_after_fork
 from ._head import Refused
 
 __all__ = ["Hosts", "Limits", "Origins", "address_group"]
@@ -213,6 +214,10 @@ class Limits:
         self._lock = threading.Lock()  # guards _counts and _addresses
         self._counts = {True: 0, False: 0}
         self._addresses: Counter[str] = Counter()
+        tell_after_fork(self)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
 
     def enter(self, websocket: bool, group: str) -> None:
         """Count one in.

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Final
 from . import _frame
 from ._deadline import FOREVER, Deadline
 from ._errors import ConnectionClosed, SendTimeout
+from ._fork import tell_after_fork
 from ._transport import DONTWAIT, NAP
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ _LOOK_AGAIN: Final = 0.1  # seconds after which a blocked writer asks again who 
 _MAX_DRAIN: Final = 16 * 1024 * 1024  # what is read and dropped after the end, at most
 _LEAVE: Final = 1.0  # seconds that a sender gets to leave a connection that was ended
 _NO_CODE: Final = 1006
+_NOT_OURS: Final = "it is the parent process's, and a forked child cannot use it"
 _NOTHING: Final = ()
 _DUE: Final = 3  # an index
 # For `for got in starmap(lock.acquire, _WITHOUT_WAITING)`: a `for` takes the lock and
@@ -144,12 +146,31 @@ class Duplex:
         self._backlog = 0  # bytes that blocked writers have read, at most
         self.local_addr = transport.local_addr
         self.remote_addr = transport.remote_addr
+        tell_after_fork(self)
 
     # -- state -------------------------------------------------------------
 
     def fileno(self) -> int:
         """The socket's descriptor, -1 once closed: for looking at, not for I/O."""
         return self._transport.fileno()
+
+    def _after_fork(self) -> None:
+        """In a forked child: be closed, without a word to the peer, who is the parent's."""
+        if self._reader != threading.get_ident():  # else a signal handler has forked in here
+            self._recv_lock = threading.Lock()
+            self._try_recv_lock = starmap(self._recv_lock.acquire, _WITHOUT_WAITING)
+        self._send_lock = threading.Lock()
+        self._try_send_lock = starmap(self._send_lock.acquire, _WITHOUT_WAITING)
+        self._state_lock = threading.RLock()
+        control = self._protocol.control
+        if control.code is None:
+            control.code, control.reason = _NO_CODE, _NOT_OURS
+        self._open = False
+        self._closing = self._disposed = self._protocol.ended = True
+        self._rest = None
+        del self._tail[:]
+        self._outbox.clear()
+        self._ready.clear()
 
     def _note_state(self) -> None:
         """Bring what depends on the control plane up to date. Holds _state_lock."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ._accept import Acceptor
 from ._admission import Hosts, Limits
 from ._deadline import Deadline, check_timeout
+from ._fork import tell_after_fork
 from ._handshake import ServerUpgrade, wants_upgrade
 from ._head import Refused, Request
 from ._listen import listen
@@ -137,6 +138,14 @@ class Server:
         except BaseException:
             self._acceptor.close()
             raise
+        tell_after_fork(self)
+
+    def _after_fork(self) -> None:
+        """In a forked child, where nothing of the server runs: be closed."""
+        self._close_lock = threading.Lock()
+        self._closing = True
+        self._closed = threading.Event()
+        self._closed.set()
 
     @property
     def connections(self) -> list[Connection]:

@@ -25,6 +25,7 @@ from ._admission import address_group
 from ._connection import Connection
 from ._deadline import Deadline
 from ._errors import ConnectionClosed, SendTimeout
+from ._fork import tell_after_fork
 from ._head import Refused
 from ._http import refusal, to_response, write_all, write_response
 
@@ -99,6 +100,13 @@ class Sessions:
         # Threads at their very end. Joining them here, not in their sessions'
         # registry, is what makes "no thread is left" exact.
         self._finished: deque[threading.Thread] = deque()
+        tell_after_fork(self)
+
+    def _after_fork(self) -> None:
+        """In a forked child, which has none of the threads."""
+        self._lock = threading.Lock()
+        self._sessions = set()
+        self._finished.clear()
 
     @property
     def connections(self) -> list[Connection]:

@@ -31,6 +31,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+from ._fork import tell_after_fork
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -133,6 +135,12 @@ class Transport:
         self._prepare()
         self.local_addr = address_text(sock.getsockname())
         self.remote_addr = address_text(sock.getpeername())
+        tell_after_fork(self)
+
+    def _after_fork(self) -> None:
+        """In a forked child: close its copies of the descriptors, and nothing more."""
+        self._wake_lock = threading.RLock()
+        self.close()
 
     def _prepare(self) -> None:
         sock = self._sock

@@ -1,0 +1,42 @@
+"""What a forked child does about the connections and servers that it inherits.
+
+Rules:
+
+- A child shares its parent's sockets, and one byte or one shutdown of its own would spoil
+  the parent's stream. So in the child the descriptors are closed, which the parent does
+  not notice, and the objects are marked: see each `_after_fork`.
+- A lock may be held, at the fork, by a thread that the child does not have: locks are made
+  anew. What such a thread was changing is not used any more.
+- No thread goes on in a child but the one that forked: a server is over there.
+
+Where there is no fork, nothing here does anything.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+from weakref import WeakSet
+
+__all__ = ["tell_after_fork"]
+
+
+class _Inherited(Protocol):
+    def _after_fork(self) -> None: ...
+
+
+_objects: WeakSet[_Inherited] = WeakSet()
+
+
+def tell_after_fork(inherited: _Inherited) -> None:
+    """Call the object's `_after_fork` in every child that is forked while it lives."""
+    _objects.add(inherited)
+
+
+def _tell() -> None:
+    for inherited in list(_objects):
+        inherited._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_tell)
