@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 import re
+import select
 import socket
 import ssl
 import struct
@@ -124,6 +125,20 @@ def receive_to_end(sock):
         while piece := sock.recv(65536):
             data += piece
     return bytes(data)
+
+
+def fill(conn):
+    """Fill a connection's socket to the brim, so that not even a byte goes in; how many went."""
+    poller = select.poll()
+    poller.register(conn.fileno(), select.POLLOUT)
+    total, last = 0, -1
+    while total != last:
+        last = total
+        for size in (65_536, 1):
+            while count := conn._transport.write(bytes(size)):
+                total += count
+        poller.poll(200)  # the system may still move some to the other side
+    return total
 
 
 def accept_token(request):

@@ -12,6 +12,7 @@ from scriptling_ws._accept import Acceptor
 from scriptling_ws._deadline import FOREVER, Deadline
 from scriptling_ws._head import Refused
 from scriptling_ws._listen import listen
+from scriptling_ws._options import HeadLimits
 from scriptling_ws._peer import CLOSE, READ, READY, WRITE, Peer
 from scriptling_ws._routes import Routes
 from scriptling_ws._transport import Transport
@@ -158,7 +159,7 @@ def test_too_many_peers_are_left_in_the_backlog(monkeypatch, log):
 
 def test_a_pause_holds_for_all_listeners():
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        acceptor = Acceptor([listener], admit_all, context=None, timeout=None)
+        acceptor = Acceptor([listener], admit_all, context=None, timeout=None, limits=HeadLimits())
         acceptor._resume = Deadline(10)
         acceptor._accept(listener)  # would block
         acceptor.close()
@@ -193,7 +194,7 @@ def test_what_ends_the_acceptor_is_logged_and_leaves_nothing(monkeypatch, log):
 
 
 def test_an_answered_transport_is_closed_after_the_end():
-    acceptor = Acceptor([], admit_all, context=None, timeout=None)
+    acceptor = Acceptor([], admit_all, context=None, timeout=None, limits=HeadLimits())
     thread = threading.Thread(target=acceptor.run)
     thread.start()
     acceptor.stop()
@@ -206,7 +207,7 @@ def test_an_answered_transport_is_closed_after_the_end():
 
 
 def test_a_transport_in_the_inbox_at_the_end_is_closed():
-    acceptor = Acceptor([], admit_all, context=None, timeout=None)
+    acceptor = Acceptor([], admit_all, context=None, timeout=None, limits=HeadLimits())
     near, far = tcp_pair()
     with far:
         acceptor.linger(Transport(near))

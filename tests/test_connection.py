@@ -22,6 +22,7 @@ from pairs import (
     Running,
     both_ends,
     connection,
+    fill,
     frame,
     raw_peer,
     receive_exactly,
@@ -73,20 +74,6 @@ def reset(sock):
     """Close with a RST instead of a FIN."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
-
-
-def fill(conn):
-    """Fill a connection's socket to the brim, so that not even a byte goes in; how many went."""
-    poller = select.poll()
-    poller.register(conn.fileno(), select.POLLOUT)
-    total, last = 0, -1
-    while total != last:
-        last = total
-        for size in (65_536, 1):
-            while count := conn._transport.write(bytes(size)):
-                total += count
-        poller.poll(200)  # the system may still move some to the other side
-    return total
 
 
 def close_frame(code=1000, reason=b"", *, mask=False):

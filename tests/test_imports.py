@@ -12,7 +12,8 @@ SOURCE = Path(__file__).parent.parent / "src" / "scriptling_ws"
 # Lowest first. Modules of one layer do not import each other.
 LAYERS = [
     ["_version", "_errors", "_deadline", "_fork", "_keepalive", "_wsframe", "_wsframe_py"],
-    ["_frame", "_head", "_url", "_keys", "_options"],
+    ["_frame", "_url", "_keys", "_options"],
+    ["_head", "_log"],
     ["_assembly", "_control", "_signals", "_transport", "_dial", "_handshake"],
     ["_outgoing", "_protocol", "_tls", "_http", "_listen", "_admission"],
     ["_duplex", "_static", "_peer"],

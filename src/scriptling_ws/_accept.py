@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Final
 from ._deadline import Deadline
 from ._fork import tell_after_fork
 from ._head import Refused
+from ._log import RareWarning
 from ._peer import CLOSE, READ, READY, Peer
 from ._tls import TLSTransport
 from ._transport import Transport
@@ -33,6 +34,7 @@ from ._transport import Transport
 if TYPE_CHECKING:
     import ssl
 
+    from ._options import HeadLimits
     from ._peer import Admit
 
 __all__ = ["LINGER", "Acceptor"]
@@ -48,7 +50,6 @@ _BATCH: Final = 64  # connections accepted before the others get their turn
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 1.0
-_QUIET: Final = 10.0  # seconds between two warnings of a pause
 # select() takes 512 descriptors on Windows; elsewhere the number of descriptors decides.
 _MOST_PEERS: Final = (
     400 if issubclass(selectors.DefaultSelector, selectors.SelectSelector) else 65_536
@@ -87,6 +88,7 @@ class Acceptor:
         *,
         context: ssl.SSLContext | None,
         timeout: float | None,
+        limits: HeadLimits,
     ) -> None:
         """Get ready; nothing is accepted before `run`.
 
@@ -96,11 +98,13 @@ class Acceptor:
                 return at once.
             context: The TLS settings, None for plain TCP.
             timeout: Seconds for the whole of an opening handshake, None for no limit.
+            limits: How long a request's head may be.
         """
         self._listeners = listeners
         self._admit = admit
         self._context = context
         self._timeout = timeout
+        self._limits = limits
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -110,7 +114,7 @@ class Acceptor:
         self._buffer = bytearray(_BUFFER)
         self._pause = 0.0  # how long the last pause was, 0 while accepting works
         self._resume: Deadline | None = None  # set while accepting is paused
-        self._quiet: Deadline | None = None  # until when the next pause is not worth a warning
+        self._warning = RareWarning(_logger)
         self._lock = threading.Lock()  # guards _inbox and _stopped
         self._inbox: list[Transport] = []
         self._stopped = False
@@ -202,9 +206,7 @@ class Acceptor:
 
     def _rest(self, why: str) -> None:
         """Stop accepting for a moment, longer each time."""
-        if self._quiet is None or self._quiet.passed():
-            _logger.warning("accepting no connections for a moment: %s", why)
-            self._quiet = Deadline(_QUIET)
+        self._warning.give("accepting no connections for a moment: %s", why)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE) or _FIRST_PAUSE
         self._resume = Deadline(self._pause)
         for listener in self._listeners:
@@ -225,7 +227,7 @@ class Acceptor:
             _logger.exception("a connection could not be taken")
             sock.close()
             return
-        peer = Peer(transport, Deadline(self._timeout), self._admit)
+        peer = Peer(transport, Deadline(self._timeout), self._admit, self._limits)
         self._opening.add(peer)
         self._advance(peer)  # often the request is there already
 

@@ -19,7 +19,7 @@ from ._deadline import Deadline, check_timeout
 from ._dial import dial
 from ._errors import ConnectError, ConnectTimeout
 from ._handshake import ClientHandshake
-from ._options import Options
+from ._options import HeadLimits, Options
 from ._tls import TLSTransport
 from ._transport import NAP, Transport
 from ._url import URL, parse_url
@@ -39,6 +39,9 @@ def connect(
     *,
     subprotocols: Iterable[str] = (),
     ssl_context: ssl.SSLContext | None = None,
+    max_line_size: int = 8192,
+    max_headers: int = 128,
+    max_head_size: int = 65_536,
     **options: Any,
 ) -> Connection:
     """Open a WebSocket connection.
@@ -54,8 +57,11 @@ def connect(
         subprotocols: Subprotocols to offer, the preferred one first.
         ssl_context: TLS settings for `wss://`; default: the system's trust
             store, the host name checked, TLS 1.2 or later.
-        **options: `binary_type`, `max_message_size`, `max_fragments`, `send_timeout`,
-            `close_timeout`, `ping_interval`, `ping_timeout`: see `Options`.
+        max_line_size: The most bytes in a line of the server's answer to the upgrade.
+        max_headers: The most headers in that answer.
+        max_head_size: The most bytes in its head, which is all of it before a body.
+        **options: `binary_type`, `max_message_size`, `max_fragments`, `max_pending_pongs`,
+            `send_timeout`, `close_timeout`, `ping_interval`, `ping_timeout`: see `Options`.
 
     Returns:
         An open connection.
@@ -73,11 +79,12 @@ def connect(
     target = parse_url(url)
     seconds = check_timeout(timeout)
     chosen = Options(**options)
+    limits = HeadLimits(max_line_size, max_headers, max_head_size)
     if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):
         raise TypeError(f"ssl_context has to be an ssl.SSLContext, not {ssl_context!r}")
     if ssl_context is not None and not target.secure:
         raise ValueError("ssl_context is given, but the URL is ws://: use wss://")
-    handshake = ClientHandshake(target, {} if headers is None else headers, subprotocols)
+    handshake = ClientHandshake(target, {} if headers is None else headers, subprotocols, limits)
     deadline = Deadline(seconds)
     transport = _open_transport(target, ssl_context, deadline)
     try:

@@ -97,6 +97,7 @@ class Connection(Pinging):
             as_list=options.binary_type is list,
             max_message_size=options.max_message_size,
             max_fragments=options.max_fragments,
+            max_pending_pongs=options.max_pending_pongs,
         )
         super().__init__(
             transport,

@@ -92,6 +92,7 @@ class Duplex:
         "_send_lock",
         "_send_now",
         "_send_timeout",
+        "_stalled",
         "_state_lock",
         "_tail",
         "_told",
@@ -142,6 +143,7 @@ class Duplex:
         self._heard = False  # something came since this was set to False
         self._rest: _Rest | None = None  # what is being written; guarded by _send_lock
         self._tail: list[bytes] = []  # as send_frame leaves it; guarded by _send_lock
+        self._stalled: Deadline | None = None  # until when answers wait for the peer to read
         self._send_error: Exception | None = None  # why nothing can be written any more
         self._backlog = 0  # bytes that blocked writers have read, at most
         self.local_addr = transport.local_addr
@@ -262,7 +264,10 @@ class Duplex:
             if left is None or left > 1:
                 self._protocol.relax()
             write = self._unsent()
-            self._transport.wait(True, write, deadline, wakeable)
+            until = deadline
+            if write and self._stalled is not None:
+                until = deadline.sooner(max(self._stalled.left() or 0.0, _LOOK_AGAIN))
+            self._transport.wait(True, write, until, wakeable)
             if write:
                 self._flush()
             nap = False
@@ -367,6 +372,7 @@ class Duplex:
                     self._wait_writable(deadline)
             while not self._transport.flush():
                 self._wait_writable(deadline)
+            self._stalled = None
         except SendTimeout as error:
             if mine and (self._rest is None or self._rest[_DUE]):
                 self._transport.abort()  # part of the frame has left: the stream is spoilt
@@ -455,13 +461,27 @@ class Duplex:
         try:
             while self._send_error is None and self._take_up():
                 if not self._write_some():
-                    return False
-            return self._send_error is None and self._transport.flush()
+                    return self._note_stall()
+                self._stalled = None
+            if self._send_error is not None or not self._transport.flush():
+                return self._note_stall()
+            self._stalled = None
+            return True
         except OSError as error:
             if error.errno is None:
                 raise
             self._send_failed(error)
             return False
+
+    def _note_stall(self) -> bool:
+        """The peer takes no answers: after send_timeout, give it up. Holds _send_lock."""
+        if self._stalled is None:
+            self._stalled = Deadline(self._send_timeout)
+        elif self._stalled.passed() and self._send_error is None:
+            self._transport.abort()
+            text = "the peer does not read: no answer to its pings was sent within send_timeout"
+            self._send_failed(SendTimeout(text))
+        return False
 
     def _wait_writable(self, deadline: Deadline) -> None:
         """Wait until something can be written, reading meanwhile. Holds _send_lock."""

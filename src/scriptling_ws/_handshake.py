@@ -25,6 +25,7 @@ from wsproto.utilities import ProtocolError as WSProtocolError
 
 from ._errors import HandshakeError
 from ._head import HeadReader, Refused, Request, count_header, joined_headers
+from ._options import HeadLimits
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ __all__ = ["ClientHandshake", "ServerUpgrade", "check_subprotocols", "wants_upgr
 
 _MAX_BODY: Final = 1024 * 1024
 _MAX_INTERIM: Final = 16
+_NO_CHOICE: Final = HeadLimits()
 _FOREIGN_ERRORS = (h11.ProtocolError, WSProtocolError, ValueError)  # UnicodeError is a ValueError
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -205,7 +207,11 @@ class ClientHandshake:
     """
 
     def __init__(
-        self, url: URL, headers: Mapping[str, str], subprotocols: Iterable[str] = ()
+        self,
+        url: URL,
+        headers: Mapping[str, str],
+        subprotocols: Iterable[str] = (),
+        limits: HeadLimits = _NO_CHOICE,
     ) -> None:
         """Check the arguments and make the request; nothing is sent yet.
 
@@ -228,7 +234,8 @@ class ClientHandshake:
                 extra_headers=extra,
             )
         )
-        self._reader: HeadReader | None = HeadReader(request=False)
+        self._limits = limits
+        self._reader: HeadReader | None = HeadReader(False, limits)
         self._start = b""  # the first bytes, until it is clear that they are HTTP
         self._interim = 0
         self._rejection: HandshakeError | None = None
@@ -274,7 +281,7 @@ class ClientHandshake:
             if self._rejection is not None:
                 self._collect_body(rest, more=True)
                 return False
-            self._reader, data = HeadReader(request=False), rest
+            self._reader, data = HeadReader(False, self._limits), rest
         return False
 
     def _check_start(self, data: bytes) -> None:

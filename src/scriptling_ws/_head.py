@@ -11,6 +11,9 @@ Rules (RFC 9112):
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hmac
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -18,12 +21,15 @@ from urllib.parse import parse_qsl, unquote
 
 import h11
 
+from ._options import HeadLimits
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = ["HeadReader", "Refused", "Request", "count_header", "joined_headers", "parse_request"]
 
 _CR: Final = 0x0D
+_DEFAULT: Final = HeadLimits()
 # A line end that is not CRLF, a NUL, or a line that continues the one before it; and 1C to 1F,
 # which str.strip() removes: wsproto would take "\x1fUpgrade" for "Upgrade".
 # (Each branch starts with a byte, so that the search skips all others.)
@@ -56,34 +62,22 @@ class HeadReader:
 
     __slots__ = (
         "_buffer",
+        "_limits",
         "_lines",
-        "_max_head",
-        "_max_headers",
-        "_max_line",
         "_request",
         "_seen",
         "rest",
     )
 
-    def __init__(
-        self,
-        request: bool = True,
-        max_line: int = 8192,
-        max_headers: int = 128,
-        max_head: int = 65536,
-    ) -> None:
+    def __init__(self, request: bool = True, limits: HeadLimits = _DEFAULT) -> None:
         """Read a request's head, or a response's.
 
         Args:
             request: Whether it is a request: decides the status for a first line too long.
-            max_line: The most bytes a line may have, without its line end.
-            max_headers: The most headers.
-            max_head: The most bytes in all.
+            limits: How long it may be; a line is counted without its line end.
         """
         self._request = request
-        self._max_line = max_line
-        self._max_headers = max_headers
-        self._max_head = max_head
+        self._limits = limits
         self._buffer = bytearray()
         self._seen = 0  # where the last, still incomplete line starts
         self._lines = 0  # the complete ones
@@ -117,7 +111,8 @@ class HeadReader:
         return head
 
     def _check_lines(self, stop: int) -> None:
-        if self._seen == 0 and stop <= self._max_line:  # as most are: no line is too long
+        limits = self._limits
+        if self._seen == 0 and stop <= limits.max_line_size:  # as most are: no line is too long
             lines = self._buffer.count(b"\n", 0, stop)
             if self._buffer.count(b"\r\n", 0, stop) == lines:
                 self._seen = self._buffer.rfind(b"\n", 0, stop) + 1
@@ -125,11 +120,12 @@ class HeadReader:
         while self._seen < stop:
             line_end = self._buffer.find(b"\n", self._seen, stop)
             length = (line_end if line_end >= 0 else stop) - self._seen
-            if length > self._max_line + 1:  # the CR
+            if length > limits.max_line_size + 1:  # the CR
                 first = self._seen == 0 and self._request
                 raise Refused(
                     414 if first else 431,
-                    f"{'the request line' if first else 'a header'} is over {self._max_line} bytes",
+                    f"{'the request line' if first else 'a header'} is over "
+                    f"{limits.max_line_size} bytes",
                 )
             if line_end < 0:
                 break
@@ -138,11 +134,11 @@ class HeadReader:
                 raise Refused(400, f"malformed line at byte {line_end} of the head")
             self._seen = line_end + 1
             self._lines += 1
-        if stop > self._max_head:
-            raise Refused(431, f"the head is over {self._max_head} bytes")
+        if stop > limits.max_head_size:
+            raise Refused(431, f"the head is over {limits.max_head_size} bytes")
         # The first line and the blank one are no headers.
-        if self._lines - 2 > self._max_headers:
-            raise Refused(431, f"more than {self._max_headers} headers")
+        if self._lines - 2 > limits.max_headers:
+            raise Refused(431, f"more than {limits.max_headers} headers")
 
 
 @dataclass(frozen=True)
@@ -164,6 +160,25 @@ class Request:
     query: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     target: str = ""
+
+    def has_credentials(self, user: str, password: str) -> bool:
+        """Whether the request comes with these, by Basic authorization (RFC 7617).
+
+        The comparison takes the same time wherever they differ, so that nothing can be
+        learned from it. Over ws:// and http:// they are sent in the clear.
+
+        Raises:
+            ValueError: the user has a colon, which Basic authorization cannot send.
+        """
+        if ":" in user:
+            raise ValueError("a user name with a colon cannot be sent by Basic authorization")
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        try:
+            given = base64.b64decode(token.strip(" "), validate=True)
+        except (binascii.Error, ValueError):
+            given = b""
+        wanted = f"{user}:{password}".encode()
+        return hmac.compare_digest(given, wanted) and scheme.lower() == "basic"
 
 
 def joined_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Options of a connection: their defaults, and the checks of what callers give."""
+"""Options of a connection and its handshake: their defaults, and the checks of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ._deadline import check_timeout
 
-__all__ = ["Options", "check_count"]
+__all__ = ["HeadLimits", "Options", "check_count"]
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,10 @@ class Options:
         max_message_size: The most bytes of payload in a received message (default
             16 MiB); None for no limit. A longer one closes the connection with 1009.
         max_fragments: The most frames in a received message; more close it with 1008.
+        max_pending_pongs: The most answers to pings (default 1) that are kept for a peer that
+            does not read; of more the newest.
         send_timeout: The most seconds (default 60) that a send may wait for the peer
-            to read; None for ever.
+            to read, and that answers to its pings may; None for ever.
         close_timeout: The most seconds (default 5) for the closing handshake;
             None for ever.
         ping_interval: The seconds (default 20) between the pings that keepalive sends;
@@ -31,6 +33,7 @@ class Options:
     binary_type: type[list[int]] | type[bytes] = list
     max_message_size: int | None = 16 * 1024 * 1024
     max_fragments: int = 16_384
+    max_pending_pongs: int = 1
     send_timeout: float | None = 60.0
     close_timeout: float | None = 5.0
     ping_interval: float | None = 20.0
@@ -48,11 +51,38 @@ class Options:
         if self.max_message_size is not None:
             check_count("max_message_size", self.max_message_size, ", or None for no limit")
         check_count("max_fragments", self.max_fragments)
+        check_count("max_pending_pongs", self.max_pending_pongs)
         check_timeout(self.send_timeout, "send_timeout")
         check_timeout(self.close_timeout, "close_timeout")
         for name in ("ping_interval", "ping_timeout"):
             if check_timeout(getattr(self, name), name) == 0:
                 raise ValueError(f"{name} has to be above 0, or None to switch it off")
+
+
+@dataclass(frozen=True)
+class HeadLimits:
+    """How long the head of a request or a response may be.
+
+    Attributes:
+        max_line_size: The most bytes in one of its lines.
+        max_headers: The most headers.
+        max_head_size: The most bytes in all.
+    """
+
+    max_line_size: int = 8192
+    max_headers: int = 128
+    max_head_size: int = 65_536
+
+    def __post_init__(self) -> None:
+        """Check every limit.
+
+        Raises:
+            TypeError: a limit is not an int.
+            ValueError: a limit is below 1.
+        """
+        check_count("max_line_size", self.max_line_size)
+        check_count("max_headers", self.max_headers)
+        check_count("max_head_size", self.max_head_size)
 
 
 def check_count(name: str, value: object, more: str = "") -> None:

@@ -31,6 +31,7 @@ _SCRATCH: Final = (504 if _frame.IMPLEMENTATION == "compiled" else 320) * 1024
 _MOST_SCRATCHES: Final = 2  # that are kept for the next large message
 _FIRST: Final = 32 * 1024  # of a frame that is not masked: copied behind its header
 _MAX_REASON: Final = 123
+_MAX_ITEMS: Final = 64 * 1024 * 1024  # of a list: half a GB of memory, and a second of its own
 
 _to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
@@ -88,7 +89,8 @@ def binary_frame(data: Any, masked: bool) -> bytes | Pieces:
 
     Raises:
         TypeError: it is neither list, tuple nor bytes-like, or an element is no int.
-        ValueError: an element is not in 0 to 255, or the buffer not contiguous.
+        ValueError: an element is not in 0 to 255, a list too long, or the buffer not
+            contiguous.
     """
     if isinstance(data, bytes) and len(data) <= BATCH:  # first, because it is the fast choice
         return _frame.encode_frame(_BINARY, data, next_key() if masked else None)
@@ -101,6 +103,9 @@ def binary_frame(data: Any, masked: bool) -> bytes | Pieces:
             return Pieces(_BINARY, view.cast("B"), masked)
     if not isinstance(data, (list, tuple)):
         data = _buffer(data)
+    elif len(data) > _MAX_ITEMS:
+        # A list is turned into bytes in one piece, in which no other thread runs.
+        raise ValueError(f"a list may have {_MAX_ITEMS} items, not {len(data)}: send bytes")
     return _frame.encode_frame(_BINARY, data, next_key() if masked else None)
 
 

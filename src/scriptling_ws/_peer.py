@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from ._head import HeadReader, Refused, Request, parse_request
 from ._http import Response, refusal, render
+from ._options import HeadLimits
 from ._tls import TLSTransport
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ MAX_BODY: Final = 1024 * 1024
 """The most bytes that the body of a page's request may have."""
 
 _GO_ON: Final = 0
+_NO_CHOICE: Final = HeadLimits()
 _MAX_DRAIN: Final = 4 * 1024 * 1024
 _TLS_HANDSHAKE: Final = 0x16  # the first byte of a TLS record that starts a handshake
 
@@ -94,7 +96,13 @@ class Peer:
         "transport",
     )
 
-    def __init__(self, transport: Transport, deadline: Deadline, admit: Admit) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        deadline: Deadline,
+        admit: Admit,
+        limits: HeadLimits = _NO_CHOICE,
+    ) -> None:
         """Begin at the first byte.
 
         Args:
@@ -102,6 +110,7 @@ class Peer:
             deadline: When the request has to be complete.
             admit: Called with the transport, the head and the request; raises
                 Refused, or returns what will take the arrival over.
+            limits: How long the request's head may be.
         """
         self.transport = transport
         self.deadline = deadline
@@ -110,7 +119,7 @@ class Peer:
         self.start: Start | None = None
         self.answered = 0
         self._admit = admit
-        self._reader = HeadReader()
+        self._reader = HeadReader(True, limits)
         self._heard = False
         self._body = bytearray()
         self._missing = 0

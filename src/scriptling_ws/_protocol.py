@@ -39,7 +39,7 @@ _FIN: Final = 0x80
 _RSV: Final = 0x70
 _SMALLEST_WINDOW: Final = 4 * 1024
 _LARGEST_WINDOW: Final = 256 * 1024
-_MAX_OUTBOX: Final = 256
+_BURST: Final = 256  # answers, beside those that may be pending, between two attempts to send
 _NO_LIMIT: Final = 2**63 - 1
 _ANY_NUMBER: Final = 2**31 - 1
 
@@ -65,6 +65,7 @@ class Protocol:
         "_into_frame",
         "_limit",
         "_masked",
+        "_max_pending_pongs",
         "_note",
         "_parsing",
         "_stopped",
@@ -86,6 +87,7 @@ class Protocol:
         as_list: bool,
         max_message_size: int | None,
         max_fragments: int,
+        max_pending_pongs: int = 1,
     ) -> None:
         """Start with an open connection.
 
@@ -95,6 +97,7 @@ class Protocol:
             as_list: Whether binary messages come out as lists of ints, else bytes.
             max_message_size: The most bytes of payload in a message, None for no limit.
             max_fragments: The most frames in a message.
+            max_pending_pongs: The most answers to pings that `drop_stale_pongs` keeps.
         """
         self.control = Control(ws)
         self.ready: deque[Message] = deque()
@@ -113,6 +116,7 @@ class Protocol:
             limit=self._limit,
             max_fragments=max_fragments,
         )
+        self._max_pending_pongs = max_pending_pongs
         self._window = bytearray(_SMALLEST_WINDOW)
         self._have = 0  # received bytes at the window's front
         self._parsing = False  # inside feed_rest, or cut short in there, or put off
@@ -273,10 +277,13 @@ class Protocol:
 
     def drop_stale_pongs(self) -> None:
         """Of the pongs that could not be sent, keep the newest (RFC 6455 section 5.5.3)."""
-        newest = next((item for item in reversed(self.outbox) if _is_pong(item)), None)
-        kept = [item for item in self.outbox if item is newest or not _is_pong(item)]
-        self.outbox.clear()
-        self.outbox.extend(kept)
+        stale = sum(map(_is_pong, self.outbox)) - self._max_pending_pongs
+        for item in list(self.outbox) if stale > 0 else ():
+            self.outbox.popleft()
+            if stale > 0 and _is_pong(item):
+                stale -= 1
+            else:
+                self.outbox.append(item)
 
     # -- parsing -----------------------------------------------------------
 
@@ -381,7 +388,8 @@ class Protocol:
     def _take_control(self, opcode: int, payload: bytes, key: bytes | None) -> None:
         reply = self.control.receive(opcode, payload, key)
         if reply:
-            if len(self.outbox) >= _MAX_OUTBOX:  # one window may hold 100,000 pings
+            if len(self.outbox) >= _BURST + self._max_pending_pongs:
+                # One window may hold 100,000 pings.
                 self.drop_stale_pongs()
             self.outbox.append(reply)
         if opcode == CLOSE or self.control.error is not None:

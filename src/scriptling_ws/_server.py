@@ -26,6 +26,8 @@ from ._fork import tell_after_fork
 from ._handshake import ServerUpgrade, wants_upgrade
 from ._head import Refused, Request
 from ._listen import listen
+from ._log import RareWarning
+from ._options import HeadLimits
 from ._routes import PageRoute, Routes, RouteTable, Settings, WebSocketRoute, check_handler
 from ._sessions import Session, Sessions, run_page, run_websocket, start_thread
 from ._signals import StopSignal
@@ -74,6 +76,9 @@ class Server:
         max_requests: int = 64,
         handshake_timeout: float | None = 10,
         shutdown_timeout: float | None = 5,
+        max_line_size: int = 8192,
+        max_headers: int = 128,
+        max_head_size: int = 65_536,
         **options: Any,
     ) -> None:
         """Listen, and answer from now on.
@@ -99,6 +104,10 @@ class Server:
             shutdown_timeout: Seconds that `close` gives the connections to close and the
                 handlers to return. The default is what a peer has to answer a close
                 frame, and half of what container managers wait before they kill.
+            max_line_size: The most bytes in a line of a request's head; a longer one is
+                refused with 431, or 414 if it is the first.
+            max_headers: The most headers of a request; more are refused with 431.
+            max_head_size: The most bytes in a request's head; more are refused with 431.
             **options: For every connection, unless its route says otherwise: `origins`
                 (default: the request's own host; "*" for any), `subprotocols` (the
                 preferred one first), and those of a connection, such as `binary_type`
@@ -117,6 +126,7 @@ class Server:
             for route in self._table.websockets
         }
         self._hosts = Hosts(allowed_hosts)
+        self._origin_warning = RareWarning(_logger)
         self._sessions = Sessions(
             Limits(max_connections, max_connections_per_address, max_requests)
         )
@@ -127,12 +137,15 @@ class Server:
         self._closed = threading.Event()
         _check_context(ssl_context)
         timeout = check_timeout(handshake_timeout, "handshake_timeout")
+        limits = HeadLimits(max_line_size, max_headers, max_head_size)
         listeners = listen(host, port)
         address = listeners[0].getsockname()
         self.port: int = address[1]
         self.address = address_text(address)
         self.url = f"{'ws' if ssl_context is None else 'wss'}://{self.address}"
-        self._acceptor = Acceptor(listeners, self._admit, context=ssl_context, timeout=timeout)
+        self._acceptor = Acceptor(
+            listeners, self._admit, context=ssl_context, timeout=timeout, limits=limits
+        )
         try:
             self._thread = start_thread(self._acceptor.run, f"scriptling-ws {self.address}")
         except BaseException:
@@ -177,7 +190,7 @@ class Server:
         origin = request.headers.get("origin")
         host = request.headers.get("host", "")
         if not settings.origins.allow(origin, host):
-            _logger.warning(
+            self._origin_warning.give(
                 "refused %s: an upgrade of %a from the origin %a; to allow it, give the "
                 "route or the server origins=[%a]",
                 transport.remote_addr,

@@ -28,6 +28,7 @@ from ._errors import ConnectionClosed, SendTimeout
 from ._fork import tell_after_fork
 from ._head import Refused
 from ._http import refusal, to_response, write_all, write_response
+from ._log import RareWarning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -94,6 +95,7 @@ class Sessions:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._warning = RareWarning(_logger)
         self._lock = threading.Lock()  # guards _sessions, _closing and Session.connection
         self._sessions: set[Session] = set()
         self._closing = False
@@ -137,7 +139,7 @@ class Sessions:
                 lambda: self._run(session, body), f"scriptling-ws {transport.remote_addr}"
             )
         except (RuntimeError, MemoryError) as error:
-            _logger.warning("refused %s: %s", transport.remote_addr, error)
+            self._warning.give("refused %s: %s", transport.remote_addr, error)
             self._forget(session)
             raise Refused(
                 503, "the server has no thread left: try again later", [("Retry-After", "5")]
