@@ -24,19 +24,22 @@ class Rule:
     def __init__(self, piece, wake):
         self._piece = piece
         self._wake = wake
+        self.lock = threading.Lock()  # not to be changed while bytes pass that count
         self.left = None  # bytes that still pass
         self.then = None
         self.held = threading.Event()
 
     def after(self, count, then):
         """Once `count` more bytes have passed: "hold" the rest, "fin" or "rst"."""
-        self.left, self.then = count, then
+        with self.lock:
+            self.left, self.then = count, then
         self._wake()
 
     def release(self):
         """Pass on what was held, and all that comes."""
-        self.left = None
-        self.held.clear()
+        with self.lock:
+            self.left = None
+            self.held.clear()
         self._wake()
 
     def room(self, size):
@@ -60,6 +63,10 @@ class _Flow:
 
     def step(self, readable, writable):
         """Move what can be moved; whether the connection goes on."""
+        with self.rule.lock:
+            return self._step(readable, writable)
+
+    def _step(self, readable, writable):
         rule = self.rule
         if not (self.ended or self.data or rule.held.is_set()) and self.source in readable:
             self.data += self.source.recv(65_536)

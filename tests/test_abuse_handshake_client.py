@@ -23,7 +23,7 @@ MIB = 1024 * 1024
 
 @contextlib.contextmanager
 def answering(make):
-    """A server that sends what `make(request)` yields, for as long as it is read; yields the port."""
+    """A server that sends what `make(request)` yields, as far as it is read; yields the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(SOON)
 
@@ -156,7 +156,7 @@ def test_an_answer_that_is_not_http_is_refused_at_once(answer):
     """Not at the timeout, as the row has it: no later byte could make HTTP of it.
 
     So a wrong port is told from a slow server at once, and with a better error. websockets
-    does the same: InvalidMessage, "did not receive a valid HTTP response", at the first line.
+    too takes the first line for what it is: InvalidMessage, not its TimeoutError.
     The deadline holds for what may still become HTTP: see test_client.py.
     """
     with answering(lambda _: [answer]) as port:

@@ -1152,6 +1152,9 @@ def test_shutdown_says_1001_to_all():
         clients = [stack.enter_context(raw_websocket(server)) for _ in range(5)]
         for client in clients:
             assert client.receive() == (1, b"ready")
+        ours = [t for t in threading.enumerate() if t.name.startswith("scriptling-ws")]
+        assert len(ours) == 6
+        assert all(thread.daemon for thread in ours)  # none keeps the process
         closing = threading.Thread(target=server.close)
         closing.start()
         for client in clients:
@@ -1244,6 +1247,7 @@ def test_close_from_a_handler_while_another_thread_closes():
         assert not closing.is_alive()
 
 
+@pytest.mark.abuse(71)
 def test_a_peer_that_does_not_answer_the_close_is_ended():
     def handler(client):
         client.receive(None)
