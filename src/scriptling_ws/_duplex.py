@@ -264,14 +264,16 @@ class Duplex:
             if left is None or left > 1:
                 self._protocol.relax()
             write = self._unsent()
-            until = deadline
-            if write and self._stalled is not None:
-                until = deadline.sooner(max(self._stalled.left() or 0.0, _LOOK_AGAIN))
-            self._transport.wait(True, write, until, wakeable)
+            self._transport.wait(True, write, self._until(deadline, write), wakeable)
             if write:
                 self._flush()
             nap = False
         return count
+
+    def _until(self, deadline: Deadline, write: bool) -> Deadline:
+        """The deadline, or the moment at which a peer that takes no answers is given up."""
+        left = self._stalled.left() if write and self._stalled is not None else None
+        return deadline if left is None else deadline.sooner(max(left, _LOOK_AGAIN))
 
     # -- writing -----------------------------------------------------------
     #
