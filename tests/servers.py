@@ -12,6 +12,7 @@ import threading
 import trustme
 
 from pairs import frame
+from scriptling_ws import _keepalive
 from scriptling_ws._server import Server
 
 KEY = base64.b64encode(b"sixteen bytes...").decode()
@@ -204,8 +205,12 @@ def watching():
 
 
 def server_threads():
-    """How many threads the package runs, the acceptors included."""
-    return sum(thread.name.startswith("scriptling-ws") for thread in threading.enumerate())
+    """The threads that servers run, the acceptors' included."""
+    return [
+        thread
+        for thread in threading.enumerate()
+        if thread.name.startswith("scriptling-ws") and thread.name != _keepalive.NAME
+    ]
 
 
 class Certificates:

@@ -152,6 +152,21 @@ def test_a_network_that_swallows_everything(end):
         rule.release()
 
 
+@pytest.mark.abuse(67)
+@ends
+def test_a_network_that_swallows_everything_is_noticed_by_keepalive(end):
+    """Within interval and timeout, by a receiver without a timeout of its own."""
+    with far_apart(ping_interval=0.1, ping_timeout=0.2) as apart:
+        conn, _, rule = choose(end, *apart)
+        rule.after(0, "hold")
+        start = time.monotonic()
+        assert conn.receive(None) is None
+        assert time.monotonic() - start < 0.1 + 0.2 + 2
+        assert conn.connected() is False
+        assert conn.close_code == 1011
+        rule.release()
+
+
 # -- peers that do not read ------------------------------------------------
 
 

@@ -105,6 +105,7 @@ def every_call(conn):
         "send_binary": lambda: conn.send_binary(b"x" * 1_000_000),
         "send_many": lambda: conn.send_many(["x"]),
         "receive": lambda: conn.receive(None),
+        "ping": lambda: conn.ping(None),
         "receive_many": lambda: conn.receive_many(10, None),
         "iterate": lambda: list(conn),
         "connected": conn.connected,
@@ -122,6 +123,7 @@ def assert_closed(outcome):
     assert "forked child cannot use it" in outcome.pop("reason")
     assert outcome == {
         "receive": None,
+        "ping": None,
         "receive_many": [],
         "iterate": [],
         "connected": False,

@@ -143,7 +143,7 @@ def test_whatever_comes_shows_that_the_peer_is_there():
         assert len(conn._pings) <= 1
 
 
-# Row 55.
+@pytest.mark.abuse(55, 67)
 @pytest.mark.parametrize("reading", [False, True])
 def test_a_silent_peer(reading):
     with (
