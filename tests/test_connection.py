@@ -42,6 +42,7 @@ from scriptling_ws import (
 )
 from scriptling_ws._connection import Connection
 from scriptling_ws._options import Options
+from scriptling_ws._terms import Terms
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 SOON = 10.0  # seconds: far more than anything here takes
@@ -1150,6 +1151,15 @@ def test_is_text_and_is_binary(value, text, binary):
         ({"send_timeout": -1}, ValueError, "send_timeout"),
         ({"send_timeout": "1"}, TypeError, "send_timeout"),
         ({"close_timeout": math.nan}, ValueError, "close_timeout"),
+        ({"compression": "gzip"}, ValueError, "compression has to be 'deflate' or None"),
+        ({"compression": True}, ValueError, "compression has to be 'deflate' or None"),
+        ({"compression_threshold": -1}, ValueError, "at least 0"),
+        ({"compression_threshold": 1.0}, TypeError, "compression_threshold"),
+        ({"server_no_context_takeover": 1}, TypeError, "server_no_context_takeover"),
+        ({"client_no_context_takeover": None}, TypeError, "client_no_context_takeover"),
+        ({"server_max_window_bits": 8}, ValueError, "server_max_window_bits has to be from 9"),
+        ({"client_max_window_bits": 16}, ValueError, "client_max_window_bits has to be from 9"),
+        ({"client_max_window_bits": "9"}, TypeError, "client_max_window_bits"),
         ({"bogus": 1}, TypeError, "bogus"),
     ],
 )
@@ -1164,6 +1174,20 @@ def test_defaults():
     assert defaults.max_message_size == 16 * MIB
     assert defaults.max_fragments == 16_384
     assert (defaults.send_timeout, defaults.close_timeout) == (60, 5)
+    assert (defaults.compression, defaults.compression_threshold) == (None, 1024)
+    assert defaults.deflate is None
+
+
+def test_what_is_wanted_of_compression():
+    assert Options(compression="deflate").deflate == Terms()
+    options = Options(
+        compression="deflate",
+        server_no_context_takeover=True,
+        client_no_context_takeover=True,
+        server_max_window_bits=9,
+        client_max_window_bits=10,
+    )
+    assert options.deflate == Terms(True, True, 9, 10)
 
 
 def test_no_reference_cycle_keeps_a_connection():

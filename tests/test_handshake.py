@@ -19,6 +19,7 @@ from scriptling_ws._handshake import (
     wants_upgrade,
 )
 from scriptling_ws._head import HeadReader, Refused, parse_request
+from scriptling_ws._terms import Terms
 from scriptling_ws._url import parse_url
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # the example of RFC 6455 section 1.3
@@ -398,12 +399,43 @@ def test_a_malformed_extension_offer_is_declined(value):
     assert b"xtensions" not in upgrade(head).accept()
 
 
+@pytest.mark.parametrize("value", ["15x", '"10"', "99", "-1", "", '"\\', "8"])
+def test_an_offer_of_compression_that_cannot_be_kept_is_declined(value):
+    server = upgrade(
+        request(f"Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits={value}")
+    )
+    assert b"xtensions" not in server.accept(deflate=Terms())
+    assert server.deflate is None
+
+
+def test_an_offer_of_compression_is_taken():
+    lines = [
+        "Sec-WebSocket-Extensions: x-other, permessage-deflate; server_max_window_bits=8",
+        "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits, permessage-deflate",
+    ]
+    server = upgrade(request(*lines))
+    answer = server.accept(deflate=Terms(client_max_window_bits=10))
+    assert answer.lower().count(b"sec-websocket-extensions") == 1
+    assert b": permessage-deflate; client_max_window_bits=10\r\n" in answer
+    assert server.deflate == Terms(False, False, 15, 10)
+    assert server.connection._proto.extensions == []  # wsproto compresses nothing
+
+
+def test_compression_that_is_not_wanted_or_not_offered():
+    server = upgrade(request("Sec-WebSocket-Extensions: permessage-deflate"))
+    assert b"xtensions" not in server.accept()
+    assert server.deflate is None
+    server = upgrade(request())
+    assert b"xtensions" not in server.accept(deflate=Terms())
+    assert server.deflate is None
+
+
 @pytest.mark.abuse(14)
 @pytest.mark.parametrize("value", ['a="' + "\\a" * 3000, "b" + " " * 8000 + "x", "," * 8000])
 def test_extension_headers_take_linear_time(value):
     head = request(f"Sec-WebSocket-Extensions: {value}")
     start = time.process_time()
-    upgrade(head).accept()
+    upgrade(head).accept(deflate=Terms())
     assert time.process_time() - start < 1
 
 
@@ -460,8 +492,9 @@ def test_any_change_to_a_request_is_taken_or_refused(position, noise, insert):
 # -- ClientHandshake: what is sent -----------------------------------------
 
 
-def client(url="ws://localhost:8080/chat?x=1", headers=None, subprotocols=()):
-    return ClientHandshake(parse_url(url), {} if headers is None else headers, subprotocols)
+def client(url="ws://localhost:8080/chat?x=1", headers=None, subprotocols=(), deflate=None):
+    headers = {} if headers is None else headers
+    return ClientHandshake(parse_url(url), headers, subprotocols, deflate)
 
 
 def sent_headers(handshake):
@@ -643,6 +676,52 @@ def test_the_subprotocol_that_the_server_chose():
     handshake = client(subprotocols=["a", "b"])
     assert handshake.receive(upgrade_answer(handshake.request, Sec_WebSocket_Protocol="b"))
     assert handshake.subprotocol == "b"
+
+
+def test_compression_is_offered_and_answered():
+    handshake = client(deflate=Terms(server_no_context_takeover=True))
+    _, headers = sent_headers(handshake)
+    assert headers["sec-websocket-extensions"] == (
+        "permessage-deflate; server_no_context_takeover; client_max_window_bits"
+    )
+    granted = "permessage-deflate; server_no_context_takeover; client_max_window_bits=9"
+    answer = upgrade_answer(handshake.request, Sec_WebSocket_Extensions=granted)
+    assert handshake.receive(answer)
+    assert handshake.deflate == Terms(True, False, 15, 9)
+    assert handshake.connection._proto.extensions == []  # wsproto compresses nothing
+
+
+def test_compression_that_is_declined():
+    handshake = client(deflate=Terms())
+    assert handshake.receive(upgrade_answer(handshake.request))
+    assert handshake.deflate is None
+    assert client().deflate is None
+    assert "sec-websocket-extensions" not in sent_headers(client())[1]
+
+
+# Rows 26 and 27.
+@pytest.mark.parametrize(
+    ("extensions", "says"),
+    [
+        ("x", "unrecognized"),
+        ("", "unrecognized"),
+        ("permessage-deflate, x", "unrecognized"),
+        ("permessage-deflate, permessage-deflate", "twice"),
+        ("permessage-deflate; x", "unknown"),
+        ("permessage-deflate; server_max_window_bits=7", "invalid"),
+        ("permessage-deflate; server_max_window_bits=16", "invalid"),
+        ("permessage-deflate; server_max_window_bits=abc", "invalid"),
+        ('permessage-deflate; server_max_window_bits="10"', "invalid"),
+        ('permessage-deflate; server_max_window_bits="', "malformed"),
+        ("permessage-deflate; client_max_window_bits=12", "offered"),
+        ("permessage-deflate; \xff", "not valid"),
+        ("permessage-deflate\r\nSec-WebSocket-Extensions: x", "more than one"),
+    ],
+)
+def test_an_answer_to_compression_that_is_not_valid(extensions, says):
+    handshake = client(deflate=Terms(client_max_window_bits=11))
+    with pytest.raises(HandshakeError, match=says):
+        handshake.receive(upgrade_answer(handshake.request, Sec_WebSocket_Extensions=extensions))
 
 
 @pytest.mark.parametrize(

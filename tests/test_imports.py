@@ -11,8 +11,8 @@ SOURCE = Path(__file__).parent.parent / "src" / "scriptling_ws"
 
 # Lowest first. Modules of one layer do not import each other.
 LAYERS = [
-    ["_version", "_errors", "_deadline", "_fork", "_keepalive", "_wsframe", "_wsframe_py"],
-    ["_frame", "_url", "_keys", "_options"],
+    ["_version", "_errors", "_deadline", "_fork", "_keepalive", "_terms", "_wsframe", "_wsframe_py"],
+    ["_frame", "_url", "_keys", "_options", "_deflate"],
     ["_head", "_log"],
     ["_assembly", "_control", "_signals", "_transport", "_dial", "_handshake"],
     ["_outgoing", "_protocol", "_tls", "_http", "_listen", "_admission"],
@@ -33,7 +33,7 @@ MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
 # What knows nothing of sockets, clocks and threads can be tested, and fuzzed, without them.
 WITHOUT_IO = [
     *("_wsframe_py", "_frame", "_assembly", "_control", "_protocol"),
-    *("_outgoing", "_head", "_handshake"),
+    *("_outgoing", "_head", "_handshake", "_terms", "_deflate"),
 ]
 IO = {"socket", "ssl", "select", "selectors", "threading", "time", "asyncio"}
 

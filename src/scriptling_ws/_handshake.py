@@ -7,6 +7,7 @@ Rules (RFC 6455 section 4):
 - This file refuses beforehand what wsproto lets through: other HTTP versions, bodies,
   a header doubled that must not be, a key that is not 16 bytes, any 1xx that is not 101.
 - A client skips interim responses (RFC 9110 section 15.2), a bounded number of them.
+- Compression is agreed on in `_terms`, and wsproto knows of none.
 - Whatever goes wrong inside h11 or wsproto leaves as Refused (server) or
   HandshakeError (client).
 """
@@ -26,6 +27,7 @@ from wsproto.utilities import ProtocolError as WSProtocolError
 from ._errors import HandshakeError
 from ._head import HeadReader, Refused, Request, count_header, joined_headers
 from ._options import HeadLimits
+from ._terms import DeflateOffer, Terms, agree
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -45,6 +47,14 @@ _FOREIGN_ERRORS = (h11.ProtocolError, WSProtocolError, ValueError)  # UnicodeErr
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _STATUS_LINE = re.compile(rb"HTTP/(\d\.\d) ([1-9]\d\d)(?: [^\r\n]*)?\r\n")
+# Of several, wsproto looks at the last only. One extension was offered, so one is answered.
+_SINGLE: Final = (
+    b"connection",
+    b"sec-websocket-accept",
+    b"sec-websocket-extensions",
+    b"sec-websocket-protocol",
+    b"upgrade",
+)
 _RESERVED_HEADERS = {
     "connection",
     "content-length",
@@ -70,6 +80,7 @@ class ServerUpgrade:
     Attributes:
         subprotocols: What the client offers, in its order of preference.
         connection: wsproto's connection, once `accept` was called.
+        deflate: The terms of compression, once `accept` was called; None for none.
     """
 
     def __init__(self, head: bytes, request: Request) -> None:
@@ -95,17 +106,27 @@ class ServerUpgrade:
             raise Refused(400, f"the upgrade is malformed: {error}") from error
         assert isinstance(event, wsevents.Request)
         self.subprotocols = event.subprotocols
+        self._extensions = request.headers.get("sec-websocket-extensions", "")
+        self.deflate: Terms | None = None
 
     def accept(
-        self, subprotocol: str | None = None, headers: Sequence[tuple[str, str]] = ()
+        self,
+        subprotocol: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        deflate: Terms | None = None,
     ) -> bytes:
         """The response that accepts the upgrade.
 
         Args:
             subprotocol: One of `subprotocols`, or None.
             headers: More headers for the response.
+            deflate: What this end wants of permessage-deflate, None to do without.
         """
         extra = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+        agreed = None if deflate is None else agree(self._extensions, deflate)
+        if agreed is not None:
+            answer, self.deflate = agreed
+            extra.append((b"Sec-WebSocket-Extensions", answer.encode("ascii")))
         return self._ws.send(
             wsevents.AcceptConnection(subprotocol=subprotocol, extra_headers=extra)
         )
@@ -212,8 +233,15 @@ class ClientHandshake:
         headers: Mapping[str, str],
         subprotocols: Iterable[str] = (),
         limits: HeadLimits = _NO_CHOICE,
+        deflate: Terms | None = None,
     ) -> None:
         """Check the arguments and make the request; nothing is sent yet.
+
+        Args:
+            url: Where to connect to.
+            headers: More headers for the request.
+            subprotocols: Those to offer, the preferred one first.
+            deflate: What this end wants of permessage-deflate, None to do without.
 
         Raises:
             TypeError: headers or subprotocols are of the wrong type.
@@ -226,11 +254,13 @@ class ClientHandshake:
         if b"user-agent" not in names:
             extra.append((b"User-Agent", f"scriptling-ws/{__version__}".encode("ascii")))
         self._ws = WSConnection(ConnectionType.CLIENT)
+        self._offer = None if deflate is None else DeflateOffer(deflate)
         self.request = self._ws.send(
             wsevents.Request(
                 host=url.host_header,
                 target=url.target,
                 subprotocols=check_subprotocols(subprotocols),
+                extensions=[] if self._offer is None else [self._offer],
                 extra_headers=extra,
             )
         )
@@ -249,6 +279,11 @@ class ClientHandshake:
         connection = self._ws.connection
         assert connection is not None
         return connection
+
+    @property
+    def deflate(self) -> Terms | None:
+        """The terms of compression, None for none; only after `receive` has returned True."""
+        return None if self._offer is None else self._offer.terms
 
     def receive(self, data: bytes) -> bool:
         """Take in what the server sent.
@@ -333,7 +368,7 @@ class ClientHandshake:
         lower = head.lower()
         if count_header(lower, b"content-length") or count_header(lower, b"transfer-encoding"):
             raise invalid("it announces a body")
-        for name in (b"sec-websocket-accept", b"sec-websocket-protocol", b"upgrade", b"connection"):
+        for name in _SINGLE:
             if count_header(lower, name) > 1:
                 raise invalid(f"more than one {name.decode('ascii')} header")
         try:

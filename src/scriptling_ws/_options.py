@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ._deadline import check_timeout
+from ._terms import LEAST_BITS, MOST_BITS, Terms
 
 __all__ = ["HeadLimits", "Options", "check_count"]
 
@@ -28,6 +30,22 @@ class Options:
             None for no keepalive.
         ping_timeout: The most seconds (default 20) in which something has to come after
             such a ping; else the connection is closed with 1011. None for ever.
+        compression: "deflate" to compress messages, where the peer agrees to
+            (permessage-deflate, RFC 7692); None (the default) not to. It takes up to 300 KiB of
+            memory per connection: less with smaller windows, and between messages
+            none without context takeover.
+        compression_threshold: Messages of fewer bytes than this (default 1024) are sent
+            as they are.
+        server_no_context_takeover: Whether the server is to compress each message by
+            itself, not on from the one before.
+        client_no_context_takeover: Whether the client is to.
+        server_max_window_bits: How far back the server may refer as it compresses, as a
+            power of two: 9 to 15 (the default).
+        client_max_window_bits: How far back the client may.
+
+    The last four have the names that RFC 7692 gives them, and matter with compression alone.
+    A client insists on the two about the server; a server, on that about the client's
+    window only where the client knows it, as nearly all do.
     """
 
     binary_type: type[list[int]] | type[bytes] = list
@@ -38,6 +56,12 @@ class Options:
     close_timeout: float | None = 5.0
     ping_interval: float | None = 20.0
     ping_timeout: float | None = 20.0
+    compression: Literal["deflate"] | None = None
+    compression_threshold: int = 1024
+    server_no_context_takeover: bool = False
+    client_no_context_takeover: bool = False
+    server_max_window_bits: int = MOST_BITS
+    client_max_window_bits: int = MOST_BITS
 
     def __post_init__(self) -> None:
         """Check every option.
@@ -57,6 +81,30 @@ class Options:
         for name in ("ping_interval", "ping_timeout"):
             if check_timeout(getattr(self, name), name) == 0:
                 raise ValueError(f"{name} has to be above 0, or None to switch it off")
+        if self.compression not in (None, "deflate"):
+            raise ValueError(f"compression has to be 'deflate' or None, not {self.compression!r}")
+        check_count("compression_threshold", self.compression_threshold, least=0)
+        for end in ("server", "client"):
+            name = f"{end}_no_context_takeover"
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} has to be True or False, not {getattr(self, name)!r}")
+            name = f"{end}_max_window_bits"
+            bits = getattr(self, name)
+            check_count(name, bits)
+            if not LEAST_BITS <= bits <= MOST_BITS:
+                raise ValueError(f"{name} has to be from {LEAST_BITS} to {MOST_BITS}, not {bits}")
+
+    @property
+    def deflate(self) -> Terms | None:
+        """What this end wants of permessage-deflate; None to do without."""
+        if self.compression is None:
+            return None
+        return Terms(
+            self.server_no_context_takeover,
+            self.client_no_context_takeover,
+            self.server_max_window_bits,
+            self.client_max_window_bits,
+        )
 
 
 @dataclass(frozen=True)
@@ -85,8 +133,8 @@ class HeadLimits:
         check_count("max_head_size", self.max_head_size)
 
 
-def check_count(name: str, value: object, more: str = "") -> None:
-    """Check a number of things that a caller gives: an int from 1 to 2**63 - 1.
+def check_count(name: str, value: object, more: str = "", *, least: int = 1) -> None:
+    """Check a number of things that a caller gives: an int from `least` to 2**63 - 1.
 
     Raises:
         TypeError: it is no int.
@@ -94,5 +142,5 @@ def check_count(name: str, value: object, more: str = "") -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} has to be an int{more}, not {type(value).__name__}")
-    if not 0 < value < 2**63:
-        raise ValueError(f"{name} has to be at least 1{more}, not {value}")
+    if not least <= value < 2**63:
+        raise ValueError(f"{name} has to be at least {least}{more}, not {value}")
