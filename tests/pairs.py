@@ -19,7 +19,7 @@ import trustme
 from wsproto.connection import Connection as WSProtoConnection
 from wsproto.connection import ConnectionType
 
-from scriptling_ws._connection import Connection
+from scriptling_ws._deflating import make_connection
 from scriptling_ws._options import Options
 from scriptling_ws._tls import TLSTransport
 from scriptling_ws._transport import Transport
@@ -35,15 +35,24 @@ def tcp_pair():
     return near, far
 
 
-def connection(stream, *, client=True, received=b"", **options):
-    """An open Connection over a connected socket, or over a transport."""
+def connection(stream, *, client=True, received=b"", deflate=None, **options):
+    """An open Connection over a connected socket, or over a transport.
+
+    Args:
+        stream: The socket or transport.
+        client: The role.
+        received: What came with the opening handshake.
+        deflate: The terms of compression, as if they had been agreed on.
+        **options: The connection's.
+    """
     kind = ConnectionType.CLIENT if client else ConnectionType.SERVER
-    return Connection(
+    return make_connection(
         stream if isinstance(stream, Transport) else Transport(stream),
         WSProtoConnection(kind),
         client=client,
         options=Options(**options),
         received=received,
+        deflate=deflate,
     )
 
 

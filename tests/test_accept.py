@@ -248,7 +248,7 @@ def test_a_failure_outside_the_handler_is_logged(monkeypatch, log):
         raise ZeroDivisionError
 
     with serving(echo, max_connections=1) as server, monkeypatch.context() as patch:
-        patch.setattr(_sessions, "Connection", fail)
+        patch.setattr(_sessions, "make_connection", fail)
         with dial(server) as sock:
             sock.sendall(upgrade())
             assert read_all(sock).startswith(b"HTTP/1.1 101")

@@ -15,10 +15,12 @@ LAYERS = [
     ["_frame", "_url", "_keys", "_options", "_deflate"],
     ["_head", "_log"],
     ["_assembly", "_control", "_signals", "_transport", "_dial", "_handshake"],
+    ["_inflation"],
     ["_outgoing", "_protocol", "_tls", "_http", "_listen", "_admission"],
     ["_duplex", "_static", "_peer"],
     ["_pings", "_accept"],
     ["_connection"],
+    ["_deflating"],
     ["_client", "_routes"],
     ["_sessions"],
     ["_server"],
@@ -33,7 +35,7 @@ MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
 # What knows nothing of sockets, clocks and threads can be tested, and fuzzed, without them.
 WITHOUT_IO = [
     *("_wsframe_py", "_frame", "_assembly", "_control", "_protocol"),
-    *("_outgoing", "_head", "_handshake", "_terms", "_deflate"),
+    *("_outgoing", "_head", "_handshake", "_terms", "_deflate", "_inflation"),
 ]
 IO = {"socket", "ssl", "select", "selectors", "threading", "time", "asyncio"}
 

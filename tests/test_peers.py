@@ -5,6 +5,7 @@ SCRIPTLING_WS_PEERS=yes, where they fail.
 """
 
 import importlib.util
+import json
 import os
 import queue
 import shutil
@@ -49,8 +50,8 @@ def peer(request):
         pytest.skip(reason)
     assert reason is None, reason
     if request.param == "node-ws":
-        return lambda role: Process("node", PEERS / f"{role}.mjs")
-    return lambda role: Process.python(PEERS / f"{role}.py")
+        return lambda role, *arguments: Process("node", PEERS / f"{role}.mjs", *arguments)
+    return lambda role, *arguments: Process.python(PEERS / f"{role}.py", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +256,7 @@ def test_server_receives_fragments_with_pings_between(server, peer_client, kind)
     answer = peer_client.ask(
         do="echo", url=f"{server.url}/echo", text=kind == "text", sizes=SIZES, pieces=5
     )
-    assert answer == {"same": SIZES, "pongs": 5 * len(SIZES)}
+    assert answer == {"same": SIZES, "pongs": 5 * len(SIZES), "extensions": ""}
 
 
 @every_close
@@ -285,3 +286,91 @@ def test_server_closes_with_1000_when_the_handler_returns(server, peer_client):
 def test_server_chooses_the_subprotocol(server, peer_client):
     answer = peer_client.ask(do="wait", url=f"{server.url}/leave", protocols=["chat.v1", "chat.v2"])
     assert answer["protocol"] == "chat.v2"
+
+
+# -- compression ---------------------------------------------------------------
+
+# The parameters that the peer wants, those that we want, and what both agree on.
+DEFLATE = [
+    ({}, {}, ""),
+    (
+        {"server_no_context_takeover": True},
+        {"client_no_context_takeover": True},
+        "server_no_context_takeover; client_no_context_takeover",
+    ),
+    (
+        {"server_max_window_bits": 10, "client_max_window_bits": 9},
+        {},
+        "server_max_window_bits=10; client_max_window_bits=9",
+    ),
+    (
+        {},
+        {
+            "server_no_context_takeover": True,
+            "server_max_window_bits": 9,
+            "client_max_window_bits": 11,
+        },
+        "server_no_context_takeover; server_max_window_bits=9; client_max_window_bits=11",
+    ),
+]
+OURS = {"compression": "deflate", "compression_threshold": 0, "binary_type": bytes}
+
+deflate = pytest.mark.parametrize(("theirs", "ours", "agreed"), DEFLATE, ids=range(len(DEFLATE)))
+
+
+def parameters(header):
+    """The parameters in a header, but for those that say what holds anyway."""
+    given = {part.strip() for part in header.split(";")}
+    return given - {
+        "",
+        "permessage-deflate",
+        "client_max_window_bits=15",
+        "server_max_window_bits=15",
+    }
+
+
+def terms(conn):
+    """What a client of ours does, as the header would say it."""
+    compressor, decompressor = conn._compressor, conn._protocol._inflation._decompressor
+    parts = [
+        "client_no_context_takeover" * (not compressor._takeover),
+        "server_no_context_takeover" * (not decompressor._takeover),
+        f"client_max_window_bits={compressor._bits}",
+        f"server_max_window_bits={decompressor._bits}",
+    ]
+    return "; ".join(parts)
+
+
+@deflate
+@pytest.mark.parametrize("path", ["/echo", "/pieces"])
+def test_client_with_compression(peer, theirs, ours, agreed, path):
+    messages = [message for size in SMALL for message in (text(size), binary(size))]
+    with peer("server", json.dumps(theirs)) as process:
+        server = PeerServer(process)
+        with server.connect(path, **OURS, **ours) as conn:
+            for message in messages:
+                (conn.send if ws.is_text(message) else conn.send_binary)(message)
+                assert conn.receive(TIMEOUT) == message
+            assert conn._protocol.inflated == 2 * sum(SMALL)
+            assert parameters(terms(conn)) == parameters(agreed)
+        assert server.end()[0] == 1000
+
+
+@deflate
+@pytest.mark.parametrize("pieces", [1, 5])
+def test_server_with_compression(peer_client, theirs, ours, agreed, pieces):
+    inflated = []
+
+    def echo(client):
+        for message in client:
+            client.send(message) if ws.is_text(message) else client.send_binary(message)
+        inflated.append(client._protocol.inflated)
+
+    with ws.Server(echo, port=0, **OURS, **ours) as server:
+        for kind in (True, False):
+            answer = peer_client.ask(
+                do="echo", url=server.url, text=kind, sizes=SMALL, pieces=pieces, deflate=theirs
+            )
+            assert answer["same"] == SMALL
+            assert parameters(answer["extensions"]) == parameters(agreed)
+    assert inflated == [sum(SMALL)] * 2

@@ -21,7 +21,16 @@ from typing import Final
 
 from . import _frame
 
-__all__ = ["BAD_TEXT", "BINARY", "CONTINUATION", "TEXT", "Assembly", "Message", "Violation"]
+__all__ = [
+    "BAD_TEXT",
+    "BINARY",
+    "CONTINUATION",
+    "TEXT",
+    "Assembly",
+    "Frame",
+    "Message",
+    "Violation",
+]
 
 Message = str | bytes | list[int]
 
@@ -44,7 +53,7 @@ class Violation(Exception):  # turned into a close frame, never raised to a call
         self.code = code
 
 
-class _Frame:
+class Frame:
     """A frame that is not complete, whose payload goes on being received."""
 
     __slots__ = ("fin", "key", "left", "offset")
@@ -100,7 +109,7 @@ class Assembly:
     def forget(self) -> None:
         """There is no message any more."""
         self.opcode = CONTINUATION
-        self.frame: _Frame | None = None
+        self.frame: Frame | None = None
         self.size = 0
         self.complete = False
         self._room: list[bytes | bytearray] = []
@@ -113,15 +122,24 @@ class Assembly:
         if opcode != CONTINUATION:
             self.opcode = opcode
             if fin and length > _LARGE:
-                try:
-                    owner, self.view = _frame.allocate(length)
-                except (MemoryError, OverflowError) as error:
-                    raise _no_memory() from error
-                self._room.append(owner)
+                self._reserve(length)
         self._fragments += 1
         if self._fragments > self._max_fragments:
             raise Violation(1008, f"a message has more than {self._max_fragments} fragments")
-        self.frame = _Frame(fin, length, key)
+        self.frame = Frame(fin, length, key)
+
+    def _reserve(self, size: int) -> None:
+        """Get room for a whole message."""
+        try:
+            owner, self.view = _frame.allocate(size)
+        except (MemoryError, OverflowError) as error:
+            raise _no_memory() from error
+        self._room.append(owner)
+
+    @property
+    def left(self) -> int:
+        """How many bytes of payload the message may still have."""
+        return self._limit - self.size
 
     def take_direct(self, count: int) -> None:
         """Take `count` bytes that were received into `view`."""
@@ -145,7 +163,7 @@ class Assembly:
         self._check_text()
         return position
 
-    def _take_payload(self, frame: _Frame, window: bytearray, position: int, end: int) -> int:
+    def _take_payload(self, frame: Frame, window: bytearray, position: int, end: int) -> int:
         """Take the frame's payload, as far as it is in the window; returns where that ends."""
         stop = min(position + frame.left, end)
         count = stop - position
@@ -159,7 +177,7 @@ class Assembly:
             self._advance(frame, count)
         return stop
 
-    def _note_direct(self, frame: _Frame, count: int) -> None:
+    def _note_direct(self, frame: Frame, count: int) -> None:
         """So many bytes more of a large frame lie in its room, masked as they came."""
         assert self.view is not None
         if frame.key is not None:
@@ -167,7 +185,7 @@ class Assembly:
                 _frame.mask_in_place(piece, frame.key, frame.offset)
         self._advance(frame, count)
 
-    def _advance(self, frame: _Frame, count: int) -> None:
+    def _advance(self, frame: Frame, count: int) -> None:
         """So many bytes of the frame's payload are in the room."""
         self.size += count
         frame.offset += count

@@ -14,8 +14,8 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from ._connection import Connection
 from ._deadline import Deadline, check_timeout
+from ._deflating import make_connection
 from ._dial import dial
 from ._errors import ConnectError, ConnectTimeout
 from ._handshake import ClientHandshake
@@ -26,6 +26,8 @@ from ._url import URL, parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from ._connection import Connection
 
 __all__ = ["connect"]
 
@@ -61,7 +63,10 @@ def connect(
         max_headers: The most headers in that answer.
         max_head_size: The most bytes in its head, which is all of it before a body.
         **options: `binary_type`, `max_message_size`, `max_fragments`, `max_pending_pongs`,
-            `send_timeout`, `close_timeout`, `ping_interval`, `ping_timeout`: see `Options`.
+            `send_timeout`, `close_timeout`, `ping_interval`, `ping_timeout`, `compression` and its
+            `compression_threshold`, `server_no_context_takeover`,
+            `client_no_context_takeover`, `server_max_window_bits`,
+            `client_max_window_bits`: see `Options`.
 
     Returns:
         An open connection.
@@ -84,18 +89,21 @@ def connect(
         raise TypeError(f"ssl_context has to be an ssl.SSLContext, not {ssl_context!r}")
     if ssl_context is not None and not target.secure:
         raise ValueError("ssl_context is given, but the URL is ws://: use wss://")
-    handshake = ClientHandshake(target, {} if headers is None else headers, subprotocols, limits)
+    handshake = ClientHandshake(
+        target, {} if headers is None else headers, subprotocols, limits, chosen.deflate
+    )
     deadline = Deadline(seconds)
     transport = _open_transport(target, ssl_context, deadline)
     try:
         _upgrade(transport, handshake, deadline)
-        return Connection(
+        return make_connection(
             transport,
             handshake.connection,
             client=True,
             options=chosen,
             received=handshake.rest,
             subprotocol=handshake.subprotocol,
+            deflate=handshake.deflate,
         )
     except BaseException:
         transport.close()

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from ._head import Request
     from ._options import Options
+    from ._terms import Terms
     from ._transport import Transport
 
 __all__ = ["Connection", "is_binary", "is_text"]
@@ -89,6 +90,7 @@ class Connection(Pinging):
         received: bytes = b"",
         subprotocol: str | None = None,
         request: Request | None = None,
+        deflate: Terms | None = None,
     ) -> None:
         """Not for callers: `connect` and the server make connections."""
         protocol = Protocol(
@@ -98,6 +100,7 @@ class Connection(Pinging):
             max_message_size=options.max_message_size,
             max_fragments=options.max_fragments,
             max_pending_pongs=options.max_pending_pongs,
+            deflate=deflate,
         )
         super().__init__(
             transport,
@@ -118,7 +121,7 @@ class Connection(Pinging):
 
     # -- sending -----------------------------------------------------------
 
-    def send(self, message: str | dict[str, Any]) -> None:
+    def send(self, message: str | dict[str, Any], compress: bool = True) -> None:  # noqa: ARG002
         """Send a text message.
 
         Blocks until the system has taken the whole message, at most send_timeout.
@@ -126,6 +129,9 @@ class Connection(Pinging):
 
         Args:
             message: A str, or a dict, which is sent as compact JSON.
+            compress: False to send it as it is even with `compression`: because it does not
+                get smaller, or because it holds a secret beside what others have chosen,
+                about which its compressed size would tell them.
 
         Raises:
             TypeError: it is neither, or the dict holds what JSON cannot; bytes and
@@ -140,7 +146,7 @@ class Connection(Pinging):
         """
         self._send_frame(text_frame(text_of(message), self._client))
 
-    def send_binary(self, data: Any) -> None:
+    def send_binary(self, data: Any, compress: bool = True) -> None:  # noqa: ARG002
         """Send a binary message.
 
         Blocks until the system has taken the whole message, at most send_timeout.
@@ -149,6 +155,7 @@ class Connection(Pinging):
         Args:
             data: A list or tuple of ints from 0 to 255, or a bytes-like object
                 (bytes, bytearray, memoryview, array, NumPy array) of one-byte items.
+            compress: As `send` takes it.
 
         Raises:
             TypeError: it is something else, or an element is no int (a bool is
@@ -160,7 +167,7 @@ class Connection(Pinging):
         """
         self._send_frame(binary_frame(data, self._client))
 
-    def send_many(self, messages: Iterable[Any]) -> None:
+    def send_many(self, messages: Iterable[Any], compress: bool = True) -> None:  # noqa: ARG002
         """Send many messages with as few system calls as they fit in.
 
         Blocks as `send` does, send_timeout counting anew for each batch of about
@@ -170,6 +177,7 @@ class Connection(Pinging):
         Args:
             messages: What `send` takes (str and dict, sent as text) and what
                 `send_binary` takes (anything else), in any mixture. Taken one by one.
+            compress: As `send` takes it, for all of them.
 
         Raises:
             TypeError, ValueError: as `send` and `send_binary`. Every message before the

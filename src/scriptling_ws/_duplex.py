@@ -505,10 +505,11 @@ class Duplex:
 
     def _read_ahead(self) -> bool:
         """Receive once for others, and count it; False if nothing was there. Holds _recv_lock."""
-        before = len(self._ready)
+        before, inflated = len(self._ready), self._protocol.inflated
         count = self._read_some(nap=False)
         more = len(self._ready) - before  # less what was taken meanwhile
         self._backlog += (count or 0) + _MESSAGE_OVERHEAD * max(more, 0)
+        self._backlog += self._protocol.inflated - inflated
         return count is not None
 
     def _backlog_full(self) -> bool:

@@ -17,13 +17,28 @@ from typing import Any, Final
 from . import _frame
 from ._keys import next_key
 
-__all__ = ["BATCH", "Pieces", "any_frame", "binary_frame", "check_close", "text_frame", "text_of"]
+__all__ = [
+    "BATCH",
+    "BINARY",
+    "TEXT",
+    "Pieces",
+    "any_frame",
+    "binary_frame",
+    "binary_payload",
+    "check_close",
+    "text_frame",
+    "text_of",
+    "text_payload",
+]
 
 BATCH: Final = 256 * 1024
 """From this size on a message is sent in slices, and several in batches."""
 
-_TEXT: Final = 0x81  # FIN and the opcode
-_BINARY: Final = 0x82
+TEXT: Final = 0x81
+"""A text message's first byte: FIN and the opcode."""
+BINARY: Final = 0x82
+"""A binary message's."""
+
 # As much as keeps the memory that a message takes beside the caller's own below 512 KiB:
 # half a megabyte at a time was measured to go out faster than any smaller piece.
 # The pure codec needs room of its own to mask in.
@@ -32,6 +47,7 @@ _MOST_SCRATCHES: Final = 2  # that are kept for the next large message
 _FIRST: Final = 32 * 1024  # of a frame that is not masked: copied behind its header
 _MAX_REASON: Final = 123
 _MAX_ITEMS: Final = 64 * 1024 * 1024  # of a list: half a GB of memory, and a second of its own
+_STR_AS_BINARY: Final = "send_binary() takes a list of ints or bytes: send a str with send()"
 
 _to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
@@ -72,8 +88,20 @@ def text_frame(text: str, masked: bool) -> bytes | Pieces:
     """
     try:
         if len(text) > BATCH:
-            return Pieces(_TEXT, memoryview(text.encode("utf-8")), masked)
-        return _frame.encode_frame(_TEXT, text, next_key() if masked else None)
+            return Pieces(TEXT, memoryview(text.encode("utf-8")), masked)
+        return _frame.encode_frame(TEXT, text, next_key() if masked else None)
+    except UnicodeEncodeError as error:
+        raise _surrogate(error) from error
+
+
+def text_payload(text: str) -> bytes:
+    """The payload of a text message.
+
+    Raises:
+        ValueError: the text holds a lone surrogate.
+    """
+    try:
+        return text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise _surrogate(error) from error
 
@@ -93,20 +121,43 @@ def binary_frame(data: Any, masked: bool) -> bytes | Pieces:
             contiguous.
     """
     if isinstance(data, bytes) and len(data) <= BATCH:  # first, because it is the fast choice
-        return _frame.encode_frame(_BINARY, data, next_key() if masked else None)
+        return _frame.encode_frame(BINARY, data, next_key() if masked else None)
     if isinstance(data, str):
-        raise TypeError("send_binary() takes a list of ints or bytes: send a str with send()")
+        raise TypeError(_STR_AS_BINARY)
     if not isinstance(data, (list, tuple)) and hasattr(data, "__len__") and len(data) > BATCH:
         _frame.parse_header(data, 0, 0)  # refuses what is no bytes, as encode_frame does
         view = memoryview(data)
         if view.nbytes:
-            return Pieces(_BINARY, view.cast("B"), masked)
+            return Pieces(BINARY, view.cast("B"), masked)
     if not isinstance(data, (list, tuple)):
         data = _buffer(data)
-    elif len(data) > _MAX_ITEMS:
-        # A list is turned into bytes in one piece, in which no other thread runs.
-        raise ValueError(f"a list may have {_MAX_ITEMS} items, not {len(data)}: send bytes")
-    return _frame.encode_frame(_BINARY, data, next_key() if masked else None)
+    else:
+        _check_items(data)
+    return _frame.encode_frame(BINARY, data, next_key() if masked else None)
+
+
+def binary_payload(data: Any) -> bytes | memoryview:
+    """The payload of a binary message.
+
+    Raises:
+        TypeError, ValueError: as binary_frame.
+    """
+    if isinstance(data, bytes):
+        return data
+    if isinstance(data, (list, tuple)):
+        _check_items(data)
+        return _frame.list_to_bytes(data)
+    if isinstance(data, str):
+        raise TypeError(_STR_AS_BINARY)
+    view = _buffer(data)
+    _frame.parse_header(view, 0, 0)  # refuses what is no bytes, as encode_frame does
+    return view.cast("B") if view.nbytes else b""
+
+
+def _check_items(values: list[int] | tuple[int, ...]) -> None:
+    # They are turned into bytes in one piece, in which no other thread runs.
+    if len(values) > _MAX_ITEMS:
+        raise ValueError(f"a list may have {_MAX_ITEMS} items, not {len(values)}: send bytes")
 
 
 def _buffer(data: Any) -> memoryview:

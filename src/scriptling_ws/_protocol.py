@@ -22,24 +22,30 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import starmap
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from . import _frame
 from ._assembly import BAD_TEXT, BINARY, CONTINUATION, TEXT, Assembly, Message, Violation
 from ._control import CLOSE, PING, PONG, Control
+from ._inflation import Inflation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wsproto.connection import Connection as WSProtoConnection
 
+    from ._terms import Terms
+
 __all__ = ["BINARY", "TEXT", "Message", "Protocol"]
 
 _FIN: Final = 0x80
 _RSV: Final = 0x70
+_COMPRESSED: Final = 0x40  # RSV1
 _SMALLEST_WINDOW: Final = 4 * 1024
 _LARGEST_WINDOW: Final = 256 * 1024
 _BURST: Final = 256  # answers, beside those that may be pending, between two attempts to send
+# What is in the window may become a thousand times as much, and all of it has to go somewhere.
+_LARGEST_DEFLATED: Final = 8 * 1024
 _NO_LIMIT: Final = 2**63 - 1
 _ANY_NUMBER: Final = 2**31 - 1
 
@@ -52,6 +58,7 @@ class Protocol:
         outbox: Control frames to send, oldest first.
         control: The control plane.
         ended: Whether no further message can come.
+        inflated: How many bytes of messages have come compressed.
         plain: Whether a frame starts with the next byte, and goes to the window's front.
         unfed: How many bytes were received into `space()`, but not fed yet; None for none.
     """
@@ -62,17 +69,21 @@ class Protocol:
         "_discarding",
         "_dropping",
         "_have",
+        "_inflation",
         "_into_frame",
+        "_largest_window",
         "_limit",
         "_masked",
         "_max_pending_pongs",
         "_note",
         "_parsing",
         "_stopped",
+        "_uncompressed",
         "_violation",
         "_window",
         "control",
         "ended",
+        "inflated",
         "outbox",
         "plain",
         "ready",
@@ -88,6 +99,7 @@ class Protocol:
         max_message_size: int | None,
         max_fragments: int,
         max_pending_pongs: int = 1,
+        deflate: Terms | None = None,
     ) -> None:
         """Start with an open connection.
 
@@ -98,11 +110,13 @@ class Protocol:
             max_message_size: The most bytes of payload in a message, None for no limit.
             max_fragments: The most frames in a message.
             max_pending_pongs: The most answers to pings that `drop_stale_pongs` keeps.
+            deflate: The terms of compression, None for none.
         """
         self.control = Control(ws)
         self.ready: deque[Message] = deque()
         self.outbox: deque[bytes] = deque()
         self.ended = False
+        self.inflated = 0
         self.unfed: int | None = None
         self.plain = True
         self._discarding = False
@@ -110,12 +124,16 @@ class Protocol:
         self._masked = not client
         self._as_list = as_list
         self._limit = _NO_LIMIT if max_message_size is None else max_message_size
-        self._assembly = Assembly(
-            masked=self._masked,
-            as_list=as_list,
-            limit=self._limit,
-            max_fragments=max_fragments,
-        )
+        options: dict[str, Any] = {
+            "masked": self._masked,
+            "as_list": as_list,
+            "limit": self._limit,
+            "max_fragments": max_fragments,
+        }
+        self._uncompressed = Assembly(**options)
+        self._inflation = None if deflate is None else Inflation(deflate, **options)
+        self._assembly = self._uncompressed  # the one of the two that is at work, or was last
+        self._largest_window = _LARGEST_WINDOW if deflate is None else _LARGEST_DEFLATED
         self._max_pending_pongs = max_pending_pongs
         self._window = bytearray(_SMALLEST_WINDOW)
         self._have = 0  # received bytes at the window's front
@@ -349,7 +367,7 @@ class Protocol:
         self._check_header(first, length, key)
         opcode = first & 0x0F
         if opcode < CLOSE:
-            self._assembly.begin(opcode, bool(first & _FIN), length, key)
+            self._begin(first, length, key)
             return payload
         if end - payload < length:
             return None
@@ -359,7 +377,7 @@ class Protocol:
 
     def _check_header(self, first: int, length: int, key: bytes | None) -> None:
         opcode = first & 0x0F
-        if first & _RSV:
+        if first & _RSV and not self._may_be_compressed(first):
             raise Violation(1002, "a reserved bit is set")
         if opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
             raise Violation(1002, f"unknown opcode {opcode}")
@@ -373,13 +391,28 @@ class Protocol:
             raise Violation(1002, "a continuation without a message")
         if opcode != CONTINUATION and self._assembly.opcode != CONTINUATION:
             raise Violation(1002, "a new message inside a fragmented one")
-        if length > self._limit - self._assembly.size:
+
+    def _may_be_compressed(self, first: int) -> bool:
+        """Whether reserved bits are right as they are: on a message's first frame, RSV1 alone."""
+        message = first & 0x0F in (TEXT, BINARY)
+        return first & _RSV == _COMPRESSED and message and self._inflation is not None
+
+    def _begin(self, first: int, length: int, key: bytes | None) -> None:
+        """Begin a data frame, and its message if it is the first one of it."""
+        opcode = first & 0x0F
+        if opcode != CONTINUATION:
+            compressed = first & _COMPRESSED and self._inflation
+            self._assembly = compressed or self._uncompressed
+        if length > self._assembly.left:
             raise Violation(1009, f"a message is over the limit of {self._limit} bytes")
+        self._assembly.begin(opcode, bool(first & _FIN), length, key)
 
     def _deliver(self) -> None:
         """Put the message of more than one piece where it belongs, if it is complete."""
         if not self._assembly.complete:
             return
+        if self._assembly is self._inflation:
+            self.inflated += self._assembly.size
         if self._discarding:
             self._assembly.forget()
         else:
@@ -402,9 +435,9 @@ class Protocol:
         window = self._window
         left = 0 if self.ended else end - position
         large = self._assembly.view is not None
-        if end == len(window) < _LARGEST_WINDOW and not (large or self.ended):
+        if end == len(window) < self._largest_window and not (large or self.ended):
             # It was filled to the brim: more is waiting than it holds.
-            larger = bytearray(4 * len(window))
+            larger = bytearray(min(4 * len(window), self._largest_window))
             larger[:left] = window[position:end]
             self._window = larger
         elif position and left:
@@ -430,7 +463,9 @@ class Protocol:
         """Nothing that comes from now on matters."""
         self.ended = True
         self.plain = False
+        self._assembly = self._uncompressed
         self._assembly.forget()
+        self._inflation = None
         self._window = bytearray(_SMALLEST_WINDOW)
         self._have = 0
         self._stopped = None

@@ -276,7 +276,8 @@ class Routes:
                 the call as a decorator.
             **options: For this path's connections: `origins` (default: the request's
                 own host; "*" for any), `subprotocols` (the preferred one first),
-                and those of a connection, such as `binary_type` and `max_message_size`.
+                and those of a connection, such as `binary_type`, `max_message_size`
+                and `compression`.
 
         Returns:
             None, or the decorator.

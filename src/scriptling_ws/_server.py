@@ -110,8 +110,8 @@ class Server:
             max_head_size: The most bytes in a request's head; more are refused with 431.
             **options: For every connection, unless its route says otherwise: `origins`
                 (default: the request's own host; "*" for any), `subprotocols` (the
-                preferred one first), and those of a connection, such as `binary_type`
-                and `max_message_size`.
+                preferred one first), and those of a connection, such as `binary_type`,
+                `max_message_size` and `compression`.
 
         Raises:
             TypeError: an argument is of the wrong type, or an option is unknown.

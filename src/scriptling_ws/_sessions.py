@@ -22,8 +22,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from ._admission import address_group
-from ._connection import Connection
 from ._deadline import Deadline
+from ._deflating import make_connection
 from ._errors import ConnectionClosed, SendTimeout
 from ._fork import tell_after_fork
 from ._head import Refused
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ._admission import Limits
+    from ._connection import Connection
     from ._handshake import ServerUpgrade
     from ._http import Response
     from ._peer import Arrival
@@ -228,13 +229,14 @@ def run_websocket(
     """Accept an upgrade and run its handler: the body of a connection's thread."""
     subprotocol = settings.choose_subprotocol(upgrade.subprotocols)
     transport = arrival.transport
+    answer = upgrade.accept(subprotocol, deflate=settings.connection.deflate)
     try:
-        write_all(transport, upgrade.accept(subprotocol), arrival.deadline)
+        write_all(transport, answer, arrival.deadline)
     except OSError as error:
         _logger.debug("%s left before it was accepted: %s", transport.remote_addr, error)
         session.end()
         return
-    connection = Connection(
+    connection = make_connection(
         transport,
         upgrade.connection,
         client=False,
@@ -242,6 +244,7 @@ def run_websocket(
         received=arrival.rest,
         subprotocol=subprotocol,
         request=arrival.request,
+        deflate=upgrade.deflate,
     )
     sessions.attach(session, connection)
     path = arrival.request.path

@@ -7,10 +7,19 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { WebSocket } from "ws";
 
-const open = async (url, protocols = []) => {
-  const socket = new WebSocket(url, protocols, { perMessageDeflate: false });
+const open = async (url, protocols = [], wanted = null) => {
+  const perMessageDeflate = wanted && {
+    threshold: 0,
+    serverNoContextTakeover: wanted.server_no_context_takeover,
+    clientNoContextTakeover: wanted.client_no_context_takeover,
+    serverMaxWindowBits: wanted.server_max_window_bits,
+    clientMaxWindowBits: wanted.client_max_window_bits,
+  };
+  const socket = new WebSocket(url, protocols, { perMessageDeflate: perMessageDeflate ?? false });
+  let extensions;
+  socket.on("upgrade", ({ headers }) => (extensions = headers["sec-websocket-extensions"] ?? ""));
   await once(socket, "open");
-  return socket;
+  return Object.assign(socket, { agreed: extensions });
 };
 
 const ended = async (socket) => {
@@ -27,8 +36,9 @@ const payload = (size, text) => {
 
 const actions = {
   // Sends a message of every size, in so many frames with a ping after each; which came back.
-  async echo({ url, text, sizes, pieces }) {
-    const socket = await open(url);
+  // It compresses if it is given the parameters of permessage-deflate.
+  async echo({ url, text, sizes, pieces, deflate }) {
+    const socket = await open(url, [], deflate);
     let pongs = 0;
     socket.on("pong", () => pongs++);
     const same = [];
@@ -45,7 +55,7 @@ const actions = {
     }
     socket.close();
     await once(socket, "close");
-    return { same, pongs };
+    return { same, pongs, extensions: socket.agreed };
   },
 
   // Opens and closes with a code and a reason; with what it was closed.

@@ -10,13 +10,21 @@ import sys
 import traceback
 
 from websockets.exceptions import ConnectionClosed
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.sync.client import connect
 
 MAX_SIZE = 64 * 1024 * 1024
 
 
-def connection(url, protocols=None):
-    return connect(url, subprotocols=protocols, compression=None, max_size=MAX_SIZE, proxy=None)
+def connection(url, protocols=None, deflate=None):
+    return connect(
+        url,
+        subprotocols=protocols,
+        compression=None,
+        extensions=None if deflate is None else [ClientPerMessageDeflateFactory(**deflate)],
+        max_size=MAX_SIZE,
+        proxy=None,
+    )
 
 
 def payload(size, text):
@@ -26,18 +34,22 @@ def payload(size, text):
     return unit * whole + b"x" * rest
 
 
-def echo(url, text, sizes, pieces):
-    """Sends a message of every size, in so many frames with a ping after each; which came back."""
+def echo(url, text, sizes, pieces, deflate=None):
+    """Sends a message of every size, in so many frames with a ping after each; which came back.
+
+    It compresses if it is given the parameters of permessage-deflate.
+    """
     same = []
     pings = []
-    with connection(url) as conn:
+    with connection(url, deflate=deflate) as conn:
+        extensions = conn.response.headers.get("Sec-WebSocket-Extensions", "")
         for size in sizes:
             data = payload(size, text)
             conn.send(data if pieces == 1 else in_pieces(conn, data, pieces, pings), text=text)
             if conn.recv(30) == (data.decode() if text else data):
                 same.append(size)
         pongs = sum(pong.wait(10) for pong in pings)
-    return {"same": same, "pongs": pongs}
+    return {"same": same, "pongs": pongs, "extensions": extensions}
 
 
 def in_pieces(conn, data, pieces, pings):

@@ -2,7 +2,8 @@
 //
 // It writes lines of JSON: {"port"} first, then {"id", "code", "reason"} for every
 // connection that has ended. It ends with its standard input. What it does with a
-// connection is in the URL's path, its id in the query; server.py beside it does the same on websockets.
+// connection is in the URL's path, its id in the query; server.py beside it does the same on
+// websockets. With an argument, the parameters of permessage-deflate in JSON, it compresses.
 
 import { once } from "node:events";
 import { WebSocketServer } from "ws";
@@ -54,10 +55,19 @@ const behaviours = {
   },
 };
 
+const wanted = process.argv[2] && JSON.parse(process.argv[2]);
+const deflate = wanted && {
+  threshold: 0,
+  serverNoContextTakeover: wanted.server_no_context_takeover,
+  clientNoContextTakeover: wanted.client_no_context_takeover,
+  serverMaxWindowBits: wanted.server_max_window_bits,
+  clientMaxWindowBits: wanted.client_max_window_bits,
+};
+
 const server = new WebSocketServer({
   host: "127.0.0.1",
   port: 0,
-  perMessageDeflate: false,
+  perMessageDeflate: deflate,
   handleProtocols: (offered) => (offered.has("chat.v2") ? "chat.v2" : false),
 });
 server.on("listening", () => report({ port: server.address().port }));

@@ -3,7 +3,8 @@
 It writes lines of JSON: {"port"} first, then {"id", "code", "reason"} for every
 connection that has ended. It ends with its standard input. What it does with a
 connection is in the URL's path, its id in the query; server.mjs beside it does
-the same on Node's ws.
+the same on Node's ws. With an argument, the parameters of permessage-deflate in JSON,
+it compresses.
 """
 
 import json
@@ -13,6 +14,7 @@ import threading
 from urllib.parse import parse_qs, urlsplit
 
 from websockets.exceptions import ConnectionClosed
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.sync.server import serve
 
 MAX_SIZE = 64 * 1024 * 1024
@@ -81,11 +83,15 @@ def choose(conn, offered):
 
 
 def main():
+    extensions = None
+    if len(sys.argv) > 1:
+        extensions = [ServerPerMessageDeflateFactory(**json.loads(sys.argv[1]))]
     with serve(
         handle,
         "127.0.0.1",
         0,
         compression=None,
+        extensions=extensions,
         max_size=MAX_SIZE,
         subprotocols=["chat.v2"],
         select_subprotocol=choose,

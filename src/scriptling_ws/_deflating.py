@@ -1,0 +1,185 @@
+"""Connections whose messages are compressed on their way out (RFC 7692).
+
+Rules:
+
+- A connection that does not compress is a Connection, and knows nothing of this.
+- Everything is checked and encoded before a lock is taken, as without compression.
+- A message is compressed when it is its turn to be sent, under the send lock: the other
+  end inflates messages in the order in which they were compressed.
+- A message of which nothing has left is as if it had never been compressed.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
+
+from . import _frame
+from ._connection import Connection
+from ._deflate import Compressor
+from ._keys import next_key
+from ._outgoing import (
+    BATCH,
+    BINARY,
+    TEXT,
+    Pieces,
+    binary_frame,
+    binary_payload,
+    text_frame,
+    text_of,
+    text_payload,
+)
+from ._terms import LEAST_BITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from typing_extensions import Buffer
+
+    from ._options import Options
+    from ._terms import Terms
+
+__all__ = ["DeflatingConnection", "make_connection"]
+
+_COMPRESSED: Final = 0x40  # RSV1
+_LONGEST: Final = 4  # bytes of a character
+
+# What is to be sent: a frame, a large one in pieces, or the first byte and the payload of a
+# message that is still to be compressed.
+_Part = bytes | Pieces | tuple[int, "bytes | memoryview"]
+
+
+def make_connection(*args: Any, deflate: Terms | None, **keywords: Any) -> Connection:
+    """A connection, on which the terms of compression are kept, if there are any.
+
+    Takes what Connection takes. Where the other end wants a window that zlib cannot
+    compress in, messages are sent as they are, which is always allowed.
+    """
+    if deflate is None or deflate.of(client=keywords["client"])[0] < LEAST_BITS:
+        return Connection(*args, deflate=deflate, **keywords)
+    return DeflatingConnection(*args, deflate=deflate, **keywords)
+
+
+class DeflatingConnection(Connection):
+    """A Connection that compresses what it sends."""
+
+    def __init__(self, *args: Any, options: Options, deflate: Terms, **keywords: Any) -> None:
+        super().__init__(*args, options=options, deflate=deflate, **keywords)
+        self._compressor = Compressor(*deflate.of(client=self._client))  # under _send_lock
+        self._threshold = options.compression_threshold
+
+    def send(self, message: str | dict[str, Any], compress: bool = True) -> None:
+        """As `Connection.send`."""
+        self._send_parts([self._text_part(text_of(message), compress)])
+
+    def send_binary(self, data: Any, compress: bool = True) -> None:
+        """As `Connection.send_binary`."""
+        self._send_parts([self._binary_part(data, compress)])
+
+    def send_many(self, messages: Iterable[Any], compress: bool = True) -> None:
+        """As `Connection.send_many`."""
+        batch: list[_Part] = []
+        size = 0
+        try:
+            for message in messages:
+                if isinstance(message, (str, dict)):
+                    part = self._text_part(text_of(message), compress)
+                else:
+                    part = self._binary_part(message, compress)
+                batch.append(part)
+                if isinstance(part, Pieces):
+                    size = BATCH
+                else:
+                    size += len(part) if isinstance(part, bytes) else len(part[1])
+                if size >= BATCH:
+                    self._send_parts(batch)
+                    size = 0
+        finally:
+            self._send_parts(batch)
+
+    def _text_part(self, text: str, compress: bool) -> _Part:
+        if compress and len(text) * _LONGEST >= self._threshold:
+            payload = text_payload(text)
+            if len(payload) >= self._threshold:
+                return TEXT, payload
+        return text_frame(text, self._client)
+
+    def _binary_part(self, data: Any, compress: bool) -> _Part:
+        if compress:
+            data = binary_payload(data)
+            if len(data) >= self._threshold:
+                return BINARY, data
+        return binary_frame(data, self._client)
+
+    def _send_parts(self, batch: list[_Part]) -> None:
+        parts = batch.copy()
+        batch.clear()
+        if len(parts) == 1 and not isinstance(parts[0], tuple):
+            self._send_frame(parts[0])
+        elif parts:
+            self._send_frame(_Deflated(self._compressor, parts, self._client))
+
+
+class _Deflated:
+    """Frames in pieces, each valid until the next one is asked for; see Pieces.
+
+    The messages are compressed when the first one is asked for.
+    """
+
+    __slots__ = ("_at", "_compressor", "_frames", "_masked", "_parts")
+
+    def __init__(self, compressor: Compressor, parts: list[_Part], masked: bool) -> None:
+        self._compressor = compressor
+        self._parts = parts
+        self._masked = masked
+        self._frames: list[memoryview | Pieces] | None = None
+        self._at = 0  # the frame that is next
+
+    def __iter__(self) -> _Deflated:
+        return self
+
+    def __next__(self) -> memoryview:
+        if self._frames is None:
+            self._frames = self._compress()
+        while self._at < len(self._frames):
+            frame = self._frames[self._at]
+            if isinstance(frame, memoryview):
+                self._at += 1
+                return frame
+            for piece in frame:
+                return piece
+            self._at += 1
+        self._compressor.sent()
+        raise StopIteration
+
+    def __copy__(self) -> Iterable[memoryview]:
+        """What is still to come of it, without a word to the compressor."""
+        frames = (self._frames or [])[self._at :]
+        return chain.from_iterable(
+            copy(frame) if isinstance(frame, Pieces) else (frame,) for frame in frames
+        )
+
+    def _compress(self) -> list[memoryview | Pieces]:
+        """The frames, those that are small together."""
+        payloads = iter(
+            self._compressor.compress(part[1] for part in self._parts if isinstance(part, tuple))
+        )
+        frames: list[memoryview | Pieces] = []
+        small: list[bytes] = []
+        for part in self._parts:
+            frame = self._frame(part[0], next(payloads)) if isinstance(part, tuple) else part
+            if isinstance(frame, Pieces):
+                frames += [memoryview(b"".join(small)), frame]
+                small = []
+            else:
+                small.append(frame)
+        frames.append(memoryview(b"".join(small)))
+        return frames
+
+    def _frame(self, first: int, payload: Buffer) -> bytes | Pieces:
+        view = memoryview(payload)
+        if len(view) > BATCH:
+            return Pieces(first | _COMPRESSED, view, self._masked)
+        key = next_key() if self._masked else None
+        return _frame.encode_frame(first | _COMPRESSED, view, key)
