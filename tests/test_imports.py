@@ -11,7 +11,16 @@ SOURCE = Path(__file__).parent.parent / "src" / "scriptling_ws"
 
 # Lowest first. Modules of one layer do not import each other.
 LAYERS = [
-    ["_version", "_errors", "_deadline", "_fork", "_keepalive", "_terms", "_wsframe", "_wsframe_py"],
+    [
+        "_version",
+        "_errors",
+        "_deadline",
+        "_fork",
+        "_keepalive",
+        "_terms",
+        "_wsframe",
+        "_wsframe_py",
+    ],
     ["_frame", "_url", "_keys", "_options", "_deflate"],
     ["_head", "_log"],
     ["_assembly", "_control", "_signals", "_transport", "_dial", "_handshake"],
