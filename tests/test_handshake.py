@@ -494,7 +494,7 @@ def test_any_change_to_a_request_is_taken_or_refused(position, noise, insert):
 
 def client(url="ws://localhost:8080/chat?x=1", headers=None, subprotocols=(), deflate=None):
     headers = {} if headers is None else headers
-    return ClientHandshake(parse_url(url), headers, subprotocols, deflate)
+    return ClientHandshake(parse_url(url), headers, subprotocols, deflate=deflate)
 
 
 def sent_headers(handshake):

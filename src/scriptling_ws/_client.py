@@ -90,7 +90,7 @@ def connect(
     if ssl_context is not None and not target.secure:
         raise ValueError("ssl_context is given, but the URL is ws://: use wss://")
     handshake = ClientHandshake(
-        target, {} if headers is None else headers, subprotocols, limits, chosen.deflate
+        target, {} if headers is None else headers, subprotocols, limits, deflate=chosen.deflate
     )
     deadline = Deadline(seconds)
     transport = _open_transport(target, ssl_context, deadline)

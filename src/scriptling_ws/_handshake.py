@@ -233,6 +233,7 @@ class ClientHandshake:
         headers: Mapping[str, str],
         subprotocols: Iterable[str] = (),
         limits: HeadLimits = _NO_CHOICE,
+        *,
         deflate: Terms | None = None,
     ) -> None:
         """Check the arguments and make the request; nothing is sent yet.
@@ -241,6 +242,7 @@ class ClientHandshake:
             url: Where to connect to.
             headers: More headers for the request.
             subprotocols: Those to offer, the preferred one first.
+            limits: How long the answer's head may be.
             deflate: What this end wants of permessage-deflate, None to do without.
 
         Raises:
