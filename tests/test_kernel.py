@@ -846,8 +846,9 @@ def test_read_fragments(kernel: ModuleType, key: bytes | None) -> None:
     assert found == (content + b"end", len(run + last), len(lengths) + 1, True)
 
 
+@pytest.mark.abuse(41)
 @pytest.mark.parametrize("key", [None, KEY])
-def test_read_fragments_every_prefix(kernel: ModuleType, key: bytes | None) -> None:  # row 41
+def test_read_fragments_every_prefix(kernel: ModuleType, key: bytes | None) -> None:
     frames = [frame(MIDDLE, NOISE[:length], key) for length in (0, 1, 130, 65600)]
     window, ends = b"".join(frames), [0]
     for each in frames:
@@ -859,7 +860,8 @@ def test_read_fragments_every_prefix(kernel: ModuleType, key: bytes | None) -> N
         assert not ended
 
 
-def test_read_fragments_most_and_limit(kernel: ModuleType) -> None:  # rows 39, 45
+@pytest.mark.abuse(39, 45)
+def test_read_fragments_most_and_limit(kernel: ModuleType) -> None:
     window = frame(MIDDLE, b"abc") * 3 + frame(LAST, b"")
     for most in range(6):
         found = read_pieces(kernel, window, most=most)
@@ -873,8 +875,8 @@ def test_read_fragments_most_and_limit(kernel: ModuleType) -> None:  # rows 39, 
 def test_read_fragments_leaves_other_frames(kernel: ModuleType) -> None:
     good = frame(MIDDLE, b"abc")
     others = [frame(first, b"") for first in range(256) if first not in (MIDDLE, LAST)]
-    others += [frame(LAST, b"", KEY), frame(LAST, b"x", KEY)]  # row 33
-    others += [header(LAST, 5, form=16) + b"short", header(LAST, 5, form=64) + b"short"]  # row 38
+    others += [frame(LAST, b"", KEY), frame(LAST, b"x", KEY)]
+    others += [header(LAST, 5, form=16) + b"short", header(LAST, 5, form=64) + b"short"]
     others += [header(LAST, length) for length in (2**31, 2**32, 2**63 - 1, 2**63, 2**64 - 1)]
     for other in others:
         assert read_pieces(kernel, good + other, limit=INT64_MAX) == (b"abc", 5, 1, False)
