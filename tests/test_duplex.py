@@ -18,8 +18,10 @@ from pairs import (
     Running,
     both_ends,
     connection,
+    fill,
     frame,
     raw_peer,
+    receive_exactly,
     receive_frame,
     receive_to_end,
     running,
@@ -458,15 +460,15 @@ def test_a_stream_that_the_peer_ended_still_takes_the_frame_that_was_begun():
 
 def test_a_message_that_waits_behind_a_pong_is_not_sent_after_a_close_frame():
     with raw_peer() as (conn, peer):
-        conn._transport._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        while not conn._outbox:
-            peer.sendall(frame(PING, bytes(125)) * 100)
-            assert conn.receive(0) is None
+        filled = fill(conn)
+        while not conn._outbox:  # the first is in hand, and cannot leave
+            peer.sendall(frame(PING))
+            assert conn.receive(0.01) is None
         call = Running(conn.send, "late")
         until(conn._send_lock.locked)
         peer.sendall(close_frame())
         until(lambda: not conn._open)
+        receive_exactly(peer, filled)
         frames = itertools.takewhile(
             lambda got: got[0] != 0x88, iter(lambda: receive_frame(peer), 0)
         )
