@@ -172,7 +172,7 @@ def test_the_limit_is_exact(limit):
     assert refused(decompressor(limit=limit), deflated(os.urandom(limit + 1))) == 1009
 
 
-# Row 58.
+@pytest.mark.abuse(58)
 def test_over_the_limit_and_then_corrupt():
     assert refused(decompressor(limit=1000), deflated(bytes(2000)) + b"\xff" * 100) == 1009
 
@@ -183,7 +183,7 @@ def bomb():
     return deflated(bytes(200 * MIB))
 
 
-# Row 57.
+@pytest.mark.abuse(57)
 @pytest.mark.parametrize("size", [100, 200_000])
 @pytest.mark.parametrize("limit", [1000, 100_000, MIB, 16 * MIB, 16 * MIB + 4321])
 def test_a_bomb_takes_no_more_memory_than_the_limit_and_64_kib(size, limit):

@@ -24,7 +24,7 @@ from pairs import (
     running,
     tcp_pair,
 )
-from scriptling_ws import _deflating, _duplex
+from scriptling_ws import _deflating, _duplex, _outgoing
 from scriptling_ws._connection import Connection
 from scriptling_ws._deflating import DeflatingConnection
 from scriptling_ws._terms import Terms
@@ -146,7 +146,7 @@ def test_context_takeover():
 
 
 def test_a_window_that_zlib_cannot_compress_in():
-    """Row 13, and what a client does about it: it sends everything as it is."""
+    """What a client does about that: it sends everything as it is."""
     with compressing(deflate=Terms(client_max_window_bits=8)) as (conn, peer):
         conn.send("x" * 5000)
         assert receive_frame(peer) == (TEXT, b"x" * 5000)
@@ -176,6 +176,14 @@ def test_bad_text_is_refused_as_without_compression(message, threshold):
     with raw_peer() as (plain, _), compressing(compression_threshold=threshold) as (conn, peer):
         refused_alike(plain.send, conn.send, message)
         nothing_was_sent(conn, peer)
+
+
+def test_a_list_that_is_too_long_is_refused_as_without_compression(monkeypatch):
+    monkeypatch.setattr(_outgoing, "_MAX_ITEMS", 10)
+    with raw_peer() as (plain, _), compressing() as (conn, peer):
+        refused_alike(plain.send_binary, conn.send_binary, [0] * 11)
+        conn.send_binary([0] * 10)
+        assert Inflater(peer).receive()[2] == bytes(10)
 
 
 def refused_alike(plain, compressed, message):
@@ -396,7 +404,7 @@ def test_round_trips(parts, threshold):
             assert got == (list(message * times) if isinstance(message, bytes) else message * times)
 
 
-# Row 82.
+@pytest.mark.abuse(82)
 def test_several_senders_at_once():
     count, each = 6, 60
     with both_ends(deflate=TERMS, compression_threshold=20) as (client, server):
@@ -534,7 +542,8 @@ def test_routes_choose_for_themselves():
     }
 
 
-# Row 13. An implementation that is trusted answered such an offer with a 500.
+# An implementation that is trusted answered such an offer with a 500.
+@pytest.mark.abuse(13)
 @pytest.mark.parametrize("bits", ["8", "7", "16", "15x", '"10"', "", "\xff"])
 def test_an_offer_that_cannot_be_kept_opens_a_connection_without_compression(bits):
     offer = f"Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits={bits}"
@@ -549,7 +558,7 @@ def test_an_offer_that_cannot_be_kept_opens_a_connection_without_compression(bit
             assert raw.receive() == (1, b"x" * 100)
 
 
-# Row 56.
+@pytest.mark.abuse(56)
 def test_a_compressed_message_that_was_not_agreed_on():
     with serving(echo) as server, raw_websocket(server) as raw:
         raw.send(1, HELLO, rsv=4)
@@ -557,7 +566,7 @@ def test_a_compressed_message_that_was_not_agreed_on():
         raw.leave(1002)
 
 
-# Rows 57 and 58.
+@pytest.mark.abuse(57, 58)
 @pytest.mark.parametrize(("payload", "code"), [("bomb", 1009), ("garbage", 1007)])
 def test_bombs_and_garbage_close_the_connection(payload, code):
     offer = "Sec-WebSocket-Extensions: permessage-deflate"

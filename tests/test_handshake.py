@@ -699,7 +699,7 @@ def test_compression_that_is_declined():
     assert "sec-websocket-extensions" not in sent_headers(client())[1]
 
 
-# Rows 26 and 27.
+@pytest.mark.abuse(26, 27)
 @pytest.mark.parametrize(
     ("extensions", "says"),
     [

@@ -205,7 +205,7 @@ def test_what_was_inflated_is_counted():
 # -- errors --------------------------------------------------------------------
 
 
-# Row 56.
+@pytest.mark.abuse(56)
 @roles
 @pytest.mark.parametrize(
     ("opcode", "rsv", "negotiated"),
@@ -247,7 +247,7 @@ def test_a_new_message_inside_a_compressed_one(opcode):
         assert ended_with(proto) == 1002
 
 
-# Row 58.
+@pytest.mark.abuse(58)
 @roles
 @steps
 @pytest.mark.parametrize("payload", [b"", b"\xff" * 30, b"garbage", b"\x00\x05\x00\xfa\xfe"])
@@ -257,7 +257,7 @@ def test_what_is_not_deflate(client, step, payload):
     assert ended_with(proto) == 1007
 
 
-# Row 58.
+@pytest.mark.abuse(58)
 @steps
 def test_over_the_limit_and_then_corrupt(step):
     proto = protocol(limit=1000)
@@ -266,7 +266,7 @@ def test_over_the_limit_and_then_corrupt(step):
     assert ended_with(proto) == 1009
 
 
-# Row 40.
+@pytest.mark.abuse(40)
 @steps
 @pytest.mark.parametrize("bad", [b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82"])
 @pytest.mark.parametrize("cuts", [0, 3])
@@ -284,7 +284,7 @@ def test_text_is_checked_before_its_end():
     assert ended_with(proto) == 1007
 
 
-# Row 39.
+@pytest.mark.abuse(39)
 @steps
 @pytest.mark.parametrize("cuts", [0, 3])
 @pytest.mark.parametrize("limit", [1, 1000, 70_001])
@@ -300,7 +300,7 @@ def test_the_limit_is_exact(step, cuts, limit):
         assert not proto.ready
 
 
-# Row 36.
+@pytest.mark.abuse(36)
 @pytest.mark.parametrize("length", [2 * MIB + 1025, 2**62, 2**63 - 1])
 def test_a_length_that_no_message_has(length):
     proto = protocol(limit=MIB)
@@ -320,7 +320,7 @@ def test_what_inflates_to_nothing_has_a_limit_too():
     assert fed == 7
 
 
-# Row 45.
+@pytest.mark.abuse(45)
 def test_too_many_fragments():
     proto = protocol(fragments=10)
     feed(proto, frame(BINARY, HELLO, fin=False, rsv=RSV1))
@@ -339,7 +339,7 @@ def bomb():
     return Peer(client=False).compressed(bytes(200 * MIB))
 
 
-# Row 57.
+@pytest.mark.abuse(57)
 @roles
 @pytest.mark.parametrize("cuts", [0, 1, 100])
 @pytest.mark.parametrize("limit", [MIB, 16 * MIB])

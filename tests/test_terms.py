@@ -62,7 +62,7 @@ def test_malformed_extensions(header):
     assert agree(f"{DEFLATE}, {header}", Terms()) is None
 
 
-# Row 14.
+@pytest.mark.abuse(14)
 @pytest.mark.parametrize(
     "header",
     [
@@ -144,7 +144,7 @@ BAD_PARAMETERS = [
 ]
 
 
-# Rows 13 and 27.
+@pytest.mark.abuse(13, 27)
 @pytest.mark.parametrize("parameters", BAD_PARAMETERS)
 def test_the_server_declines_what_is_not_valid(parameters):
     assert agree(f"{DEFLATE}; {parameters}", Terms()) is None
@@ -227,7 +227,7 @@ def test_the_client_takes_the_answer(answer, wanted, terms):
     assert answered("; ".join(filter(None, [DEFLATE, answer])), **wanted) == Terms(*terms)
 
 
-# Row 27.
+@pytest.mark.abuse(27)
 @pytest.mark.parametrize("parameters", [*BAD_PARAMETERS, "client_max_window_bits"])
 def test_the_client_refuses_what_is_not_valid(parameters):
     with pytest.raises(ValueError, match=r"unknown|twice|invalid"):
