@@ -21,6 +21,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from copy import copy
 from itertools import repeat, starmap
@@ -515,8 +516,10 @@ class Duplex:
     def _backlog_full(self) -> bool:
         """Whether as many messages as may lie unread do."""
         if self._backlog >= MAX_BACKLOG:  # perhaps some were taken since: count
-            waiting = self._ready.copy()
-            self._backlog = sum(map(len, waiting)) + _MESSAGE_OVERHEAD * len(waiting)
+            # Without the GIL the copy fails where a message is taken meanwhile: full for now.
+            with contextlib.suppress(RuntimeError):
+                waiting = self._ready.copy()
+                self._backlog = sum(map(len, waiting)) + _MESSAGE_OVERHEAD * len(waiting)
         return self._backlog >= MAX_BACKLOG
 
     def _send_failed(self, error: OSError) -> ConnectionClosed:

@@ -22,7 +22,10 @@ else:
     cert, key = (what["authority"][name].encode() for name in ("cert", "key"))
     end = what["not_after"] and datetime.datetime.fromisoformat(what["not_after"])
     made = trustme.CA.from_pem(cert, key).issue_cert(*what["names"], not_after=end)
-    answer = made.private_key_and_cert_chain_pem.bytes().decode()
+    answer = {
+        "key": made.private_key_pem.bytes().decode(),
+        "chain": [blob.bytes().decode() for blob in made.cert_chain_pems],
+    }
 json.dump(answer, sys.stdout)
 """
 
@@ -43,13 +46,16 @@ class Blob:
     def __init__(self, text):
         self._text = text
 
-    def write_to_path(self, path):
-        Path(path).write_text(self._text, encoding="ascii")
+    def write_to_path(self, path, append=False):
+        with open(path, "a" if append else "w", encoding="ascii") as file:
+            file.write(self._text)
 
 
 class LeafCert:
-    def __init__(self, pem):
-        self._pem = pem
+    def __init__(self, made):
+        self._pem = "".join([made["key"], *made["chain"]])
+        self.private_key_pem = Blob(made["key"])
+        self.cert_chain_pems = [Blob(text) for text in made["chain"]]
 
     def configure_cert(self, context):
         with tempfile.TemporaryDirectory() as folder:
