@@ -61,11 +61,16 @@ class Client(fuzzing.FuzzingClientFactory):
         say({name: result[name] for name in VERDICT})
 
 
-def stop_with_input(before):
+def stop_with_input(factory):
     """Stop when the standard input ends: whoever started this has ended, or wants the report."""
     sys.stdin.read()
-    reactor.callFromThread(before)
-    reactor.callFromThread(reactor.stop)
+    reactor.callFromThread(stop, factory)
+
+
+def stop(factory):
+    if reactor.running:
+        factory.createReports()
+        reactor.stop()
 
 
 def main():
@@ -81,7 +86,7 @@ def main():
         assert port.host == LOOPBACK
         factory.externalPort = port.port  # checked against each request's Host
         first = dict(describe(factory), port=port.port)
-    watch = threading.Thread(target=stop_with_input, args=[factory.createReports])
+    watch = threading.Thread(target=stop_with_input, args=[factory])
     watch.daemon = True
     watch.start()
     say(first)
