@@ -531,4 +531,4 @@ class TwoEnds(RuleBasedStateMachine):
 
 
 TestTwoEnds = TwoEnds.TestCase
-TestTwoEnds.settings = settings(examples(40), stateful_step_count=25)
+TestTwoEnds.settings = settings(examples(80), stateful_step_count=30)
