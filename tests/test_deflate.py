@@ -124,6 +124,14 @@ def test_a_final_block_without_the_byte_after_it():
     assert inflate(inflater, HELLO) == b"Hello"
 
 
+@pytest.mark.parametrize("size", range(4090, 4120))
+def test_the_end_of_a_final_block_is_seen_behind_a_full_piece(size):
+    # zlib has read it before it has given all that comes before it.
+    inflater = decompressor()
+    assert inflate(inflater, deflated(b"a" * size, end=zlib.Z_FINISH)) == b"a" * size
+    assert inflate(inflater, HELLO) == b"Hello"
+
+
 def test_final_blocks_in_the_middle():
     first, second = deflated(b"one, ", end=zlib.Z_FINISH), deflated(b"two", end=zlib.Z_FINISH)
     inflater = decompressor()

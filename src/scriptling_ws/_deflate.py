@@ -151,19 +151,24 @@ class Decompressor:
 
     def _inflate(self, data: Buffer) -> None:
         left: Buffer = data
-        while left:
+        full = False
+        while left or full:
             stream = self._stream
             if stream is None:
                 stream = self._stream = zlib.decompressobj(wbits=-self._bits)
             most = min(_PIECE, self._limit - self.size + 1)
+            before = self.size
             try:
                 # In one expression, so that no piece is held while the next one is made.
                 self._take(stream.decompress(left, most))
             except zlib.error as error:
                 raise InflateError(1007, "a compressed message is not deflate") from error
             left = stream.unconsumed_tail
+            # It may keep more, and a final block's end, without a byte of input left.
+            full = self.size - before == most
             if stream.eof:  # a final block: what follows is a stream with a window of its own
                 left = stream.unused_data
+                full = False
                 self._stream = None
 
     def _take(self, piece: bytes) -> None:
