@@ -143,7 +143,8 @@ SANITIZED_RUN = LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" PYTHONMALLOC=
     ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$(CURDIR)/$(SANITIZED)/report \
     UBSAN_OPTIONS=print_stacktrace=1:log_path=$(CURDIR)/$(SANITIZED)/report \
     PYTHONPATH=$(SANITIZED)/lib $(RUN)
-SANITIZED_TARGETS = kernel_encode kernel_io kernel_lists kernel_mask kernel_read protocol_chunks outgoing
+SANITIZED_TARGETS = kernel_encode kernel_io kernel_lists kernel_mask kernel_read \
+    kernel_rooms protocol_chunks outgoing
 
 sanitize: $(VENV)/tested ## the kernel's tests and fuzz targets under ASan and UBSan; SECONDS=120
 	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)/source

@@ -164,6 +164,27 @@ SEEDS = {
         "bad-reason": b"\0\4\3bye\3\1",
         "end": b"\1\5\2hi\7\0\0\1a",
     },
+    "deflate": {
+        "hello": b"\x05\6\0\0\5hello\x11\5world\x01\2\3",
+        "takeover": b"\x0d\6\0\3\2\1\3\5hello\5hello\0\0\2\2",
+        "no-takeover": b"\x0c\0\0\0\5hello\5hello\1\0\3\3",
+        "final-block": b"\x03\6\0\0\3abc\x11\1\2",
+        "over-the-limit": b"\x02\6\5\0\xff\3ab\1\0\0",
+        "garbage": b"\x03\6\0\0\5\xff\xff\xff\xff\xff\0\0\0",
+        "damaged": b"\x02\6\0\0\5hello\xc1\0\1\7\0\2\x55",
+    },
+    "extensions": {
+        name: b"\0\0\0\0" + header
+        for name, header in {
+            "offer": b"permessage-deflate; client_max_window_bits",
+            "two": b"permessage-deflate; server_max_window_bits=10, permessage-deflate",
+            "answer": b"; server_no_context_takeover; client_max_window_bits=9",
+            "quoted": b'x; a="b,c\\";", permessage-deflate; server_max_window_bits="10"',
+            "twice": b"permessage-deflate; client_no_context_takeover; client_no_context_takeover",
+            "out-of-range": b"permessage-deflate; server_max_window_bits=7",
+        }.items()
+    }
+    | {"both": b"\x1f\4\x0c\6"},
     "outgoing": {
         "text": b"\0\5hello\1\x03\xe8bye",
         "surrogate": b"\x08\2\xff\xfe\1\x13\x88",
@@ -196,6 +217,14 @@ SEEDS = {
         "reset": b"\0\xc9\0\0\0\7" + frame(0x82, b"a"),
         "strange-count": b"\0\xe1\0\0\0\7" + frame(0x82, b"a"),
         "noted": b"\0\0\0\0\xff\7" + frame(0x82, b"a"),
+    },
+    "kernel_rooms": {
+        "fragments": b"\0\2\0\3abc\0\4\2de\0\0\0\0\7\0\1\0\1x\0\0\0\0\7",
+        "masked": b"\1\2\0\3abc\0\4\2de\0\0\0\0\7",
+        "payload": b"\x64\1\1\5hello\0\x64\0\0\xff\6ab\2\xb4",
+        "allocated": b"\xc8\0\x20\x64\1\1\5hello\0",
+        "shared": b"\xe2\x64\1\1\5hello\0",
+        "strange": b"\xf0\5\xf5\6\xfa\0",
     },
     "kernel_lists": {
         "plain": b"\0\0\0\0\5\0\1\x7f\x80\xff",

@@ -14,6 +14,8 @@ from scriptling_ws._protocol import Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from scriptling_ws._terms import Terms
+
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 KEY = b"\x12\x34\xab\xcd"
 SIZES = (125, 126, 127, 300, 2000, 4085, 4096, 5000, 65_536)
@@ -24,7 +26,11 @@ CODES = (1000, 1001, 1003, 1007, 1011, 1014, 3000, 4999, 0, 999, 1004, 1005, 100
 
 
 def protocol(
-    client: bool, as_list: bool = False, limit: int | None = 2**24, fragments: int = 16_384
+    client: bool,
+    as_list: bool = False,
+    limit: int | None = 2**24,
+    fragments: int = 16_384,
+    deflate: Terms | None = None,
 ) -> Protocol:
     """An open connection's incoming side."""
     kind = ConnectionType.CLIENT if client else ConnectionType.SERVER
@@ -34,6 +40,7 @@ def protocol(
         as_list=as_list,
         max_message_size=limit,
         max_fragments=fragments,
+        deflate=deflate,
     )
 
 
