@@ -9,7 +9,7 @@ import socket
 import struct
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from pathlib import Path
 
 import pytest
@@ -394,6 +394,19 @@ def test_what_a_blocked_sender_lets_pile_up_is_bounded(monkeypatch, size):
         assert receive_frame(peer) == (0x82, bytes(15 * MIB))
         call.result()
         shouting.result()
+
+
+def test_what_has_piled_up_is_counted_while_another_thread_takes_it():
+    class Changing(deque):
+        def copy(self):  # as without a GIL
+            raise RuntimeError("deque mutated during iteration")
+
+    with raw_peer() as (conn, _):
+        conn._backlog = _duplex.MAX_BACKLOG
+        conn._ready = Changing()
+        assert conn._backlog_full()
+        conn._ready = deque()
+        assert not conn._backlog_full()
 
 
 def test_close_waits_for_a_frame_that_is_being_sent():

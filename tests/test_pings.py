@@ -56,6 +56,23 @@ def test_messages_that_come_before_the_pong_are_kept():
         assert conn.receive_many(2) == ["one", "two"]
 
 
+def test_a_ping_that_times_out_as_its_answer_comes_harms_nothing():
+    class Leaving(dict):
+        def __iter__(self):
+            keys = [*super().__iter__()]
+            self.clear()  # as ping() does for its own, in another thread
+            return iter(keys)
+
+    with raw_peer() as (conn, peer):
+        conn._pings = Leaving()
+        assert conn.ping(0) is None
+        key = read_ping(peer)
+        conn._pings[key] = object()
+        peer.sendall(frame(PONG, key) + frame(TEXT, b"x"))
+        assert conn.receive(10) == "x"
+        assert conn.latency is None
+
+
 def test_a_ping_while_another_thread_receives():
     with raw_peer() as (conn, peer), ThreadPoolExecutor() as pool:
         receiving = pool.submit(conn.receive, None)

@@ -148,9 +148,10 @@ class Pinging(Duplex):
             if key not in self._pings:
                 continue  # stray, or late
             for each in list(self._pings):  # oldest first
-                pong = self._pings.pop(each)
-                self.latency = pong.seconds = now - pong.sent
-                pong.came.set()
+                pong = self._pings.pop(each, None)
+                if pong is not None:  # else its ping has just timed out, in another thread
+                    self.latency = pong.seconds = now - pong.sent
+                    pong.came.set()
                 if each == key:
                     break
 
