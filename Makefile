@@ -13,11 +13,11 @@ NODE_MODULES = tests/peers/node_modules
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-compiled test-pure install-check lint format peers \
-    conformance conformance-gate free-threaded fuzz sanitize \
+    conformance conformance-gate free-threaded fuzz sanitize wheels wheels-free-threaded \
     bench bench-quick callgrind clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
 # pip 25.1 is the first that installs dependency groups.
 $(VENV)/made: pyproject.toml
@@ -100,6 +100,21 @@ free-threaded: $(FREE_VENV)/installed $(VENV)/tested peers ## all tests on a fre
 	    $(FREE_RUN) -m pytest $(PYTEST_ARGS) || exit; \
 	done
 
+# A wheel for every CPython of the machine, tested outside the tree: see tests/wheels.py.
+WHEELS_VENV = .venv-wheels
+
+$(WHEELS_VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(WHEELS_VENV)
+	$(WHEELS_VENV)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(WHEELS_VENV)/bin/python -m pip install --quiet --group wheels
+	@touch $@
+
+wheels: $(WHEELS_VENV)/installed ## the sdist, a wheel for every CPython here, each tested
+	$(WHEELS_VENV)/bin/python tests/wheels.py
+
+wheels-free-threaded: $(WHEELS_VENV)/installed $(FREE_THREADED) ## the same for a free-threaded CPython
+	$(WHEELS_VENV)/bin/python tests/wheels.py --free-threaded $(FREE_THREADED)
+
 # CPython 3.13 if there is one: interpreters differ, and the documented figures are of that.
 BENCH_PYTHON ?= $(shell python3.13 -c 'import sys; print(sys.executable)' 2>/dev/null \
     || ls "$$(pyenv prefix 3.13 2>/dev/null)/bin/python3" 2>/dev/null || command -v $(PYTHON))
@@ -171,7 +186,7 @@ format: $(VENV)/linted ## format the Python code
 	$(RUN) -m ruff format
 
 clean: ## remove what the other targets have made
-	rm -rf $(VENV) $(BENCH_VENV) $(FUZZ_VENV) $(FREE_VENV) .venv-autobahn
+	rm -rf $(VENV) $(BENCH_VENV) $(FUZZ_VENV) $(FREE_VENV) $(WHEELS_VENV) .venv-autobahn
 	rm -rf build dist out src/*.egg-info src/_wsframe.c src/scriptling_ws/*.so
 	rm -rf $(NODE_MODULES) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,7 +15,6 @@ import time
 from concurrent.futures import Future
 
 import pytest
-import trustme
 from wsproto.connection import Connection as WSProtoConnection
 from wsproto.connection import ConnectionType
 
@@ -181,6 +180,8 @@ def receive_head(sock):
 @functools.cache
 def authority():
     """An authority for certificates, made once for the whole run."""
+    import trustme  # not on every platform, and every test comes by here: see abuse.py
+
     return trustme.CA()
 
 

@@ -6,7 +6,6 @@ test_handshake.py, cut in all ways.
 
 import contextlib
 import logging
-import resource
 import socket
 import time
 import tracemalloc
@@ -138,6 +137,7 @@ def test_a_thousand_peers_at_a_byte_a_second(clock):
     The seconds are the package's clock, set forward. That the others are not held up is
     measured by what the acceptor has to do for one of them, not by the clock on the wall.
     """
+    resource = pytest.importorskip("resource")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = min(1000, (most - 200) // 2)
     request = upgrade("/")

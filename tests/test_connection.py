@@ -3,7 +3,6 @@
 import array
 import contextlib
 import copy
-import fcntl
 import json
 import math
 import os
@@ -13,7 +12,6 @@ import select
 import socket
 import struct
 import sys
-import termios
 import time
 
 import pytest
@@ -53,6 +51,7 @@ roles = pytest.mark.parametrize("client", [True, False], ids=["client", "server"
 
 def arrived(conn, size=1):
     """Wait until `size` bytes lie in the kernel for a connection."""
+    fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
     poller = select.poll()
     poller.register(conn.fileno(), select.POLLIN)
     end = time.monotonic() + SOON
