@@ -1,5 +1,5 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False
-# cython: embedsignature=True, embedsignature.format=clinic
+# cython: embedsignature=True, embedsignature.format=clinic, autotestdict=False
 """The frame kernel, compiled. The contract is scriptling_ws/_wsframe.pyi.
 
 Rules of this file:

@@ -54,7 +54,7 @@ class Control:
     def __init__(self, ws: WSProtoConnection) -> None:
         self._ws = ws
         self.code: int | None = None
-        self.reason = ""
+        self.reason: str = ""
         self.error: ProtocolError | None = None
         self.pongs: deque[bytes] = deque(maxlen=_MAX_PONGS)  # stray ones must not pile up
 

@@ -147,8 +147,8 @@ class Duplex:
         self._stalled: Deadline | None = None  # until when answers wait for the peer to read
         self._send_error: Exception | None = None  # why nothing can be written any more
         self._backlog = 0  # bytes that blocked writers have read, at most
-        self.local_addr = transport.local_addr
-        self.remote_addr = transport.remote_addr
+        self.local_addr: str = transport.local_addr
+        self.remote_addr: str = transport.remote_addr
         tell_after_fork(self)
 
     # -- state -------------------------------------------------------------

@@ -64,7 +64,7 @@ class HandshakeError(ConnectError):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.headers = headers if headers is not None else {}
+        self.headers: dict[str, str] = headers if headers is not None else {}
         self.body = body
 
 

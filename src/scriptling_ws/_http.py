@@ -108,38 +108,17 @@ def _pairs(headers: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
 
 
 def html(status: int, body: str, headers: Mapping[str, str] | None = None) -> Response:
-    """A page of HTML as the result of a page handler.
-
-    Args:
-        status: The HTTP status, 200 to 599.
-        body: The page.
-        headers: More headers for the response.
-
-    Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: the status or a header cannot be sent.
-    """
+    """What `runtime.http.html` returns; the arguments and errors are documented there."""
     return Response(status, _encode(body), "text/html; charset=utf-8", _pairs(headers))
 
 
 def text(status: int, body: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Plain text as the result of a page handler; arguments and errors as for `html`."""
+    """What `runtime.http.text` returns; the arguments and errors are documented there."""
     return Response(status, _encode(body), "text/plain; charset=utf-8", _pairs(headers))
 
 
 def json(status: int, value: Any, headers: Mapping[str, str] | None = None) -> Response:
-    """A value as JSON as the result of a page handler.
-
-    Args:
-        status: The HTTP status, 200 to 599.
-        value: What `json.dumps` takes; NaN and infinity are refused, JSON has none.
-        headers: More headers for the response.
-
-    Raises:
-        TypeError: the value holds something that JSON cannot say.
-        ValueError: it holds NaN, itself or a lone surrogate; or the status or a header
-            cannot be sent.
-    """
+    """What `runtime.http.json` returns; the arguments and errors are documented there."""
     body = _json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Response(status, _encode(body), "application/json", _pairs(headers))
 

@@ -112,13 +112,13 @@ class Protocol:
             max_pending_pongs: The most answers to pings that `drop_stale_pongs` keeps.
             deflate: The terms of compression, None for none.
         """
-        self.control = Control(ws)
+        self.control: Control = Control(ws)
         self.ready: deque[Message] = deque()
         self.outbox: deque[bytes] = deque()
-        self.ended = False
-        self.inflated = 0
+        self.ended: bool = False
+        self.inflated: int = 0
         self.unfed: int | None = None
-        self.plain = True
+        self.plain: bool = True
         self._discarding = False
         self._dropping = False
         self._masked = not client

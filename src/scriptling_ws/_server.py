@@ -141,8 +141,8 @@ class Server:
         listeners = listen(host, port)
         address = listeners[0].getsockname()
         self.port: int = address[1]
-        self.address = address_text(address)
-        self.url = f"{'ws' if ssl_context is None else 'wss'}://{self.address}"
+        self.address: str = address_text(address)
+        self.url: str = f"{'ws' if ssl_context is None else 'wss'}://{self.address}"
         self._acceptor = Acceptor(
             listeners, self._admit, context=ssl_context, timeout=timeout, limits=limits
         )

@@ -71,7 +71,7 @@ class _Waker:
     def __init__(self) -> None:
         self._event = -1
         self._pair: tuple[socket.socket, ...] = ()
-        if hasattr(os, "eventfd"):
+        if sys.platform == "linux" and hasattr(os, "eventfd"):
             # Unpacked, as in read_into: not to be lost should a signal handler raise.
             (self._event,) = map(os.eventfd, (0,), (os.EFD_CLOEXEC | os.EFD_NONBLOCK,))
         else:
@@ -83,7 +83,7 @@ class _Waker:
     def set(self) -> None:
         if self._pair:
             self._pair[1].close()  # what is readable is the end of the stream
-        else:
+        elif sys.platform == "linux":
             os.eventfd_write(self._event, 1)
 
     def close(self) -> None:
@@ -130,11 +130,11 @@ class Transport:
         self._wake_lock = threading.RLock()  # guards _waker and _woken
         self._waker: _Waker | None = None
         self._woken = False
-        self.pending = False
-        self.uncounted = 0
+        self.pending: bool = False
+        self.uncounted: int = 0
         self._prepare()
-        self.local_addr = address_text(sock.getsockname())
-        self.remote_addr = address_text(sock.getpeername())
+        self.local_addr: str = address_text(sock.getsockname())
+        self.remote_addr: str = address_text(sock.getpeername())
         tell_after_fork(self)
 
     def _after_fork(self) -> None:
