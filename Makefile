@@ -12,7 +12,7 @@ PIP = $(RUN) -m pip --disable-pip-version-check
 NODE_MODULES = tests/peers/node_modules
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled test-pure install-check lint format peers \
+.PHONY: help demo test test-compiled test-pure install-check lint format api peers \
     conformance conformance-gate free-threaded fuzz sanitize wheels wheels-free-threaded \
     bench bench-quick callgrind clean
 
@@ -37,6 +37,7 @@ $(VENV)/tested: $(VENV)/installed
 
 $(VENV)/linted: $(VENV)/tested
 	$(PIP) install --quiet --group lint
+	@$(PIP) install --quiet --group actionlint >/dev/null 2>&1 || true
 	@touch $@
 
 demo: $(VENV)/installed ## every call of the API on an embedded server, then its speed
@@ -174,12 +175,33 @@ sanitize: $(VENV)/tested ## the kernel's tests and fuzz targets under ASan and U
 	$(SANITIZED_RUN) fuzz/run.py --random --seconds $(SECONDS) $(SANITIZED_TARGETS) \
 	    || { cat $(SANITIZED)/report.* 2>/dev/null; false; }
 
-lint: $(VENV)/linted ## ruff, mypy --strict, cython-lint, the direction of imports
+# Stubtest needs the compiled kernel, actionlint its package: see pyproject.toml.
+lint: $(VENV)/linted ## ruff, types, cython-lint, workflows, imports, the wheels' table
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
+	$(RUN) -m mypy --platform darwin
+	$(RUN) -m mypy --platform win32
+	@if $(RUN) -c "import scriptling_ws._wsframe" 2>/dev/null; \
+	    then MYPYPATH=src $(RUN) -m mypy.stubtest scriptling_ws._wsframe; \
+	    else echo "skipped: stubtest, as there is no compiled kernel"; fi
+	rm -rf out/typed && SCRIPTLING_WS_EXTENSION=no \
+	    $(PIP) install --quiet --no-deps --target out/typed .
+	PATH="$(abspath $(VENV))/bin:$$PATH" PYTHONPATH=out/typed \
+	    pyright --verifytypes scriptling_ws --ignoreexternal | tail -n 4 | grep "score: 100%"
 	PATH="$(VENV)/bin:$$PATH" cython-lint --max-line-length=100 src/_wsframe.pyx
-	$(RUN) -m pytest --quiet tests/test_imports.py
+	$(VENV)/bin/zizmor --offline --quiet .github
+	cd .github && for kind in github-workflows:workflows/*.yml dependabot:dependabot.yml \
+	    github-issue-forms:ISSUE_TEMPLATE/[!c]*.yml github-issue-config:ISSUE_TEMPLATE/config.yml; do \
+	    $(abspath $(VENV))/bin/check-jsonschema --quiet \
+	        --builtin-schema vendor.$${kind%%:*} $${kind#*:} || exit; \
+	done
+	@if [ -x $(VENV)/bin/actionlint ]; then $(VENV)/bin/actionlint; \
+	    else echo "skipped: actionlint, which did not install"; fi
+	$(RUN) -m pytest --quiet tests/test_imports.py tests/test_packaging.py
+
+api: $(VENV)/tested ## write the public API to tests/api.txt
+	$(RUN) tests/test_api.py
 
 format: $(VENV)/linted ## format the Python code
 	$(RUN) -m ruff check --fix-only
