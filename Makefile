@@ -13,7 +13,7 @@ NODE_MODULES = tests/peers/node_modules
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-compiled test-pure install-check lint format api peers \
-    conformance conformance-gate free-threaded fuzz sanitize wheels wheels-free-threaded \
+    conformance conformance-gate free-threaded fuzz sanitize coverage wheels wheels-free-threaded \
     bench bench-quick callgrind clean
 
 help: ## list the targets
@@ -175,6 +175,36 @@ sanitize: $(VENV)/tested ## the kernel's tests and fuzz targets under ASan and U
 	$(SANITIZED_RUN) fuzz/run.py --random --seconds $(SECONDS) $(SANITIZED_TARGETS) \
 	    || { cat $(SANITIZED)/report.* 2>/dev/null; false; }
 
+# The package is measured in a copy, whose kernel calls back at each line; the other builds
+# stay as they are. CYTHON_USE_SYS_MONITORING: what coverage hears is the older interface.
+COVERAGE_VENV = .venv-coverage
+COVERAGE_RUN = $(CURDIR)/$(COVERAGE_VENV)/bin/python
+COVERED = out/coverage
+TRACED = -O1 -DCYTHON_TRACE_NOGIL=1 -DCYTHON_USE_SYS_MONITORING=0
+
+$(COVERAGE_VENV)/made: pyproject.toml
+	$(BENCH_PYTHON) -m venv $(COVERAGE_VENV)
+	$(COVERAGE_RUN) -m pip install --quiet --upgrade "pip>=25.1"
+	$(COVERAGE_RUN) -m pip install --quiet --group coverage
+	SCRIPTLING_WS_EXTENSION=no $(COVERAGE_RUN) -m pip install --quiet --editable .
+	@touch $@
+
+coverage: $(COVERAGE_VENV)/made peers ## whether the tests reach every branch, and every line of the kernel
+	rm -rf $(COVERED) && mkdir -p $(COVERED)
+	cp -r pyproject.toml setup.py README.md LICENSE src tests fuzz examples bench docs $(COVERED)
+	rm -f $(COVERED)/src/scriptling_ws/*.so $(COVERED)/src/*.c
+	cd $(COVERED) && $(COVERAGE_RUN) -m cython -X linetrace=True src/_wsframe.pyx
+	cd $(COVERED) && CFLAGS="$(TRACED)" SCRIPTLING_WS_EXTENSION=yes \
+	    $(COVERAGE_RUN) setup.py --quiet build_ext --inplace
+	cd $(COVERED) && for pure in 0 1; do \
+	    COVERAGE_FILE=$(CURDIR)/$(COVERED)/.coverage PYTHONPATH=$(CURDIR)/$(COVERED)/src \
+	    SCRIPTLING_WS_EXTENSION=yes SCRIPTLING_WS_PURE=$$pure \
+	    $(COVERAGE_RUN) -m coverage run -m pytest $(PYTEST_ARGS) || exit; \
+	done
+	cd $(COVERED) && $(COVERAGE_RUN) -m coverage combine --quiet
+	cd $(COVERED) && $(COVERAGE_RUN) -m coverage report --include=src/_wsframe.pyx
+	cd $(COVERED) && $(COVERAGE_RUN) -m coverage report
+
 # Stubtest needs the compiled kernel, actionlint its package: see pyproject.toml.
 lint: $(VENV)/linted ## ruff, types, cython-lint, workflows, imports, the wheels' table
 	$(RUN) -m ruff check
@@ -208,7 +238,7 @@ format: $(VENV)/linted ## format the Python code
 	$(RUN) -m ruff format
 
 clean: ## remove what the other targets have made
-	rm -rf $(VENV) $(BENCH_VENV) $(FUZZ_VENV) $(FREE_VENV) $(WHEELS_VENV) .venv-autobahn
+	rm -rf $(VENV) $(BENCH_VENV) $(FUZZ_VENV) $(FREE_VENV) $(WHEELS_VENV) .venv-autobahn $(COVERAGE_VENV)
 	rm -rf build dist out src/*.egg-info src/_wsframe.c src/scriptling_ws/*.so
 	rm -rf $(NODE_MODULES) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

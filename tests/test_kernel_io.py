@@ -264,6 +264,7 @@ def test_no_reference_is_kept(kernel: ModuleType) -> None:
 
 # Whenever a signal strikes, each byte is sent once and each message received once.
 @pytest.mark.abuse(70)
+@pytest.mark.skipif(sys.gettrace() is not None, reason="a tracer's code runs in the kernel")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
 def test_signal_handlers_that_raise_make_nothing_forgotten(kernel: ModuleType) -> None:
     class Strike(Exception):
