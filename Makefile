@@ -238,7 +238,7 @@ format: $(VENV)/linted ## format the Python code
 	$(RUN) -m ruff format
 
 clean: ## remove what the other targets have made
-	rm -rf $(VENV) $(BENCH_VENV) $(FUZZ_VENV) $(FREE_VENV) $(WHEELS_VENV) .venv-autobahn $(COVERAGE_VENV)
+	rm -rf $(VENV) $(BENCH_VENV) $(FUZZ_VENV) $(FREE_VENV) $(WHEELS_VENV) $(COVERAGE_VENV) .venv-autobahn
 	rm -rf build dist out src/*.egg-info src/_wsframe.c src/scriptling_ws/*.so
 	rm -rf $(NODE_MODULES) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
