@@ -119,23 +119,17 @@ class Bench:
         run(*self.pip(name), "install", "--quiet", wheel, cwd=self.room)
         project = self.source / "pyproject.toml"
         run(*self.pip(name), "install", "--quiet", "--group", f"{project}:{group}", cwd=self.room)
-        tests = self.room / f"{name}-tests"
-        tests.mkdir()
-        # Not beside `src`: what is tested is the wheel.
-        for part in ("pyproject.toml", "tests", "fuzz", "examples"):
-            copy = shutil.copytree if (self.source / part).is_dir() else shutil.copy2
-            copy(self.source / part, tests / part)
         programs = self.room / name / "bin"
         python = programs / "python"
         home = f"import scriptling_ws as w; assert w.__file__.startswith({str(programs.parent)!r})"
-        run(python, "-c", home, cwd=tests)
+        run(python, "-c", home, cwd=self.source)
         commands = [["python", "-m", "pytest", "-q"]]
         if group == SHORT:
             commands = [shlex.split(command) for command in self.short]
         for command in commands:
             run(
                 *(programs / command[0], *command[1:]),
-                cwd=tests,
+                cwd=self.source,
                 SCRIPTLING_WS_EXTENSION=kernel,
                 PATH=f"{programs}{os.pathsep}{os.environ['PATH']}",
             )
