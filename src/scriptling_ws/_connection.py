@@ -10,6 +10,8 @@ Rules:
 RFC 6455: section 6 (sending and receiving), 7 (closing).
 """
 
+# ruff: noqa: B007 - a lock is taken by a `for`, and whether it was is used below
+
 from __future__ import annotations
 
 import contextlib
@@ -18,7 +20,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from ._deadline import Deadline, check_timeout
-from ._duplex import Attempt
+from ._duplex import attempt
 from ._options import check_count
 from ._outgoing import (
     BATCH,
@@ -238,7 +240,7 @@ class Connection(Pinging):
         if not quick:
             timeout = check_timeout(timeout)
         try:
-            for got in self._try_recv_lock:  # noqa: B007  # used below
+            for got in self._try_recv_lock:
                 break
             if got:
                 return self._receive_holding(timeout, quick)
@@ -253,8 +255,14 @@ class Connection(Pinging):
         with self._state_lock:
             self._lock_waiters += 1  # a blocked sender that reads leaves it to this thread
         try:
-            with Attempt(self._recv_lock, deadline.left()) as got:
+            got = False
+            try:
+                for got in attempt(self._recv_lock, deadline.left()):
+                    break
                 return self._receive_holding(deadline.left(), False) if got else None
+            finally:
+                if got:
+                    self._recv_lock.release()
         finally:
             with self._state_lock:
                 self._lock_waiters -= 1
@@ -371,7 +379,10 @@ class Connection(Pinging):
         closing = self._closing  # before _ready: once it is set, nothing is added to that
         if self._ready:
             return True
-        with Attempt(self._recv_lock, wanted=not self._disposed) as got:
+        got = False
+        try:
+            for got in attempt(self._recv_lock, wanted=not self._disposed):
+                break
             if got:
                 self._reader = get_ident()
             if got and not self._protocol.ended:
@@ -382,6 +393,9 @@ class Connection(Pinging):
                 self._dispose()
             if got:
                 self._reader = 0
+        finally:
+            if got:
+                self._recv_lock.release()
         ended = closing or self._protocol.ended  # as above
         if ended and not self._ready:
             self._told = True

@@ -19,6 +19,8 @@ Rules:
   in a system call on it.
 """
 
+# ruff: noqa: B007 - a lock is taken by a `for`, and whether it was is used below
+
 from __future__ import annotations
 
 import contextlib
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from ._protocol import Protocol
     from ._transport import Transport
 
-__all__ = ["MAX_BACKLOG", "Attempt", "Duplex"]
+__all__ = ["MAX_BACKLOG", "Duplex", "attempt"]
 
 MAX_BACKLOG: Final = 64 * 1024 * 1024
 """How many bytes of payload a thread that cannot write lets pile up, about.
@@ -56,8 +58,7 @@ _NO_CODE: Final = 1006
 _NOT_OURS: Final = "it is the parent process's, and a forked child cannot use it"
 _NOTHING: Final = ()
 _DUE: Final = 3  # an index
-# For `for got in starmap(lock.acquire, _WITHOUT_WAITING)`: a `for` takes the lock and
-# notes it in one step, as Attempt does, in a third of the time.
+# For `for got in starmap(lock.acquire, _WITHOUT_WAITING)`: as `attempt`, made once.
 _WITHOUT_WAITING: Final = repeat((False,))
 
 # What is left to send of a frame: `data[sent:]`, then the pieces of `more`; and whether it
@@ -290,7 +291,7 @@ class Duplex:
             return
         got = False
         try:
-            for got in self._try_send_lock:  # noqa: B007  # used below
+            for got in self._try_send_lock:
                 break
             if not got:
                 self._send_in_turn((frame, 0, _NOTHING, False))
@@ -335,13 +336,19 @@ class Duplex:
     def _send_in_turn(self, rest: _Rest) -> None:
         """Send one whole frame, waiting for other senders first: one deadline for both."""
         deadline = Deadline(self._send_timeout)
-        with Attempt(self._send_lock, deadline.left()) as got:
+        got = False
+        try:
+            for got in attempt(self._send_lock, deadline.left()):
+                break
             if not got:
                 raise SendTimeout("other threads' messages took all of send_timeout")
             if not self._open:
                 self._not_open()
                 return
             self._send_slowly(rest, deadline)
+        finally:
+            if got:
+                self._send_lock.release()
         if self._outbox:
             self._flush()
 
@@ -447,9 +454,15 @@ class Duplex:
     def _flush(self) -> None:
         """Send what is in the outbox, as far as that goes without waiting."""
         while self._unsent():
-            with Attempt(self._send_lock) as got:
+            got = False
+            try:
+                for got in attempt(self._send_lock):
+                    break
                 if not got or not self._flush_holding():
                     break  # whoever holds the lock comes here after its frame
+            finally:
+                if got:
+                    self._send_lock.release()
         if self._outbox:
             with self._state_lock:
                 self._protocol.drop_stale_pongs()
@@ -495,7 +508,10 @@ class Duplex:
         reads = not (
             self._lock_waiters or self._closing or self._protocol.ended or self._backlog_full()
         )
-        with Attempt(self._recv_lock, wanted=reads) as got:
+        got = False
+        try:
+            for got in attempt(self._recv_lock, wanted=reads):
+                break
             if not got:
                 self._transport.wait(False, True, deadline.sooner(_LOOK_AGAIN))
                 return
@@ -503,6 +519,9 @@ class Duplex:
             self._transport.wait(True, True, deadline, wakeable=True)
             self._read_ahead()
             self._reader = 0
+        finally:
+            if got:
+                self._recv_lock.release()
 
     def _read_ahead(self) -> bool:
         """Receive once for others, and count it; False if nothing was there. Holds _recv_lock."""
@@ -531,13 +550,19 @@ class Duplex:
             del self._tail[:]
             self._note_state()
         # The close frame that says why may lie unread; messages before it stay ready.
-        with Attempt(self._recv_lock) as got:
+        got = False
+        try:
+            for got in attempt(self._recv_lock):
+                break
             while got and not (self._protocol.ended or self._backlog_full()):
                 if not self._read_ahead():
                     break
             if got and self._orphaned and not self._disposed:
                 self._disposed = True
                 self._transport.close()
+        finally:
+            if got:
+                self._recv_lock.release()
         return self._closed_error()
 
     # -- closing -----------------------------------------------------------
@@ -562,7 +587,10 @@ class Duplex:
         """Wait for the closing handshake's end, within close_timeout, and let go."""
         deadline = self._close_deadline or FOREVER
         inside = self._reader == threading.get_ident() and self._recv_lock.locked()
-        with Attempt(self._recv_lock, 0 if inside else deadline.left()) as got:
+        got = False
+        try:
+            for got in attempt(self._recv_lock, 0 if inside else deadline.left()):
+                break
             if not got:
                 # Somebody is inside receive() or send() and cannot leave: this very thread,
                 # if this is a signal handler. It disposes on its way out.
@@ -574,6 +602,9 @@ class Duplex:
                 self._read(deadline, wakeable=False)
             self._settle(FOREVER)
             self._dispose()
+        finally:
+            if got:
+                self._recv_lock.release()
 
     def _settle(self, deadline: Deadline) -> None:
         """Say goodbye, and wait for the peer to do so. Holds _recv_lock.
@@ -607,11 +638,17 @@ class Duplex:
             return True
         if self._outbox or self._transport.pending or self._rest is not None or self._tail:
             return False
-        with Attempt(self._send_lock) as got:
+        got = False
+        try:
+            for got in attempt(self._send_lock):
+                break
             if got:
                 self._writing_finished = True
                 self._transport.finish_writing()
             return got
+        finally:
+            if got:
+                self._send_lock.release()
 
     def _dispose(self) -> None:
         """Close the descriptor. Holds _recv_lock."""
@@ -619,10 +656,16 @@ class Duplex:
             return
         self._transport.abort()  # so that a blocked sender leaves
         self._orphaned = True  # if it does not in time, it closes the descriptor itself
-        with Attempt(self._send_lock, _LEAVE) as got:
+        got = False
+        try:
+            for got in attempt(self._send_lock, _LEAVE):
+                break
             if got:
                 self._disposed = True
                 self._transport.close()
+        finally:
+            if got:
+                self._send_lock.release()
 
     def _abort(self) -> None:
         """End the connection at once, without a goodbye: whoever is blocked in it returns."""
@@ -631,30 +674,21 @@ class Duplex:
         self._transport.abort()
 
 
-class Attempt:
-    """`with Attempt(lock) as got`: take a lock if that can be done in time, and give it back.
+def attempt(
+    lock: threading.Lock, timeout: float | None = 0.0, *, wanted: bool = True
+) -> Iterable[bool]:
+    """Take a lock if that can be done in time: `for got in attempt(lock): break`.
 
-    Not `lock.acquire()` and `try`: a signal handler that raises between the two
+    Inside a `try` whose `finally` releases the lock if `got`. A `for` notes in one step that
+    the lock was taken, and `release` is C: a signal handler that raises runs before or
+    after each. Between `acquire` and `try`, or in an `__exit__` written in Python, it
     would leave the lock taken for ever.
+
+    Args:
+        lock: The lock.
+        timeout: Seconds to try, None for ever, 0 not to wait.
+        wanted: Whether to try at all.
     """
-
-    __slots__ = ("_got", "_lock", "_timeout", "_wanted")
-
-    def __init__(
-        self, lock: threading.Lock, timeout: float | None = 0.0, *, wanted: bool = True
-    ) -> None:
-        """Try for `timeout` seconds, None for ever, 0 not to wait; not at all unless `wanted`."""
-        self._lock = lock
-        self._timeout = -1.0 if timeout is None else timeout
-        self._wanted = wanted
-        self._got = False
-
-    def __enter__(self) -> bool:
-        if self._wanted:
-            # Unpacking, as in Transport.read_into: taken and noted in one step.
-            (self._got,) = map(self._lock.acquire, (True,), (self._timeout,))
-        return self._got
-
-    def __exit__(self, *_: object) -> None:
-        if self._got:
-            self._lock.release()
+    if not wanted:
+        return ()
+    return map(lock.acquire, (True,), (-1.0 if timeout is None else timeout,))

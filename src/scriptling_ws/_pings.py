@@ -13,6 +13,8 @@ Rules (RFC 6455 sections 5.5.2, 5.5.3):
   the pong.
 """
 
+# ruff: noqa: B007 - a lock is taken by a `for`, and whether it was is used below
+
 from __future__ import annotations
 
 import threading
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from . import _keepalive
 from ._deadline import Deadline, check_timeout
-from ._duplex import Attempt, Duplex
+from ._duplex import Duplex, attempt
 from ._keys import next_key
 
 if TYPE_CHECKING:
@@ -129,7 +131,10 @@ class Pinging(Duplex):
     def _await_pong(self, pong: _Pong, deadline: Deadline) -> None:
         """Wait for a while, reading if nobody else does."""
         wanted = not (self._lock_waiters or self._backlog_full())
-        with Attempt(self._recv_lock, wanted=wanted) as got:
+        got = False
+        try:
+            for got in attempt(self._recv_lock, wanted=wanted):
+                break
             if got:
                 self._reader = threading.get_ident()
                 self._transport.wait(True, self._unsent(), deadline.sooner(_SLICE), wakeable=True)
@@ -137,6 +142,9 @@ class Pinging(Duplex):
                 self._reader = 0
             if got and self._orphaned:
                 self._dispose()
+        finally:
+            if got:
+                self._recv_lock.release()
         if not got:
             pong.came.wait(deadline.sooner(_SLICE).left())
 
@@ -199,13 +207,19 @@ class Pinging(Duplex):
         if self._backlog_full():
             self._heard = True  # there was more than anybody takes
             return True
-        with Attempt(self._recv_lock) as got:
+        got = False
+        try:
+            for got in attempt(self._recv_lock):
+                break
             if got:
                 self._reader = threading.get_ident()
                 self._read_ahead()
                 self._reader = 0
             if got and self._orphaned:
                 self._dispose()
+        finally:
+            if got:
+                self._recv_lock.release()
         return got
 
     def _give_up(self) -> None:
