@@ -1,12 +1,14 @@
 """The acceptor and its peers where a real socket does not easily lead them."""
 
 import errno
+import gc
 import socket
 import threading
+import weakref
 
 import pytest
 
-from pairs import tcp_pair
+from pairs import tcp_pair, until
 from scriptling_ws import _accept, _listen, _server, _sessions
 from scriptling_ws._accept import Acceptor
 from scriptling_ws._deadline import FOREVER, Deadline
@@ -191,6 +193,17 @@ def test_what_ends_the_acceptor_is_logged_and_leaves_nothing(monkeypatch, log):
         log.wait_for("takes no more connections")
         with pytest.raises(ConnectionRefusedError):
             dial(server)
+
+
+def test_a_peer_is_let_go_while_the_acceptor_waits():
+    with serving(echo) as server:
+        opening = server._acceptor._opening
+        with dial(server) as sock:
+            sock.sendall(b"GET / HT")
+            until(lambda: any(peer.events for peer in list(opening._peers)))
+            gone = weakref.ref(opening.front().transport)
+        # The acceptor notices that it left, and waits for whoever comes next.
+        until(lambda: gc.collect() >= 0 and gone() is None)
 
 
 def test_an_answered_transport_is_closed_after_the_end():

@@ -157,18 +157,22 @@ class Acceptor:
             self._selector.register(self._wake_read, READ, None)
             self._watch_listeners()
             while not self._stopped:
-                for key, _ in self._selector.select(self._time_left()):
-                    if isinstance(key.data, Peer):
-                        self._advance(key.data)
-                    elif key.data is None:
-                        self._empty_inbox()
-                    else:
-                        self._accept(key.data)
+                self._turn()
                 self._expire()
         except Exception:
             _logger.exception("the acceptor failed: the server takes no more connections")
         finally:
             self.close()
+
+    def _turn(self) -> None:
+        # In a frame of its own, which holds no peer through the next wait: that may be long.
+        for key, _ in self._selector.select(self._time_left()):
+            if isinstance(key.data, Peer):
+                self._advance(key.data)
+            elif key.data is None:
+                self._empty_inbox()
+            else:
+                self._accept(key.data)
 
     def _time_left(self) -> float | None:
         times = [
