@@ -13,8 +13,8 @@ NODE_MODULES = tests/peers/node_modules
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-compiled test-pure install-check lint format api peers \
-    conformance conformance-gate free-threaded fuzz sanitize coverage wheels wheels-free-threaded \
-    bench bench-quick callgrind clean
+    conformance conformance-gate free-threaded fuzz sanitize coverage soak \
+    wheels wheels-free-threaded bench bench-quick callgrind clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -204,6 +204,11 @@ coverage: $(COVERAGE_VENV)/made peers ## whether the tests reach every branch, a
 	cd $(COVERED) && $(COVERAGE_RUN) -m coverage combine --quiet
 	cd $(COVERED) && $(COVERAGE_RUN) -m coverage report --include=src/_wsframe.pyx
 	cd $(COVERED) && $(COVERAGE_RUN) -m coverage report
+
+MINUTES ?= 20
+
+soak: $(VENV)/tested ## churn connections for MINUTES=20, after which nothing may be left; SOAK_ARGS=...
+	$(RUN) soak/run.py --minutes $(MINUTES) $(SOAK_ARGS)
 
 # Stubtest needs the compiled kernel, actionlint its package: see pyproject.toml.
 lint: $(VENV)/linted ## ruff, types, cython-lint, workflows, imports, the wheels' table
