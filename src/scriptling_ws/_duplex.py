@@ -677,12 +677,12 @@ class Duplex:
 def attempt(
     lock: threading.Lock, timeout: float | None = 0.0, *, wanted: bool = True
 ) -> Iterable[bool]:
-    """Take a lock if that can be done in time: `for got in attempt(lock): break`.
+    """Take a lock if that can be done in time.
 
-    Inside a `try` whose `finally` releases the lock if `got`. A `for` notes in one step that
-    the lock was taken, and `release` is C: a signal handler that raises runs before or
-    after each. Between `acquire` and `try`, or in an `__exit__` written in Python, it
-    would leave the lock taken for ever.
+    Written `for got in attempt(lock): break`, inside a `try` whose `finally` releases the
+    lock if `got`. A `for` notes in one step that the lock was taken, and `release` is C: a
+    signal handler that raises runs before or after each. Between `acquire` and `try`, or in
+    an `__exit__` written in Python, it would leave the lock taken for ever.
 
     Args:
         lock: The lock.
