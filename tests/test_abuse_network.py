@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import struct
+import sys
 import threading
 import time
 import tracemalloc
@@ -287,6 +288,7 @@ def churn(server):
 
 
 @pytest.mark.abuse(73)
+@pytest.mark.skipif(sys.gettrace() is not None, reason="a tracer keeps memory for each thread")
 def test_connections_that_come_and_go_leave_nothing():
     """In small; `make soak` does so for long. Descriptors, threads and memory are as before."""
     with serving(echo) as server:

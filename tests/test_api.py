@@ -84,3 +84,8 @@ def test_the_aliases_have_the_same_names():
 if __name__ == "__main__":
     SNAPSHOT.write_text(snapshot(), encoding="utf-8")
     print(f"written: {SNAPSHOT}", file=sys.stderr)
+
+
+def test_dir_shows_the_public_names_whether_loaded_or_not():
+    package = importlib.import_module("scriptling_ws")
+    assert dir(package) == sorted(package.__all__)

@@ -391,3 +391,8 @@ def has_ipv6():
     except OSError:
         return False
     return True
+
+
+def test_the_demo_runs_to_its_end(capsys):
+    assert cli.main(["demo"]) == 0
+    assert capsys.readouterr().out

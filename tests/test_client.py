@@ -32,6 +32,7 @@ from scriptling_ws import (
     _client,
     connect,
 )
+from scriptling_ws._tls import TLSTransport
 
 TEXT, BINARY, CLOSE, PING = 1, 2, 8, 9
 SOON = 10.0
@@ -737,3 +738,17 @@ def test_ping_while_connecting_is_no_problem():
     with server(script) as port, connect(f"ws://127.0.0.1:{port}", SOON, close_timeout=0) as conn:
         assert conn.receive(0.01) is None
         assert conn.connected()
+
+
+def test_an_interrupted_tls_handshake_leaves_no_socket(monkeypatch):
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TLSTransport, "handshake_step", interrupt)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(KeyboardInterrupt):
+            connect(f"wss://127.0.0.1:{port}/")
+        peer, _ = listener.accept()
+        with peer:
+            assert peer.recv(1) == b""

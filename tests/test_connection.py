@@ -3,6 +3,7 @@
 import array
 import contextlib
 import copy
+import ctypes
 import json
 import math
 import os
@@ -1270,3 +1271,29 @@ def test_iteration_keeps_no_message_while_it_waits():
 def test_a_connection_is_not_copied(copier):
     with raw_peer() as (conn, _), pytest.raises(TypeError, match="cannot be copied"):
         copier(conn)
+
+
+@pytest.mark.parametrize(("limit", "open_"), [(None, True), (1000, False)])
+def test_without_a_limit_any_length_may_be_announced(limit, open_):
+    with raw_peer(max_message_size=limit) as (conn, peer):
+        peer.sendall(b"\x01\x7f" + (2**40).to_bytes(8, "big"))
+        arrived(conn)
+        assert conn.receive(0.05) is None
+        assert conn.connected() is open_
+
+
+def test_a_large_buffer_of_items_without_bytes_is_an_empty_message():
+    with both_ends() as (client, server):
+        client.send_binary((ctypes.c_ubyte * 0 * 300_000)())
+        assert server.receive(SOON) == []
+
+
+@pytest.mark.parametrize("last", [b"x" * 300_000, "x"])
+def test_many_messages_of_which_one_is_large(last):
+    with (
+        both_ends(binary_type=bytes) as (client, server),
+        running(lambda: client.send_many(["a", b"b" * 300_000, last])),
+    ):
+        assert server.receive(SOON) == "a"
+        assert server.receive(SOON) == b"b" * 300_000
+        assert server.receive(SOON) == last

@@ -276,3 +276,25 @@ def test_a_signal_handlers_timeout_is_not_the_deadline(monkeypatch, addresses):
     finally:
         timer.join()
         signal.signal(signal.SIGUSR1, previous)
+
+
+def test_a_silent_address_is_waited_for_when_the_last_has_failed(monkeypatch):
+    with silent_port() as port:
+        addresses = [
+            (socket.AF_INET, LOOPBACK, port),
+            (socket.AF_INET, LOOPBACK, refusing_port()),
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", resolver(*addresses))
+        with pytest.raises(ConnectTimeout):
+            dial("name.test", 80, Deadline(0.5))
+
+
+def test_an_address_that_is_refused_without_a_wait_leads_to_the_next(listener, monkeypatch):
+    port = listener.getsockname()[1]
+    addresses = [  # TCP cannot broadcast
+        (socket.AF_INET, "255.255.255.255", port),
+        (socket.AF_INET, LOOPBACK, port),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", resolver(*addresses))
+    with dial("name.test", 80, Deadline(5)) as sock:
+        assert sock.getpeername() == (LOOPBACK, port)

@@ -31,6 +31,7 @@ from pairs import (
 )
 from scriptling_ws import ConnectionClosed, SendTimeout, _duplex
 from scriptling_ws._deadline import Deadline
+from scriptling_ws._transport import Transport
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 SOON = 10.0  # seconds: far more than anything here takes
@@ -790,3 +791,165 @@ def test_close_from_a_signal_handler_during_a_send():
             conn.send_binary(bytes(15 * MIB))
         signal.signal(signal.SIGUSR1, previous)
         assert conn.fileno() == -1
+
+
+class Faulty(Transport):
+    """A transport whose calls fail once, or take a few bytes at a time."""
+
+    def __init__(self, sock):
+        super().__init__(sock)
+        self.error = None
+        self.most = MIB
+
+    def _fail(self):
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+
+    @property
+    def receive(self):
+        return lambda buffer: self.read_into(buffer, True)
+
+    def read_into(self, *args):
+        self._fail()
+        return super().read_into(*args)
+
+    @property
+    def send(self):
+        return lambda data, flags: self.write(data)
+
+    def write(self, data):
+        self._fail()
+        return super().write(data[: self.most])
+
+
+@contextlib.contextmanager
+def faulty(**options):
+    near, far = tcp_pair()
+    far.settimeout(SOON)
+    transport = Faulty(near)
+    conn = connection(transport, **options)
+    with far:
+        yield conn, transport, far
+        far.close()
+        conn.close()
+
+
+@pytest.mark.abuse(70)
+@pytest.mark.parametrize("timeout", [None, 0.5])
+def test_a_handlers_timeout_in_a_read_is_no_end_of_the_stream(timeout):
+    with faulty() as (conn, transport, peer):
+        transport.error = TimeoutError("a signal handler's")
+        with pytest.raises(TimeoutError, match="a signal handler's"):
+            conn.receive(timeout)
+        peer.sendall(frame(TEXT, b"x"))
+        assert conn.receive(SOON) == "x"
+
+
+@pytest.mark.abuse(70)
+def test_a_handlers_timeout_before_a_write_sends_nothing():
+    with faulty() as (conn, transport, peer):
+        transport.error = TimeoutError("a signal handler's")
+        with pytest.raises(TimeoutError, match="a signal handler's"):
+            conn.send("lost")
+        conn.send("kept")
+        assert receive_frame(peer) == (0x81, b"kept")
+
+
+@pytest.mark.abuse(70)
+def test_a_handlers_timeout_before_an_answer_leaves_that_to_the_next_call():
+    with faulty() as (conn, _, peer):
+        peer.sendall(frame(PING, b"p"))
+        conn._write_some = interrupted(conn, TimeoutError)
+        with pytest.raises(TimeoutError):
+            conn.receive(SOON)
+        assert conn.receive(0.05) is None
+        assert receive_frame(peer) == (0x8A, b"p")
+
+
+def interrupted(conn, error):
+    """A method in place of a connection's, in which a signal handler raises; then it is gone."""
+
+    def interrupt(*_):
+        for name in [name for name, value in vars(conn).items() if value is interrupt]:
+            delattr(conn, name)
+        raise error
+
+    return interrupt
+
+
+@pytest.mark.abuse(70)
+def test_the_tail_of_an_interrupted_frame_goes_first():
+    with faulty() as (conn, transport, peer):
+        transport.most = 3
+        conn._send_remainder = interrupted(conn, KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            conn.send("first")
+        conn.send("second")
+        assert receive_frame(peer) == (0x81, b"first")
+        assert receive_frame(peer) == (0x81, b"second")
+
+
+@pytest.mark.abuse(70)
+def test_an_answer_that_is_interrupted_as_it_is_encrypted_is_sent_once():
+    with both_ends(tls=True) as (client, server):
+        session, strike = server._transport._session, [True]
+
+        class Struck:
+            def __getattr__(self, name):
+                return getattr(session, name)
+
+            def write(self, data):
+                count = session.write(data)
+                if strike:
+                    strike.clear()
+                    raise KeyboardInterrupt
+                return count
+
+        server._transport._session = Struck()
+        ping = Running(client.ping, SOON)
+        with pytest.raises(KeyboardInterrupt):
+            server.receive(SOON)
+        assert server.receive(0.05) is None
+        assert ping.result() is not None
+        server.send("after it")
+        assert client.receive(SOON) == "after it"
+
+
+@pytest.mark.abuse(70)
+def test_a_message_that_is_interrupted_as_it_is_encrypted_is_sent_once():
+    with both_ends(tls=True) as (client, server):
+        session = server._transport._session
+
+        class Struck:
+            def write(self, data):
+                session.write(data)
+                raise KeyboardInterrupt
+
+        server._transport._session = Struck()
+        with pytest.raises(KeyboardInterrupt):
+            server.send("first")
+        server._transport._session = session
+        server.send("second")
+        assert client.receive(SOON) == "first"
+        assert client.receive(SOON) == "second"
+
+
+def test_a_send_that_waits_for_an_answer_to_leave_spoils_nothing():
+    with both_ends(send_timeout=0.2) as (client, server):
+        filler = fill(client)
+        assert client.ping(0) is None
+        with pytest.raises(SendTimeout):
+            client.send("x")
+        assert client._open
+        receive_exactly(server._transport._sock, filler)
+        client.send("y")
+        assert server.receive(SOON) == "y"
+
+
+def test_a_send_error_on_a_stream_that_says_nothing():
+    with faulty() as (conn, transport, _):
+        transport.error = OSError(32, "Broken pipe")
+        with pytest.raises(ConnectionClosed) as caught:
+            conn.send("x")
+        assert isinstance(caught.value.__cause__, OSError)

@@ -8,9 +8,10 @@ from time import monotonic
 
 import pytest
 
-from pairs import both_ends, frame, raw_peer, receive_exactly
-from scriptling_ws import ConnectionClosed, ProtocolError, _keepalive
+from pairs import both_ends, connection, frame, raw_peer, receive_exactly, tcp_pair
+from scriptling_ws import ConnectionClosed, ProtocolError, _duplex, _keepalive
 from scriptling_ws._options import Options
+from scriptling_ws._transport import Transport
 
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 OFTEN = 0.02  # seconds
@@ -263,3 +264,60 @@ def test_closed_connections_do_not_pile_up():
         _keepalive.watch(Watched([]), monotonic() + AGES)
         _keepalive.forget()
     assert len(service._entries) < 200
+
+
+class Closing(Transport):
+    """A transport in whose calls somebody closes the connection, as a signal handler may."""
+
+    def __init__(self, sock, call):
+        super().__init__(sock)
+        self.call = call
+        self.conn = None
+
+    def _close(self, call):
+        if self.call == call and self.conn is not None:
+            conn, self.conn = self.conn, None
+            conn.close()
+
+    def wait(self, *args, **keywords):
+        self._close("wait")
+        super().wait(*args, **keywords)
+
+    def read_into(self, *args):
+        self._close("read")
+        return super().read_into(*args)
+
+
+def test_close_inside_a_ping_leaves_nothing():
+    near, far = tcp_pair()
+    with far:
+        transport = Closing(near, "wait")
+        transport.conn = conn = connection(transport)
+        assert conn.ping(10) is None
+        assert conn.fileno() == -1
+        assert conn.close_code == 1000
+
+
+def test_close_while_keepalive_reads_leaves_nothing():
+    near, far = tcp_pair()
+    with far:
+        transport = Closing(near, "read")
+        conn = connection(transport, ping_interval=1000)
+        assert conn._look_after() is not None  # it asks
+        transport.conn = conn
+        conn._look_after()
+        assert conn.fileno() == -1
+        assert conn._look_after() is None
+
+
+def test_keepalive_does_not_read_what_nobody_takes(monkeypatch):
+    with raw_peer(ping_interval=1000, ping_timeout=1) as (conn, peer):
+        assert conn._look_after() is not None  # it asks
+        read_ping(peer)
+        peer.sendall(frame(TEXT, b"x"))
+        monkeypatch.setattr(_duplex, "MAX_BACKLOG", 0)
+        later = conn._look_after()
+        assert later.moment > monotonic() + 500  # when it is time for the next ping
+        assert not conn._ready
+        monkeypatch.undo()
+        assert conn.receive(10) == "x"

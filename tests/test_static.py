@@ -194,3 +194,13 @@ def test_a_relative_directory_is_fixed_at_registration(tree, monkeypatch):
 def test_other_names_on_windows(segment, monkeypatch):
     monkeypatch.setattr(_static, "_WINDOWS", True)
     assert not _static._allowed(segment)
+
+
+def test_a_path_that_the_system_cannot_look_up(tree, monkeypatch):
+    files = StaticFiles("/", tree)
+
+    def broken(path, **_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os.path, "realpath", broken)
+    assert status(files, "/app.js") == 404

@@ -881,3 +881,20 @@ def test_shaking_twice_does_no_harm():
         shake(client, server)
         send(client, b"x")
         assert receive(server, 1) == b"x"
+
+
+def test_a_socket_that_cannot_nap_does_not_block():
+    class Plain(socket.socket):
+        def setsockopt(self, level, option, *value):
+            if option == socket.SO_RCVTIMEO:
+                raise OSError(errno.ENOPROTOOPT, "Protocol not available")
+            super().setsockopt(level, option, *value)
+
+    near, far = tcp_pair()
+    sock = Plain(fileno=near.detach())
+    with far, contextlib.closing(Transport(sock)) as transport:
+        assert not sock.getblocking()
+        assert transport.read_into(bytearray(10), nap=True) is None
+        far.sendall(b"x")
+        transport.wait(True, False, Deadline(SOON))
+        assert transport.read_into(bytearray(10), nap=True) == 1

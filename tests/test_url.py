@@ -241,3 +241,8 @@ def test_any_text_parses_safely_or_is_refused(text):
         assert request_line.isprintable()
         assert request_line.count(" ") == 2
         assert 0 < parsed.port < 65536
+
+
+def test_brackets_hold_ipv6_alone():
+    with pytest.raises(InvalidURL, match="not an IPv6 address"):
+        parse_url("ws://[v1.a:b]/")

@@ -173,10 +173,7 @@ def address_group(address: str) -> str:
     host = address.rpartition(":")[0].strip("[]")
     if ":" not in host:
         return host
-    try:
-        parsed = ipaddress.IPv6Address(host.partition("%")[0])
-    except ValueError:
-        return host
+    parsed = ipaddress.IPv6Address(host.partition("%")[0])
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
     return parsed.packed[:8].hex()

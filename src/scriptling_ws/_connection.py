@@ -280,7 +280,7 @@ class Connection(Pinging):
             if quick and not ready and self._read_run():
                 try:
                     return ready.popleft()
-                except IndexError:
+                except IndexError:  # pragma: no cover - a race
                     pass  # another thread took it
             return self._receive_slowly(check_timeout(timeout), quick)
         finally:
@@ -300,7 +300,7 @@ class Connection(Pinging):
             if ready:
                 try:
                     return ready.popleft()
-                except IndexError:
+                except IndexError:  # pragma: no cover - a race
                     continue  # another thread took it
             if self._closing:
                 return None
@@ -358,7 +358,7 @@ class Connection(Pinging):
             try:
                 while ready:
                     yield ready.popleft()
-            except IndexError:
+            except IndexError:  # pragma: no cover - a race
                 pass  # another thread took it
             message = self.receive(None)
             if message is None:

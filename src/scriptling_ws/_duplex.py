@@ -184,8 +184,7 @@ class Duplex:
             self._grace = Deadline(_GRACE)
 
     def _note_pongs(self) -> None:
-        """Pongs have come. Holds _state_lock."""
-        self._protocol.control.pongs.clear()
+        """Pongs have come: whoever pings takes them. Holds _state_lock."""
 
     def _closed_error(self) -> ConnectionClosed:
         control = self._protocol.control
@@ -544,8 +543,7 @@ class Duplex:
     def _send_failed(self, error: OSError) -> ConnectionClosed:
         """Nothing can be written any more. Holds _send_lock; returns the error to raise."""
         with self._state_lock:
-            if self._send_error is None:
-                self._send_error = error
+            self._send_error = error
             self._rest = None
             del self._tail[:]
             self._note_state()

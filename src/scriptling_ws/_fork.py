@@ -38,5 +38,5 @@ def _tell() -> None:
         inherited._after_fork()
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
     os.register_at_fork(after_in_child=_tell)

@@ -304,7 +304,8 @@ class ClientHandshake:
             return False
         if not data:
             raise HandshakeError("the server closed the connection without an answer")
-        while self._reader is not None:
+        while True:
+            assert self._reader is not None
             self._check_start(data)
             try:
                 head = self._reader.feed(data)
@@ -319,7 +320,6 @@ class ClientHandshake:
                 self._collect_body(rest, more=True)
                 return False
             self._reader, data = HeadReader(False, self._limits), rest
-        return False
 
     def _check_start(self, data: bytes) -> None:
         """Refuse what is no HTTP before waiting for a blank line that never comes."""
@@ -378,8 +378,7 @@ class ClientHandshake:
             (event,) = self._ws.events()
         except _FOREIGN_ERRORS as error:
             raise invalid(str(error), error) from error
-        if not isinstance(event, wsevents.AcceptConnection):
-            raise invalid("it is incomplete")
+        assert isinstance(event, wsevents.AcceptConnection)
         self.subprotocol = event.subprotocol
 
     def _collect_body(self, data: bytes, more: bool = False) -> None:
@@ -389,7 +388,7 @@ class ClientHandshake:
             if data or done:
                 self._ws.receive_data(data or None)
             for event in self._ws.events():
-                if isinstance(event, wsevents.RejectData):
+                if isinstance(event, wsevents.RejectData):  # pragma: no branch - no other comes
                     self._body += event.data
                     done = done or event.body_finished
         except _FOREIGN_ERRORS:

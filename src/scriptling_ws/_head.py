@@ -213,8 +213,7 @@ def parse_request(head: bytes) -> Request:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
         connection.receive_data(head)
         event = connection.next_event()
-        if not isinstance(event, h11.Request):
-            raise Refused(400, "the request is malformed")
+        assert isinstance(event, h11.Request)
         target = event.target.decode("ascii")
         if not target.startswith("/") or "#" in target:
             raise Refused(400, "the request target has to be a path")

@@ -209,5 +209,5 @@ def _start_anew() -> None:
     _service = _Service()
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
     os.register_at_fork(after_in_child=_start_anew)

@@ -19,7 +19,7 @@ _DRAW: Final = 1024
 _split = struct.Struct("4s" * _DRAW).unpack
 _keys: list[bytes] = []  # list.pop is atomic, so no lock
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
     os.register_at_fork(after_in_child=_keys.clear)
 
 

@@ -256,7 +256,7 @@ class Peer:
 
 
 def _no_admission(*_: object) -> Start:
-    raise AssertionError("not reached: an answered peer makes no request")
+    raise AssertionError  # pragma: no cover - an answered peer makes no request
 
 
 def _body_length(request: Request) -> int:

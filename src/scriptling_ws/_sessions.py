@@ -175,7 +175,7 @@ class Sessions:
         with self._lock:
             session.connection = connection
             closing = self._closing
-        if closing:
+        if closing:  # pragma: no cover - a race with `close`
             connection._begin_close(_GOING_AWAY, _REASON)
 
     def includes_this_thread(self) -> bool:
