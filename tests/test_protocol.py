@@ -15,10 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsproto.connection import Connection as WSProtoConnection
 from wsproto.connection import ConnectionType
+from wsproto.utilities import RemoteProtocolError
 
 from abuse import every_violation
 from pairs import frame
 from scriptling_ws import _frame
+from scriptling_ws._control import Control
 from scriptling_ws._errors import ProtocolError
 from scriptling_ws._protocol import Protocol
 
@@ -945,3 +947,15 @@ def test_time_for_many_small_messages_is_linear():
 
     cost(1000)
     assert cost(200_000) < 100 * max(cost(20_000), 0.001)
+
+
+def test_what_wsproto_refuses_is_a_violation(monkeypatch):
+    def refuse(data):
+        raise RemoteProtocolError("not like this")
+
+    ws = WSProtoConnection(ConnectionType.CLIENT)
+    monkeypatch.setattr(ws, "receive_data", refuse)
+    control = Control(ws)
+    assert control.receive(PING, b"", None)[0] == 0x80 | CLOSE
+    assert control.code == 1002
+    assert isinstance(control.error, ProtocolError)
