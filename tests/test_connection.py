@@ -1292,8 +1292,9 @@ def test_a_large_buffer_of_items_without_bytes_is_an_empty_message():
 def test_many_messages_of_which_one_is_large(last):
     with (
         both_ends(binary_type=bytes) as (client, server),
-        running(lambda: client.send_many(["a", b"b" * 300_000, last])),
+        running(lambda: client.send_many(["a", b"b" * 300_000, b"c" * 262_144, last])),
     ):
         assert server.receive(SOON) == "a"
         assert server.receive(SOON) == b"b" * 300_000
+        assert server.receive(SOON) == b"c" * 262_144
         assert server.receive(SOON) == last
