@@ -378,7 +378,8 @@ class ClientHandshake:
             (event,) = self._ws.events()
         except _FOREIGN_ERRORS as error:
             raise invalid(str(error), error) from error
-        assert isinstance(event, wsevents.AcceptConnection)
+        if not isinstance(event, wsevents.AcceptConnection):  # pragma: no cover - see _head
+            raise invalid("it is incomplete")
         self.subprotocol = event.subprotocol
 
     def _collect_body(self, data: bytes, more: bool = False) -> None:

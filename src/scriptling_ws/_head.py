@@ -213,7 +213,8 @@ def parse_request(head: bytes) -> Request:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
         connection.receive_data(head)
         event = connection.next_event()
-        assert isinstance(event, h11.Request)
+        if not isinstance(event, h11.Request):  # pragma: no cover - the head is whole
+            raise Refused(400, "the request is malformed")
         target = event.target.decode("ascii")
         if not target.startswith("/") or "#" in target:
             raise Refused(400, "the request target has to be a path")
