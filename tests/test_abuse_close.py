@@ -26,7 +26,7 @@ from pairs import (
     until,
 )
 from scriptling_ws import ConnectionClosed, SendTimeout
-from scriptling_ws._duplex import Duplex
+from scriptling_ws._closing import Closing
 
 SOON = 10.0
 MIB = 1024 * 1024
@@ -46,7 +46,7 @@ def test_a_peer_that_pings_and_never_reads_is_given_up(client):
     pending = []
 
     def flush():
-        Duplex._flush(conn)
+        Closing._flush(conn)
         pending.append(len(conn._outbox))
 
     def flood():

@@ -29,7 +29,7 @@ from pairs import (
     tls_pair,
     until,
 )
-from scriptling_ws import ConnectionClosed, SendTimeout, _duplex
+from scriptling_ws import ConnectionClosed, SendTimeout, _reading
 from scriptling_ws._deadline import Deadline
 from scriptling_ws._transport import Transport
 
@@ -371,7 +371,7 @@ def test_a_blocked_receiver_answers_a_ping_between_two_frames_of_a_busy_sender()
 @pytest.mark.parametrize("size", [1, 2000, 200_000])
 def test_what_a_blocked_sender_lets_pile_up_is_bounded(monkeypatch, size):
     limit = MIB
-    monkeypatch.setattr(_duplex, "MAX_BACKLOG", limit)
+    monkeypatch.setattr(_reading, "MAX_BACKLOG", limit)
     total = 40 * MIB if size > 1 else 4 * MIB
     messages = total // (size + 10)
 
@@ -403,7 +403,7 @@ def test_what_has_piled_up_is_counted_while_another_thread_takes_it():
             raise RuntimeError("deque mutated during iteration")
 
     with raw_peer() as (conn, _):
-        conn._backlog = _duplex.MAX_BACKLOG
+        conn._backlog = _reading.MAX_BACKLOG
         conn._ready = Changing()
         assert conn._backlog_full()
         conn._ready = deque()
@@ -606,7 +606,7 @@ def test_a_thousand_connections_leave_no_descriptor():
 # -- signals ---------------------------------------------------------------
 
 
-PACKAGE = str(Path(_duplex.__file__).parent)
+PACKAGE = str(Path(_reading.__file__).parent)
 
 
 class Interrupt(BaseException):
@@ -888,6 +888,24 @@ def test_the_tail_of_an_interrupted_frame_goes_first():
         conn.send("second")
         assert receive_frame(peer) == (0x81, b"first")
         assert receive_frame(peer) == (0x81, b"second")
+
+
+@pytest.mark.abuse(70)
+def test_the_rest_of_an_interrupted_answer_leaves_while_messages_come():
+    with faulty() as (conn, transport, peer):
+        peer.sendall(frame(PING, b"p"))
+        transport.most, write_some = 1, conn._write_some
+
+        def begin():
+            conn._write_some = interrupted(conn, KeyboardInterrupt)
+            return write_some()
+
+        conn._write_some = begin
+        with pytest.raises(KeyboardInterrupt):
+            conn.receive(None)
+        peer.sendall(frame(TEXT, b"x"))
+        assert conn.receive(None) == "x"
+        assert receive_frame(peer) == (0x8A, b"p")
 
 
 @pytest.mark.abuse(70)

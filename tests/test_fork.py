@@ -201,20 +201,24 @@ def test_locks_that_other_threads_hold_are_free_in_the_child():
 
 
 @contextlib.contextmanager
-def interrupted(conn, handle, then):
-    """Calls `handle` in a signal handler once the main thread receives, and then `then`."""
-    previous = signal.signal(signal.SIGUSR1, lambda number, stack: handle())
+def interrupted(lock, handle, then):
+    """Calls `handle` in a signal handler once the main thread has the lock, and then `then`."""
     main = threading.main_thread().ident
     handled = threading.Event()
 
+    def act(number, stack):
+        handle()
+        handled.set()
+
     def shoot():
-        until(conn._recv_lock.locked)
+        until(lock.locked)
         signal.pthread_kill(main, signal.SIGUSR1)
         assert handled.wait(SOON)
         then()
 
+    previous = signal.signal(signal.SIGUSR1, act)
     with running(shoot):
-        yield handled
+        yield
     signal.signal(signal.SIGUSR1, previous)
 
 
@@ -223,17 +227,17 @@ def test_a_fork_in_a_signal_handler_during_a_receive():
 
     def handle():  # where `receive` may not be called, nor `send`, but `close` may
         outcomes.append(in_child(lambda: [conn.close(), conn.connected(), conn.fileno()]))
-        handled.set()
 
     with (
         raw_peer() as (conn, peer),
-        interrupted(conn, handle, lambda: peer.sendall(frame(TEXT, b"whole"))) as handled,
+        interrupted(conn._recv_lock, handle, lambda: peer.sendall(frame(TEXT, b"whole"))),
     ):
         assert conn.receive(None) == "whole"
     assert outcomes == [[None, False, -1]]
 
 
-def test_a_receive_that_goes_on_in_a_child_ends_there():
+def forker():
+    """A function that forks, and the list of the processes that it made: 0 in a child."""
     children = []
 
     def handle():
@@ -243,11 +247,15 @@ def test_a_receive_that_goes_on_in_a_child_ends_there():
         if not children[0]:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(10)
-        handled.set()
 
+    return handle, children
+
+
+def test_a_receive_that_goes_on_in_a_child_ends_there():
+    handle, children = forker()
     with (
         raw_peer() as (conn, peer),
-        interrupted(conn, handle, lambda: peer.sendall(frame(TEXT, b"whole"))) as handled,
+        interrupted(conn._recv_lock, handle, lambda: peer.sendall(frame(TEXT, b"whole"))),
     ):
         message = "an exception"
         try:
@@ -257,6 +265,27 @@ def test_a_receive_that_goes_on_in_a_child_ends_there():
                 os._exit(0 if message is None else 1)
         assert message == "whole"
         assert os.waitpid(children[0], 0)[1] == 0
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_send_that_goes_on_in_a_child_ends_there(tls):
+    handle, children = forker()
+    data = bytes(20 * 1024 * 1024)
+    received = []
+    with (
+        both_ends(tls=tls, binary_type=bytes, max_message_size=None) as (client, server),
+        interrupted(client._send_lock, handle, lambda: received.append(server.receive(SOON))),
+    ):
+        error = None
+        try:
+            client.send_binary(data)
+        except BaseException as raised:
+            error = raised
+        if children == [0]:
+            os._exit(0 if isinstance(error, ConnectionClosed) else 1)
+        assert error is None
+        assert os.waitpid(children[0], 0)[1] == 0
+    assert received == [data]
 
 
 def test_a_child_does_not_keep_the_stream_open():

@@ -9,7 +9,7 @@ from time import monotonic
 import pytest
 
 from pairs import both_ends, connection, frame, raw_peer, receive_exactly, tcp_pair
-from scriptling_ws import ConnectionClosed, ProtocolError, _duplex, _keepalive
+from scriptling_ws import ConnectionClosed, ProtocolError, _keepalive, _reading
 from scriptling_ws._options import Options
 from scriptling_ws._transport import Transport
 
@@ -315,7 +315,7 @@ def test_keepalive_does_not_read_what_nobody_takes(monkeypatch):
         assert conn._look_after() is not None  # it asks
         read_ping(peer)
         peer.sendall(frame(TEXT, b"x"))
-        monkeypatch.setattr(_duplex, "MAX_BACKLOG", 0)
+        monkeypatch.setattr(_reading, "MAX_BACKLOG", 0)
         later = conn._look_after()
         assert later.moment > monotonic() + 500  # when it is time for the next ping
         assert not conn._ready

@@ -20,7 +20,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from ._deadline import Deadline, check_timeout
-from ._duplex import attempt
+from ._locks import attempt
 from ._options import check_count
 from ._outgoing import (
     BATCH,
@@ -230,7 +230,7 @@ class Connection(Pinging):
             TypeError: the timeout is no number.
             ValueError: the timeout is negative or NaN.
         """
-        quick = got = False
+        quick = False
         try:
             if self._ready and (timeout is None or timeout >= 0):
                 return self._ready.popleft()
@@ -239,6 +239,7 @@ class Connection(Pinging):
             pass  # another thread took it; or it is no number, which check_timeout says better
         if not quick:
             timeout = check_timeout(timeout)
+        lock, got = self._recv_lock, False
         try:
             for got in self._try_recv_lock:
                 break
@@ -246,7 +247,7 @@ class Connection(Pinging):
                 return self._receive_holding(timeout, quick)
         finally:
             if got:
-                self._recv_lock.release()
+                lock.release()
         return self._receive_waiting(timeout)
 
     def _receive_waiting(self, timeout: float | None) -> Message | None:
@@ -255,14 +256,14 @@ class Connection(Pinging):
         with self._state_lock:
             self._lock_waiters += 1  # a blocked sender that reads leaves it to this thread
         try:
-            got = False
+            lock, got = self._recv_lock, False
             try:
-                for got in attempt(self._recv_lock, deadline.left()):
+                for got in attempt(lock, deadline.left()):
                     break
                 return self._receive_holding(deadline.left(), False) if got else None
             finally:
                 if got:
-                    self._recv_lock.release()
+                    lock.release()
         finally:
             with self._state_lock:
                 self._lock_waiters -= 1
@@ -379,28 +380,19 @@ class Connection(Pinging):
         closing = self._closing  # before _ready: once it is set, nothing is added to that
         if self._ready:
             return True
-        got = False
-        try:
-            for got in attempt(self._recv_lock, wanted=not self._disposed):
-                break
-            if got:
-                self._reader = get_ident()
-            if got and not self._protocol.ended:
-                self._read_some(nap=False)
-            if got and self._protocol.ended:
-                self._settle(Deadline(0))
-            if got and self._orphaned:
-                self._dispose()
-            if got:
-                self._reader = 0
-        finally:
-            if got:
-                self._recv_lock.release()
+        self._read_if_free(self._look, wanted=not self._disposed)
         ended = closing or self._protocol.ended  # as above
         if ended and not self._ready:
             self._told = True
             return False
         return True
+
+    def _look(self) -> None:
+        """Read what is there, and go as far towards the end as that goes. Holds _recv_lock."""
+        if not self._protocol.ended:
+            self._read_some(nap=False)
+        if self._protocol.ended:
+            self._settle(Deadline(0))
 
     # -- closing -----------------------------------------------------------
 

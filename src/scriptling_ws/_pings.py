@@ -13,8 +13,6 @@ Rules (RFC 6455 sections 5.5.2, 5.5.3):
   the pong.
 """
 
-# ruff: noqa: B007 - a lock is taken by a `for`, and whether it was is used below
-
 from __future__ import annotations
 
 import threading
@@ -22,8 +20,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from . import _keepalive
+from ._closing import Closing
 from ._deadline import Deadline, check_timeout
-from ._duplex import Duplex, attempt
 from ._keys import next_key
 
 if TYPE_CHECKING:
@@ -47,7 +45,7 @@ class _Pong:
         self.came = threading.Event()
 
 
-class Pinging(Duplex):
+class Pinging(Closing):
     """A connection that can ask whether its peer is there.
 
     Attributes:
@@ -130,22 +128,13 @@ class Pinging(Duplex):
 
     def _await_pong(self, pong: _Pong, deadline: Deadline) -> None:
         """Wait for a while, reading if nobody else does."""
+
+        def read() -> None:
+            self._transport.wait(True, self._unsent(), deadline.sooner(_SLICE), wakeable=True)
+            self._read_ahead()
+
         wanted = not (self._lock_waiters or self._backlog_full())
-        got = False
-        try:
-            for got in attempt(self._recv_lock, wanted=wanted):
-                break
-            if got:
-                self._reader = threading.get_ident()
-                self._transport.wait(True, self._unsent(), deadline.sooner(_SLICE), wakeable=True)
-                self._read_ahead()
-                self._reader = 0
-            if got and self._orphaned:
-                self._dispose()
-        finally:
-            if got:
-                self._recv_lock.release()
-        if not got:
+        if not self._read_if_free(read, wanted=wanted):
             pong.came.wait(deadline.sooner(_SLICE).left())
 
     def _note_pongs(self) -> None:
@@ -207,20 +196,7 @@ class Pinging(Duplex):
         if self._backlog_full():
             self._heard = True  # there was more than anybody takes
             return True
-        got = False
-        try:
-            for got in attempt(self._recv_lock):
-                break
-            if got:
-                self._reader = threading.get_ident()
-                self._read_ahead()
-                self._reader = 0
-            if got and self._orphaned:
-                self._dispose()
-        finally:
-            if got:
-                self._recv_lock.release()
-        return got
+        return self._read_if_free(self._read_ahead)
 
     def _give_up(self) -> None:
         """The peer is silent: end the connection, so that whoever is blocked in it returns."""

@@ -1,0 +1,135 @@
+"""Closing one connection: the last frames, the stream's end, the descriptor.
+
+Rules (RFC 6455 section 7; those about locks are in `_shared`):
+
+- `_start_close` sends the close frame and wakes whoever waits; it does not wait itself.
+- After the end of reading, `_settle` says goodbye on the wire; `_dispose`
+  closes the descriptor, holding both I/O locks, so that no other thread is
+  in a system call on it.
+- Whoever cannot get a lock in time leaves the descriptor to its holder (`_orphaned`), who
+  closes it on the way out.
+"""
+
+# ruff: noqa: B007 - a lock is taken by a `for`, and whether it was is used below
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final
+
+from ._deadline import FOREVER, Deadline
+from ._locks import attempt
+from ._reading import LOOK_AGAIN
+from ._writing import Writing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Closing"]
+
+_MAX_DRAIN: Final = 16 * 1024 * 1024  # what is read and dropped after the end, at most
+_LEAVE: Final = 1.0  # seconds that a sender gets to leave a connection that was ended
+
+
+class Closing(Writing):
+    """A connection that can be closed."""
+
+    __slots__ = ()
+
+    def _start_close(self, code: int, reason: str, *, discard: bool) -> None:
+        """Send a close frame, if none has gone either way, and wake whoever receives.
+
+        Never waits. Messages that have come stay ready unless `discard` is set; those
+        that still come are dropped.
+        """
+        with self._state_lock:
+            frame = self._protocol.control.close(code, reason)
+            if frame:
+                self._outbox.append(frame)
+            self._protocol.discard(keep_ready=not discard)
+            self._closing = True
+            self._note_state()
+        self._transport.wake()
+        self._flush()
+
+    def _finish_close(self) -> None:
+        """Wait for the closing handshake's end, within close_timeout, and let go."""
+        deadline = self._close_deadline or FOREVER
+        inside = self._reader == threading.get_ident() and self._recv_lock.locked()
+        lock, got = self._recv_lock, False
+        try:
+            for got in attempt(lock, 0 if inside else deadline.left()):
+                break
+            if not got:
+                # Somebody is inside receive() or send() and cannot leave: this very thread,
+                # if this is a signal handler. It disposes on its way out.
+                self._orphaned = True
+                self._transport.abort()
+                return
+            self._reader = threading.get_ident()
+            while not (self._protocol.ended or deadline.passed()):
+                self._read(deadline, wakeable=False)
+            self._settle(FOREVER)
+            self._dispose()
+        finally:
+            if got:
+                lock.release()
+
+    def _settle(self, deadline: Deadline) -> None:
+        """Say goodbye, and wait for the peer to do so. Holds _recv_lock.
+
+        Does what it can until `deadline`, and may be called again. Once the peer
+        has ended the stream, or the connection's close_timeout is over, it disposes.
+        """
+        closing = self._close_deadline or FOREVER
+        deadline = deadline.sooner(closing.left())
+        drained = 0
+        while not (self._disposed or self._eof or closing.passed() or drained > _MAX_DRAIN):
+            self._flush()
+            # A sender that is just leaving may hold the lock: then this is tried again.
+            until = deadline if self._finish_writing() else deadline.sooner(LOOK_AGAIN)
+            count = self._read(until, wakeable=False)
+            if count is None and deadline.passed() and not closing.passed():
+                return
+            drained += count or 0
+        self._dispose()
+
+    def _dispose(self) -> None:
+        """Close the descriptor. Holds _recv_lock."""
+        if self._disposed:
+            return
+        self._transport.abort()  # so that a blocked sender leaves
+        self._orphaned = True  # if it does not in time, it closes the descriptor itself
+        lock, got = self._send_lock, False
+        try:
+            for got in attempt(lock, _LEAVE):
+                break
+            if got:
+                self._disposed = True
+                self._transport.close()
+        finally:
+            if got:
+                lock.release()
+
+    def _abort(self) -> None:
+        """End the connection at once, without a goodbye: whoever is blocked in it returns."""
+        self._closing = True
+        self._transport.wake()
+        self._transport.abort()
+
+    def _read_if_free(self, read: Callable[[], object], *, wanted: bool = True) -> bool:
+        """Call `read` holding _recv_lock, if no other thread does; whether that was so."""
+        lock, got = self._recv_lock, False
+        try:
+            for got in attempt(lock, wanted=wanted):
+                break
+            if got:
+                self._reader = threading.get_ident()
+                read()
+                self._reader = 0
+            if got and self._orphaned:
+                self._dispose()
+        finally:
+            if got:
+                lock.release()
+        return got

@@ -1,0 +1,149 @@
+"""Reading from one connection: once, until a deadline, and on behalf of others.
+
+Rules (those about locks are in `_shared`):
+
+- How many bytes came is noted in the step in which the system call returns: a signal
+  handler that raises loses none of them.
+- What was read may have to be answered at once: see `_writing`, which is given the word.
+- Whoever reads for others (a blocked sender, `ping`, keepalive) lets MAX_BACKLOG pile
+  up, and then leaves it to `receive`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Final
+
+from ._shared import Shared
+from ._transport import NAP
+
+if TYPE_CHECKING:
+    from ._deadline import Deadline
+
+__all__ = ["LOOK_AGAIN", "MAX_BACKLOG", "Reading"]
+
+MAX_BACKLOG: Final = 64 * 1024 * 1024
+"""How many bytes of payload a thread that cannot write lets pile up, about.
+
+As lists of ints they take eight times that.
+"""
+
+LOOK_AGAIN: Final = 0.1
+"""Seconds after which whoever waits asks again what the other threads do."""
+
+_MESSAGE_OVERHEAD: Final = 64  # what a small message costs beside its bytes, about
+
+
+class Reading(Shared, ABC):
+    """A connection that can be read from."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def _unsent(self) -> bool:
+        """Whether something is to be sent that no sender has in hand."""
+
+    @abstractmethod
+    def _flush(self) -> None:
+        """Send what is in the outbox, as far as that goes without waiting."""
+
+    def _read_some(self, nap: bool) -> int | None:
+        """Receive once and parse. Holds _recv_lock.
+
+        Args:
+            nap: Let the kernel sleep for a moment if nothing is there.
+
+        Returns:
+            How many bytes came, 0 at the end of the stream, None if nothing was there.
+        """
+        protocol = self._protocol
+        if protocol.unfed is None:
+            # The count is stored before anything else can happen: should a signal
+            # handler raise, the next call goes on from there.
+            try:
+                protocol.unfed = self._transport.read_into(protocol.space(), nap)
+            except OSError as error:
+                if error.errno is None:
+                    raise  # a signal handler's, such as TimeoutError
+                protocol.unfed = 0  # reset, timed out, unreachable: the peer is gone
+            if protocol.unfed is None:
+                return None
+        count = protocol.unfed
+        self._heard = True
+        if not (count and protocol.feed_run()):
+            with self._state_lock:
+                if count:
+                    protocol.feed_rest()
+                    if protocol.control.pongs:
+                        self._note_pongs()
+                else:
+                    self._eof = True
+                    protocol.unfed = None
+                    protocol.end()
+                self._note_state()
+        if self._outbox or self._transport.pending or self._rest is not None or self._tail:
+            self._flush()
+        return count
+
+    def _read_run(self) -> bool:
+        """Receive once if whole messages are likely; whether they came. Holds _recv_lock."""
+        try:
+            came = self._protocol.receive_run(self._receive_into)
+        except OSError as error:
+            if error.errno is None:
+                raise  # a signal handler's, such as TimeoutError
+            return False  # _read_some meets it again
+        self._heard = self._heard or came
+        if self._outbox or self._transport.pending or self._rest is not None or self._tail:
+            self._flush()
+        return came and not self._closing
+
+    def _read(self, deadline: Deadline, wakeable: bool, nap: bool = True) -> int | None:
+        """Receive once, waiting for it. Holds _recv_lock.
+
+        Args:
+            deadline: Until when.
+            wakeable: Return when somebody begins to close.
+            nap: Sleep in `recv` first, and only then where `wake` is heard.
+
+        Returns:
+            As _read_some; None if the deadline came, or somebody began to close,
+            before anything did.
+        """
+        left = deadline.left()
+        nap = nap and (left is None or left > NAP) and not self._unsent()
+        while (count := self._read_some(nap)) is None:
+            if deadline.passed() or (wakeable and self._closing):
+                return None
+            if left is None or left > 1:
+                self._protocol.relax()
+            write = self._unsent()
+            self._transport.wait(True, write, self._until(deadline, write), wakeable)
+            if write:
+                self._flush()
+            nap = False
+        return count
+
+    def _until(self, deadline: Deadline, write: bool) -> Deadline:
+        """The deadline, or the moment at which a peer that takes no answers is given up."""
+        left = self._stalled.left() if write and self._stalled is not None else None
+        return deadline if left is None else deadline.sooner(max(left, LOOK_AGAIN))
+
+    def _read_ahead(self) -> bool:
+        """Receive once for others, and count it; False if nothing was there. Holds _recv_lock."""
+        before, inflated = len(self._ready), self._protocol.inflated
+        count = self._read_some(nap=False)
+        more = len(self._ready) - before  # less what was taken meanwhile
+        self._backlog += (count or 0) + _MESSAGE_OVERHEAD * max(more, 0)
+        self._backlog += self._protocol.inflated - inflated
+        return count is not None
+
+    def _backlog_full(self) -> bool:
+        """Whether as many messages as may lie unread do."""
+        if self._backlog >= MAX_BACKLOG:  # perhaps some were taken since: count
+            # Without the GIL the copy fails where a message is taken meanwhile: full for now.
+            with contextlib.suppress(RuntimeError):
+                waiting = self._ready.copy()
+                self._backlog = sum(map(len, waiting)) + _MESSAGE_OVERHEAD * len(waiting)
+        return self._backlog >= MAX_BACKLOG

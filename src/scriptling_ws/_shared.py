@@ -1,0 +1,163 @@
+"""What the threads of one connection share, and the locks that guard it.
+
+Rules, here and in `_reading`, `_writing` and `_closing`:
+
+- Three locks, taken in this order when more than one is held, and in the way of `_locks`:
+  `_recv_lock` guards reading: the transport's read side and the protocol's window.
+  `_send_lock` guards writing: whole frames, one after the other.
+  `_state_lock` guards the protocol's state; it is never held while waiting.
+  Whoever holds `_send_lock` takes `_recv_lock` only without blocking.
+- No thread of its own. One thread waits in `recv`; any number send meanwhile.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from typing import TYPE_CHECKING, Final
+
+from ._deadline import Deadline
+from ._errors import ConnectionClosed
+from ._fork import tell_after_fork
+from ._locks import attempts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ._protocol import Protocol
+    from ._transport import Transport
+
+__all__ = ["Rest", "Shared"]
+
+_GRACE: Final = 1.0  # seconds for which `send` does not raise after a close that none has seen
+_NO_CODE: Final = 1006
+_NOT_OURS: Final = "it is the parent process's, and a forked child cannot use it"
+
+# What is left to send of a frame: `data[sent:]`, then the pieces of `more`; and whether it
+# has to be sent, because part of it has left, or because it is an answer.
+Rest = tuple["bytes | memoryview", int, "Iterable[memoryview]", bool]
+
+
+class Shared:
+    """A transport, a protocol, three locks, and what they guard."""
+
+    __slots__ = (
+        "__weakref__",
+        "_backlog",
+        "_client",
+        "_close_deadline",
+        "_close_timeout",
+        "_closing",
+        "_disposed",
+        "_eof",
+        "_grace",
+        "_heard",
+        "_lock_waiters",
+        "_open",
+        "_orphaned",
+        "_outbox",
+        "_protocol",
+        "_reader",
+        "_ready",
+        "_receive_into",
+        "_recv_lock",
+        "_rest",
+        "_send_error",
+        "_send_lock",
+        "_send_now",
+        "_send_timeout",
+        "_stalled",
+        "_state_lock",
+        "_tail",
+        "_told",
+        "_transport",
+        "_try_recv_lock",
+        "_try_send_lock",
+        "_writing_finished",
+        "local_addr",
+        "remote_addr",
+    )
+
+    def __init__(
+        self,
+        transport: Transport,
+        protocol: Protocol,
+        *,
+        client: bool,
+        send_timeout: float | None,
+        close_timeout: float | None,
+    ) -> None:
+        """Take over an open transport and its protocol."""
+        self._transport = transport
+        self._receive_into = transport.receive
+        self._send_now = transport.send
+        self._protocol = protocol
+        self._ready = protocol.ready
+        self._outbox = protocol.outbox
+        self._client = client
+        self._send_timeout = send_timeout
+        self._close_timeout = close_timeout
+        self._recv_lock = threading.Lock()
+        self._send_lock = threading.Lock()
+        self._try_recv_lock = attempts(self._recv_lock)
+        self._try_send_lock = attempts(self._send_lock)
+        # Not a Lock: close() may be called by a signal handler that interrupts its holder.
+        self._state_lock = threading.RLock()
+        self._reader = 0  # the thread that receives, 0 for none
+        self._lock_waiters = 0  # receivers that wait for _recv_lock; guarded by _state_lock
+        self._open = True  # control.open and no send error: kept for the hot path
+        self._closing = False  # this end has begun to close
+        self._grace: Deadline | None = None  # until when `send` may drop: see _not_open
+        self._told = False  # a caller knows that the peer has closed
+        self._close_deadline: Deadline | None = None  # for what is left of the connection
+        self._eof = False  # the peer has ended the stream
+        self._writing_finished = False  # this end has
+        self._orphaned = False  # close() has left the descriptor to whoever reads
+        self._disposed = False  # the descriptor is closed; guarded by both I/O locks
+        self._heard = False  # something came since this was set to False
+        self._rest: Rest | None = None  # what is being written; guarded by _send_lock
+        self._tail: list[bytes] = []  # as send_frame leaves it; guarded by _send_lock
+        self._stalled: Deadline | None = None  # until when answers wait for the peer to read
+        self._send_error: Exception | None = None  # why nothing can be written any more
+        self._backlog = 0  # bytes that blocked writers have read, at most
+        self.local_addr: str = transport.local_addr
+        self.remote_addr: str = transport.remote_addr
+        tell_after_fork(self)
+
+    def fileno(self) -> int:
+        """The socket's descriptor, -1 once closed: for looking at, not for I/O."""
+        return self._transport.fileno()
+
+    def _after_fork(self) -> None:
+        """In a forked child: be closed, without a word to the peer, who is the parent's."""
+        if self._reader != threading.get_ident():  # else a signal handler has forked in here
+            self._recv_lock = threading.Lock()
+            self._try_recv_lock = attempts(self._recv_lock)
+        self._send_lock = threading.Lock()
+        self._try_send_lock = attempts(self._send_lock)
+        self._state_lock = threading.RLock()
+        control = self._protocol.control
+        if control.code is None:
+            control.code, control.reason = _NO_CODE, _NOT_OURS
+        self._open = False
+        self._closing = self._disposed = self._protocol.ended = True
+        # Not _rest and _tail: a send that goes on in here fails at the closed descriptor.
+        self._send_error = OSError(errno.EBADF, _NOT_OURS)
+        self._outbox.clear()
+        self._ready.clear()
+
+    def _note_state(self) -> None:
+        """Bring what depends on the control plane up to date. Holds _state_lock."""
+        self._open = self._protocol.control.open and self._send_error is None
+        if not self._open and self._close_deadline is None:
+            self._close_deadline = Deadline(self._close_timeout)
+            self._grace = Deadline(_GRACE)
+
+    def _note_pongs(self) -> None:
+        """Pongs have come: whoever pings takes them. Holds _state_lock."""
+
+    def _closed_error(self) -> ConnectionClosed:
+        control = self._protocol.control
+        error = ConnectionClosed(control.code or _NO_CODE, control.reason)
+        error.__cause__ = control.error or self._send_error
+        return error
