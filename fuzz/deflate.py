@@ -12,7 +12,8 @@ from typing import Any
 
 import streams
 from harness import Source, fuzz
-from scriptling_ws._deflate import Compressor, Decompressor, InflateError
+from scriptling_ws._deflate import Compressor, Decompressor
+from scriptling_ws._errors import Violation
 from scriptling_ws._terms import Terms
 
 SIZES = (300, 4095, 4096, 4097, 20_000, 70_000)
@@ -94,7 +95,7 @@ def inflate(
                 assert decompressor.size <= limit
                 assert len(decompressor.data) <= limit + 64 * 1024
             found.append(bytes(memoryview(decompressor.finish())[: decompressor.size]))
-        except InflateError as error:
+        except Violation as error:
             return [*found, error.code]
         decompressor.forget()
     return found

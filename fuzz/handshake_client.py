@@ -13,7 +13,7 @@ from wsproto import handshake
 
 from harness import Source, fuzz
 from scriptling_ws._errors import HandshakeError
-from scriptling_ws._handshake import ClientHandshake
+from scriptling_ws._handshake_client import ClientHandshake
 from scriptling_ws._url import parse_url
 
 URL = parse_url("ws://example.com/chat")

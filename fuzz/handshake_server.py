@@ -15,7 +15,7 @@ import h11
 
 from harness import Source, fuzz
 from scriptling_ws._admission import Hosts, Origins
-from scriptling_ws._handshake import ServerUpgrade, wants_upgrade
+from scriptling_ws._handshake_server import ServerUpgrade, wants_upgrade
 from scriptling_ws._head import HeadReader, Refused, Request, parse_request
 from scriptling_ws._http import refusal, render
 from scriptling_ws._peer import _body_length

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from harness import Source, fuzz
 from scriptling_ws._errors import InvalidURL
-from scriptling_ws._handshake import ClientHandshake
+from scriptling_ws._handshake_client import ClientHandshake
 from scriptling_ws._url import URL, host_port, parse_url
 
 HEADERS = ("X-Test", "Origin", "Authorization", "Host", "Bad Name", "Cookie")

@@ -15,7 +15,7 @@ import pytest
 from abuse import row
 from pairs import receive_to_end, until
 from scriptling_ws import _deadline
-from scriptling_ws._handshake import ServerUpgrade
+from scriptling_ws._handshake_server import ServerUpgrade
 from scriptling_ws._head import HeadReader, parse_request
 from scriptling_ws._server import Server
 from servers import (

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scriptling_ws._deflate import Compressor, Decompressor, InflateError
+from scriptling_ws._deflate import Compressor, Decompressor
+from scriptling_ws._errors import Violation
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -41,7 +42,7 @@ def inflate(inflater, *pieces):
 
 def refused(inflater, *pieces):
     """The code with which a message is refused."""
-    with pytest.raises(InflateError) as caught:
+    with pytest.raises(Violation) as caught:
         inflate(inflater, *pieces)
     return caught.value.code
 
@@ -50,7 +51,7 @@ def outcome(inflater, *pieces):
     """A message, or the code with which it is refused."""
     try:
         return inflate(inflater, *pieces)
-    except InflateError as error:
+    except Violation as error:
         return error.code
 
 
@@ -199,7 +200,7 @@ def test_a_bomb_takes_no_more_memory_than_the_limit_and_64_kib(size, limit):
     tracemalloc.start()
     try:
         inflater = decompressor(limit=limit)
-        with pytest.raises(InflateError) as caught:
+        with pytest.raises(Violation) as caught:
             for piece in pieces:
                 inflater.feed(piece)
         _, peak = tracemalloc.get_traced_memory()

@@ -10,15 +10,11 @@ from hypothesis import strategies as st
 
 from abuse import row
 from pairs import upgrade_answer
-from scriptling_ws import _handshake
 from scriptling_ws._errors import ConnectTimeout, HandshakeError
-from scriptling_ws._handshake import (
-    ClientHandshake,
-    ServerUpgrade,
-    check_subprotocols,
-    wants_upgrade,
-)
-from scriptling_ws._head import HeadReader, Refused, parse_request
+from scriptling_ws._handshake_client import ClientHandshake
+from scriptling_ws._handshake_server import ServerUpgrade, wants_upgrade
+from scriptling_ws._head import FOREIGN_ERRORS, HeadReader, Refused, parse_request
+from scriptling_ws._options import check_subprotocols
 from scriptling_ws._terms import Terms
 from scriptling_ws._url import parse_url
 
@@ -977,4 +973,4 @@ def test_any_change_to_an_answer_is_taken_or_a_handshake_error(position, noise, 
         cause = error.__cause__
     else:
         pytest.fail("neither taken nor refused")
-    assert cause is None or isinstance(cause, _handshake._FOREIGN_ERRORS)
+    assert cause is None or isinstance(cause, FOREIGN_ERRORS)

@@ -35,7 +35,7 @@ from pairs import (
     upgrade_answer,
 )
 from scriptling_ws import ConnectionClosed, HandshakeError, InvalidURL, _frame
-from scriptling_ws._handshake import ClientHandshake
+from scriptling_ws._handshake_client import ClientHandshake
 from scriptling_ws._outgoing import any_frame, binary_frame
 from scriptling_ws._url import parse_url
 

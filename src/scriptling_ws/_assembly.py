@@ -20,6 +20,7 @@ from codecs import utf_8_decode
 from typing import Final
 
 from . import _frame
+from ._errors import Violation
 
 __all__ = [
     "BAD_TEXT",
@@ -29,7 +30,6 @@ __all__ = [
     "Assembly",
     "Frame",
     "Message",
-    "Violation",
 ]
 
 Message = str | bytes | list[int]
@@ -43,14 +43,6 @@ BAD_TEXT: Final = "a text message is not UTF-8"
 # A frame above this is received into its own room. Below it, the window takes
 # several frames in one system call, which saves more than the copy costs.
 _LARGE: Final = 128 * 1024
-
-
-class Violation(Exception):  # turned into a close frame, never raised to a caller
-    """What the peer did wrong, and the status code for it."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 class Frame:

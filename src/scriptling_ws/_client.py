@@ -18,7 +18,7 @@ from ._deadline import Deadline, check_timeout
 from ._deflating import make_connection
 from ._dial import dial
 from ._errors import ConnectError, ConnectTimeout
-from ._handshake import ClientHandshake
+from ._handshake_client import ClientHandshake
 from ._options import HeadLimits, Options
 from ._tls import TLSTransport
 from ._transport import NAP, Transport

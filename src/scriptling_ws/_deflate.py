@@ -22,12 +22,14 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Final
 
+from ._errors import Violation
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from typing_extensions import Buffer
 
-__all__ = ["Compressor", "Decompressor", "InflateError"]
+__all__ = ["Compressor", "Decompressor"]
 
 _TAIL: Final = b"\x00\x00\xff\xff"
 _EMPTY_MESSAGE: Final = b"\x00"  # section 7.2.3.6: zlib writes nothing for a second empty flush
@@ -36,14 +38,6 @@ _EMPTY_MESSAGE: Final = b"\x00"  # section 7.2.3.6: zlib writes nothing for a se
 _SLICE: Final = 2 * 1024
 _PIECE: Final = 4 * 1024
 _LARGEST_START: Final = 64 * 1024
-
-
-class InflateError(Exception):  # turned into a close frame, never raised to a caller
-    """A compressed message that cannot be taken, and the status code for that."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 class Compressor:
@@ -119,7 +113,7 @@ class Decompressor:
         """Inflate a piece of the payload.
 
         Raises:
-            InflateError: 1009, over the limit; 1007, not deflate.
+            Violation: 1009, over the limit; 1007, not deflate.
         """
         for start in range(0, len(piece), _SLICE):
             self._inflate(piece[start : start + _SLICE])
@@ -132,10 +126,10 @@ class Decompressor:
             The message: the first `size` bytes of it. Take them, then call `forget`.
 
         Raises:
-            InflateError: as `feed`.
+            Violation: as `feed`.
         """
         if not self._fed:
-            raise InflateError(1007, "a compressed message has no data")
+            raise Violation(1007, "a compressed message has no data")
         # Without a stream it has just ended with a final block (section 7.2.3.4).
         if self._stream is not None:
             self._inflate(_TAIL)
@@ -162,7 +156,7 @@ class Decompressor:
                 # In one expression, so that no piece is held while the next one is made.
                 self._take(stream.decompress(left, most))
             except zlib.error as error:
-                raise InflateError(1007, "a compressed message is not deflate") from error
+                raise Violation(1007, "a compressed message is not deflate") from error
             left = stream.unconsumed_tail
             # It may keep more, and a final block's end, without a byte of input left.
             full = self.size - before == most
@@ -174,14 +168,14 @@ class Decompressor:
     def _take(self, piece: bytes) -> None:
         size = self.size + len(piece)
         if size > self._limit:
-            raise InflateError(1009, f"a message is over the limit of {self._limit} bytes")
+            raise Violation(1009, f"a message is over the limit of {self._limit} bytes")
         if not self.size:
             self.data = piece  # often all of it
         elif piece:
             try:
                 self._room(size)[self.size : size] = piece
             except MemoryError as error:
-                raise InflateError(1009, "there is no memory for the message") from error
+                raise Violation(1009, "there is no memory for the message") from error
         self.size = size
 
     def _room(self, size: int) -> bytearray:

@@ -8,6 +8,8 @@ Rules:
 - Nothing from h11, wsproto, zlib or ssl leaves bare; what caused an error is
   its `__cause__`.
 - A wrong argument is a plain TypeError or ValueError, as anywhere in Python.
+
+Violation alone stays inside: it becomes a close frame.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ __all__ = [
     "InvalidURL",
     "ProtocolError",
     "SendTimeout",
+    "Violation",
     "WebSocketError",
 ]
 
@@ -112,3 +115,11 @@ class ProtocolError(WebSocketError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.code, str(self)), self.__dict__
+
+
+class Violation(Exception):  # no error of this program
+    """What the peer did wrong, and the status code for it."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code

@@ -20,13 +20,25 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote
 
 import h11
+from wsproto.utilities import ProtocolError as WSProtocolError
 
 from ._options import HeadLimits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["HeadReader", "Refused", "Request", "count_header", "joined_headers", "parse_request"]
+__all__ = [
+    "FOREIGN_ERRORS",
+    "HeadReader",
+    "Refused",
+    "Request",
+    "count_header",
+    "joined_headers",
+    "parse_request",
+]
+
+FOREIGN_ERRORS: Final = (h11.ProtocolError, WSProtocolError, ValueError)
+"""What h11 and wsproto raise over a head that they cannot take; UnicodeError is a ValueError."""
 
 _CR: Final = 0x0D
 _DEFAULT: Final = HeadLimits()
@@ -228,5 +240,5 @@ def parse_request(head: bytes) -> Request:
             query=dict(parse_qsl(query, keep_blank_values=True, errors="strict")),
             target=target,
         )
-    except (h11.ProtocolError, ValueError) as error:  # UnicodeError is a ValueError
+    except FOREIGN_ERRORS as error:
         raise Refused(400, "the request is malformed") from error

@@ -16,8 +16,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from . import _frame
-from ._assembly import BINARY, Assembly, Message, Violation
-from ._deflate import Decompressor, InflateError
+from ._assembly import BINARY, Assembly, Message
+from ._deflate import Decompressor
 
 if TYPE_CHECKING:
     from ._assembly import Frame
@@ -70,10 +70,7 @@ class Inflation(Assembly):
         if frame is None:
             return position
         stop = min(position + frame.left, end)
-        try:
-            self._inflate(frame, window, position, stop)
-        except InflateError as error:
-            raise Violation(error.code, str(error)) from error
+        self._inflate(frame, window, position, stop)
         self._room = [self._decompressor.data]
         self.size = self._decompressor.size
         self._check_text()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from ._deadline import check_timeout
 from ._terms import LEAST_BITS, MOST_BITS, Terms
 
-__all__ = ["HeadLimits", "Options", "check_count"]
+__all__ = ["TOKEN", "HeadLimits", "Options", "check_count", "check_subprotocols"]
+
+TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""What may be the name of a header or a subprotocol (RFC 9110 section 5.6.2)."""
 
 
 @dataclass(frozen=True)
@@ -144,3 +148,25 @@ def check_count(name: str, value: object, more: str = "", *, least: int = 1) -> 
         raise TypeError(f"{name} has to be an int{more}, not {type(value).__name__}")
     if not least <= value < 2**63:
         raise ValueError(f"{name} has to be at least {least}{more}, not {value}")
+
+
+def check_subprotocols(subprotocols: object) -> list[str]:
+    """Check the subprotocols that a caller names.
+
+    Raises:
+        TypeError: it is a str, or holds something else than str.
+        ValueError: a name is not an HTTP token, or there twice.
+    """
+    if isinstance(subprotocols, str) or not hasattr(subprotocols, "__iter__"):
+        raise TypeError("subprotocols has to be a list of str, such as ['chat']")
+    names = list(subprotocols)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"a subprotocol has to be a str, not {type(name).__name__}")
+        if not TOKEN.fullmatch(name):
+            raise ValueError(
+                f"{name!r} is not a subprotocol name: letters, digits and !#$%&'*+-.^_`|~ only"
+            )
+    if len(set(names)) != len(names):
+        raise ValueError("a subprotocol is named twice")
+    return names

@@ -125,13 +125,15 @@ class Peer:
         self._missing = 0
         self._outgoing = memoryview(b"")
         self._drained = 0
-        self._step = self._shake if isinstance(transport, TLSTransport) else self._read_head
+        # Functions, not methods: a reference to itself would keep the peer, and its buffers, until
+        # the garbage collector comes.
+        self._step = Peer._shake if isinstance(transport, TLSTransport) else Peer._read_head
 
     @classmethod
     def to_drain(cls, transport: Transport, deadline: Deadline) -> Peer:
         """A peer to which an answer was already written."""
         peer = cls(transport, deadline, _no_admission)
-        peer._step = peer._write
+        peer._step = Peer._write
         return peer
 
     @property
@@ -158,7 +160,7 @@ class Peer:
             OSError: the connection is broken.
         """
         while True:
-            result = self._step(buffer)
+            result = self._step(self, buffer)
             if result != _GO_ON:
                 return result
 
@@ -177,7 +179,7 @@ class Peer:
         head_only = self.request is not None and self.request.method == "HEAD"
         self._outgoing = memoryview(render(response, head_only=head_only))
         self._body = bytearray()
-        self._step = self._write
+        self._step = Peer._write
 
     def expire(self, deadline: Deadline) -> bool:
         """The deadline has passed.
@@ -196,7 +198,7 @@ class Peer:
     def _shake(self, buffer: bytearray) -> int:  # noqa: ARG002  # a stage's signature
         assert isinstance(self.transport, TLSTransport)
         if self.transport.handshake_step():
-            self._step = self._read_head
+            self._step = Peer._read_head
             return _GO_ON
         return WRITE if self.transport.pending else READ
 
@@ -222,7 +224,7 @@ class Peer:
         self.start = self._admit(self.transport, head, self.request)
         self._body += self._reader.rest
         self._missing = _body_length(self.request) - len(self._body)
-        self._step = self._read_body
+        self._step = Peer._read_body
         return _GO_ON
 
     def _read_body(self, buffer: bytearray) -> int:
@@ -244,7 +246,7 @@ class Peer:
         if not self.transport.flush():
             return WRITE
         self.transport.finish_writing()
-        self._step = self._drain
+        self._step = Peer._drain
         return _GO_ON
 
     def _drain(self, buffer: bytearray) -> int:

@@ -25,8 +25,9 @@ from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
 from . import _frame
-from ._assembly import BAD_TEXT, BINARY, CONTINUATION, TEXT, Assembly, Message, Violation
+from ._assembly import BAD_TEXT, BINARY, CONTINUATION, TEXT, Assembly, Message
 from ._control import CLOSE, PING, PONG, Control
+from ._errors import Violation
 from ._inflation import Inflation
 
 if TYPE_CHECKING:

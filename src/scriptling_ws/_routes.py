@@ -25,8 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ._admission import Origins
 from ._connection import Connection
-from ._handshake import check_subprotocols
-from ._options import Options
+from ._options import Options, check_subprotocols
 from ._static import StaticFiles
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from ._accept import Acceptor
 from ._admission import Hosts, Limits
 from ._deadline import Deadline, check_timeout
 from ._fork import tell_after_fork
-from ._handshake import ServerUpgrade, wants_upgrade
+from ._handshake_server import ServerUpgrade, wants_upgrade
 from ._head import Refused, Request
 from ._listen import listen
 from ._log import RareWarning

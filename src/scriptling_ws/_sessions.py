@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from ._admission import Limits
     from ._connection import Connection
-    from ._handshake import ServerUpgrade
+    from ._handshake_server import ServerUpgrade
     from ._http import Response
     from ._peer import Arrival
     from ._routes import PageRoute, Settings, WebSocketRoute

@@ -1,50 +1,41 @@
-"""The opening handshake of both roles, without I/O.
+"""A client's side of the opening handshake, without I/O.
 
-Rules (RFC 6455 section 4):
+Rules (RFC 6455 section 4.1):
 
-- wsproto builds and checks the upgrade, and is given the head alone: its server side
-  loses bytes that follow the request.
+- wsproto builds the upgrade and checks the answer, and is given the head alone.
 - This file refuses beforehand what wsproto lets through: other HTTP versions, bodies,
-  a header doubled that must not be, a key that is not 16 bytes, any 1xx that is not 101.
-- A client skips interim responses (RFC 9110 section 15.2), a bounded number of them.
+  a header doubled that must not be, any 1xx that is not 101.
+- Interim responses (RFC 9110 section 15.2) are skipped, a bounded number of them.
 - Compression is agreed on in `_terms`, and wsproto knows of none.
-- Whatever goes wrong inside h11 or wsproto leaves as Refused (server) or
-  HandshakeError (client).
+- Whatever goes wrong inside h11 or wsproto leaves as HandshakeError.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from typing import TYPE_CHECKING, Final
 
-import h11
 from wsproto import ConnectionType, WSConnection
 from wsproto import events as wsevents
-from wsproto.utilities import ProtocolError as WSProtocolError
 
 from ._errors import HandshakeError
-from ._head import HeadReader, Refused, Request, count_header, joined_headers
-from ._options import HeadLimits
-from ._terms import DeflateOffer, Terms, agree
+from ._head import FOREIGN_ERRORS, HeadReader, Refused, count_header, joined_headers
+from ._options import TOKEN, HeadLimits, check_subprotocols
+from ._terms import DeflateOffer, Terms
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from wsproto.connection import Connection as WSProtoConnection
 
     from ._url import URL
 
-__all__ = ["ClientHandshake", "ServerUpgrade", "check_subprotocols", "wants_upgrade"]
+__all__ = ["ClientHandshake"]
 
 _MAX_BODY: Final = 1024 * 1024
 _MAX_INTERIM: Final = 16
 _NO_CHOICE: Final = HeadLimits()
-_FOREIGN_ERRORS = (h11.ProtocolError, WSProtocolError, ValueError)  # UnicodeError is a ValueError
-
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _STATUS_LINE = re.compile(rb"HTTP/(\d\.\d) ([1-9]\d\d)(?: [^\r\n]*)?\r\n")
 # Of several, wsproto looks at the last only. One extension was offered, so one is answered.
@@ -67,152 +58,6 @@ _RESERVED_HEADERS = {
     "transfer-encoding",
     "upgrade",
 }
-
-
-def wants_upgrade(request: Request) -> bool:
-    """Whether a request asks for an upgrade of any kind."""
-    return "upgrade" in request.headers or "sec-websocket-key" in request.headers
-
-
-class ServerUpgrade:
-    """A server's side of one upgrade.
-
-    Attributes:
-        subprotocols: What the client offers, in its order of preference.
-        connection: wsproto's connection, once `accept` was called.
-        deflate: The terms of compression, once `accept` was called; None for none.
-    """
-
-    def __init__(self, head: bytes, request: Request) -> None:
-        """Check an upgrade request.
-
-        Raises:
-            Refused: 405, 426 or 400, with the headers that go with it.
-        """
-        if request.method != "GET":
-            raise Refused(405, "a WebSocket starts with GET", [("Allow", "GET")])
-        if not wants_upgrade(request):
-            raise Refused(
-                426,
-                "this is a WebSocket endpoint: connect with a WebSocket client",
-                [("Upgrade", "websocket"), ("Connection", "Upgrade")],
-            )
-        _check_upgrade(head, request)
-        self._ws = WSConnection(ConnectionType.SERVER)
-        try:
-            self._ws.receive_data(head)
-            (event,) = self._ws.events()
-        except _FOREIGN_ERRORS as error:
-            raise Refused(400, f"the upgrade is malformed: {error}") from error
-        assert isinstance(event, wsevents.Request)
-        self.subprotocols = event.subprotocols
-        self._extensions = request.headers.get("sec-websocket-extensions", "")
-        self.deflate: Terms | None = None
-
-    def accept(
-        self,
-        subprotocol: str | None = None,
-        headers: Sequence[tuple[str, str]] = (),
-        deflate: Terms | None = None,
-    ) -> bytes:
-        """The response that accepts the upgrade.
-
-        Args:
-            subprotocol: One of `subprotocols`, or None.
-            headers: More headers for the response.
-            deflate: What this end wants of permessage-deflate, None to do without.
-        """
-        extra = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
-        agreed = None if deflate is None else agree(self._extensions, deflate)
-        if agreed is not None:
-            answer, self.deflate = agreed
-            extra.append((b"Sec-WebSocket-Extensions", answer.encode("ascii")))
-        return self._ws.send(
-            wsevents.AcceptConnection(subprotocol=subprotocol, extra_headers=extra)
-        )
-
-    @property
-    def connection(self) -> WSProtoConnection:
-        """wsproto's connection; only after `accept`."""
-        connection = self._ws.connection
-        assert connection is not None
-        return connection
-
-
-def _check_upgrade(head: bytes, request: Request) -> None:
-    headers = request.headers
-    version = headers.get("sec-websocket-version")
-    if version != "13":
-        raise Refused(
-            400 if version is None else 426,
-            "Sec-WebSocket-Version has to be 13",
-            [("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade")],
-        )
-    if headers.get("upgrade", "").lower() != "websocket":
-        raise Refused(400, "Upgrade has to be websocket")
-    # Blanks and tabs alone: str.strip() takes \xa0 for a blank, too.
-    tokens = [token.strip(" \t").lower() for token in headers.get("connection", "").split(",")]
-    if "upgrade" not in tokens:
-        raise Refused(400, "Connection has to name Upgrade")
-    if "content-length" in headers or "transfer-encoding" in headers:
-        raise Refused(400, "an upgrade request has no body")
-    lower = head.lower()
-    for name in (b"connection", b"sec-websocket-key", b"sec-websocket-version"):
-        # wsproto looks at the last of several Connection headers only.
-        if count_header(lower, name) > 1:
-            raise Refused(400, f"more than one {name.decode('ascii')} header")
-    try:
-        key = base64.b64decode(headers.get("sec-websocket-key", ""), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != 16:
-        raise Refused(400, "Sec-WebSocket-Key has to be 16 bytes in base64")
-
-
-def check_subprotocols(subprotocols: object) -> list[str]:
-    """Check the subprotocols that a caller names.
-
-    Raises:
-        TypeError: it is a str, or holds something else than str.
-        ValueError: a name is not an HTTP token, or there twice.
-    """
-    if isinstance(subprotocols, str) or not hasattr(subprotocols, "__iter__"):
-        raise TypeError("subprotocols has to be a list of str, such as ['chat']")
-    names = list(subprotocols)
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"a subprotocol has to be a str, not {type(name).__name__}")
-        if not _TOKEN.fullmatch(name):
-            raise ValueError(
-                f"{name!r} is not a subprotocol name: letters, digits and !#$%&'*+-.^_`|~ only"
-            )
-    if len(set(names)) != len(names):
-        raise ValueError("a subprotocol is named twice")
-    return names
-
-
-def _check_headers(headers: object) -> list[tuple[bytes, bytes]]:
-    """The headers that a caller adds, checked and as wsproto takes them."""
-    if not hasattr(headers, "items"):
-        raise TypeError("headers has to be a dict, such as {'Authorization': 'Bearer ...'}")
-    result = []
-    for name, value in headers.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(
-                f"header {name!r}: name and value have to be str, "
-                f"not {type(name).__name__} and {type(value).__name__}"
-            )
-        if not _TOKEN.fullmatch(name):
-            raise ValueError(f"{name!r} is not a header name")
-        if name.lower() in _RESERVED_HEADERS:
-            raise ValueError(f"the header {name!r} is made by connect() itself: leave it out")
-        if not _VALUE.fullmatch(value):
-            raise ValueError(
-                f"the value of header {name!r} has a character that HTTP does not allow "
-                "(a line end, a control character, or one outside Latin-1)"
-            )
-        result.append((name.encode("ascii"), value.strip(" \t").encode("latin-1")))
-    return result
 
 
 class ClientHandshake:
@@ -349,7 +194,7 @@ class ClientHandshake:
             return False
         try:
             self._ws.receive_data(head)
-        except _FOREIGN_ERRORS as error:
+        except FOREIGN_ERRORS as error:
             raise HandshakeError("the server's answer is not valid HTTP", status) from error
         # The first event alone: of an empty body the end has come too, for _collect_body.
         event = next(self._ws.events())
@@ -376,7 +221,7 @@ class ClientHandshake:
         try:
             self._ws.receive_data(head)
             (event,) = self._ws.events()
-        except _FOREIGN_ERRORS as error:
+        except FOREIGN_ERRORS as error:
             raise invalid(str(error), error) from error
         if not isinstance(event, wsevents.AcceptConnection):  # pragma: no cover - see _head
             raise invalid("it is incomplete")
@@ -392,7 +237,7 @@ class ClientHandshake:
                 if isinstance(event, wsevents.RejectData):  # pragma: no branch - no other comes
                     self._body += event.data
                     done = done or event.body_finished
-        except _FOREIGN_ERRORS:
+        except FOREIGN_ERRORS:
             done = True  # the status is known; a broken body changes nothing
         if done or len(self._body) >= _MAX_BODY:
             self.give_up()
@@ -402,6 +247,30 @@ class ClientHandshake:
         if self._rejection is not None:
             self._rejection.body = bytes(self._body[:_MAX_BODY])
             raise self._rejection
+
+
+def _check_headers(headers: object) -> list[tuple[bytes, bytes]]:
+    """The headers that a caller adds, checked and as wsproto takes them."""
+    if not hasattr(headers, "items"):
+        raise TypeError("headers has to be a dict, such as {'Authorization': 'Bearer ...'}")
+    result = []
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(
+                f"header {name!r}: name and value have to be str, "
+                f"not {type(name).__name__} and {type(value).__name__}"
+            )
+        if not TOKEN.fullmatch(name):
+            raise ValueError(f"{name!r} is not a header name")
+        if name.lower() in _RESERVED_HEADERS:
+            raise ValueError(f"the header {name!r} is made by connect() itself: leave it out")
+        if not _VALUE.fullmatch(value):
+            raise ValueError(
+                f"the value of header {name!r} has a character that HTTP does not allow "
+                "(a line end, a control character, or one outside Latin-1)"
+            )
+        result.append((name.encode("ascii"), value.strip(" \t").encode("latin-1")))
+    return result
 
 
 def _raw_headers(head: bytes) -> dict[str, str]:
