@@ -130,9 +130,9 @@ class Shared:
 
     def _after_fork(self) -> None:
         """In a forked child: be closed, without a word to the peer, who is the parent's."""
-        if self._reader != threading.get_ident():  # else a signal handler has forked in here
-            self._recv_lock = threading.Lock()
-            self._try_recv_lock = attempts(self._recv_lock)
+        # If a signal handler has forked in here, a call goes on that holds one of the old locks.
+        self._recv_lock = threading.Lock()
+        self._try_recv_lock = attempts(self._recv_lock)
         self._send_lock = threading.Lock()
         self._try_send_lock = attempts(self._send_lock)
         self._state_lock = threading.RLock()
