@@ -153,8 +153,10 @@ cdef int borrow(object data, Py_buffer *view, str wanted) except -1:
         PyErr_Clear()
         raise TypeError(f"{wanted} is wanted, not {type(data).__name__}")
     width = view.itemsize
+    # An exporter of contiguous bytes, such as ctypes, may give no strides at all.
     if width == 1 and (
-        (view.ndim == 1 and view.strides[0] == 1) or PyBuffer_IsContiguous(view, c"C")
+        (view.ndim == 1 and view.strides != NULL and view.strides[0] == 1)
+        or PyBuffer_IsContiguous(view, c"C")
     ):
         return 0
     PyBuffer_Release(view)

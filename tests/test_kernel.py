@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import ctypes
 import enum
 import inspect
 import os
@@ -180,6 +181,8 @@ def buffers(data: bytes) -> list[Any]:
         array.array("b", (byte - 256 if byte > 127 else byte for byte in data)),
         memoryview(data).cast("c"),
         memoryview(data).cast("B", (1, len(data))) if data else data,
+        (ctypes.c_ubyte * len(data)).from_buffer_copy(data),  # which tells no strides
+        (ctypes.c_char * len(data)).from_buffer_copy(data),
     ]
 
 
