@@ -211,6 +211,8 @@ class TLSTransport(Transport):
                 self._answering = self.pending = True
             if got:
                 self._tls_lock.release()
+        if self._read_error is not None:
+            self._fail()
         return False
 
     def _fail(self) -> None:
