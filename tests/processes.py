@@ -70,10 +70,14 @@ class Process:
         """The next line, which is JSON."""
         return json.loads(self.line(timeout))
 
+    def tell(self, line):
+        """Write a line to its standard input."""
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
     def ask(self, **request):
         """Write a request as a line of JSON; the answer to it."""
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
+        self.tell(json.dumps(request))
         answer = self.report()
         assert "error" not in answer, f"{self.name}: {answer['error']}"
         return answer

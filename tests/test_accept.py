@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import logging
 import socket
 import threading
 import weakref
@@ -206,6 +207,33 @@ def test_a_peer_is_let_go_while_the_acceptor_waits():
         until(lambda: gc.collect() >= 0 and gone() is None)
 
 
+def test_an_answer_that_does_not_fit_waits_until_it_can_be_written(monkeypatch):
+    waiting = threading.Event()
+
+    class Full(Transport):
+        """One that takes nothing at first."""
+
+        __slots__ = ("tried",)
+
+        def read_into(self, buffer, nap=False):
+            count = super().read_into(buffer, nap)
+            if count is None:
+                waiting.set()
+            return count
+
+        def write(self, data):
+            if hasattr(self, "tried"):
+                return super().write(data)
+            self.tried = True
+            return 0
+
+    monkeypatch.setattr(_accept, "Transport", Full)
+    with serving(echo, path="/ws") as server, dial(server) as sock:
+        assert waiting.wait(10)
+        sock.sendall(upgrade("/elsewhere"))
+        assert Answer(read_all(sock)).status == 404
+
+
 def test_an_answered_transport_is_closed_after_the_end():
     acceptor = Acceptor([], admit_all, context=None, timeout=None, limits=HeadLimits())
     thread = threading.Thread(target=acceptor.run)
@@ -266,6 +294,24 @@ def test_a_failure_outside_the_handler_is_logged(monkeypatch, log):
             sock.sendall(upgrade())
             assert read_all(sock).startswith(b"HTTP/1.1 101")
         log.wait_for("the thread for")
+
+
+def test_a_failure_of_the_log_ends_the_connection(log):
+    def fail(record):
+        if record.getMessage().endswith("101"):
+            raise ZeroDivisionError
+        return True
+
+    access = logging.getLogger("scriptling_ws.access")
+    with serving(echo) as server:
+        access.addFilter(fail)
+        try:
+            with raw_websocket(server) as client:
+                log.wait_for("the thread for")
+                assert client.ended()
+        finally:
+            access.removeFilter(fail)
+        until(lambda: not server.connections)
 
 
 def test_a_page_that_takes_no_notice_of_a_shutdown_is_cut_off(monkeypatch):

@@ -396,3 +396,17 @@ def has_ipv6():
 def test_the_demo_runs_to_its_end(capsys):
     assert cli.main(["demo"]) == 0
     assert capsys.readouterr().out
+
+
+def test_the_demo_counts_no_wrong_echo(monkeypatch):
+    from scriptling_ws import _demo
+
+    def wrong(client):
+        client.send("hello")
+        client.receive(10)
+        client.send_binary(b"something else")
+        client.receive(10)
+
+    monkeypatch.setattr(_demo, "_handler", wrong)
+    with pytest.raises(AssertionError, match="the echo differs"):
+        _demo._speed(bytes)

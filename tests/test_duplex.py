@@ -867,6 +867,21 @@ def test_a_handlers_timeout_before_an_answer_leaves_that_to_the_next_call():
         assert receive_frame(peer) == (0x8A, b"p")
 
 
+def test_close_inside_a_write_leaves_the_descriptor_to_the_sender():
+    with faulty(close_timeout=0.1) as (conn, transport, _):
+
+        def close_first(data):
+            del transport.write
+            conn.close()
+            assert conn.fileno() != -1
+            return transport.write(data)
+
+        transport.write = close_first
+        with pytest.raises(ConnectionClosed):
+            conn.send("x")
+        assert conn.fileno() == -1
+
+
 def interrupted(conn, error):
     """A method in place of a connection's, in which a signal handler raises; then it is gone."""
 

@@ -1,12 +1,14 @@
 """Responses: what page handlers may return, what goes out for it, and what never does."""
 
+import contextlib
 import io
 import json as jsonlib
+import socket
 import threading
 
 import pytest
 
-from pairs import tcp_pair
+from pairs import Running, tcp_pair, tls_pair
 from scriptling_ws import _http
 from scriptling_ws._deadline import Deadline
 from scriptling_ws._head import Refused
@@ -202,6 +204,21 @@ def test_a_peer_that_does_not_read_is_given_up(pair):
     transport, _ = pair
     with pytest.raises(TimeoutError):
         _http.write_all(transport, bytes(50_000_000), Deadline(0.05))
+
+
+def test_what_tls_keeps_back_is_waited_for():
+    near, far = tls_pair()
+    data = bytes(range(256)) * 128  # which TLS takes at once, and the socket does not
+    with contextlib.closing(near), contextlib.closing(far):
+        near._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        far._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        writing = Running(_http.write_all, near, data, Deadline(10))
+        received, buffer = b"", bytearray(4096)
+        while len(received) < len(data):
+            far.wait(True, False, Deadline(10))
+            received += buffer[: far.read_into(buffer) or 0]
+        writing.result()
+        assert received == data
 
 
 def test_a_file_is_sent_in_pieces_and_closed(pair):

@@ -13,6 +13,7 @@ import sys
 import sysconfig
 import threading
 import tracemalloc
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +23,7 @@ from kernels import INT64_MAX, KEY, frame, header, xor
 from scriptling_ws import _frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
 TEXT, BINARY = 0x81, 0x82
@@ -437,6 +438,13 @@ def test_encode_frame_other_payload(kernel: ModuleType, payload: Any) -> None:
         kernel.encode_frame(BINARY, payload, KEY)
 
 
+def test_encode_frame_of_a_buffer_that_leaves_no_room_for_a_header(kernel: ModuleType) -> None:
+    # It says that it is so long; nobody looks.
+    endless = (ctypes.c_ubyte * sys.maxsize).from_address(1)
+    with pytest.raises((MemoryError, OverflowError)):
+        kernel.encode_frame(BINARY, endless, None)
+
+
 # ---- lists of ints (invariant 4) ----
 
 
@@ -769,6 +777,39 @@ def test_read_bad_text(kernel: ModuleType, bad: bytes) -> None:
         assert (out, at, why) == (["ok"], len(good), BAD_TEXT)
         # The same bytes are fine as binary.
         assert read(kernel, frame(BINARY, bad, key), masked)[0] == [bad]
+
+
+@contextlib.contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """Let the process have so much more memory."""
+    resource = pytest.importorskip("resource")
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory has no limit to be set")
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="it may not survive that")
+@pytest.mark.parametrize("first", [TEXT, BINARY])
+@pytest.mark.parametrize("key", [None, KEY])
+def test_what_no_memory_is_there_for_can_be_read_again(
+    kernel: ModuleType, first: int, key: bytes | None
+) -> None:
+    # As a str it takes four times its size, as a list of ints eight times.
+    payload = b"a" * 2**25 + "\U0001f600".encode()
+    window = bytearray(kernel.encode_frame(first, payload, key))
+    before, out = bytes(window), list[Any]()
+    masked = key is not None
+    with at_most(2**26), pytest.raises(MemoryError):
+        kernel.read_messages(window, 0, len(window), masked, True, 2**30, 9, out)
+    assert not out
+    assert window == before
+    kernel.read_messages(window, 0, len(window), masked, False, 2**30, 9, out)
+    assert out == [payload if first == BINARY else payload.decode()]
 
 
 def test_read_other_types(kernel: ModuleType) -> None:

@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import time
 import tracemalloc
+from collections import deque
 
 import pytest
 from hypothesis import given, settings
@@ -558,6 +559,28 @@ def test_no_memory_for_a_fragment(monkeypatch):
             feed(proto, frame(CONTINUATION, bytes(100))[:50])
         assert closed_with(proto) == 1009
         assert "no memory" in proto.control.reason
+
+
+def test_no_memory_for_a_message_that_was_received():
+    class Full(deque):
+        def append(self, item):
+            raise MemoryError
+
+        extend = __iadd__ = append
+
+    def receive(window):
+        window[: len(data)] = data
+        return len(data)
+
+    proto = protocol()
+    data = frame(TEXT, b"first") + frame(BINARY, b"second")
+    ready, proto.ready = proto.ready, Full()
+    with pytest.raises(MemoryError):
+        proto.receive_run(receive)
+    proto.ready = ready
+    assert not proto.receive_run(None)  # it is fed first
+    proto.feed(proto.unfed)
+    assert list(ready) == ["first", b"second"]
 
 
 @pytest.mark.parametrize("name", ["read_fragments", "read_payload", "seal_room"])

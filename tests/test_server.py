@@ -1339,6 +1339,25 @@ def test_serve_until_a_signal(number):
     assert signal.set_wakeup_fd(-1) == -1
 
 
+def test_a_handler_that_is_not_pythons_is_not_put_back(monkeypatch):
+    # A program that embeds Python may have one: `signal.signal` gives None for it, but takes none.
+    put, real = [], signal.signal
+
+    def foreign(number, handler):
+        put.append(handler)
+        previous = real(number, handler)
+        return None if number == signal.SIGTERM else previous
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(signal, "signal", foreign)
+    try:
+        serve(echo, port=0, ready=lambda server: server.close())
+    finally:
+        real(signal.SIGTERM, before)
+    assert put
+    assert None not in put
+
+
 def test_other_signals_do_not_end_it():
     if not hasattr(signal, "SIGUSR1"):
         pytest.skip("no SIGUSR1 here")

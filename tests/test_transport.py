@@ -3,9 +3,11 @@
 import contextlib
 import errno
 import os
+import shutil
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 
@@ -22,6 +24,8 @@ from pairs import (
     tls_contexts,
     tls_pair,
 )
+from processes import Process
+from scriptling_ws import _transport
 from scriptling_ws._deadline import FOREVER, Deadline
 from scriptling_ws._tls import TLSTransport
 from scriptling_ws._transport import NAP, Transport, address_text
@@ -509,6 +513,17 @@ def test_a_whole_record_at_the_end_of_a_full_read_is_not_left_for_later(nap):
         assert server.read_into(buffer, nap) is None
 
 
+def test_a_record_that_fills_a_read_to_the_brim_is_not_kept_back():
+    with secure() as (client, server):
+        arrive(client, server, one := encrypted(client, b"x"))
+        assert receive(server, 1) == b"x"
+        data = os.urandom(len(server._cipher) - len(one) + 1)
+        arrive(client, server, encrypted(client, data))
+        buffer = bytearray(2 * len(data))
+        assert server.read_into(buffer) == len(data)
+        assert buffer[: len(data)] == data
+
+
 def test_what_came_before_a_reset_is_read():
     with secure() as (client, server):
         data = fill_one_read(client, server)
@@ -740,6 +755,52 @@ def test_a_forged_record_is_an_error_after_what_came_before_it(before):
                 client.read_into(bytearray(100))
 
 
+def test_an_answer_of_tls_that_comes_up_during_a_write_is_sent_after_it():
+    with secure() as (client, server):
+        forged = bytearray(encrypted(server, b"forged"))
+        forged[-1] ^= 1
+        arrive(server, client, forged)
+
+        def read_meanwhile(data, flags):
+            with pytest.raises(ssl.SSLError):
+                client.read_into(bytearray(10))
+            return client._sock.send(data, flags)
+
+        client._send, send = read_meanwhile, client._send
+        assert client.write(b"x") == 1
+        client._send = send
+        assert client.pending
+        assert client.flush()
+        assert receive(server, 1) == b"x"
+        with pytest.raises(ssl.SSLError, match="ALERT"):
+            wait_for(server, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another program may go by the name")
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_a_peer_that_renegotiates_is_left(tmp_path):
+    certificate = authority().issue_cert("localhost")
+    certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    options = ["-tls1_2", "-naccept", "1", "-cert", "server.pem", "-key", "server.pem"]
+    command = ["openssl", "s_server", "-4", "-accept", "localhost:0", *options]
+    with Process(*command, cwd=tmp_path) as server:
+        port = int(server.line_with("ACCEPT").rpartition(":")[2])
+        sock = socket.create_connection(("127.0.0.1", port))
+        client = TLSTransport(
+            sock, tls_contexts()[0], server_side=False, server_hostname="localhost"
+        )
+        with contextlib.closing(client):
+            while not client.handshake_step():
+                client.wait(True, client.pending, Deadline(SOON))
+            assert client.write(b"hello\n") == 6
+            server.line_with("hello")
+            server.tell("r")  # renegotiate
+            client.wait(True, False, Deadline(SOON))
+            assert client.read_into(bytearray(10)) is None
+            with pytest.raises(ConnectionAbortedError, match="renegotiates"):
+                client.write(b"x")
+
+
 def test_flushing_to_a_peer_that_left_is_an_os_error_each_time():
     with secure() as (client, server):
         while client.write(bytes(65_536)):
@@ -879,7 +940,11 @@ def test_shaking_twice_does_no_harm():
         assert receive(server, 1) == b"x"
 
 
-def test_a_socket_that_cannot_nap_does_not_block():
+@pytest.mark.parametrize("known", [False, True])
+def test_a_socket_that_cannot_nap_does_not_block(known, monkeypatch):
+    if known:  # as on Windows, before it is tried
+        monkeypatch.setattr(_transport, "_CAN_NAP", False)
+
     class Plain(socket.socket):
         def setsockopt(self, level, option, *value):
             if option == socket.SO_RCVTIMEO:

@@ -120,9 +120,9 @@ class _Service:
         return entry
 
     def _wake(self) -> None:
-        if self._alarm is not None:
-            with contextlib.suppress(OSError):  # full: it is awake already
-                self._alarm[1].send(b"\0")
+        assert self._alarm is not None
+        with contextlib.suppress(OSError):  # full: it is awake already
+            self._alarm[1].send(b"\0")
 
     # -- the thread ----------------------------------------------------------
 

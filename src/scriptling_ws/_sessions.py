@@ -166,9 +166,7 @@ class Sessions:
         """Let go of the threads that have ended."""
         with contextlib.suppress(IndexError):
             while True:
-                thread = self._finished.popleft()
-                if thread is not threading.current_thread():
-                    thread.join()
+                self._finished.popleft().join()
 
     def attach(self, session: Session, connection: Connection) -> None:
         """The session's upgrade is through: from now on a shutdown says 1001 to it."""

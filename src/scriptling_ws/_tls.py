@@ -209,7 +209,7 @@ class TLSTransport(Transport):
         finally:
             if self._out.pending:  # an answer of TLS itself, such as to a key update
                 self._answering = self.pending = True
-            if got:
+            if got:  # pragma: no branch - else a signal handler has raised
                 self._tls_lock.release()
         if self._read_error is not None:
             self._fail()
@@ -285,7 +285,7 @@ class TLSTransport(Transport):
                 taken = size
                 self._draw()
             finally:
-                if got:
+                if got:  # pragma: no branch - else a signal handler has raised
                     self._tls_lock.release()
             self._push()
         except ssl.SSLWantReadError as error:

@@ -83,7 +83,7 @@ class _Waker:
     def set(self) -> None:
         if self._pair:
             self._pair[1].close()  # what is readable is the end of the stream
-        elif sys.platform == "linux":
+        elif sys.platform == "linux":  # pragma: no branch - else there is a pair
             os.eventfd_write(self._event, 1)
 
     def close(self) -> None:

@@ -108,7 +108,7 @@ class Writing(Reading):
                 return
             self._send_slowly(rest, deadline)
         finally:
-            if got:
+            if got:  # pragma: no branch - else SendTimeout is on its way
                 lock.release()
         if self._outbox:
             self._flush()
@@ -224,7 +224,7 @@ class Writing(Reading):
                 if not got or not self._flush_holding():
                     break  # whoever holds the lock comes here after its frame
             finally:
-                if got:
+                if got:  # pragma: no branch - else the loop has ended
                     lock.release()
         if self._outbox:
             with self._state_lock:
