@@ -133,8 +133,11 @@ ws_bytes_to_ints(PyObject **__restrict to, const uint8_t *__restrict from, size_
 }
 
 /* Returns how many at the front, in whole blocks, were read. */
-static size_t
-ws_ints_to_bytes(uint8_t *__restrict to, PyObject *const *__restrict from, size_t n) {
+#if defined(__GNUC__)
+__attribute__((always_inline))  /* into both of the builds below */
+#endif
+static inline size_t
+ws_ints_to_bytes_any(uint8_t *__restrict to, PyObject *const *__restrict from, size_t n) {
     uintptr_t value, all = 0;
     size_t i = 0, k;
     for (; n - i >= 32; i += 32) {
@@ -147,5 +150,18 @@ ws_ints_to_bytes(uint8_t *__restrict to, PyObject *const *__restrict from, size_
     }
     return i;
 }
+
+#if !defined(__GNUC__) || !defined(__x86_64__)
+#define ws_ints_to_bytes ws_ints_to_bytes_any
+#else
+__attribute__((target("avx2")))
+static size_t ws_ints_to_bytes_avx2(uint8_t *to, PyObject *const *from, size_t n) {
+    return ws_ints_to_bytes_any(to, from, n);
+}
+/* The other way there is no second build: it gains 5 %, as a new list costs more. */
+static inline size_t ws_ints_to_bytes(uint8_t *to, PyObject *const *from, size_t n) {
+    return ws_has_avx2 ? ws_ints_to_bytes_avx2(to, from, n) : ws_ints_to_bytes_any(to, from, n);
+}
+#endif
 
 #endif
