@@ -13,7 +13,7 @@ NODE_MODULES = tests/peers/node_modules
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-compiled test-pure install-check lint format api peers \
-    conformance conformance-gate free-threaded fuzz sanitize coverage soak \
+    conformance conformance-gate free-threaded architectures fuzz sanitize coverage soak \
     wheels wheels-free-threaded bench bench-quick callgrind clean
 
 help: ## list the targets
@@ -100,6 +100,10 @@ free-threaded: $(FREE_VENV)/installed $(VENV)/tested peers ## all tests on a fre
 	    PYTHONPATH=tests/free_threaded TRUSTME_PYTHON=$(abspath $(RUN)) \
 	    $(FREE_RUN) -m pytest $(PYTEST_ARGS) || exit; \
 	done
+
+# On a Debian: what it downloads, and in what it runs, see tests/architectures/run.py.
+architectures: $(VENV)/made ## the kernel's tests on other processors, in QEMU; ARCHITECTURES_ARGS=...
+	$(RUN) tests/architectures/run.py $(ARCHITECTURES_ARGS)
 
 # A wheel for every CPython of the machine, tested outside the tree: see tests/wheels.py.
 WHEELS_VENV = .venv-wheels
