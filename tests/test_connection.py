@@ -651,6 +651,20 @@ def test_a_bad_message_among_many_sends_what_came_before_it(name):
         assert received == [(0x81, b"a"), (0x82, b"b"), (0x81, b'{"c":1}'), (0x81, b"ok")]
 
 
+@pytest.mark.parametrize("size", [8, 300_000])
+def test_send_many_out_of_one_buffer(size):
+    buffer = bytearray()
+
+    def fill():
+        for number in range(3):
+            buffer[:] = bytes([number]) * (size + number)  # which fails while it is in use
+            yield buffer
+
+    with raw_peer() as (conn, peer), running(lambda: conn.send_many(fill())):
+        for number in range(3):
+            assert receive_frame(peer) == (0x82, bytes([number]) * (size + number))
+
+
 def test_sending_many():
     messages = ["a", [1, 2], {"x": 1}, bytes(1000), "y" * 300_000, b"", "", bytes(400_000)] * 3
     with raw_peer() as (conn, peer), running(lambda: conn.send_many(iter(messages))):

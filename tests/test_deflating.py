@@ -233,6 +233,23 @@ def test_many_messages():
         assert inflater.receive() == (TEXT, True, b"x" * 1000)
 
 
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("size", [8, 100_000, 300_000])
+def test_many_messages_out_of_one_buffer(size, compress):
+    buffer = bytearray()
+
+    def fill():
+        for number in range(3):
+            buffer[:] = bytes([number]) * (size + number)
+            yield buffer
+
+    with compressing() as (conn, peer):
+        with running(lambda: conn.send_many(fill(), compress)):
+            inflater = Inflater(peer)
+            for number in range(3):
+                assert inflater.receive() == (BINARY, compress, bytes([number]) * (size + number))
+
+
 def test_many_small_messages_share_system_calls(monkeypatch):
     with compressing() as (conn, peer):
         sizes = []

@@ -201,6 +201,7 @@ class Connection(Pinging):
                 size = 0
                 if not isinstance(frame, bytes):
                     self._send_frame(frame)
+                del frame  # it may lock the caller's buffer, who may want to fill it anew
         finally:
             self._send_batch(batch)
 

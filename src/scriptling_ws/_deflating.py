@@ -61,6 +61,13 @@ def make_connection(*args: Any, deflate: Terms | None, **keywords: Any) -> Conne
     return DeflatingConnection(*args, deflate=deflate, **keywords)
 
 
+def _kept(part: _Part) -> _Part:
+    """The same, for a batch: the caller may fill a buffer anew before the batch is sent."""
+    if isinstance(part, tuple) and isinstance(part[1], memoryview) and len(part[1]) < BATCH:
+        return part[0], bytes(part[1])
+    return part
+
+
 class DeflatingConnection(Connection):
     """A Connection that compresses what it sends."""
 
@@ -86,12 +93,13 @@ class DeflatingConnection(Connection):
                 if isinstance(message, (str, dict)):
                     part = self._text_part(text_of(message), compress)
                 else:
-                    part = self._binary_part(message, compress)
+                    part = _kept(self._binary_part(message, compress))
                 batch.append(part)
                 if isinstance(part, Pieces):
                     size = BATCH
                 else:
                     size += len(part) if isinstance(part, bytes) else len(part[1])
+                del part  # it may lock the caller's buffer, who may want to fill it anew
                 if size >= BATCH:
                     self._send_parts(batch)
                     size = 0
