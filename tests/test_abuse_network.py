@@ -5,6 +5,7 @@ fork does in test_fork.py.
 """
 
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -54,6 +55,26 @@ def far_apart(piece=None, **options):
 def choose(end, proxy, client, server):
     """The connection under test, its peer, and the rule for what comes to it."""
     return (client, server, proxy.down) if end == "client" else (server, client, proxy.up)
+
+
+@pytest.mark.abuse(62)
+def test_a_connection_goes_on_where_no_descriptor_is_left(monkeypatch):
+    def full(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "eventfd", full, raising=False)
+    monkeypatch.setattr(socket, "socketpair", full)
+    with raw_peer(close_timeout=0.1) as (conn, peer):
+        assert conn.receive(0.05) is None
+        assert conn.ping(0.05) is None
+        assert receive_frame(peer)[0] == 0x89
+        with running(lambda: conn.send_binary(bytes(8 * MIB))):
+            until(conn._send_lock.locked)
+            assert receive_frame(peer) == (0x82, bytes(8 * MIB))
+        waiting = Running(lambda: conn.receive(None))
+        until(conn._recv_lock.locked)
+        conn.close()
+        assert waiting.result() is None
 
 
 # -- networks that drip, delay, cut and reset ------------------------------

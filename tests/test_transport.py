@@ -353,16 +353,28 @@ def test_waking_without_eventfd(monkeypatch):
         transport.wait(True, False, Deadline(0), wakeable=True)
 
 
-def test_a_waker_without_a_descriptor_to_be_had_leaves_no_mess(monkeypatch):
+def test_a_wait_that_no_descriptor_is_left_to_wake_is_short(monkeypatch):
     def full(*_):
         raise OSError(errno.EMFILE, "Too many open files")
 
     with plain() as (transport, _):
         monkeypatch.setattr(os, "eventfd", full)
         monkeypatch.setattr(socket, "socketpair", full)
-        with pytest.raises(OSError, match="Too many open files"):
-            transport.wait(True, False, Deadline(0), wakeable=True)
+        transport.wait(True, False, FOREVER, wakeable=True)
         transport.wake()
+        monkeypatch.undo()
+        transport.wait(True, False, FOREVER, wakeable=True)
+
+
+def test_a_signal_handlers_error_in_making_a_waker_is_its_own(monkeypatch):
+    def late(*_):
+        raise TimeoutError("too late")
+
+    with plain() as (transport, _):
+        monkeypatch.setattr(os, "eventfd", late, raising=False)
+        monkeypatch.setattr(socket, "socketpair", late)
+        with pytest.raises(TimeoutError, match="too late"):
+            transport.wait(True, False, FOREVER, wakeable=True)
 
 
 def test_descriptors_over_1024_can_be_waited_for():

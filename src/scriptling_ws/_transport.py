@@ -52,6 +52,7 @@ _CAN_NAP: Final = bool(DONTWAIT) and hasattr(socket, "SO_RCVTIMEO") and sys.plat
 # poll, where there is one: select fails on descriptors from 1024 on, and epoll
 # costs a descriptor and three system calls for a single wait.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+_UNWOKEN: Final = 0.1  # seconds for which a wait sleeps that no descriptor is left to wake
 _NAP_TIMEVAL: Final = struct.pack("@ll", 0, int(NAP * 1_000_000))
 
 
@@ -216,19 +217,32 @@ class Transport:
             read: Return when bytes (or the end) can be read.
             write: Return when bytes can be written.
             deadline: Return then at the latest.
-            wakeable: Return when `wake` is or has been called.
+            wakeable: Return when `wake` is or has been called; in a moment, called or not,
+                if no descriptor is left for that.
         """
         events = (selectors.EVENT_READ if read else 0) | (selectors.EVENT_WRITE if write else 0)
         with _Selector() as selector:
             selector.register(self._sock, events)
             if wakeable:
-                with self._wake_lock:
-                    if self._waker is None:
-                        self._waker = _Waker()
-                selector.register(self._waker, selectors.EVENT_READ)
+                waker = self._get_waker()
                 if self._woken:
                     return
+                if waker is None:
+                    deadline = deadline.sooner(_UNWOKEN)
+                else:
+                    selector.register(waker, selectors.EVENT_READ)
             selector.select(deadline.left())
+
+    def _get_waker(self) -> _Waker | None:
+        """What `wake` makes readable; None if it cannot be made now."""
+        with self._wake_lock:
+            if self._waker is None:
+                try:
+                    self._waker = _Waker()
+                except OSError as error:
+                    if error.errno is None:
+                        raise  # a signal handler's, such as TimeoutError
+            return self._waker
 
     def wake(self) -> None:
         """Make every wakeable `wait` return, now and from now on."""
