@@ -30,6 +30,7 @@ from scriptling_ws import (
     InvalidURL,
     WebSocketError,
     _client,
+    _keepalive,
     connect,
 )
 from scriptling_ws._tls import TLSTransport
@@ -752,3 +753,25 @@ def test_an_interrupted_tls_handshake_leaves_no_socket(monkeypatch):
         peer, _ = listener.accept()
         with peer:
             assert peer.recv(1) == b""
+
+
+# What the system refuses once the upgrade is through.
+@pytest.mark.abuse(63)
+@pytest.mark.parametrize("call", ["threading.Thread.start", "socket.socketpair"])
+def test_no_keepalive_no_connection(monkeypatch, call):
+    def refuse(*_, **__):
+        raise RuntimeError("no thread") if "Thread" in call else OSError(errno.EMFILE, "no file")
+
+    def script(sock):
+        sock.sendall(upgrade_answer(receive_head(sock)))
+        assert sock.recv(1) == b""  # it was closed
+
+    with server(script) as port:
+        service = _keepalive._Service()
+        monkeypatch.setattr(_keepalive, "_service", service)
+        monkeypatch.setattr(call, refuse)
+        with pytest.raises(ConnectError, match="no thread|no file"):
+            connect(f"ws://127.0.0.1:{port}")
+        monkeypatch.undo()
+        for end in service._alarm or ():
+            end.close()

@@ -298,3 +298,15 @@ def test_an_address_that_is_refused_without_a_wait_leads_to_the_next(listener, m
     monkeypatch.setattr(socket, "getaddrinfo", resolver(*addresses))
     with dial("name.test", 80, Deadline(5)) as sock:
         assert sock.getpeername() == (LOOPBACK, port)
+
+
+@pytest.mark.abuse(63)
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
+def test_a_lookup_without_a_thread(monkeypatch, error):
+    def start(_):
+        raise error
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(ConnectError, match=r"no thread to look up 'name\.invalid'") as caught:
+        dial("name.invalid", 80, FOREVER)
+    assert caught.value.__cause__ is error

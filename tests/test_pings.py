@@ -1,5 +1,6 @@
 """Pings, latency and keepalive: the peer is a plain socket that answers as a test wants."""
 
+import contextlib
 import gc
 import threading
 import weakref
@@ -264,6 +265,25 @@ def test_closed_connections_do_not_pile_up():
         _keepalive.watch(Watched([]), monotonic() + AGES)
         _keepalive.forget()
     assert len(service._entries) < 200
+
+
+@pytest.mark.abuse(63)
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
+def test_a_thread_that_could_not_be_started_is_started_later(monkeypatch, error):
+    service, failures, started = _keepalive._Service(), [error], []
+
+    def start(thread):
+        if failures:
+            raise failures.pop()
+        started.append(thread.name)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    for _ in range(3):
+        with contextlib.suppress(OSError):
+            service.watch(Watched([]), monotonic() + AGES)
+    assert started == [_keepalive.NAME]
+    for end in service._alarm:
+        end.close()
 
 
 class Closing(Transport):

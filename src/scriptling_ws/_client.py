@@ -105,8 +105,10 @@ def connect(
             subprotocol=handshake.subprotocol,
             deflate=handshake.deflate,
         )
-    except BaseException:
+    except BaseException as error:
         transport.close()
+        if isinstance(error, OSError) and error.errno is not None:  # keepalive cannot start
+            raise ConnectError(f"cannot keep a connection to {target.host!r}: {error}") from error
         raise
 
 

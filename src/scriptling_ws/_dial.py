@@ -119,7 +119,10 @@ def _look_up(host: str, port: int, deadline: Deadline) -> Sequence[_Address]:
             found.append(error)
 
     thread = threading.Thread(target=run, name="scriptling-ws-lookup", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError) as error:
+        raise ConnectError(f"no thread to look up {host!r} on: {error}") from error
     thread.join(deadline.left())
     if not found:
         raise ConnectTimeout(f"no answer to the lookup of {host!r} within the timeout")

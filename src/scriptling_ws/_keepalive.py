@@ -16,6 +16,7 @@ This file knows nothing of WebSocket.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import selectors
@@ -88,11 +89,16 @@ class _Service:
         with self._lock:
             if self._thread is not None:
                 return
-            self._alarm = socket.socketpair()
-            for end in self._alarm:
-                end.setblocking(False)
+            if self._alarm is None:
+                self._alarm = socket.socketpair()
+                for end in self._alarm:
+                    end.setblocking(False)
             self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except (RuntimeError, MemoryError) as error:  # the next connection tries again
+                self._thread = None
+                raise OSError(errno.EAGAIN, f"no thread for keepalive: {error}") from error
 
     def watch(self, watched: Watched, moment: float) -> None:
         with self._lock:
@@ -190,7 +196,11 @@ _service = _Service()
 
 
 def watch(watched: Watched, moment: float) -> None:
-    """Look after a connection from a moment on. Thread-safe; does not block."""
+    """Look after a connection from a moment on. Thread-safe; does not block.
+
+    Raises:
+        OSError: the thread cannot be started, for want of threads or descriptors.
+    """
     _service.watch(watched, moment)
 
 
