@@ -4,6 +4,7 @@ import base64
 import contextlib
 import errno
 import itertools
+import signal
 import socket
 import ssl
 import struct
@@ -775,3 +776,25 @@ def test_no_keepalive_no_connection(monkeypatch, call):
         monkeypatch.undo()
         for end in service._alarm or ():
             end.close()
+
+
+@pytest.mark.abuse(70)
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no pthread_kill")
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_a_signal_handlers_error_is_not_the_connections(scheme):
+    def handle(*_):
+        raise TimeoutError("the handler's")
+
+    def script(sock):
+        sock.recv(1)  # the connection is made, and the handshake begun
+        signal.pthread_kill(main, signal.SIGUSR1)
+        until_it_leaves(sock)
+
+    main = threading.get_ident()
+    previous = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with server(script) as port, pytest.raises(TimeoutError, match="the handler's") as caught:
+            connect(f"{scheme}://127.0.0.1:{port}")
+        assert type(caught.value) is TimeoutError
+    finally:
+        signal.signal(signal.SIGUSR1, previous)

@@ -107,7 +107,7 @@ def connect(
         )
     except BaseException as error:
         transport.close()
-        if isinstance(error, OSError) and error.errno is not None:  # keepalive cannot start
+        if isinstance(error, OSError) and not _is_told(error):  # keepalive cannot start
             raise ConnectError(f"cannot keep a connection to {target.host!r}: {error}") from error
         raise
 
@@ -125,12 +125,18 @@ def _open_transport(url: URL, context: ssl.SSLContext | None, deadline: Deadline
         return transport
     except OSError as error:
         sock.close()
-        if isinstance(error, ConnectError):
+        if _is_told(error):
             raise
         raise ConnectError(f"cannot open a connection to {url.host!r}: {error}") from error
     except BaseException:
         sock.close()
         raise
+
+
+def _is_told(error: OSError) -> bool:
+    """Whether it leaves as it is: a ConnectError, or a signal handler's, such as TimeoutError."""
+    foreign = error.errno is None and not isinstance(error, ssl.SSLError)
+    return foreign or isinstance(error, ConnectError)
 
 
 def _tls_handshake(transport: TLSTransport, deadline: Deadline) -> None:
@@ -157,7 +163,7 @@ def _upgrade(transport: Transport, handshake: ClientHandshake, deadline: Deadlin
             elif handshake.receive(bytes(memoryview(buffer)[:count])):
                 return
     except OSError as error:
-        if isinstance(error, ConnectError):
+        if _is_told(error):
             raise
         handshake.give_up()
         raise ConnectError(f"the connection broke during the upgrade: {error}") from error
