@@ -1226,6 +1226,30 @@ def test_close_from_a_handler():
     assert result == [False]
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no pthread_kill")
+def test_close_from_a_signal_handler_inside_close():
+    again = threading.Event()
+    main = threading.get_ident()
+
+    def close_again(*_):
+        server.close()
+        again.set()
+
+    def handler(client):
+        client.receive(10)  # until the shutdown
+        signal.pthread_kill(main, signal.SIGUSR1)
+        again.wait(10)
+
+    previous = signal.signal(signal.SIGUSR1, close_again)
+    try:
+        server = serving(handler, close_timeout=0.1)
+        with raw_websocket(server):
+            server.close()
+        assert again.is_set()
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+
+
 def test_close_from_a_handler_while_another_thread_closes():
     entered, go = threading.Event(), threading.Event()
 

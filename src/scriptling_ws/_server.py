@@ -131,8 +131,10 @@ class Server:
             Limits(max_connections, max_connections_per_address, max_requests)
         )
         self._shutdown_timeout = check_timeout(shutdown_timeout, "shutdown_timeout")
-        self._close_lock = threading.Lock()  # guards _closing and _on_close
+        # An RLock: a signal handler may call close() inside of close().
+        self._close_lock = threading.RLock()  # guards _closing, _closer and _on_close
         self._closing = False
+        self._closer = 0  # the thread that closes
         self._on_close: list[Callable[[], None]] = []
         self._closed = threading.Event()
         _check_context(ssl_context)
@@ -155,7 +157,7 @@ class Server:
 
     def _after_fork(self) -> None:
         """In a forked child, where nothing of the server runs: be closed."""
-        self._close_lock = threading.Lock()
+        self._close_lock = threading.RLock()
         self._closing = True
         self._closed = threading.Event()
         self._closed.set()
@@ -223,13 +225,17 @@ class Server:
 
         Blocks for about `shutdown_timeout` at the longest: then connections whose handlers
         still run are ended, which unblocks the handlers. Called from a handler, it waits
-        for the others; called again, for the first call (a handler does not wait).
+        for the others; called again, for the first call (a handler does not wait, nor a
+        signal handler that has interrupted that call).
         """
+        this = threading.get_ident()
         with self._close_lock:
             first = not self._closing
+            if first:
+                self._closer = this
             self._closing = True
         if not first:
-            if not self._sessions.includes_this_thread():
+            if self._closer != this and not self._sessions.includes_this_thread():
                 self._closed.wait()
             return
         try:
