@@ -189,6 +189,23 @@ def test_subprotocols():
             assert "sec-websocket-protocol" not in client.answer.headers
 
 
+@pytest.mark.parametrize("routed", [False, True])
+def test_options_out_of_iterators(routed):
+    options = {"subprotocols": iter(["v1"]), "origins": (name for name in ["http://a.example"])}
+    if routed:
+        routes = Routes()
+        routes.websocket("/", echo, **options)
+        settings = {"routes": routes}
+    else:
+        settings = {"handler": echo, **options}
+    for _ in range(1 + routed):  # a table may be served more than once
+        with (
+            serving(**settings) as server,
+            connect(server.url, subprotocols=["v1"], origin="http://a.example") as client,
+        ):
+            assert client.subprotocol == "v1"
+
+
 def test_connections_property():
     with serving(echo) as server:
         assert server.connections == []

@@ -19,6 +19,7 @@ import inspect
 import keyword
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -86,6 +87,14 @@ class Settings:
             )
             raise TypeError(f"{error}; the options are {known}") from None
         return cls(origins, subprotocols, Options(**rest))
+
+    @staticmethod
+    def keep(options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options with lists in place of iterators, which could be read only once."""
+        return {
+            name: list(value) if isinstance(value, Iterator) else value
+            for name, value in options.items()
+        }
 
     def choose_subprotocol(self, offered: list[str]) -> str | None:
         """The first of this route's subprotocols that the client offers, None for none."""
@@ -288,6 +297,7 @@ class Routes:
             ImportError: the name leads nowhere.
         """
         self._check_free(self._websockets, path, "a WebSocket")
+        options = Settings.keep(options)
         Settings.of(options)
 
         def register(function: _Function) -> _Function:

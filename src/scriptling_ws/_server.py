@@ -120,6 +120,7 @@ class Server:
             OSError: the address is not this machine's, or the port is in use.
         """
         self._table = _table(handler, path, routes)
+        options = Settings.keep(options)
         Settings.of(options)  # so that a wrong one fails without a route too
         self._settings = {
             route.path: Settings.of({**options, **route.options})
