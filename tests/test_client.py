@@ -589,6 +589,37 @@ def test_tls_to_an_address():
         assert conn.connected()
 
 
+def test_tls_to_a_full_name(monkeypatch):
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *a, **k: look_up(host.removesuffix("."), *a, **k)
+    )
+    names = []
+    client, context = tls_contexts()
+    with monkeypatch.context() as patch:
+        patch.setattr(context, "sni_callback", lambda _, name, __: names.append(name))
+        with (
+            server(accepting(), context=context) as port,
+            connect(f"wss://localhost.:{port}", SOON, ssl_context=client) as conn,
+        ):
+            assert conn.connected()
+    assert names == ["localhost"]
+
+
+def test_tls_to_an_address_with_a_zone():
+    client, context = tls_contexts()
+    try:
+        socket.getaddrinfo("::1%1", 1, flags=socket.AI_NUMERICHOST)
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 loopback with a zone")
+    with (
+        server(accepting(), context=context, host="::1") as port,
+        connect(f"wss://[::1%251]:{port}", SOON, ssl_context=client) as conn,
+    ):
+        assert conn.connected()
+
+
 @pytest.mark.abuse(59)
 def test_an_authority_that_the_system_does_not_know():
     with server(accepting(), context=tls_contexts()[1]) as port:

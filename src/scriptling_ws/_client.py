@@ -120,7 +120,7 @@ def _open_transport(url: URL, context: ssl.SSLContext | None, deadline: Deadline
         if context is None:
             context = ssl.create_default_context()
             context.minimum_version = ssl.TLSVersion.TLSv1_2
-        transport = TLSTransport(sock, context, server_side=False, server_hostname=url.host)
+        transport = TLSTransport(sock, context, server_side=False, server_hostname=url.server_name)
         _tls_handshake(transport, deadline)
         return transport
     except OSError as error:

@@ -58,6 +58,11 @@ class URL:
             return f"[{host}]" if ":" in host else host
         return host_port(host, self.port)
 
+    @property
+    def server_name(self) -> str:
+        """What the certificate has to be for: no zone, nor the dot of a full name (RFC 6066)."""
+        return self.host.partition("%")[0].removesuffix(".")
+
 
 def host_port(host: str, port: int) -> str:
     """An address as text: `127.0.0.1:80`, `[::1]:80`."""
