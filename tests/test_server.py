@@ -14,7 +14,7 @@ from websockets.sync.client import connect
 
 import scriptling_ws
 from abuse import row
-from scriptling_ws import _server, _sessions
+from scriptling_ws import _accept, _server, _sessions
 from scriptling_ws._errors import ConnectionClosed
 from scriptling_ws._head import Refused
 from scriptling_ws._http import text
@@ -845,12 +845,12 @@ class Exhausted(socket.socket):
         type(self).calls += 1
         if type(self).failures:
             type(self).failures -= 1
-            raise OSError(self.error, "Too many open files")
+            raise OSError(self.error, "Too many open files") if self.error else MemoryError
         return super().accept()
 
 
 @pytest.mark.abuse(62)
-@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS])
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, 0])
 def test_out_of_descriptors_backs_off_and_recovers(monkeypatch, error, log):
     real = _server.listen
 
@@ -868,6 +868,20 @@ def test_out_of_descriptors_backs_off_and_recovers(monkeypatch, error, log):
         assert time.monotonic() - start >= 0.3  # 0.1, 0.2 and 0.4 s, not a spin
         assert Exhausted.calls <= 8
     assert sum("accepting no connections" in message for message in log.texts(level=30)) == 1
+
+
+def test_no_memory_for_a_peer_is_one_connections_own(monkeypatch, log):
+    def fail(*_):
+        raise MemoryError
+
+    with serving(echo) as server:
+        monkeypatch.setattr(_accept.Peer, "__init__", fail)
+        with dial(server) as sock:
+            assert sock.recv(1) == b""
+        monkeypatch.undo()
+        with raw_websocket(server):
+            pass
+    assert any("could not be taken" in message for message in log.texts(level=40))
 
 
 def test_other_accept_errors_are_one_connections_own(monkeypatch):

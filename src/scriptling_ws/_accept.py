@@ -199,6 +199,9 @@ class Acceptor:
                 sock, _address = listener.accept()
             except BlockingIOError:
                 return
+            except MemoryError:
+                self._rest("no memory")
+                return
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     self._rest(str(error))
@@ -223,6 +226,7 @@ class Acceptor:
                 if self._context is None
                 else TLSTransport(sock, self._context, server_side=True)
             )
+            peer = Peer(transport, Deadline(self._timeout), self._admit, self._limits)
         except OSError as error:
             _logger.debug("a connection was lost as it was accepted: %s", error)
             sock.close()
@@ -231,7 +235,6 @@ class Acceptor:
             _logger.exception("a connection could not be taken")
             sock.close()
             return
-        peer = Peer(transport, Deadline(self._timeout), self._admit, self._limits)
         self._opening.add(peer)
         self._advance(peer)  # often the request is there already
 
