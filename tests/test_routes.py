@@ -135,6 +135,14 @@ def test_asynchronous_handlers_are_refused(library):
     with pytest.raises(TypeError, match="write 'def'"):
         Routes().get("/", functools.partial(modern))
 
+    class Modern:
+        async def __call__(self, client):
+            pass
+
+    with pytest.raises(TypeError, match="write 'def'"):
+        Routes().websocket("/", Modern())
+    Routes().websocket("/", Modern)  # making one is not asynchronous
+
 
 def test_a_failed_registration_registers_nothing(library):
     routes = Routes()

@@ -172,7 +172,8 @@ def _check_callable(function: object, name: str) -> None:
     if not callable(function):
         raise TypeError(f"the handler {name!r} is not a function, but {type(function).__name__}")
     inner = function.func if isinstance(function, functools.partial) else function
-    if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
+    calls = (inner, type(inner).__call__)  # the object itself, or what its class does for it
+    if any(inspect.iscoroutinefunction(c) or inspect.isasyncgenfunction(c) for c in calls):
         raise TypeError(
             f"the handler {name!r} is asynchronous and would never run here: write 'def'"
         )
