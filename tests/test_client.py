@@ -802,7 +802,7 @@ def test_no_keepalive_no_connection(monkeypatch, call):
         service = _keepalive._Service()
         monkeypatch.setattr(_keepalive, "_service", service)
         monkeypatch.setattr(call, refuse)
-        with pytest.raises(ConnectError, match="no thread|no file"):
+        with pytest.raises(ConnectError, match=r"no thread|no file"):
             connect(f"ws://127.0.0.1:{port}")
         monkeypatch.undo()
         for end in service._alarm or ():

@@ -243,11 +243,10 @@ def test_many_messages_out_of_one_buffer(size, compress):
             buffer[:] = bytes([number]) * (size + number)
             yield buffer
 
-    with compressing() as (conn, peer):
-        with running(lambda: conn.send_many(fill(), compress)):
-            inflater = Inflater(peer)
-            for number in range(3):
-                assert inflater.receive() == (BINARY, compress, bytes([number]) * (size + number))
+    with compressing() as (conn, peer), running(lambda: conn.send_many(fill(), compress)):
+        inflater = Inflater(peer)
+        for number in range(3):
+            assert inflater.receive() == (BINARY, compress, bytes([number]) * (size + number))
 
 
 def test_many_small_messages_share_system_calls(monkeypatch):
