@@ -4,6 +4,7 @@ import array
 import contextlib
 import copy
 import ctypes
+import gc
 import json
 import math
 import os
@@ -14,6 +15,7 @@ import socket
 import struct
 import sys
 import time
+import weakref
 
 import pytest
 
@@ -1309,3 +1311,53 @@ def test_many_messages_of_which_one_is_large(last):
         assert server.receive(SOON) == b"b" * 300_000
         assert server.receive(SOON) == b"c" * 262_144
         assert server.receive(SOON) == last
+
+
+# What holds a caller's message is the frame of the caller, and what holds that is a traceback.
+@pytest.mark.abuse(73)
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_broken_connection_keeps_nothing_of_who_used_it(reset):
+    class Message(bytearray):
+        pass
+
+    def send():
+        message = Message(32 * MIB)
+        messages.append(weakref.ref(message))
+        with pytest.raises((ConnectionClosed, SendTimeout)):
+            conn.send_binary(message)
+
+    messages = []
+    with raw_peer(send_timeout=0.2) as (conn, peer):
+        if reset:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.close()
+        gc.disable()
+        try:
+            send()
+            assert messages[0]() is None
+        finally:
+            gc.enable()
+        with pytest.raises(ConnectionClosed):
+            conn.send("more")
+
+
+@pytest.mark.abuse(73)
+def test_a_broken_tls_stream_keeps_nothing_of_who_read_it():
+    class Mine:
+        pass
+
+    def receive():
+        mine = Mine()
+        kept.append(weakref.ref(mine))
+        assert client.receive(10) is None
+
+    kept = []
+    with both_ends(tls=True) as (client, server):
+        server._transport._sock.send(b"\x17\x03\x03\x00\x10" + bytes(16))  # no such record
+        gc.disable()
+        try:
+            receive()
+            assert kept[0]() is None
+        finally:
+            gc.enable()
+        assert client.close_code == 1006

@@ -22,6 +22,7 @@ import contextlib
 import errno
 import ssl
 import threading
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 from ._transport import _AT_ONCE, _WHOLE, Transport
@@ -205,7 +206,7 @@ class TLSTransport(Transport):
             return not self._decrypted
         except ssl.SSLError as error:
             self._in_doubt = self._more = False
-            self._read_error = error
+            self._read_error = copy(error)  # without the traceback, which holds its callers
         finally:
             if self._out.pending:  # an answer of TLS itself, such as to a key update
                 self._answering = self.pending = True
@@ -222,7 +223,7 @@ class TLSTransport(Transport):
             self._read_error = ssl.SSLError(errno.EINTR, text)
         self._more = False
         if not self._decrypted:
-            raise self._read_error
+            raise copy(self._read_error)
 
     def _take_in(self, received: int) -> None:
         """Hand the ciphertext that was received to OpenSSL. Holds _tls_lock."""

@@ -291,7 +291,8 @@ class Writing(Reading):
     def _send_failed(self, error: OSError) -> ConnectionClosed:
         """Nothing can be written any more. Holds _send_lock; returns the error to raise."""
         with self._state_lock:
-            self._send_error = error
+            # A copy, without the traceback: that holds all that the callers have in hand.
+            self._send_error = copy(error)
             self._rest = None
             del self._tail[:]
             self._note_state()
