@@ -38,6 +38,7 @@ from scriptling_ws import (
     ProtocolError,
     SendTimeout,
     WebSocketError,
+    _closing,
     is_binary,
     is_text,
 )
@@ -1361,3 +1362,16 @@ def test_a_broken_tls_stream_keeps_nothing_of_who_read_it():
         finally:
             gc.enable()
         assert client.close_code == 1006
+
+
+# As a signal handler may, in the step after the lock was taken.
+@pytest.mark.abuse(70)
+def test_close_as_a_send_begins_leaves_no_descriptor(monkeypatch):
+    monkeypatch.setattr(_closing, "_LEAVE", 0.01)
+    with raw_peer(close_timeout=0.05) as (conn, _):
+        turns = conn._try_send_lock
+        conn._try_send_lock = (conn.close() or got for got in turns)
+        with pytest.raises(ConnectionClosed):
+            conn.send("too late")
+        assert conn.fileno() == -1
+        conn._try_send_lock = turns

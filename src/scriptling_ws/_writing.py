@@ -123,7 +123,21 @@ class Writing(Reading):
         lately = bool(self._ready) or (self._grace is not None and not self._grace.passed())
         clean = not (self._closing or self._send_error or self._protocol.control.error)
         if self._told or not (clean and lately):
+            self._leave()
             raise self._closed_error()
+
+    def _leave(self) -> None:
+        """Close the descriptor if close() has left that to this thread. Holds _send_lock."""
+        lock, got = self._recv_lock, False
+        try:
+            for got in attempt(lock, wanted=self._orphaned):
+                break
+            if got and not self._disposed:
+                self._disposed = True
+                self._transport.close()
+        finally:
+            if got:
+                lock.release()
 
     def _send_slowly(self, rest: Rest, deadline: Deadline | None = None) -> None:
         """Send what is left of a frame, and before it what has to go first. Holds _send_lock."""
