@@ -192,6 +192,20 @@ def test_without_ping_timeout_a_silent_peer_is_kept():
         assert conn.connected()
 
 
+def test_a_connection_that_is_read_now_and_then_is_looked_after_once():
+    with raw_peer(ping_interval=OFTEN, ping_timeout=None) as (conn, peer):
+        for _ in range(5):
+            for _ in range(2):  # keepalive listens for answers that do not come
+                read_ping(peer)
+            with conn._recv_lock:  # as a thread that receives
+                for _ in range(2):
+                    read_ping(peer)
+                peer.sendall(frame(TEXT, b"x"))
+                read_ping(peer)
+        entries = _keepalive._service._entries.copy()
+        assert sum(entry.watched() is conn for entry in entries) <= 1
+
+
 def test_without_ping_interval_nobody_looks(monkeypatch):
     watched = []
     monkeypatch.setattr(_keepalive, "watch", lambda *arguments: watched.append(arguments))

@@ -75,15 +75,14 @@ class _Entry(NamedTuple):
 class _Service:
     def __init__(self) -> None:
         # An RLock: a signal handler may open a connection while its thread holds it.
-        self._lock = threading.RLock()  # guards _entries, _stale and starting
+        self._lock = threading.RLock()  # guards _entries, _waiting, _stale and starting
         self._entries: list[_Entry] = []  # a heap
+        self._waiting: set[int] = set()  # numbers of those in it that were not taken out early
         self._stale = 0  # entries whose connection is closed, about
         self._numbers = count()
         self._thread: threading.Thread | None = None
         self._alarm: tuple[socket.socket, socket.socket] | None = None
-        # These are the thread's own:
-        self._answers: dict[int, _Entry] = {}  # by descriptor: who is listened for
-        self._early: set[int] = set()  # numbers of entries that are not due any more
+        self._answers: dict[int, _Entry] = {}  # by descriptor: whom the thread listens for
 
     def start(self) -> None:
         with self._lock:
@@ -113,15 +112,16 @@ class _Service:
         with self._lock:
             self._stale += 1
             if self._stale > _FEW and self._stale > len(self._entries) // 2:
-                # Those of _early stay: their numbers are the thread's to forget.
                 self._entries = [
-                    each for each in self._entries if each.number in self._early or _is_open(each)
+                    e for e in self._entries if e.number in self._waiting and _is_open(e)
                 ]
                 heapify(self._entries)
+                self._waiting = {each.number for each in self._entries}
                 self._stale = 0
 
     def _push(self, watched: Watched, moment: float) -> _Entry:
         entry = _Entry(moment, next(self._numbers), weakref.ref(watched))
+        self._waiting.add(entry.number)
         heappush(self._entries, entry)
         return entry
 
@@ -155,8 +155,7 @@ class _Service:
             self._alarm[0].recv(4096)
         for key, _ in events:
             entry = self._answers.pop(key.fd, None)
-            if entry is not None:
-                self._early.add(entry.number)
+            if entry is not None and self._take(entry):
                 yield entry
         while (due := self._pop_due()) is not None:
             yield due
@@ -171,10 +170,16 @@ class _Service:
         with self._lock:
             while self._entries and self._entries[0].moment <= monotonic():
                 entry = heappop(self._entries)
-                if entry.number not in self._early:
+                if self._take(entry):
                     return entry
-                self._early.discard(entry.number)
             return None
+
+    def _take(self, entry: _Entry) -> bool:
+        """Whether the entry still waits: from here on it does not."""
+        with self._lock:
+            waits = entry.number in self._waiting
+            self._waiting.discard(entry.number)
+            return waits
 
     def _look_after(self, entry: _Entry) -> None:
         watched = entry.watched()
