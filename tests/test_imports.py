@@ -1,13 +1,15 @@
 """The direction of imports (docs/design.md, "Layers"): every module imports only from below."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parent.parent / "src" / "scriptling_ws"
+REPOSITORY = Path(__file__).parent.parent
+SOURCE = REPOSITORY / "src" / "scriptling_ws"
 
 # Lowest first. Modules of one layer do not import each other.
 LAYERS = [
@@ -102,15 +104,52 @@ def test_protocol_code_does_no_io(module):
     assert not IO & set(foreign(module))
 
 
-def test_client_and_server_do_not_know_each_other():
-    below = set()
-    waiting = ["_client"]
+def below(module):
+    """A module, and all that it imports, and that imports."""
+    found = set()
+    waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name not in below and (SOURCE / f"{name}.py").exists():
-            below.add(name)
-            waiting.extend(imported(name))
-    assert not below & {"_server", "_handshake_server", "_sessions", "_routes", "_accept", "_peer"}
+        if name not in found:
+            found.add(name)
+            if (SOURCE / f"{name}.py").exists():
+                waiting.extend(imported(name))
+    return found
+
+
+def test_client_and_server_do_not_know_each_other():
+    assert not below("_client") & {"_server", "_handshake_server", "_sessions", "_routes"}
+    assert not below("_client") & {"_accept", "_peer"}
+    assert not below("_server") & {"_client", "_handshake_client", "_dial"}
+
+
+def drawing():
+    """The page's drawing: each level's modules, lowest first; and those of the right column."""
+    text = (REPOSITORY / "docs" / "design.md").read_text(encoding="utf-8")
+    _, drawn, _ = text.partition("## Layers")[2].split("```", 2)
+    levels, right = [], set()
+    for line in filter(None, drawn.splitlines()):
+        number, left, other = line[:4].strip(), line[4:52], line[52:]
+        if number:
+            levels.append((int(number), []))
+        for part in filter(None, (left.strip(), other.strip())):
+            name, words = re.split(" {2,}", part)
+            assert words, f"{name} is not explained"
+            levels[-1][1].append(name)
+        if other:
+            right.add(other.split()[0])
+    assert [number for number, _ in levels] == list(range(len(levels), 0, -1))
+    return [names for _, names in reversed(levels)], right
+
+
+def test_the_drawing_has_every_module_once_at_its_level():
+    levels, _ = drawing()
+    assert [sorted(names) for names in levels] == [sorted(names) for names in LAYERS]
+
+
+def test_the_drawing_has_on_its_right_what_only_a_server_has():
+    _, right = drawing()
+    assert right == below("_server") - below("_client")
 
 
 @pytest.mark.parametrize("module", MODULES)
