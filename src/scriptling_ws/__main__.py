@@ -9,7 +9,8 @@ Rules:
   reach is spelled out, `0.0.0.0:8080` or `[::]:8080`.
 - The setup script is code that the user starts, like any script: its own directory
   and those of -L are on the module path.
-- What the user can put right is one line on stderr and exit status 2; an exception
+- What the user can put right is one line on stderr, behind the usage if it is about the
+  arguments' form, and exit status 2; an exception
   in the setup script is a traceback and 1; Ctrl-C and SIGTERM are a clean end, 0.
 """
 

@@ -4,7 +4,8 @@ Rules (RFC 6455 section 4.1):
 
 - Every argument is checked before a name is looked up or a socket opened.
 - One deadline for all of it: name lookup, TCP, TLS and the upgrade.
-- Whatever fails, the socket is closed, and the error is one of ConnectError's tree.
+- Whatever fails from then on, the socket is closed; and the error is one of ConnectError's
+  tree, save for what a signal handler raises.
 - TLS takes the system's trust store and checks the host name, unless the caller
   brings a context; redirects are not followed.
 """

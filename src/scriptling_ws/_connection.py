@@ -2,9 +2,11 @@
 
 Rules:
 
-- Every argument is checked, and every frame encoded, before a lock is taken or a
-  byte leaves: bad input changes nothing.
-- `receive` and iteration with messages ready take no lock; `send` takes one.
+- Whatever is to be sent is checked, and its frame encoded, before a lock is taken or a byte
+  leaves: bad input changes nothing. A timeout that is no number, negative or NaN takes no
+  message either; a bool is refused where there is something to wait for.
+- `receive` and iteration with messages ready take no lock; `send` takes one, and others only
+  where something has to be answered.
 - Every call is over at its timeout, and raises what its docstring names.
 
 RFC 6455: section 6 (sending and receiving), 7 (closing).

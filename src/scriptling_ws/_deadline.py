@@ -3,7 +3,8 @@
 Rules:
 
 - A timeout is in seconds, counted once for the whole of a call, however many
-  steps the call takes: it is turned into a Deadline at the call's start.
+  steps the call takes: it is turned into a Deadline at the call's start (by a `receive` of
+  more than a second, after its first nap).
 - None waits for ever; 0 does not wait; a negative one or NaN is a ValueError.
 - The clock is monotonic: setting the wall clock changes nothing.
 """

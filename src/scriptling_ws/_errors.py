@@ -2,8 +2,9 @@
 
 Rules:
 
-- One tree under WebSocketError. Each class is also the built-in that a caller
-  of blocking code would write in an `except`: OSError, TimeoutError, ValueError.
+- One tree under WebSocketError. Each class that is raised is also the built-in that a
+  caller of blocking code would write in an `except`: OSError, ConnectionError,
+  TimeoutError, ValueError.
 - A timeout, a closed connection and a refused one are never the same class.
 - Nothing from h11, wsproto, zlib or ssl leaves bare; what caused an error is
   its `__cause__`.

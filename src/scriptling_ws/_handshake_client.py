@@ -2,10 +2,11 @@
 
 Rules (RFC 6455 section 4.1):
 
-- wsproto builds the upgrade and checks the answer, and is given the head alone.
+- wsproto builds the upgrade and checks the answer. Of an upgrade's answer it is given the
+  head alone; of a rejection the body too, since h11 knows where that ends.
 - This file refuses beforehand what wsproto lets through: other HTTP versions, bodies,
-  a header doubled that must not be, any 1xx that is not 101.
-- Interim responses (RFC 9110 section 15.2) are skipped, a bounded number of them.
+  a header doubled that must not be.
+- Interim responses (RFC 9110 section 15.2), for wsproto rejections, are skipped: a bounded number.
 - Compression is agreed on in `_terms`, and wsproto knows of none.
 - Whatever goes wrong inside h11 or wsproto leaves as HandshakeError.
 """

@@ -4,8 +4,8 @@ Rules (RFC 6455 section 4.2):
 
 - wsproto checks the upgrade and builds the answer, and is given the head alone: its server
   side loses bytes that follow the request.
-- This file refuses beforehand what wsproto lets through: bodies, a header doubled that must
-  not be, a key that is not 16 bytes.
+- This file refuses beforehand, with the status that fits, what wsproto lets through (bodies,
+  a header doubled that must not be, a key that is not 16 bytes) or answers less exactly.
 - Compression is agreed on in `_terms`, and wsproto knows of none.
 - Whatever goes wrong inside h11 or wsproto leaves as Refused.
 """

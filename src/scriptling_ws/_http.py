@@ -3,8 +3,8 @@
 Rules (RFC 9110, RFC 9112):
 
 - One request a connection: every response says `Connection: close`.
-- Every response has its Content-Length and its type, and asks the browser not
-  to guess another one; a str that a handler returns is plain text, never HTML, so
+- A response with a body has its Content-Length and its type, and every one asks the browser
+  not to guess another type; a str that a handler returns is plain text, never HTML, so
   that echoing a request's field cannot become a script.
 - The answer to HEAD is the answer to GET without its body.
 - A header that a handler sets is checked: nothing can be smuggled into a response.
@@ -44,7 +44,7 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _OURS = {"connection", "content-length", "transfer-encoding", "x-content-type-options"}
 _BODYLESS = (204, 304)
 # How much of a file is in memory at a time. A peer has to take this much in
-# each `send_timeout`: large enough that a slow but living peer passes easily.
+# each `timeout`: large enough that a slow but living peer passes easily.
 _PIECE: Final = 256 * 1024
 
 

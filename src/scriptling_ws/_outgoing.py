@@ -5,8 +5,9 @@ Rules (RFC 6455 sections 5.3, 5.6):
 - Everything is checked and encoded here, before a lock is taken: bad input changes
   nothing and sends nothing.
 - An error names what is wrong, where, and the call that would be right.
-- A message up to BATCH is one frame in one allocation. Above, it is masked and sent
-  in slices, one at a time, not as a second copy of itself.
+- A message up to BATCH is one frame in one allocation, and so is any list. Other bytes above
+  it, and the UTF-8 of a text, are masked and sent in slices, one at a time, not as a second
+  copy of themselves.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 BATCH: Final = 256 * 1024
-"""From this size on a message is sent in slices, and several in batches."""
+"""Above this size a message is sent in slices; several together are sent in batches of it."""
 
 TEXT: Final = 0x81
 """A text message's first byte: FIN and the opcode."""

@@ -6,7 +6,8 @@ Rules (RFC 6455 sections 7.1.1, 7.4.1):
   peer still gets its 503, and the server lives.
 - A handler that returns closes its connection with 1000, one that raises with
   1011 (whatever it raises, SystemExit too), and the traceback goes to the log. A
-  handler that is told by ConnectionClosed that its own peer has left has not failed.
+  handler that is told by ConnectionClosed or SendTimeout that its own peer has left has
+  not failed: that goes to the debug level.
 - A shutdown closes every connection with 1001, gives the handlers a grace period, then
   ends the connections under them. A handler that takes no notice of that is left
   behind on its daemon thread: Python cannot end it.

@@ -2,8 +2,8 @@
 
 Rules:
 
-- `read_into` and `write` do what can be done at once; `wait` is the one place
-  that sleeps, and the seam for another way of sleeping.
+- `read_into` and `write` do what can be done at once; `wait` is the one place that
+  sleeps (save for a nap, see below), and the seam for another way of sleeping.
 - One thread reads at a time and one writes: the caller's locks see to that. A
   reader and a writer at the same time are fine.
 - A read error that means "the peer is gone" is an OSError like any other; the
