@@ -196,7 +196,7 @@ $(COVERAGE_VENV)/made: pyproject.toml
 
 coverage: $(COVERAGE_VENV)/made peers ## whether the tests reach every branch, and every line of the kernel
 	rm -rf $(COVERED) && mkdir -p $(COVERED)
-	cp -r pyproject.toml setup.py README.md LICENSE src tests fuzz examples bench docs $(COVERED)
+	cp -r pyproject.toml setup.py Makefile *.md LICENSE src tests fuzz examples bench docs $(COVERED)
 	rm -f $(COVERED)/src/scriptling_ws/*.so $(COVERED)/src/*.c
 	cd $(COVERED) && $(COVERAGE_RUN) -m cython -X linetrace=True src/_wsframe.pyx
 	cd $(COVERED) && CFLAGS="$(TRACED)" SCRIPTLING_WS_EXTENSION=yes \

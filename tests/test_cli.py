@@ -292,9 +292,11 @@ def test_errors_are_one_line_and_status_2(tmp_path, monkeypatch, in_process, arg
     )
     monkeypatch.chdir(tmp_path)
     status, error = in_process(*arguments)
+    *usage, line = error.splitlines()
     assert status == 2
-    assert text in error
-    assert "Traceback" not in error
+    assert line.startswith("scriptling-ws: ")
+    assert text in line
+    assert not usage or usage[0].startswith("usage: scriptling-ws")
 
 
 def test_a_port_in_use(tmp_path, monkeypatch, in_process):

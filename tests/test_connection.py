@@ -14,6 +14,7 @@ import select
 import socket
 import struct
 import sys
+import threading
 import time
 import weakref
 
@@ -123,6 +124,45 @@ def test_empty_messages_are_not_none():
         peer.sendall(frame(TEXT) + frame(BINARY))
         assert conn.receive(SOON) == ""
         assert conn.receive(SOON) == []
+
+
+@contextlib.contextmanager
+def held(*locks):
+    """Locks that another thread has."""
+    taken, done = threading.Event(), threading.Event()
+
+    def hold():
+        with contextlib.ExitStack() as stack:
+            for lock in locks:
+                stack.enter_context(lock)
+            taken.set()
+            assert done.wait(SOON), "somebody waited for a lock"
+
+    with running(hold):
+        assert taken.wait(SOON)
+        try:
+            yield
+        finally:
+            done.set()
+
+
+def test_messages_that_are_ready_are_received_without_a_lock():
+    with raw_peer() as (conn, peer):
+        peer.sendall(b"".join(frame(TEXT, text) for text in (b"a", b"b", b"c", b"d")))
+        assert conn.receive(SOON) == "a"
+        with held(conn._recv_lock, conn._send_lock, conn._state_lock):
+            assert conn.receive(0) == "b"
+            assert next(iter(conn)) == "c"
+            assert conn.receive_many(timeout=0) == ["d"]
+
+
+def test_a_message_is_sent_by_one_lock():
+    with raw_peer() as (conn, peer):
+        with held(conn._recv_lock, conn._state_lock):
+            conn.send("a")
+            conn.send_binary([1])
+        assert receive_frame(peer) == (0x81, b"a")
+        assert receive_frame(peer) == (0x82, b"\x01")
 
 
 def test_what_came_with_the_handshake_comes_first():

@@ -300,6 +300,24 @@ def test_no_context_before_the_first_message_and_none_kept_without_takeover():
         tracemalloc.stop()
 
 
+# README.md and docs/design.md have these figures, in KiB.
+@pytest.mark.skipif("ng" in zlib.ZLIB_RUNTIME_VERSION, reason="zlib-ng takes other amounts")
+@pytest.mark.parametrize(("bits", "out", "in_"), [(15, 262, 39), (12, 38, 11), (9, 10, 8)])
+def test_what_a_context_takes(bits, out, in_):
+    message = b"".join(texts(100))
+    payload = deflated(message, bits=bits)
+    compressor, inflater = Compressor(bits, True), decompressor(bits=bits)
+    tracemalloc.start()
+    try:
+        compress(compressor, message)
+        assert tracemalloc.get_traced_memory()[0] == pytest.approx(out * KIB, abs=2 * KIB)
+        tracemalloc.clear_traces()
+        assert inflate(inflater, payload) == message
+        assert tracemalloc.get_traced_memory()[0] == pytest.approx(in_ * KIB, abs=2 * KIB)
+    finally:
+        tracemalloc.stop()
+
+
 def test_an_empty_message_after_an_unsent_one():
     compressor, inflater = Compressor(15, True), decompressor()
     compressor.compress([b"Hello, Hello"])

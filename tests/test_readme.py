@@ -1,0 +1,203 @@
+"""The README and the pages: their examples run, their figures and defaults are those of the code.
+
+What the README says of behaviour has its tests elsewhere, where that behaviour is tested.
+"""
+
+import http.client
+import inspect
+import re
+from functools import cache
+
+import pytest
+
+import scriptling_ws as ws
+from processes import REPOSITORY, Process
+from scriptling_ws._options import Options
+
+PAGES = sorted(
+    path.relative_to(REPOSITORY).as_posix()
+    for pattern in ("*.md", "docs/*.md", "bench/*.md")
+    for path in REPOSITORY.glob(pattern)
+)
+TIMEOUT = 20
+
+
+@cache
+def read(page):
+    return (REPOSITORY / page).read_text(encoding="utf-8")
+
+
+def section(page, title):
+    """What is under a heading."""
+    found = re.search(rf"^## {title}$(.*?)(?=^## |\Z)", read(page), re.M | re.S)
+    assert found, f"{page} has no section {title!r}"
+    return found[1]
+
+
+def rows(text):
+    """The cells of a text's tables, without the headings and code's marks."""
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.replace("`", "").strip().strip("|").split("|")]
+        if line.startswith("|") and not set(line) <= set("|-"):
+            yield cells
+
+
+# -- the examples --------------------------------------------------------------
+
+CLIENT, SERVER, SETUP = re.findall(r"^```python\n(.*?)^```$", read("README.md"), re.M | re.S)
+
+# Before the README's server: so that it takes any port, and tells which.
+ANNOUNCED = """
+import scriptling_ws
+from functools import partial
+tell = lambda server: print(server.port, flush=True)
+scriptling_ws.serve = partial(scriptling_ws.serve, ready=tell)
+"""
+
+
+def lines_of(code):
+    return [line for line in code.splitlines() if line and not line.startswith("#")]
+
+
+def test_client_and_server():
+    assert len(lines_of(CLIENT)) <= 6
+    assert len(lines_of(SERVER)) <= 6
+    assert SERVER.count("8080") == CLIENT.count("8080") == 1
+    with Process.python("-c", ANNOUNCED + SERVER.replace("8080", "0")) as server:
+        port = server.line()
+        with Process.python("-c", CLIENT.replace("8080", port)) as client:
+            assert client.finish() == (["hello", "[1, 2, 255] True"], 0)
+
+
+def test_setup_script(tmp_path):
+    (tmp_path / "setup.py").write_text(SETUP, encoding="utf-8")
+    handler = SERVER.partition("\n\n\n")[2].partition("\n\n\n")[0].replace("echo", "chat_handler")
+    (tmp_path / "handlers.py").write_text(f"import scriptling_ws as ws\n\n\n{handler}\n")
+    (tmp_path / "static").mkdir()
+    (tmp_path / "static" / "index.html").write_text("the page")
+    command = re.search(r"started with: scriptling-ws (.+)", SETUP)[1].replace("8080", "0")
+    with Process.python("-m", "scriptling_ws", *command.split(), cwd=tmp_path) as server:
+        url = re.search(r"ws://\S+", server.line_with("ws://"))[0]
+        with ws.connect(f"{url}/chat") as conn:
+            conn.send("hello")
+            assert conn.receive(TIMEOUT) == "hello"
+        page = http.client.HTTPConnection(url.removeprefix("ws://"), timeout=TIMEOUT)
+        page.request("GET", "/")
+        assert page.getresponse().read() == b"the page"
+        page.close()
+
+
+# -- the options ---------------------------------------------------------------
+
+
+def keywords(function, *without):
+    """The parameters that have a default, and this."""
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is not parameter.empty and name not in without
+    }
+
+
+UNITS = {"": 1, " KiB": 1024, " MiB": 1024 * 1024}
+
+
+def agrees(text, default):
+    """Whether the table's text begins with this default; None it may put in words."""
+    if isinstance(default, int | float) and not isinstance(default, bool):
+        number, unit = re.match(r"([\d,]+)( [KM]iB)?", text).groups("")
+        return int(number.replace(",", "")) * UNITS[unit] == default
+    return default in (None, ()) or text.startswith(getattr(default, "__name__", str(default)))
+
+
+def documented(where):
+    """The options of the table for one of its last column's names, with the text of each."""
+    result = {}
+    for names, defaults, targets in rows(section("README.md", "Options")):
+        names = names.split(", ")
+        if where in targets.split(", "):
+            texts = defaults.split(", ") if len(names) > 1 else [defaults]
+            assert len(names) == len(texts), f"{names} have the defaults {texts}"
+            result.update(zip(names, texts, strict=True))
+    return result
+
+
+@pytest.mark.parametrize(
+    ("where", "options"),
+    [
+        ("connect", {**keywords(ws.connect, "timeout"), **keywords(Options)}),
+        # The two that are left out say what is served.
+        ("serve", {**keywords(ws.Server, "handler", "routes"), **keywords(Options)}),
+        ("a route", keywords(Options)),
+    ],
+)
+def test_options(where, options):
+    table = documented(where)
+    of_routes = set() if where == "connect" else {"origins", "subprotocols"}
+    assert set(table) == set(options) | of_routes
+    for name, default in options.items():
+        assert agrees(table[name], default), f"{name}: {table[name]}"
+
+
+def test_timeouts():
+    (table,) = (cells for cells in rows(section("README.md", "Options")) if cells[0] == "timeout")
+    assert f"{keywords(ws.connect)['timeout']} s (connect)" in table[1]
+    receivers = (ws.Connection.receive, ws.Connection.receive_many, ws.Connection.ping)
+    names = ", ".join(function.__name__ for function in receivers)
+    for function in receivers:
+        assert f"{keywords(function)['timeout']} s ({names})" in table[1]
+
+
+# -- the figures ---------------------------------------------------------------
+
+
+def measured():
+    """The first table of messages a second: each row by its name, each cell by its column."""
+    text = read("docs/performance.md").partition("Client and far end on one core:\n")[2]
+    heading, *cells = rows(text.partition("\n\n| client's")[0])
+    return {row[0]: dict(zip(heading, row, strict=True)) for row in cells}
+
+
+def test_speed():
+    heading, *table = rows(section("README.md", "Speed"))
+    columns = ["floor", *heading[2:]]
+    assert heading[1] == "bare socket"
+    columns = [column.removesuffix(" (asyncio)") for column in columns]
+    figures = measured()
+    for name, *cells in table:
+        assert cells == [figures[name][column] for column in columns], name
+
+
+def test_speed_says_when_and_where():
+    said = section("README.md", "Speed")
+    page = section("docs/performance.md", "Measured")
+    for fact in (r"\d{4}-\d\d-\d\d, CPython [\d.]+", r"websocket-rs [\d.]+\d", r"picows [\d.]+\d"):
+        assert re.search(fact, said.replace("\n", " "))[0] in page
+
+
+# -- links and commands ----------------------------------------------------------
+
+
+def anchors(page):
+    """What a link to a part of a page may name."""
+    titles = re.findall(r"^#+ (.+)$", read(page), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links(page):
+    for link in re.findall(r"\]\(([^)]+)\)", read(page)):
+        if not link.startswith("https://"):
+            path, _, part = link.partition("#")
+            target = (REPOSITORY / page).parent / path if path else REPOSITORY / page
+            assert target.exists(), link
+            assert not part or part in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_of_make(page):
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.M))
+    text = re.sub(r"\s+", " ", read(page))
+    named = set(re.findall(r"`make ([a-z-]+)", text))
+    named |= set(re.findall(r"^make ([a-z-]+)", read(page), re.M))
+    assert named <= targets
