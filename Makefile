@@ -40,7 +40,7 @@ $(VENV)/linted: $(VENV)/tested
 	@$(PIP) install --quiet --group actionlint >/dev/null 2>&1 || true
 	@touch $@
 
-demo: $(VENV)/installed ## every call of the API on an embedded server, then its speed
+demo: $(VENV)/installed ## the calls of scriptling.websocket at work, and their speed
 	$(VENV)/bin/scriptling-ws demo
 
 test: test-compiled test-pure ## all tests, on both codecs

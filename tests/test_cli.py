@@ -397,7 +397,11 @@ def has_ipv6():
 
 def test_the_demo_runs_to_its_end(capsys):
     assert cli.main(["demo"]) == 0
-    assert capsys.readouterr().out
+    shown = capsys.readouterr().out
+    for call in ("connect", "send", "send_binary", "receive", "connected", "close"):
+        assert re.search(rf"(ws|conn)\.{call}\(", shown), call
+    for name in ("remote_addr", "is_text", "is_binary"):
+        assert name in shown
 
 
 def test_the_demo_counts_no_wrong_echo(monkeypatch):

@@ -140,8 +140,8 @@ class Connection(Pinging):
         Raises:
             TypeError: it is neither, or the dict holds what JSON cannot; bytes and
                 lists go through `send_binary`. Nothing was sent.
-            ValueError: the dict holds NaN, infinity or itself, or the text a lone
-                surrogate. Nothing was sent.
+            ValueError: the dict holds NaN, infinity or itself, or is nested too deeply, or
+                the text holds a lone surrogate. Nothing was sent.
             ConnectionClosed: the connection is closed. When the peer has closed, this is
                 raised once `receive` or `connected` has told so, or after a second:
                 until then what is sent is lost, as when the peer closes a moment later.
@@ -164,7 +164,8 @@ class Connection(Pinging):
         Raises:
             TypeError: it is something else, or an element is no int (a bool is
                 not one here); the text names the element. Nothing was sent.
-            ValueError: an element is not in 0 to 255; the text names it. Nothing was sent.
+            ValueError: an element is not in 0 to 255; the text names it. Or the list has more
+                than 64 Mi items, or the buffer is not contiguous. Nothing was sent.
             ConnectionClosed: the connection is closed or closing.
             SendTimeout: the peer has not read for send_timeout; if part of the
                 message had left, the connection is dead.

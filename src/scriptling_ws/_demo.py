@@ -1,7 +1,7 @@
-"""`scriptling-ws demo`: every call of the API against an embedded server, as a transcript.
+"""`scriptling-ws demo`: the calls of `scriptling.websocket` at work, as a transcript.
 
-What is printed is what happened: each line is a call that was made just before,
-and its result. The speeds at the end are this machine's, through the whole stack and
+The server is embedded. What is printed is what happened: each line is a call that was made
+just before, and its result. The speeds at the end are this machine's, through the whole stack and
 back (one process, both ends), so they show an order of magnitude and no more.
 """
 

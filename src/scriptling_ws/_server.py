@@ -81,7 +81,7 @@ class Server:
         max_head_size: int = 65_536,
         **options: Any,
     ) -> None:
-        """Listen, and answer from now on.
+        """Listen, and answer from now on. Blocks for the lookup of the host's name alone.
 
         Args:
             handler: A function, or its name as "library.function". It is called with each
@@ -258,6 +258,10 @@ class Server:
 
         Returns:
             Whether it was closed.
+
+        Raises:
+            TypeError: the timeout is no number.
+            ValueError: the timeout is negative or NaN.
         """
         return self._closed.wait(Deadline(check_timeout(timeout)).left())
 
