@@ -5,6 +5,7 @@ What the README says of behaviour has its tests elsewhere, where that behaviour 
 
 import http.client
 import inspect
+import itertools
 import re
 from functools import cache
 
@@ -173,6 +174,21 @@ def test_speed_says_when_and_where():
     page = section("docs/performance.md", "Measured")
     for fact in (r"\d{4}-\d\d-\d\d, CPython [\d.]+", r"websocket-rs [\d.]+\d", r"picows [\d.]+\d"):
         assert re.search(fact, said.replace("\n", " "))[0] in page
+
+
+def test_conformance():
+    cases, good, informational = re.search(
+        r"the (\d+) cases of the Autobahn testsuite (\d+) are OK and (\d+)\s+INFORMATIONAL",
+        read("README.md"),
+    ).groups()
+    heading, *runs = rows(read("docs/conformance.md"))
+    runs = [dict(zip(heading, run, strict=True)) for run in runs]
+    ends = {(run["role"], run["codec"]) for run in runs}
+    both = ("client", "server"), ("compiled", "pure")
+    assert ends == set(itertools.product(*both))
+    for run in runs:
+        assert (run["cases"], run["OK"]) == (cases, good)
+        assert run["INFORMATIONAL"] == informational
 
 
 # -- links and commands ----------------------------------------------------------
