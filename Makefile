@@ -13,7 +13,7 @@ NODE_MODULES = tests/peers/node_modules
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-compiled test-pure install-check lint format api peers \
-    conformance conformance-gate free-threaded architectures fuzz sanitize coverage soak \
+    conformance conformance-gate free-threaded pypy architectures fuzz sanitize coverage soak \
     wheels wheels-free-threaded bench bench-quick callgrind clean
 
 help: ## list the targets
@@ -97,9 +97,29 @@ free-threaded: $(FREE_VENV)/installed $(VENV)/tested peers ## all tests on a fre
 	$(FREE_RUN) -W error -c "import scriptling_ws._wsframe, sys; assert not sys._is_gil_enabled()"
 	for pure in 0 1; do \
 	    PYTHON_GIL=0 SCRIPTLING_WS_EXTENSION=yes SCRIPTLING_WS_PURE=$$pure \
-	    PYTHONPATH=tests/free_threaded TRUSTME_PYTHON=$(abspath $(RUN)) \
+	    PYTHONPATH=tests/stand_ins TRUSTME_PYTHON=$(abspath $(RUN)) \
 	    $(FREE_RUN) -m pytest $(PYTEST_ARGS) || exit; \
 	done
+
+# PYPY can name a PyPy; of those on the PATH the newest that is known is taken.
+PYPY ?= $(shell command -v pypy3.11 || command -v pypy3)
+PYPY_VENV = .venv-pypy
+PYPY_RUN = $(PYPY_VENV)/bin/python
+
+# Wheels alone here too.
+$(PYPY_VENV)/installed: pyproject.toml setup.py
+	@[ -n "$(PYPY)" ] || { echo "pypy: there is no PyPy on the PATH: give PYPY=..." >&2; exit 1; }
+	@$(PYPY) -c "import sys; sys.exit(sys.implementation.name != 'pypy' or sys.version_info < (3, 10))" \
+	    || { echo "pypy: $(PYPY) is not a PyPy of 3.10 or later" >&2; exit 1; }
+	$(PYPY) -m venv $(PYPY_VENV)
+	$(PYPY_RUN) -m pip install --quiet --upgrade "pip>=25.1"
+	$(PYPY_RUN) -m pip install --quiet --only-binary :all: --group test-base
+	SCRIPTLING_WS_EXTENSION=no $(PYPY_RUN) -m pip install --quiet --editable .
+	@touch $@
+
+pypy: $(PYPY_VENV)/installed $(VENV)/tested peers ## all tests on PyPy, on the pure codec
+	SCRIPTLING_WS_EXTENSION=no PYTHONPATH=tests/stand_ins TRUSTME_PYTHON=$(abspath $(RUN)) \
+	    $(PYPY_RUN) -m pytest $(PYTEST_ARGS)
 
 # On a Debian: what it downloads, and in what it runs, see tests/architectures/run.py.
 architectures: $(VENV)/made ## the kernel's tests on other processors, in QEMU; ARCHITECTURES_ARGS=...
@@ -248,7 +268,8 @@ format: $(VENV)/linted ## format the Python code
 	$(RUN) -m ruff format
 
 clean: ## remove what the other targets have made
-	rm -rf $(VENV) $(BENCH_VENV) $(FUZZ_VENV) $(FREE_VENV) $(WHEELS_VENV) $(COVERAGE_VENV) .venv-autobahn
+	rm -rf $(VENV) $(BENCH_VENV) $(FUZZ_VENV) $(FREE_VENV) $(PYPY_VENV) $(WHEELS_VENV)
+	rm -rf $(COVERAGE_VENV) .venv-autobahn
 	rm -rf build dist out src/*.egg-info src/_wsframe.c src/scriptling_ws/*.so
 	rm -rf $(NODE_MODULES) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

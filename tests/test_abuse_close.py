@@ -2,13 +2,12 @@
 
 import contextlib
 import socket
-import ssl
 import time
-import tracemalloc
 
 import pytest
 
 from abuse import CLOSE, PING, PONG, TEXT
+from memory import tracemalloc
 from pairs import (
     Running,
     both_ends,
@@ -21,7 +20,6 @@ from pairs import (
     receive_to_end,
     running,
     tcp_pair,
-    tls_contexts,
     tls_pair,
     until,
 )
@@ -251,10 +249,3 @@ def test_an_end_of_tls_without_close_notify(client, when):
     assert conn.close_code == 1006
     far.close()
     conn.close()
-
-
-@pytest.mark.abuse(59)
-def test_a_server_with_old_tls_only_is_refused():
-    client, _ = tls_contexts()
-    assert client.minimum_version >= ssl.TLSVersion.TLSv1_2
-    assert ssl.create_default_context().minimum_version >= ssl.TLSVersion.TLSv1_2

@@ -7,13 +7,13 @@ import os
 import socket
 import struct
 import time
-import tracemalloc
 
 import pytest
 from wsproto.connection import Connection as WSProtoConnection
 from wsproto.connection import ConnectionType
 
 from abuse import BINARY, CLOSE, CONTINUATION, PING, TEXT, every_violation
+from memory import tracemalloc
 from pairs import frame, raw_peer, receive_exactly, receive_frame, receive_to_end, running
 from scriptling_ws import ConnectionClosed, _keys
 from scriptling_ws._protocol import Protocol

@@ -8,10 +8,10 @@ import contextlib
 import socket
 import threading
 import time
-import tracemalloc
 
 import pytest
 
+from memory import tracemalloc
 from pairs import receive_head, running, tls_contexts, upgrade_answer
 from proxy import Proxy
 from scriptling_ws import ConnectTimeout, HandshakeError, connect

@@ -7,10 +7,10 @@ import base64
 import contextlib
 import hmac
 import time
-import tracemalloc
 
 import pytest
 
+from memory import tracemalloc
 from pairs import Running, both_ends, raw_peer, receive_frame
 from scriptling_ws import ConnectionClosed, _head, _outgoing, connect
 from scriptling_ws._head import Request

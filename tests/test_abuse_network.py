@@ -14,10 +14,10 @@ import struct
 import sys
 import threading
 import time
-import tracemalloc
 
 import pytest
 
+from memory import tracemalloc
 from pairs import Running, both_ends, frame, raw_peer, receive_frame, running, until
 from proxy import Proxy
 from scriptling_ws import ConnectionClosed, HandshakeError, SendTimeout, connect

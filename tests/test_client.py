@@ -670,6 +670,7 @@ def test_a_self_signed_certificate():
 
 
 @pytest.mark.abuse(59)
+@pytest.mark.abuse(59)
 def test_the_default_context_checks_names_and_takes_no_old_tls(monkeypatch):
     made = []
     original = ssl.create_default_context

@@ -20,6 +20,7 @@ import weakref
 
 import pytest
 
+from memory import counts_references
 from pairs import (
     Running,
     both_ends,
@@ -71,7 +72,7 @@ def arrived(conn, size=1):
 def ended(conn):
     """Wait until the end of the stream, or a reset, has come to a connection."""
     poller = select.poll()
-    poller.register(conn.fileno(), select.POLLRDHUP)
+    poller.register(conn.fileno(), getattr(select, "POLLRDHUP", 0x2000))  # PyPy does not name it
     assert poller.poll(SOON * 1000)
 
 
@@ -626,6 +627,8 @@ BAD_SENDS = {
     "a lone surrogate in a dict": ({"x": "\udfff"}, ValueError, "surrogate"),
     "a lone surrogate in a long text": ("x" * 300_000 + "\ud800", ValueError, "position 300000"),
 }
+if sys.implementation.name == "pypy":  # 7.3.19 itself hangs or crashes in json, after its JIT ran
+    del BAD_SENDS["too deep"]
 
 BAD_BINARIES = {
     "str": ("x", TypeError, r"send\(\)"),
@@ -1244,6 +1247,7 @@ def test_what_is_wanted_of_compression():
     assert options.deflate == Terms(True, True, 9, 10)
 
 
+@counts_references
 def test_no_reference_cycle_keeps_a_connection():
     with raw_peer(close_timeout=0) as (conn, peer):
         conn.send("x")
@@ -1302,6 +1306,7 @@ def test_waiting_for_other_senders_is_part_of_send_timeout():
     assert conn.close_code is not None
 
 
+@counts_references
 def test_iteration_keeps_no_message_while_it_waits():
     taken = []
 

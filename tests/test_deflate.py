@@ -4,13 +4,13 @@ import functools
 import json
 import os
 import random
-import tracemalloc
 import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memory import tracemalloc
 from scriptling_ws._deflate import Compressor, Decompressor
 from scriptling_ws._errors import Violation
 

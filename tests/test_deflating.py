@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import threading
-import tracemalloc
 import zlib
 
 import pytest
@@ -14,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scriptling_ws as ws
+from memory import tracemalloc
 from pairs import (
     Running,
     both_ends,

@@ -2,13 +2,13 @@
 
 import base64
 import time
-import tracemalloc
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abuse import row
+from memory import tracemalloc
 from pairs import upgrade_answer
 from scriptling_ws._errors import ConnectTimeout, HandshakeError
 from scriptling_ws._handshake_client import ClientHandshake

@@ -4,7 +4,6 @@ import functools
 import os
 import random
 import struct
-import tracemalloc
 import zlib
 
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection as WSProtoConnection
 from wsproto.connection import ConnectionType
 
+from memory import tracemalloc
 from pairs import frame
 from scriptling_ws._protocol import Protocol
 from scriptling_ws._terms import Terms

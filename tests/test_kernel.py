@@ -12,7 +12,6 @@ import subprocess
 import sys
 import sysconfig
 import threading
-import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ import pytest
 
 import kernels
 from kernels import INT64_MAX, KEY, frame, header, xor
+from memory import counts_references, tracemalloc
 from scriptling_ws import _frame
 
 if TYPE_CHECKING:
@@ -415,6 +415,7 @@ def test_encode_frame_text(kernel: ModuleType, text: str) -> None:
         assert kernel.encode_frame(TEXT, string, KEY) == expected
 
 
+@pytest.mark.skipif(sys.implementation.name == "pypy", reason="there is no sys.getsizeof")
 def test_encode_frame_leaves_no_copy_in_the_callers_str(kernel: ModuleType) -> None:
     text = "é" * 1000 + str(kernel)
     before = sys.getsizeof(text)
@@ -599,11 +600,9 @@ def test_list_costs_no_copy_of_its_items(kernel: ModuleType) -> None:
         assert peak <= (count if kernel.IMPLEMENTATION == "compiled" or bad else 0) + 400_000
 
 
+@counts_references
 def test_small_ints_keep_their_references(kernel: ModuleType) -> None:
-    getrefcount = getattr(sys, "getrefcount", None)
-    if getrefcount is None:
-        pytest.skip("no reference counts here")
-    before = [getrefcount(number) for number in range(256)]
+    before = [sys.getrefcount(number) for number in range(256)]
     kept = [kernel.bytes_to_list(NOISE) for _ in range(3)]
     out: list[Any] = []
     window = bytearray(frame(BINARY, NOISE, KEY))
@@ -611,7 +610,7 @@ def test_small_ints_keep_their_references(kernel: ModuleType) -> None:
     assert out == kept[:1]
     kernel.list_to_bytes(kept[0])
     del kept, out
-    after = [getrefcount(number) for number in range(256)]
+    after = [sys.getrefcount(number) for number in range(256)]
     assert all(abs(a - b) < 100 for a, b in zip(after, before, strict=True))
 
 

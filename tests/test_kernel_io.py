@@ -13,6 +13,7 @@ import pytest
 
 import kernels
 from kernels import INT64_MAX, KEY, frame
+from memory import counts_references
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -246,6 +247,7 @@ def test_bad_arguments_of_send_frame(
 # ---- both ----
 
 
+@counts_references
 def test_no_reference_is_kept(kernel: ModuleType) -> None:
     class Window(bytearray):
         pass

@@ -12,7 +12,6 @@ import socket
 import struct
 import threading
 import time
-import tracemalloc
 from collections import deque
 
 import pytest
@@ -25,6 +24,7 @@ import protocol_wsproto
 import session
 import streams
 import urls
+from memory import tracemalloc
 from pairs import (
     Running,
     connection,

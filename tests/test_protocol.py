@@ -8,7 +8,6 @@ import struct
 import sys
 import sysconfig
 import time
-import tracemalloc
 from collections import deque
 
 import pytest
@@ -19,6 +18,7 @@ from wsproto.connection import ConnectionType
 from wsproto.utilities import RemoteProtocolError
 
 from abuse import every_violation
+from memory import tracemalloc
 from pairs import frame
 from scriptling_ws import _frame
 from scriptling_ws._control import Control

@@ -2,7 +2,7 @@
 
 trustme needs cryptography, which needs cffi, which does not support the free-threaded
 CPython 3.13. So another interpreter makes the certificates with the real one: that which
-TRUSTME_PYTHON names. `make free-threaded` puts this folder on the path, nothing else does.
+TRUSTME_PYTHON names. `make free-threaded` and `make pypy` put this folder on the path.
 """
 
 import json
