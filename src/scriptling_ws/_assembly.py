@@ -224,7 +224,7 @@ class Assembly:
             if opcode == BINARY:
                 return _frame.bytes_to_list(payload)
             try:
-                return str(payload, "utf-8")
+                return utf_8_decode(payload, "strict", True)[0]  # PyPy's str() takes surrogates
             except UnicodeDecodeError as error:
                 raise Violation(1007, BAD_TEXT) from error
 

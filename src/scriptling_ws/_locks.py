@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterable
 
-__all__ = ["attempt", "attempts"]
+__all__ = ["attempt", "attempts", "turns"]
 
 _WITHOUT_WAITING: Final = repeat((False,))
+_WAITING: Final = repeat(())
 
 
 def attempt(
@@ -48,3 +49,12 @@ def attempt(
 def attempts(lock: threading.Lock) -> Iterable[bool]:
     """As `attempt`, without waiting: made once, and taken from any number of times."""
     return starmap(lock.acquire, _WITHOUT_WAITING)
+
+
+def turns(lock: threading.RLock) -> Iterable[bool]:
+    """As `attempts`, waiting for ever.
+
+    `iter(lock.acquire, False)` would do so on CPython alone: PyPy makes a generator of it,
+    in which there can be but one thread.
+    """
+    return starmap(lock.acquire, _WAITING)

@@ -25,6 +25,7 @@ import threading
 from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
+from ._locks import turns
 from ._transport import _AT_ONCE, _WHOLE, Transport
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class TLSTransport(Transport):
         # handler that raises would lose what was read or written.
         self._session: Any = getattr(self._tls, "_sslobj", self._tls)
         self._tls_lock = threading.RLock()  # guards _tls, _in, _out and _answering
-        self._turns = iter(self._tls_lock.acquire, False)  # endless
+        self._turns = turns(self._tls_lock)
         self._answering = False  # OpenSSL has written something of its own into _out
         self._unsent: bytes = b""  # ciphertext taken out of _out; the writer's
         # These are the reader's:
