@@ -57,7 +57,7 @@ def _whole(value: int, name: str, low: int, high: int) -> int:
     if type(value) is not int:
         if not issubclass(type(value), int):
             raise TypeError(f"{name} has to be an int, not {type(value).__name__}")
-        value = int.__index__(value)  # runs no code of a subclass
+        value = int.__add__(value, 0)  # runs no code of a subclass
     if not low <= value <= high:
         raise ValueError(f"{name} is {_shown(value)}: it has to be {low} to {high}")
     return value
@@ -204,8 +204,8 @@ def _pack(piece: Sequence[Any], base: int) -> bytes:
         kind = type(item)
         if not issubclass(kind, int) or issubclass(kind, bool):
             raise TypeError(f"item {index} is of type {kind.__name__}: a byte is an int, 0 to 255")
-        # By value: an int needs no __index__, so no code of a subclass runs.
-        value = int.__index__(item)
+        # By value: no code of a subclass runs, as PyPy's int.__index__ would.
+        value = int.__add__(item, 0)
         if not 0 <= value <= 255:
             raise ValueError(f"item {index} is {_shown(value)}: a byte is 0 to 255")
         packed.append(value)
