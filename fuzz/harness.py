@@ -123,7 +123,7 @@ STRANGE: tuple[Any, ...] = (
 
 def plain(value: Any) -> int:
     """An int as an int proper, -1 for what is none."""
-    return int.__index__(value) if isinstance(value, int) else -1
+    return int.__add__(value, 0) if isinstance(value, int) else -1
 
 
 def fuzz(check: Callable[[bytes], None]) -> None:

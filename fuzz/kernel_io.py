@@ -48,7 +48,7 @@ def result(what: int, count: int) -> Any:
     if what < 224:
         raise ERRORS[what % len(ERRORS)]
     value = STRANGE[what % len(STRANGE)]
-    return int.__index__(value) if isinstance(value, int) else value
+    return int.__add__(value, 0) if isinstance(value, int) else value
 
 
 def receive(

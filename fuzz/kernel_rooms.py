@@ -144,12 +144,12 @@ def strange(source: Source, pair: Pair, what: int) -> None:
     """Arguments that are refused, and change nothing."""
     value = source.pick(STRANGE)
     if what < 245:
-        if not (isinstance(value, int) and 0 <= int.__index__(value) < 2**20):
+        if not (isinstance(value, int) and 0 <= int.__add__(value, 0) < 2**20):
             assert pair.call("seal_room", used=value)[0] in (TypeError, ValueError)
     elif what < 250:
         result = pair.call("read_payload", bytearray(b"abc"), value, value, None, 0)
         if result[0] is int:
-            pair.content += b"abc"[int.__index__(value) : int.__index__(value)]
+            pair.content += b"abc"[int.__add__(value, 0) : int.__add__(value, 0)]
     else:
         for room in pair.rooms:
             room.append(b"two")

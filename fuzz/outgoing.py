@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import streams
-from harness import STRANGE, Source, fuzz
+from harness import STRANGE, Source, fuzz, plain
 from scriptling_ws._outgoing import BATCH, Pieces, any_frame, check_close
 
 SIZES = (125, 126, 127, 300, 4096, 65_535, 65_536, BATCH, BATCH + 1, 2 * BATCH + 9)
@@ -84,7 +84,7 @@ def expected(message: Any) -> Any:
     if isinstance(message, str):
         message.encode()
         return message
-    return bytes(map(int.__index__, message)) if isinstance(message, list) else bytes(message)
+    return bytes(map(plain, message)) if isinstance(message, list) else bytes(message)
 
 
 def close(source: Source) -> None:
