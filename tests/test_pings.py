@@ -35,6 +35,21 @@ def read_ping(peer):
 # ---- ping() ----
 
 
+def test_a_ping_finds_that_another_thread_has_closed_meanwhile(monkeypatch):
+    with raw_peer(close_timeout=0) as (conn, _peer):
+        wait = conn._await_pong
+
+        def late(pong, deadline):
+            monkeypatch.undo()
+            threads.submit(conn.close).result()  # as this thread has seen it open
+            wait(pong, deadline)
+
+        with ThreadPoolExecutor(1) as threads:
+            monkeypatch.setattr(type(conn), "_await_pong", lambda _, *arguments: late(*arguments))
+            assert conn.ping(10) is None
+        assert conn.fileno() == -1
+
+
 @pytest.mark.parametrize("tls", [False, True])
 def test_a_ping_tells_how_long_its_answer_took(tls):
     with both_ends(tls=tls) as (client, server), ThreadPoolExecutor() as pool:

@@ -123,7 +123,7 @@ class Closing(Writing):
         try:
             for got in attempt(lock, wanted=wanted):
                 break
-            if got:
+            if got and not self._disposed:  # perhaps since the caller has looked
                 self._reader = threading.get_ident()
                 read()
                 self._reader = 0
