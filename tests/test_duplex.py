@@ -353,7 +353,7 @@ def test_a_blocked_receiver_answers_a_ping_between_two_frames_of_a_busy_sender()
         while not stop.is_set():
             conn.send_binary(bytes(1000))
 
-    with raw_peer() as (conn, peer):
+    with raw_peer(ping_interval=None) as (conn, peer):
         call, inside = Running(send, conn), receiving(conn)
         for number in range(12):
             peer.sendall(frame(PING, b"%d" % number))
@@ -411,7 +411,7 @@ def test_what_has_piled_up_is_counted_while_another_thread_takes_it():
 
 
 def test_close_waits_for_a_frame_that_is_being_sent():
-    with raw_peer() as (conn, peer):
+    with raw_peer(close_timeout=60) as (conn, peer):
         call = sending(conn, bytes(15 * MIB))
         closing = Running(conn.close, 4000)
         until(lambda: conn._closing)
@@ -421,6 +421,14 @@ def test_close_waits_for_a_frame_that_is_being_sent():
         peer.sendall(close_frame(4000))
         peer.shutdown(socket.SHUT_WR)
         closing.result()
+
+
+def test_the_stream_is_not_ended_while_a_sender_is_just_leaving():
+    with raw_peer(client=False) as (conn, peer):
+        with conn._send_lock:
+            assert not conn._finish_writing()
+        assert conn._finish_writing()
+        assert peer.recv(1) == b""
 
 
 def test_close_ends_a_sender_that_stays_blocked():
