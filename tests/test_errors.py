@@ -98,3 +98,10 @@ def test_they_survive_copy_and_pickle(error, again):
     assert type(other) is type(error)
     assert str(other) == str(error)
     assert vars(other) == vars(error)
+
+
+@pytest.mark.parametrize("reason", ["a\nERROR root: forged", "\x1b[2J", "\u2028"])
+def test_a_peers_reason_cannot_forge_a_line_of_a_log(reason):
+    error = ConnectionClosed(4000, reason)
+    assert error.reason == reason
+    assert str(error) == f"the connection is closed (code 4000, {reason!a})"

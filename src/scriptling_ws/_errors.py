@@ -82,8 +82,9 @@ class ConnectionClosed(WebSocketError, ConnectionError):
     """
 
     def __init__(self, code: int, reason: str = "") -> None:
-        text = f"the connection is closed (code {code}{', ' + reason if reason else ''})"
-        super().__init__(text)
+        # A peer's line end or terminal sequence has no business in a log.
+        shown = reason if reason.isprintable() else ascii(reason)
+        super().__init__(f"the connection is closed (code {code}{', ' if reason else ''}{shown})")
         self.code = code
         self.reason = reason
 
