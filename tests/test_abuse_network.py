@@ -12,6 +12,7 @@ import signal
 import socket
 import struct
 import sys
+import textwrap
 import threading
 import time
 
@@ -19,6 +20,7 @@ import pytest
 
 from memory import tracemalloc
 from pairs import Running, both_ends, frame, raw_peer, receive_frame, running, until
+from processes import REPOSITORY, Process
 from proxy import Proxy
 from scriptling_ws import ConnectionClosed, HandshakeError, SendTimeout, connect
 from servers import dial, echo, raw_websocket, serving
@@ -134,6 +136,33 @@ def test_a_stream_that_ends_in_a_frame(end, how, passed):
         assert conn.close_code == 1006
         with pytest.raises(ConnectionClosed):
             conn.send("x")
+
+
+SENDS = """
+    import signal, sys
+    from pairs import connection, tcp_pair, tls_pair
+    from scriptling_ws import ConnectionClosed
+
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    near, far = (tls_pair if "tls" in sys.argv else tcp_pair)()
+    far.close()
+    with connection(near) as conn:
+        try:
+            while True:
+                conn.send_binary(bytes(int(sys.argv[1])))
+        except ConnectionClosed:
+            print("told")
+    """
+
+
+@pytest.mark.abuse(67)
+@pytest.mark.skipif(not hasattr(socket, "MSG_NOSIGNAL"), reason="no MSG_NOSIGNAL here")
+@pytest.mark.parametrize("stream", ["tcp", "tls"])
+@pytest.mark.parametrize("size", [1, 300_000])
+def test_a_peer_that_has_left_ends_no_process_with_the_default_sigpipe(stream, size):
+    command = ("-c", textwrap.dedent(SENDS), size, stream)
+    with Process.python(*command, cwd=REPOSITORY / "tests") as process:
+        assert process.finish() == (["told"], 0)
 
 
 @pytest.mark.abuse(68)

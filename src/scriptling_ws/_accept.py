@@ -348,5 +348,5 @@ class Acceptor:
         for transport in transports:
             transport.close()
         self._selector.close()
+        self._wake_write.close()  # first: a write to it may not raise SIGPIPE
         self._wake_read.close()
-        self._wake_write.close()

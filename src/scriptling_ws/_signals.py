@@ -62,8 +62,8 @@ class StopSignal:
                 signal.signal(number, handler)
         if self._previous_descriptor is not None:
             signal.set_wakeup_fd(self._previous_descriptor)
+        self._write.close()  # first: a write to it may not raise SIGPIPE
         self._read.close()
-        self._write.close()
 
     def set(self) -> None:
         """Make `wait` return. From any thread, at any time."""

@@ -26,7 +26,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 from ._locks import turns
-from ._transport import _AT_ONCE, _WHOLE, Transport
+from ._transport import _READ_AT_ONCE, _SEND_AT_ONCE, _WHOLE, Transport
 
 if TYPE_CHECKING:
     import socket
@@ -171,7 +171,9 @@ class TLSTransport(Transport):
                     for self._received in map(self._recv_into, (self._cipher,)):
                         break
                 else:
-                    for self._received in map(self._recv_into, (self._cipher,), _WHOLE, _AT_ONCE):
+                    for self._received in map(
+                        self._recv_into, (self._cipher,), _WHOLE, _READ_AT_ONCE
+                    ):
                         break
             except OSError as error:
                 # One that breaks the connection while this reads on is left to the next
@@ -309,7 +311,7 @@ class TLSTransport(Transport):
     def _push(self) -> bool:
         """Send what was drawn, as far as it can be; whether nothing is left of it."""
         try:
-            for count in map(self._send, (self._unsent,), _AT_ONCE):
+            for count in map(self._send, (self._unsent,), _SEND_AT_ONCE):
                 break
         except BlockingIOError:
             return False

@@ -38,17 +38,22 @@ if TYPE_CHECKING:
 
     from ._deadline import Deadline
 
-__all__ = ["DONTWAIT", "NAP", "Transport", "address_text"]
+__all__ = ["NAP", "SEND_FLAGS", "Transport", "address_text"]
 
 NAP: Final = 0.01
 """How long, in seconds, a read may sleep where `wake` does not reach it."""
 
-DONTWAIT: Final[int] = getattr(socket, "MSG_DONTWAIT", 0)
-"""The flag with which a blocking socket does only what it can do at once."""
+# The flag with which a blocking socket does only what it can do at once.
+_DONTWAIT: Final[int] = getattr(socket, "MSG_DONTWAIT", 0)
 
-_AT_ONCE: Final = (DONTWAIT,)  # the flags, as `map` takes them
+SEND_FLAGS: Final[int] = _DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
+"""The same for sending, and a peer that has left is an error even where the program has set
+SIGPIPE to SIG_DFL, as scripts in a pipe do."""
+
+_READ_AT_ONCE: Final = (_DONTWAIT,)  # the flags, as `map` takes them
+_SEND_AT_ONCE: Final = (SEND_FLAGS,)
 _WHOLE: Final = (0,)  # as much as the buffer holds
-_CAN_NAP: Final = bool(DONTWAIT) and hasattr(socket, "SO_RCVTIMEO") and sys.platform != "win32"
+_CAN_NAP: Final = bool(_DONTWAIT) and hasattr(socket, "SO_RCVTIMEO") and sys.platform != "win32"
 # poll, where there is one: select fails on descriptors from 1024 on, and epoll
 # costs a descriptor and three system calls for a single wait.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
@@ -162,7 +167,7 @@ class Transport:
 
     @property
     def send(self) -> Callable[[bytes, int], int]:
-        """As `write`, with DONTWAIT as its flags, but may raise BlockingIOError for 0."""
+        """As `write`, with SEND_FLAGS, but may raise BlockingIOError for 0."""
         return self._send
 
     def read_into(self, buffer: bytearray | memoryview, nap: bool = False) -> int | None:
@@ -185,7 +190,7 @@ class Transport:
             if nap:
                 (count,) = map(self._recv_into, (buffer,))
             else:
-                (count,) = map(self._recv_into, (buffer,), _WHOLE, _AT_ONCE)
+                (count,) = map(self._recv_into, (buffer,), _WHOLE, _READ_AT_ONCE)
         except BlockingIOError:
             return None
         return count
@@ -201,7 +206,7 @@ class Transport:
             OSError: the connection is broken.
         """
         try:
-            (count,) = map(self._send, (data,), _AT_ONCE)  # unpacked: as in read_into
+            (count,) = map(self._send, (data,), _SEND_AT_ONCE)  # unpacked: as in read_into
         except BlockingIOError:
             return 0
         return count

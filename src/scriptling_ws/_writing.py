@@ -27,7 +27,7 @@ from ._deadline import Deadline
 from ._errors import ConnectionClosed, SendTimeout
 from ._locks import attempt
 from ._reading import LOOK_AGAIN, Reading
-from ._transport import DONTWAIT
+from ._transport import SEND_FLAGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,7 +71,7 @@ class Writing(Reading):
     def _send_at_once(self, frame: bytes) -> None:
         """Send a whole frame, before which nothing has to go. Holds _send_lock."""
         try:
-            whole = _frame.send_frame(self._send_now, frame, DONTWAIT, self._tail)
+            whole = _frame.send_frame(self._send_now, frame, SEND_FLAGS, self._tail)
         except BaseException as error:
             self._send_broke(frame, error)
             raise
