@@ -45,6 +45,7 @@ from scriptling_ws import (
     is_text,
 )
 from scriptling_ws._connection import Connection
+from scriptling_ws._locks import attempt
 from scriptling_ws._options import Options
 from scriptling_ws._terms import Terms
 
@@ -1420,3 +1421,18 @@ def test_close_as_a_send_begins_leaves_no_descriptor(monkeypatch):
             conn.send("too late")
         assert conn.fileno() == -1
         conn._try_send_lock = turns
+
+
+@pytest.mark.abuse(70)
+def test_close_as_a_send_begins_waits_once_for_the_sender_to_leave(monkeypatch):
+    def noting(lock, timeout=0.0, **more):
+        if lock is conn._send_lock:
+            waits.append(timeout)
+        return attempt(lock, timeout, **more)
+
+    waits = []
+    monkeypatch.setattr(_closing, "_LEAVE", 0.01)
+    monkeypatch.setattr(_closing, "attempt", noting)
+    with raw_peer(close_timeout=0.05) as (conn, _), conn._send_lock:
+        conn.close()
+        assert 0 < sum(waits) <= 0.01

@@ -100,9 +100,11 @@ class Closing(Writing):
             return
         self._transport.abort()  # so that a blocked sender leaves
         self._orphaned = True  # if it does not in time, it closes the descriptor itself
+        # One second for all calls: in a signal handler, the sender may be this very thread.
+        self._leave_by = self._leave_by or Deadline(_LEAVE)
         lock, got = self._send_lock, False
         try:
-            for got in attempt(lock, _LEAVE):
+            for got in attempt(lock, self._leave_by.left()):
                 break
             if got:
                 self._disposed = True

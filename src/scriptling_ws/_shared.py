@@ -52,6 +52,7 @@ class Shared:
         "_eof",
         "_grace",
         "_heard",
+        "_leave_by",
         "_lock_waiters",
         "_open",
         "_orphaned",
@@ -113,6 +114,7 @@ class Shared:
         self._eof = False  # the peer has ended the stream
         self._writing_finished = False  # this end has
         self._orphaned = False  # close() has left the descriptor to whoever reads
+        self._leave_by: Deadline | None = None  # until when _dispose waits for a sender
         self._disposed = False  # the descriptor is closed; guarded by both I/O locks
         self._heard = False  # something came since this was set to False
         self._rest: Rest | None = None  # what is being written; guarded by _send_lock
