@@ -3,6 +3,7 @@
 import errno
 import gc
 import logging
+import selectors
 import socket
 import threading
 import weakref
@@ -264,6 +265,20 @@ def test_a_server_that_cannot_start_leaves_nothing(monkeypatch):
     monkeypatch.setattr(_server, "start_thread", refuse)
     with pytest.raises(RuntimeError):
         serving(echo)  # conftest looks for what is left
+
+
+@pytest.mark.abuse(62)
+@pytest.mark.parametrize("what", [(socket, "socketpair"), (selectors, "DefaultSelector")])
+def test_a_server_without_descriptors_leaves_nothing(monkeypatch, what):
+    def refuse():
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    listeners = listen("127.0.0.1", 0)
+    monkeypatch.setattr(_server, "listen", lambda host, port: listeners)
+    monkeypatch.setattr(*what, refuse)
+    with pytest.raises(OSError, match="Too many"):
+        serving(echo)
+    assert listeners[0].fileno() == -1
 
 
 # -- sessions ----------------------------------------------------------------------

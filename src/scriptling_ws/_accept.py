@@ -93,20 +93,29 @@ class Acceptor:
         """Get ready; nothing is accepted before `run`.
 
         Args:
-            listeners: Listening sockets, non-blocking; closed when `run` ends.
+            listeners: Listening sockets, non-blocking; closed when `run` ends, or here
+                if this raises.
             admit: Called on the acceptor's thread with every request's head; has to
                 return at once.
             context: The TLS settings, None for plain TCP.
             timeout: Seconds for the whole of an opening handshake, None for no limit.
             limits: How long a request's head may be.
+
+        Raises:
+            OSError: there are too few descriptors.
         """
         self._listeners = listeners
         self._admit = admit
         self._context = context
         self._timeout = timeout
         self._limits = limits
-        self._selector = selectors.DefaultSelector()
-        self._wake_read, self._wake_write = socket.socketpair()
+        with contextlib.ExitStack() as undo:
+            for listener in listeners:
+                undo.callback(listener.close)
+            self._selector = selectors.DefaultSelector()
+            undo.callback(self._selector.close)
+            self._wake_read, self._wake_write = socket.socketpair()
+            undo.pop_all()
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
         self._opening = _Queue()
