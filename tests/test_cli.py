@@ -1,6 +1,7 @@
 """The command line: in this process for its errors, in one of its own for the rest."""
 
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -271,6 +272,8 @@ def in_process(monkeypatch, capsys):
         (["--server", ":0"], "name the setup script"),
         (["--server", ":0", "missing.py"], "there is no file 'missing.py'"),
         (["--server", ":0", "."], "there is no file '.'"),
+        (["--server", ":0", "x" * 300], "there is no file 'xxx"),
+        (["--server", ":0", "-L", "x" * 300, "setup.py"], "xxx' is not a directory"),
         (["--server", "8080", "setup.py"], "has no port: write :8080"),
         (["--server", ":http", "setup.py"], "the port has to be 0 to 65535"),
         (["--server", ":65536", "setup.py"], "the port has to be 0 to 65535"),
@@ -297,6 +300,19 @@ def test_errors_are_one_line_and_status_2(tmp_path, monkeypatch, in_process, arg
     assert line.startswith("scriptling-ws: ")
     assert text in line
     assert not usage or usage[0].startswith("usage: scriptling-ws")
+
+
+def test_a_script_that_may_not_be_read(tmp_path, monkeypatch, in_process):
+    def refuse(*_, **__):  # as for everybody but root, who may run the tests
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / "setup.py").touch()
+    monkeypatch.setattr("io.open_code", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.chdir(tmp_path)
+    status, error = in_process("--server", ":0", "setup.py")
+    assert status == 2
+    assert error == "scriptling-ws: cannot read 'setup.py': Permission denied\n"
 
 
 def test_a_port_in_use(tmp_path, monkeypatch, in_process):

@@ -14,11 +14,14 @@ Rules:
   in the setup script is a traceback and 1; Ctrl-C and SIGTERM are a clean end, 0.
 """
 
+# ruff: noqa: PTH112, PTH113 - Path's raise for a name that is too long, or out of reach
+
 from __future__ import annotations
 
 import argparse
 import contextlib
 import logging
+import os
 import runpy
 import ssl
 import sys
@@ -174,15 +177,19 @@ def _find(parser: argparse.ArgumentParser, name: str, libraries: list[str]) -> P
     the root of a checkout, which has a setup.py of its own.
     """
     candidates = (*(Path(library, name) for library in libraries), Path(name))
-    script = next((candidate for candidate in candidates if candidate.is_file()), None)
+    script = next((candidate for candidate in candidates if os.path.isfile(candidate)), None)
     if script is None:
         _fail(parser, f"there is no file {name!r}")
+    try:
+        script.open("rb").close()
+    except OSError as error:
+        _fail(parser, f"cannot read {name!r}: {error.strerror}")
     return script.resolve()
 
 
 def _extend_path(parser: argparse.ArgumentParser, script: Path, libraries: list[str]) -> None:
     for library in libraries:
-        if not Path(library).is_dir():
+        if not os.path.isdir(library):
             _fail(parser, f"-L {library!r} is not a directory")
     own = [str(script.parent), *(str(Path(library).resolve()) for library in libraries)]
     sys.path[:0] = list(dict.fromkeys(own))
