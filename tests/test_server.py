@@ -14,6 +14,7 @@ from websockets.sync.client import connect
 
 import scriptling_ws
 from abuse import row
+from pairs import Running, until
 from scriptling_ws import _accept, _server, _sessions
 from scriptling_ws._errors import ConnectionClosed
 from scriptling_ws._head import Refused
@@ -1279,6 +1280,17 @@ def test_close_from_a_signal_handler_inside_close():
         assert again.is_set()
     finally:
         signal.signal(signal.SIGUSR1, previous)
+
+
+def test_connections_are_told_without_the_lock_that_ending_threads_need():
+    # Else a signal handler that closes the server while they are told would wait for ever.
+    def tell():
+        return server._sessions.includes_this_thread(), len(server.connections)
+
+    with serving(echo, close_timeout=0.1) as server, raw_websocket(server):
+        until(lambda: server.connections)
+        with server._sessions._lock:
+            assert Running(tell).result(10) == (False, 1)
 
 
 def test_close_from_a_handler_while_another_thread_closes():

@@ -115,8 +115,9 @@ class Sessions:
     @property
     def connections(self) -> list[Connection]:
         """The connections that handlers run for."""
-        with self._lock:
-            return [s.connection for s in self._sessions if s.connection is not None]
+        # Without the lock, which an RLock would not replace: a signal handler that closes the
+        # server here waits for threads that wait for it. A set's copy is made in one step.
+        return [s.connection for s in self._sessions.copy() if s.connection is not None]
 
     def start(
         self, transport: Transport, *, websocket: bool, body: Callable[[Session], None]
@@ -180,8 +181,8 @@ class Sessions:
     def includes_this_thread(self) -> bool:
         """Whether the caller runs on one of the sessions' threads."""
         this = threading.current_thread()
-        with self._lock:
-            return any(session.thread is this for session in self._sessions)
+        sessions = self._sessions.copy()  # without the lock, as in `connections`
+        return any(session.thread is this for session in sessions)
 
     def close(self, grace: float | None) -> None:
         """Close every connection and wait for the threads. Blocks; `start` must be over.
