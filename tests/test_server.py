@@ -1282,6 +1282,26 @@ def test_close_from_a_signal_handler_inside_close():
         signal.signal(signal.SIGUSR1, previous)
 
 
+@pytest.mark.parametrize("step", ["_thread.join", "_sessions.close", "_closed.set"])
+def test_another_close_does_what_an_interrupted_one_has_left(monkeypatch, step):
+    def interrupt(*_):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    server = serving(echo, close_timeout=0.1)
+    with raw_websocket(server) as client:
+        until(lambda: server.connections)
+        name, method = step.split(".")
+        monkeypatch.setattr(getattr(server, name), method, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            server.close()
+        for _ in range(2):
+            server.close()
+            assert server.wait(0)
+            assert server_threads() == []
+        assert client.close_code() == 1001
+
+
 def test_connections_are_told_without_the_lock_that_ending_threads_need():
     # Else a signal handler that closes the server while they are told would wait for ever.
     def tell():

@@ -133,9 +133,8 @@ class Server:
         )
         self._shutdown_timeout = check_timeout(shutdown_timeout, "shutdown_timeout")
         # An RLock: a signal handler may call close() inside of close().
-        self._close_lock = threading.RLock()  # guards _closing, _closer and _on_close
-        self._closing = False
-        self._closer = 0  # the thread that closes
+        self._close_lock = threading.RLock()  # guards _closer and _on_close
+        self._closer = 0  # the thread that closes or has closed, 0 for none
         self._on_close: list[Callable[[], None]] = []
         self._closed = threading.Event()
         _check_context(ssl_context)
@@ -159,7 +158,7 @@ class Server:
     def _after_fork(self) -> None:
         """In a forked child, where nothing of the server runs: be closed."""
         self._close_lock = threading.RLock()
-        self._closing = True
+        self._closer = threading.get_ident()
         self._closed = threading.Event()
         self._closed.set()
 
@@ -227,18 +226,26 @@ class Server:
         Blocks for about `shutdown_timeout` at the longest: then connections whose handlers
         still run are ended, which unblocks the handlers. Called from a handler, it waits
         for the others; called again, for the first call (a handler does not wait, nor a
-        signal handler that has interrupted that call).
+        signal handler that has interrupted that call). If a signal handler's exception ends
+        the call, the server counts as closed; another call does what is left to do.
         """
-        this = threading.get_ident()
-        with self._close_lock:
-            first = not self._closing
+        this, first = threading.get_ident(), False
+        try:
+            with self._close_lock:
+                first = not self._closer
+                if first:
+                    self._closer = this
             if first:
-                self._closer = this
-            self._closing = True
-        if not first:
-            if self._closer != this and not self._sessions.includes_this_thread():
+                self._end()
+            elif self._closer != this and not self._sessions.includes_this_thread():
                 self._closed.wait()
-            return
+        except BaseException:
+            if first:
+                self._closer = 0
+            raise
+
+    def _end(self) -> None:
+        """As close, for the thread that closes. What was done already may be done again."""
         try:
             self._acceptor.stop()
             self._thread.join()
