@@ -1361,6 +1361,7 @@ def test_many_messages_of_which_one_is_large(last):
 
 
 # What holds a caller's message is the frame of the caller, and what holds that is a traceback.
+@counts_references
 @pytest.mark.abuse(73)
 @pytest.mark.parametrize("reset", [False, True])
 def test_a_broken_connection_keeps_nothing_of_who_used_it(reset):
@@ -1388,6 +1389,7 @@ def test_a_broken_connection_keeps_nothing_of_who_used_it(reset):
             conn.send("more")
 
 
+@counts_references
 @pytest.mark.abuse(73)
 def test_a_broken_tls_stream_keeps_nothing_of_who_read_it():
     class Mine:
