@@ -9,13 +9,11 @@ import struct
 
 import pytest
 
-from pairs import frame
+from pairs import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 
 ROWS = range(1, 87)
 
 BAD_CODES = (0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535)
-
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
 def row(number, *cases):

@@ -1,7 +1,8 @@
 """What every test gets: the name of the codec in use, and a check that nothing is left behind.
 
-And the count of the abuse cases, at the end of a run: a row is covered when a test that is
-marked with it has passed and none has failed; with --collect-only, when it has a test.
+And the fixtures of several files, and the count of the abuse cases, at the end of a run: a row
+is covered when a test that is marked with it has passed and none has failed; with
+--collect-only, when it has a test.
 """
 
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import kernels
 from abuse import ROWS
 from scriptling_ws import _frame, _keepalive
 
@@ -69,6 +71,21 @@ class AbuseCases:
 
 def pytest_configure(config):
     config.pluginmanager.register(AbuseCases(), "abuse-cases")
+
+
+@pytest.fixture(params=["compiled", "pure"])
+def kernel(request):
+    """Each of the two kernels."""
+    return kernels.load(request.param)
+
+
+@pytest.fixture
+def log():
+    """The package's log, watched."""
+    from servers import watching  # which needs trustme: not on every platform
+
+    with watching() as watch:
+        yield watch
 
 
 def open_descriptors():

@@ -1,4 +1,7 @@
-"""Connections over socket pairs, without an opening handshake, and raw peers for them."""
+"""Connections over socket pairs, without an opening handshake, and raw peers for them.
+
+And what such tests share: frames by hand, opcodes, sizes and times, calls in threads.
+"""
 
 import base64
 import contextlib
@@ -22,6 +25,14 @@ from scriptling_ws._deflating import make_connection
 from scriptling_ws._options import Options
 from scriptling_ws._tls import TLSTransport
 from scriptling_ws._transport import Transport
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10  # RFC 6455 section 5.2
+KIB = 1024
+MIB = 1024 * KIB
+SOON = 10.0  # seconds: far more than anything takes that waits so long
+
+roles = pytest.mark.parametrize("client", [True, False], ids=["client", "server"])
+transports = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -100,6 +111,11 @@ def frame(opcode, payload=b"", *, fin=True, mask=False, rsv=0):
     return header + key + masked
 
 
+def close_frame(code=1000, reason=b"", *, mask=False):
+    """A close frame."""
+    return frame(CLOSE, struct.pack("!H", code) + reason, mask=mask)
+
+
 def receive_exactly(sock, size):
     """Exactly `size` bytes from a socket."""
     data = bytearray()
@@ -133,6 +149,12 @@ def receive_to_end(sock):
         while piece := sock.recv(65536):
             data += piece
     return bytes(data)
+
+
+def reset(sock):
+    """Close with a RST instead of a FIN."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
 
 
 def fill(conn):
@@ -252,6 +274,10 @@ def running(*functions, timeout=30):
     yield calls
     for call in calls:
         call.result(timeout)
+
+
+class Interrupt(BaseException):
+    """What the tests' signal handlers raise, as Ctrl-C would raise KeyboardInterrupt."""
 
 
 def until(condition):

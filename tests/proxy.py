@@ -8,14 +8,9 @@ test tells it, in bytes.
 import contextlib
 import select
 import socket
-import struct
 import threading
 
-
-def reset(sock):
-    """Close with a RST instead of a FIN."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
+from pairs import reset
 
 
 class Rule:

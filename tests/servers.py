@@ -1,6 +1,5 @@
 """Servers under test and raw peers for them."""
 
-import base64
 import contextlib
 import logging
 import queue
@@ -11,11 +10,11 @@ import threading
 
 import trustme
 
+from heads import UPGRADE
 from pairs import frame
 from scriptling_ws import _keepalive
 from scriptling_ws._server import Server
 
-KEY = base64.b64encode(b"sixteen bytes...").decode()
 TIMEOUT = 10
 
 
@@ -46,14 +45,6 @@ def head(path="/", *lines, method="GET", version="HTTP/1.1", host="localhost"):
     if host is not None:
         rows.append(f"Host: {host}")
     return "\r\n".join([*rows, *lines, "", ""]).encode("latin-1")
-
-
-UPGRADE = {
-    "Upgrade": "websocket",
-    "Connection": "Upgrade",
-    "Sec-WebSocket-Key": KEY,
-    "Sec-WebSocket-Version": "13",
-}
 
 
 def upgrade(path="/", *lines, method="GET", version="HTTP/1.1", host="localhost", **changes):

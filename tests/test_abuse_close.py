@@ -6,9 +6,14 @@ import time
 
 import pytest
 
-from abuse import CLOSE, PING, PONG, TEXT
 from memory import tracemalloc
 from pairs import (
+    CLOSE,
+    MIB,
+    PING,
+    PONG,
+    SOON,
+    TEXT,
     Running,
     both_ends,
     connection,
@@ -18,20 +23,15 @@ from pairs import (
     receive_exactly,
     receive_frame,
     receive_to_end,
+    roles,
     running,
     tcp_pair,
     tls_pair,
+    transports,
     until,
 )
 from scriptling_ws import ConnectionClosed, SendTimeout
 from scriptling_ws._closing import Closing
-
-SOON = 10.0
-MIB = 1024 * 1024
-
-roles = pytest.mark.parametrize("client", [True, False], ids=["client", "server"])
-transports = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
-
 
 # -- pings of a peer that does not read ------------------------------------
 

@@ -9,19 +9,27 @@ import struct
 import time
 
 import pytest
-from wsproto.connection import Connection as WSProtoConnection
-from wsproto.connection import ConnectionType
 
-from abuse import BINARY, CLOSE, CONTINUATION, PING, TEXT, every_violation
+from abuse import every_violation
 from memory import tracemalloc
-from pairs import frame, raw_peer, receive_exactly, receive_frame, receive_to_end, running
+from pairs import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    MIB,
+    PING,
+    SOON,
+    TEXT,
+    frame,
+    raw_peer,
+    receive_exactly,
+    receive_frame,
+    receive_to_end,
+    roles,
+    running,
+)
+from protocols import protocol
 from scriptling_ws import ConnectionClosed, _keys
-from scriptling_ws._protocol import Protocol
-
-SOON = 10.0
-MIB = 1024 * 1024
-
-roles = pytest.mark.parametrize("client", [True, False], ids=["client", "server"])
 
 
 def close_code(sock):
@@ -158,16 +166,6 @@ def test_every_frame_of_a_client_has_a_key_of_its_own_from_the_system(monkeypatc
 
 
 # -- what it costs ---------------------------------------------------------
-
-
-def protocol(limit=16 * MIB, fragments=16_384):
-    return Protocol(
-        WSProtoConnection(ConnectionType.CLIENT),
-        client=True,
-        as_list=False,
-        max_message_size=limit,
-        max_fragments=fragments,
-    )
 
 
 def drip(proto, data):

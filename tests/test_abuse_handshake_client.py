@@ -12,13 +12,10 @@ import time
 import pytest
 
 from memory import tracemalloc
-from pairs import receive_head, running, tls_contexts, upgrade_answer
+from pairs import MIB, SOON, receive_head, running, tls_contexts, upgrade_answer
 from proxy import Proxy
 from scriptling_ws import ConnectTimeout, HandshakeError, connect
 from servers import echo, serving
-
-SOON = 10.0
-MIB = 1024 * 1024
 
 
 @contextlib.contextmanager

@@ -11,14 +11,10 @@ import time
 import pytest
 
 from memory import tracemalloc
-from pairs import Running, both_ends, raw_peer, receive_frame
+from pairs import SOON, Running, both_ends, raw_peer, receive_frame, roles
 from scriptling_ws import ConnectionClosed, _head, _outgoing, connect
 from scriptling_ws._head import Request
 from servers import Answer, ask, echo, head, raw_websocket, serving, upgrade, watching
-
-SOON = 10.0
-
-roles = pytest.mark.parametrize("client", [True, False], ids=["client", "server"])
 
 
 class Hostile:

@@ -10,7 +10,6 @@ import gc
 import os
 import signal
 import socket
-import struct
 import sys
 import textwrap
 import threading
@@ -19,15 +18,23 @@ import time
 import pytest
 
 from memory import tracemalloc
-from pairs import Running, both_ends, frame, raw_peer, receive_frame, running, until
+from pairs import (
+    MIB,
+    SOON,
+    TEXT,
+    Running,
+    both_ends,
+    frame,
+    raw_peer,
+    receive_frame,
+    reset,
+    running,
+    until,
+)
 from processes import REPOSITORY, Process
 from proxy import Proxy
 from scriptling_ws import ConnectionClosed, HandshakeError, SendTimeout, connect
 from servers import dial, echo, raw_websocket, serving
-
-TEXT, BINARY = 1, 2
-SOON = 10.0
-MIB = 1024 * 1024
 
 ends = pytest.mark.parametrize("end", ["client", "server"])
 
@@ -334,7 +341,7 @@ def churn(server):
         assert conn.receive(SOON) == [120] * 5000
     with contextlib.suppress(ConnectionError), raw_websocket(server) as client:
         client.send(1, b"left without a word")
-        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset(client.sock)
 
 
 def settle(server):

@@ -20,13 +20,7 @@ from scriptling_ws._options import HeadLimits
 from scriptling_ws._peer import CLOSE, READ, READY, WRITE, Peer
 from scriptling_ws._routes import Routes
 from scriptling_ws._transport import Transport
-from servers import Answer, dial, echo, head, raw_websocket, read_all, serving, upgrade, watching
-
-
-@pytest.fixture
-def log():
-    with watching() as watch:
-        yield watch
+from servers import Answer, dial, echo, head, raw_websocket, read_all, serving, upgrade
 
 
 class Script:

@@ -20,15 +20,7 @@ from websockets.sync.client import connect
 import scriptling_ws
 from scriptling_ws import __main__ as cli
 from scriptling_ws import _frame, runtime
-from servers import (
-    Answer,
-    Certificates,
-    RawWebSocket,
-    head,
-    read_all,
-    read_until,
-    upgrade,
-)
+from servers import Answer, Certificates, RawWebSocket, head, read_all, read_until, upgrade
 
 SETUP = """
     import scriptling.runtime as runtime

@@ -15,11 +15,18 @@ import pytest
 import trustme
 
 from pairs import (
+    BINARY,
+    CLOSE,
+    MIB,
+    PING,
+    SOON,
+    TEXT,
     Running,
     authority,
     frame,
     receive_frame,
     receive_head,
+    reset,
     running,
     tls_contexts,
     upgrade_answer,
@@ -35,10 +42,6 @@ from scriptling_ws import (
     connect,
 )
 from scriptling_ws._tls import TLSTransport
-
-TEXT, BINARY, CLOSE, PING = 1, 2, 8, 9
-SOON = 10.0
-MIB = 1024 * 1024
 
 
 @contextlib.contextmanager
@@ -107,11 +110,6 @@ def dripping(make, pause=0.02):
         until_it_leaves(sock)
 
     return script
-
-
-def reset(sock):
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
 
 
 @contextlib.contextmanager

@@ -22,8 +22,17 @@ import pytest
 
 from memory import counts_references
 from pairs import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    MIB,
+    PING,
+    PONG,
+    SOON,
+    TEXT,
     Running,
     both_ends,
+    close_frame,
     connection,
     fill,
     frame,
@@ -31,6 +40,8 @@ from pairs import (
     receive_exactly,
     receive_frame,
     receive_to_end,
+    reset,
+    roles,
     running,
     tcp_pair,
     until,
@@ -48,12 +59,6 @@ from scriptling_ws._connection import Connection
 from scriptling_ws._locks import attempt
 from scriptling_ws._options import Options
 from scriptling_ws._terms import Terms
-
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-SOON = 10.0  # seconds: far more than anything here takes
-MIB = 1024 * 1024
-
-roles = pytest.mark.parametrize("client", [True, False], ids=["client", "server"])
 
 
 def arrived(conn, size=1):
@@ -75,16 +80,6 @@ def ended(conn):
     poller = select.poll()
     poller.register(conn.fileno(), getattr(select, "POLLRDHUP", 0x2000))  # PyPy does not name it
     assert poller.poll(SOON * 1000)
-
-
-def reset(sock):
-    """Close with a RST instead of a FIN."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
-
-
-def close_frame(code=1000, reason=b"", *, mask=False):
-    return frame(CLOSE, struct.pack("!H", code) + reason, mask=mask)
 
 
 def parts_of(sock):

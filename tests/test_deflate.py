@@ -1,6 +1,5 @@
 """The codec of permessage-deflate (RFC 7692 section 7.2), against zlib itself."""
 
-import functools
 import json
 import os
 import random
@@ -11,20 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memory import tracemalloc
+from pairs import KIB, MIB
+from protocols import bomb, deflated
 from scriptling_ws._deflate import Compressor, Decompressor
 from scriptling_ws._errors import Violation
 
-KIB = 1024
-MIB = 1024 * KIB
 NO_LIMIT = 2**63 - 1
 TAIL = b"\x00\x00\xff\xff"
 HELLO = bytes.fromhex("f248cdc9c90700")  # the example of section 7.2.3.1
-
-
-def deflated(data, *, bits=15, end=zlib.Z_SYNC_FLUSH):
-    """A compressed message as another implementation makes it."""
-    stream = zlib.compressobj(wbits=-bits)
-    return (stream.compress(data) + stream.flush(end)).removesuffix(TAIL)
 
 
 def decompressor(*, bits=15, takeover=True, limit=NO_LIMIT):
@@ -184,12 +177,6 @@ def test_the_limit_is_exact(limit):
 @pytest.mark.abuse(58)
 def test_over_the_limit_and_then_corrupt():
     assert refused(decompressor(limit=1000), deflated(bytes(2000)) + b"\xff" * 100) == 1009
-
-
-@functools.cache
-def bomb():
-    """200 MiB in 199 KiB."""
-    return deflated(bytes(200 * MIB))
 
 
 @pytest.mark.abuse(57)

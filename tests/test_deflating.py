@@ -16,12 +16,17 @@ from hypothesis import strategies as st
 import scriptling_ws as ws
 from memory import tracemalloc
 from pairs import (
+    KIB,
+    MIB,
+    SOON,
+    Interrupt,
     Running,
     both_ends,
     connection,
     frame,
     raw_peer,
     receive_frame,
+    roles,
     running,
     tcp_pair,
 )
@@ -34,13 +39,8 @@ from servers import echo, raw_websocket, serving
 
 TEXT, BINARY, CLOSE = 0x81, 0x82, 0x88
 RSV1 = 0x40
-KIB = 1024
-MIB = 1024 * KIB
-SOON = 10
 TERMS = Terms()
 HELLO = bytes.fromhex("f248cdc9c90700")
-
-roles = pytest.mark.parametrize("client", [True, False], ids=["client", "server"])
 
 
 def compressing(**options):
@@ -286,10 +286,6 @@ def test_a_message_that_timed_out_before_it_began_is_forgotten(monkeypatch):
         for text in ("a message that nobody will ever see", "Hello, Hello, Hello") * 2:
             conn.send(text)
             assert inflater.receive() == (TEXT, True, text.encode())
-
-
-class Interrupt(BaseException):
-    """What a signal handler raises."""
 
 
 @pytest.mark.parametrize("method", ["compress", "sent"])

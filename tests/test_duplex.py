@@ -15,8 +15,15 @@ from pathlib import Path
 import pytest
 
 from pairs import (
+    BINARY,
+    MIB,
+    PING,
+    SOON,
+    TEXT,
+    Interrupt,
     Running,
     both_ends,
+    close_frame,
     connection,
     fill,
     frame,
@@ -24,20 +31,16 @@ from pairs import (
     receive_exactly,
     receive_frame,
     receive_to_end,
+    reset,
     running,
     tcp_pair,
     tls_pair,
+    transports,
     until,
 )
 from scriptling_ws import ConnectionClosed, SendTimeout, _reading
 from scriptling_ws._deadline import Deadline
 from scriptling_ws._transport import Transport
-
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-SOON = 10.0  # seconds: far more than anything here takes
-MIB = 1024 * 1024
-
-transports = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 
 
 def receiving(conn, timeout=None):
@@ -62,15 +65,6 @@ def writable(conn):
     poller = select.poll()
     poller.register(conn.fileno(), select.POLLOUT)
     return bool(poller.poll(0))
-
-
-def close_frame(code=1000, *, mask=False):
-    return frame(CLOSE, struct.pack("!H", code), mask=mask)
-
-
-def reset(sock):
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
 
 
 # -- both directions -------------------------------------------------------
@@ -615,10 +609,6 @@ def test_a_thousand_connections_leave_no_descriptor():
 
 
 PACKAGE = str(Path(_reading.__file__).parent)
-
-
-class Interrupt(BaseException):
-    """What the tests' signal handler raises, as Ctrl-C would raise KeyboardInterrupt."""
 
 
 class Interrupter:

@@ -11,6 +11,9 @@ import warnings
 import pytest
 
 from pairs import (
+    CLOSE,
+    SOON,
+    TEXT,
     Running,
     both_ends,
     connection,
@@ -30,9 +33,6 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),
     pytest.mark.abuse(72),
 ]
-
-TEXT, CLOSE = 1, 8
-SOON = 10.0
 
 
 class Child:

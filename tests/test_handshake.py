@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abuse import row
+from heads import ACCEPT, KEY, pieces, request
 from memory import tracemalloc
 from pairs import upgrade_answer
 from scriptling_ws._errors import ConnectTimeout, HandshakeError
@@ -17,23 +18,6 @@ from scriptling_ws._head import FOREIGN_ERRORS, HeadReader, Refused, parse_reque
 from scriptling_ws._options import check_subprotocols
 from scriptling_ws._terms import Terms
 from scriptling_ws._url import parse_url
-
-KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # the example of RFC 6455 section 1.3
-ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-
-UPGRADE = {
-    "Host": "localhost",
-    "Upgrade": "websocket",
-    "Connection": "Upgrade",
-    "Sec-WebSocket-Key": KEY,
-    "Sec-WebSocket-Version": "13",
-}
-
-
-def request(*lines, start="GET /chat HTTP/1.1", **changes):
-    headers = UPGRADE | {name.replace("_", "-"): value for name, value in changes.items()}
-    rows = [f"{name}: {value}" for name, value in headers.items() if value is not None]
-    return "\r\n".join([start, *rows, *lines, "", ""]).encode("latin-1")
 
 
 def upgrade(head):
@@ -47,11 +31,6 @@ def refused(head):
     with pytest.raises(Refused) as caught:
         upgrade(head)
     return caught.value
-
-
-def pieces(data, size):
-    for start in range(0, len(data), size):
-        yield data[start : start + size]
 
 
 # -- HeadReader ------------------------------------------------------------

@@ -9,51 +9,19 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wsproto.connection import Connection as WSProtoConnection
-from wsproto.connection import ConnectionType
 
+import protocols
 from memory import tracemalloc
-from pairs import frame
-from scriptling_ws._protocol import Protocol
+from pairs import BINARY, CONTINUATION, KIB, MIB, PING, PONG, TEXT, frame, roles
+from protocols import ALL, bomb, feed
 from scriptling_ws._terms import Terms
 
-CONTINUATION, TEXT, BINARY, PING, PONG = 0, 1, 2, 9, 10
-KIB = 1024
-MIB = 1024 * KIB
-ALL = 10**9
 RSV1 = 4
 TERMS = Terms()
 HELLO = bytes.fromhex("f248cdc9c90700")  # the example of RFC 7692 section 7.2.3.1
 
-roles = pytest.mark.parametrize("client", [True, False], ids=["client", "server"])
+protocol = functools.partial(protocols.protocol, deflate=TERMS)
 steps = pytest.mark.parametrize("step", [1, 7, 4096, ALL])
-
-
-def protocol(*, client=True, as_list=False, limit=16 * MIB, fragments=16_384, terms=TERMS):
-    return Protocol(
-        WSProtoConnection(ConnectionType.CLIENT if client else ConnectionType.SERVER),
-        client=client,
-        as_list=as_list,
-        max_message_size=limit,
-        max_fragments=fragments,
-        deflate=terms,
-    )
-
-
-def feed(proto, data, step=ALL):
-    """Feed bytes, at most `step` at a time, each into what space() gives out.
-
-    An error that is put off comes out, too, as for a reader that has taken every message.
-    """
-    view = memoryview(data)
-    while view and not proto.ended:
-        space = memoryview(proto.space())
-        count = min(step, len(space), len(view))
-        space[:count] = view[:count]
-        view = view[count:]
-        proto.feed(count)
-    if proto.unfed is not None:
-        proto.feed(proto.unfed)
 
 
 class Peer:
@@ -136,7 +104,7 @@ def everything(client, takeover, bits):
 def test_messages(client, step, takeover, bits):
     data, messages = everything(client, takeover, bits)
     terms = Terms(not takeover, not takeover, bits, bits)
-    proto = protocol(client=client, terms=terms)
+    proto = protocol(client=client, deflate=terms)
     feed(proto, data, step)
     assert not proto.ended
     assert list(proto.ready) == messages
@@ -155,7 +123,7 @@ def test_lists():
 def test_the_terms_of_the_other_end_count(client):
     """What a client receives is the server's business, and the reverse."""
     terms = Terms(server_no_context_takeover=client, client_no_context_takeover=not client)
-    proto = protocol(client=client, terms=terms)
+    proto = protocol(client=client, deflate=terms)
     peer = Peer(client=not client)
     feed(proto, peer.message("Hello, Hello"))
     assert list(proto.ready) == ["Hello, Hello"]
@@ -226,7 +194,7 @@ def test_what_was_inflated_is_counted():
 )
 @steps
 def test_reserved_bits(client, opcode, rsv, negotiated, step):
-    proto = protocol(client=client, terms=TERMS if negotiated else None)
+    proto = protocol(client=client, deflate=TERMS if negotiated else None)
     feed(proto, frame(opcode, HELLO, mask=not client, rsv=rsv), step)
     assert ended_with(proto) == 1002
 
@@ -331,12 +299,6 @@ def test_too_many_fragments():
 
 
 # -- memory ----------------------------------------------------------------------
-
-
-@functools.cache
-def bomb():
-    """200 MiB in 199 KiB."""
-    return Peer(client=False).compressed(bytes(200 * MIB))
 
 
 @pytest.mark.abuse(57)

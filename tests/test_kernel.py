@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import kernels
-from kernels import INT64_MAX, KEY, frame, header, xor
+from kernels import BINARY, INT64_MAX, KEY, LAST, MIDDLE, TEXT, frame, header, xor
 from memory import counts_references, tracemalloc
 from scriptling_ws import _frame
 
@@ -26,15 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
-TEXT, BINARY = 0x81, 0x82
-MIDDLE, LAST = 0x00, 0x80  # continuations
 MORE, SPECIAL, BAD_TEXT, FULL = range(4)
 NOISE = bytes((i * 89 + 7) % 256 for i in range(100_000))
-
-
-@pytest.fixture(params=["compiled", "pure"])
-def kernel(request: pytest.FixtureRequest) -> ModuleType:
-    return kernels.load(request.param)
 
 
 def test_names(kernel: ModuleType, request: pytest.FixtureRequest) -> None:

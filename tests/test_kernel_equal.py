@@ -15,14 +15,12 @@ from hypothesis import strategies as st
 from wsproto.frame_protocol import FrameProtocol
 
 import kernels
-from kernels import INT64_MAX, KEY, frame, header, xor
+from kernels import BINARY, INT64_MAX, KEY, LAST, MIDDLE, TEXT, frame, header, xor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-TEXT, BINARY = 0x81, 0x82
-MIDDLE, LAST = 0x00, 0x80
 BAD_TEXT = 2
 
 # The same examples in every run: a failure is a change of the code.

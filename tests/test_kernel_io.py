@@ -12,20 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import kernels
-from kernels import INT64_MAX, KEY, frame
+from kernels import BINARY, INT64_MAX, KEY, TEXT, frame
 from memory import counts_references
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-TEXT, BINARY = 0x81, 0x82
 MORE, SPECIAL, BAD_TEXT, _ = range(4)
-
-
-@pytest.fixture(params=["compiled", "pure"])
-def kernel(request: pytest.FixtureRequest) -> ModuleType:
-    return kernels.load(request.param)
 
 
 def source(data: bytes) -> Callable[[bytearray], int]:

@@ -9,12 +9,22 @@ from time import monotonic
 
 import pytest
 
-from pairs import both_ends, connection, frame, raw_peer, receive_exactly, tcp_pair
+from pairs import (
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    both_ends,
+    connection,
+    frame,
+    raw_peer,
+    receive_exactly,
+    tcp_pair,
+)
 from scriptling_ws import ConnectionClosed, ProtocolError, _keepalive, _reading
 from scriptling_ws._options import Options
 from scriptling_ws._transport import Transport
 
-TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 OFTEN = 0.02  # seconds
 AGES = 1000.0
 

@@ -8,7 +8,6 @@ The suite runs on both codecs: what each of them shares with wsproto they share.
 
 import contextlib
 import os
-import socket
 import struct
 import threading
 import time
@@ -26,11 +25,13 @@ import streams
 import urls
 from memory import tracemalloc
 from pairs import (
+    SOON,
     Running,
     connection,
     frame,
     raw_peer,
     receive_to_end,
+    reset,
     tcp_pair,
     upgrade_answer,
 )
@@ -39,7 +40,6 @@ from scriptling_ws._handshake_client import ClientHandshake
 from scriptling_ws._outgoing import any_frame, binary_frame
 from scriptling_ws._url import parse_url
 
-SOON = 10.0  # seconds: far more than anything here takes
 LATE = 2.0  # seconds by which a call may be late on a busy machine
 
 
@@ -339,8 +339,7 @@ def end(conn, peer, way, client):
     elif way == "peer leaves":
         peer.close()
     elif way == "reset":
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        peer.close()
+        reset(peer)
     elif way == "bad bytes":
         peer.sendall(b"\xff" * 10)
         conn.receive(0.01)

@@ -19,48 +19,17 @@ from wsproto.utilities import RemoteProtocolError
 
 from abuse import every_violation
 from memory import tracemalloc
-from pairs import frame
+from pairs import BINARY, CLOSE, CONTINUATION, MIB, PING, PONG, TEXT, frame, roles
+from protocols import ALL, feed, protocol
 from scriptling_ws import _frame
 from scriptling_ws._control import Control
 from scriptling_ws._errors import ProtocolError
-from scriptling_ws._protocol import Protocol
 
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-MIB = 1024 * 1024
-ALL = 10**9
 PURE = _frame.IMPLEMENTATION == "pure"
 # Whether a growing message takes little more memory than it has bytes (_wsframe.h).
 FINE_STEPS = (
     not PURE and sys.platform == "linux" and not sysconfig.get_config_var("Py_GIL_DISABLED")
 )
-
-
-def protocol(*, client=True, as_list=False, limit=16 * MIB, fragments=16_384):
-    kind = ConnectionType.CLIENT if client else ConnectionType.SERVER
-    return Protocol(
-        WSProtoConnection(kind),
-        client=client,
-        as_list=as_list,
-        max_message_size=limit,
-        max_fragments=fragments,
-    )
-
-
-def feed(proto, data, step=ALL):
-    """Feed bytes, at most `step` at a time, each into what space() gives out.
-
-    An error that is put off comes out, too, as for a reader that has taken every message.
-    """
-    view = memoryview(data)
-    while view:
-        space = memoryview(proto.space())
-        count = min(step, len(space), len(view))
-        assert count, "no space"
-        space[:count] = view[:count]
-        view = view[count:]
-        proto.feed(count)
-    if proto.unfed is not None:
-        proto.feed(proto.unfed)
 
 
 def parse(data):
@@ -96,7 +65,6 @@ def state(proto):
     return list(proto.ready), answers(proto), control.code, control.reason, error, proto.ended
 
 
-roles = pytest.mark.parametrize("client", [True, False], ids=["client", "server"])
 steps = pytest.mark.parametrize("step", [1, 2, 3, 5, 17, 125, 4096, 65_536, ALL])
 few_steps = pytest.mark.parametrize("step", [1, 3, ALL])
 

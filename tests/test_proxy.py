@@ -5,10 +5,8 @@ import socket
 
 import pytest
 
-from pairs import receive_exactly, receive_to_end
-from proxy import Proxy, reset
-
-SOON = 10.0
+from pairs import SOON, receive_exactly, receive_to_end, reset
+from proxy import Proxy
 
 
 @contextlib.contextmanager

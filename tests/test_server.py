@@ -36,19 +36,12 @@ from servers import (
     serving,
     status_of,
     upgrade,
-    watching,
 )
 
 
 @pytest.fixture(scope="module")
 def certificates():
     return Certificates()
-
-
-@pytest.fixture
-def log():
-    with watching() as watch:
-        yield watch
 
 
 def routes_of(handler=echo, page=lambda request: "page"):

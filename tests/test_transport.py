@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import ssl
-import struct
 import sys
 import threading
 import time
@@ -15,9 +14,11 @@ import pytest
 import trustme
 
 from pairs import (
+    SOON,
     Running,
     authority,
     receive_exactly,
+    reset,
     running,
     shake,
     tcp_pair,
@@ -29,8 +30,6 @@ from scriptling_ws import _transport
 from scriptling_ws._deadline import FOREVER, Deadline
 from scriptling_ws._tls import TLSTransport
 from scriptling_ws._transport import NAP, Transport, address_text
-
-SOON = 10.0  # seconds: far more than anything here takes
 
 
 @contextlib.contextmanager
@@ -77,12 +76,6 @@ def secure_socket():
     finally:
         client.close()
         peer.close()
-
-
-def reset(sock):
-    """Close with a RST instead of a FIN."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
 
 
 def receive(transport, size, timeout=SOON):

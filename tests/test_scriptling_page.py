@@ -1,7 +1,7 @@
 """The scripts of the API page, each run as the page has it, over TLS where it says wss://.
 
 The hosts that the page names lead to a server on the loopback, whose certificate an
-authority made for the test has signed; nothing in the scripts or the library is replaced.
+authority made for the tests has signed; nothing in the scripts or the library is replaced.
 """
 
 import re
@@ -16,10 +16,12 @@ from queue import SimpleQueue
 import pytest
 import trustme
 
-import page
 import scriptling.websocket
+import scriptling_page as page
 import scriptling_ws as ws
+from pairs import authority, until
 from processes import Process
+from servers import echo
 
 TEXT = page.read()
 BLOCKS, PROSE = page.split(TEXT) if TEXT is not None else ({}, "")
@@ -32,25 +34,20 @@ pytestmark = pytest.mark.skipif(TEXT is None, reason=f"the page is not in {page.
 # -- where the scripts lead --------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
-
-
 @pytest.fixture
-def trusted(authority, tmp_path, monkeypatch):
+def trusted(tmp_path, monkeypatch):
     """The authority is the system's: OpenSSL looks there for whom to trust by default."""
     file = tmp_path / "authority.pem"
-    authority.cert_pem.write_to_path(file)
+    authority().cert_pem.write_to_path(file)
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
 
 
 @pytest.fixture
-def serve(authority, monkeypatch):
+def serve(monkeypatch):
     """Starts the server to which every wss:// host of the page leads."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*HOSTS).configure_cert(context)
+    authority().issue_cert(*HOSTS).configure_cert(context)
     servers = []
     lookup = socket.getaddrinfo
 
@@ -83,11 +80,6 @@ def run_on(handler, name):
         scriptling.websocket.connect(server.url) as conn,
     ):
         return run(name, conn=conn, ws=scriptling.websocket)
-
-
-def echo(client):
-    for message in client:
-        client.send(message) if ws.is_text(message) else client.send_binary(message)
 
 
 def sends(*messages):
@@ -353,18 +345,11 @@ class Member:
         assert not self._thread.is_alive()
 
 
-def wait_until(condition):
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 def test_page_chat(chat):
     process, url = chat
     members = [Member(url) for _ in range(3)]
     try:
-        wait_until(lambda: all(member.sits_in_receive() for member in members))
+        until(lambda: all(member.sits_in_receive() for member in members))
         started = time.monotonic()
         members[0].conn.send("from 0")
         assert [member.next_messages(1) for member in members] == [["from 0"]] * 3
@@ -374,7 +359,7 @@ def test_page_chat(chat):
         expected = ["now from 0", "now from 1", "now from 2"]
         assert [member.next_messages(3) for member in members] == [expected] * 3
         process.send_signal(signal.SIGINT)
-        wait_until(lambda: not any(member.conn.connected() for member in members))
+        until(lambda: not any(member.conn.connected() for member in members))
         assert [member.conn.close_code for member in members] == [1001] * 3
         assert process.finish()[1] == 0
     finally:
