@@ -1,7 +1,7 @@
 """The abuse cases of the opening handshake at the client: what connect() makes of bad servers.
 
 What it makes of each malformed answer is in test_client.py, over sockets, and in
-test_handshake.py, cut in all ways.
+test_handshake_client.py, cut in all ways.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """The abuse cases of the opening handshake at the server: what its answers cost.
 
 What it answers to each malformed request is in test_server.py, over sockets, and in
-test_handshake.py, cut in all ways.
+test_head.py and test_handshake_server.py, cut in all ways.
 """
 
 import contextlib
