@@ -142,6 +142,13 @@ def receive_frame(sock):
     return first, payload
 
 
+def receive_close(sock):
+    """The close frame from a socket: (code, reason)."""
+    first, payload = receive_frame(sock)
+    assert first == 0x88
+    return struct.unpack("!H", payload[:2])[0], payload[2:].decode()
+
+
 def receive_to_end(sock):
     """Everything until the peer closes; b"" also after a reset."""
     data = bytearray()
@@ -155,6 +162,34 @@ def reset(sock):
     """Close with a RST instead of a FIN."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
+
+
+def writable(conn):
+    """Whether a connection's socket takes bytes now."""
+    poller = select.poll()
+    poller.register(conn.fileno(), select.POLLOUT)
+    return bool(poller.poll(0))
+
+
+def arrived(conn, size=1):
+    """Wait until `size` bytes lie in the kernel for a connection."""
+    fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
+    poller = select.poll()
+    poller.register(conn.fileno(), select.POLLIN)
+    end = time.monotonic() + SOON
+    while time.monotonic() < end:
+        poller.poll(1000)
+        (count,) = struct.unpack("i", fcntl.ioctl(conn.fileno(), termios.FIONREAD, bytes(4)))
+        if count >= size:
+            return
+    pytest.fail(f"{size} bytes do not arrive")
+
+
+def ended(conn):
+    """Wait until the end of the stream, or a reset, has come to a connection."""
+    poller = select.poll()
+    poller.register(conn.fileno(), getattr(select, "POLLRDHUP", 0x2000))  # PyPy does not name it
+    assert poller.poll(SOON * 1000)
 
 
 def fill(conn):
@@ -274,6 +309,14 @@ def running(*functions, timeout=30):
     yield calls
     for call in calls:
         call.result(timeout)
+
+
+@contextlib.contextmanager
+def at_least(seconds, most=SOON):
+    """The block takes that many seconds, and less than `most`."""
+    start = time.monotonic()
+    yield
+    assert seconds <= time.monotonic() - start < most
 
 
 class Interrupt(BaseException):

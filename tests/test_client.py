@@ -9,7 +9,6 @@ import socket
 import ssl
 import struct
 import threading
-import time
 
 import pytest
 import trustme
@@ -22,6 +21,7 @@ from pairs import (
     SOON,
     TEXT,
     Running,
+    at_least,
     authority,
     frame,
     receive_frame,
@@ -110,13 +110,6 @@ def dripping(make, pause=0.02):
         until_it_leaves(sock)
 
     return script
-
-
-@contextlib.contextmanager
-def taking(at_least, at_most):
-    start = time.monotonic()
-    yield
-    assert at_least <= time.monotonic() - start < at_most
 
 
 def refused(port, path="/", scheme="ws", **options):
@@ -466,7 +459,7 @@ def test_nobody_listens():
 
 @pytest.mark.parametrize("timeout", [0.1, 0.3])
 def test_silence(timeout):
-    with server(until_it_leaves) as port, taking(timeout, 5):
+    with server(until_it_leaves) as port, at_least(timeout, 5):
         error = refused(port, timeout=timeout)
     assert type(error) is ConnectTimeout
     assert isinstance(error, TimeoutError)
@@ -474,7 +467,7 @@ def test_silence(timeout):
 
 
 def test_a_timeout_of_zero():
-    with server(until_it_leaves) as port, taking(0, 5):
+    with server(until_it_leaves) as port, at_least(0, 5):
         assert type(refused(port, timeout=0)) is ConnectTimeout
 
 
@@ -493,7 +486,7 @@ def test_an_answer_that_drips(name):
     def make(request):
         return (bytes([byte]) for byte in DRIPS[name](request))
 
-    with server(dripping(make)) as port, taking(0.4, 5):
+    with server(dripping(make)) as port, at_least(0.4, 5):
         assert type(refused(port, timeout=0.4)) is ConnectTimeout
 
 
@@ -503,7 +496,7 @@ def test_a_body_that_drips():
         while True:
             yield b"x"
 
-    with server(dripping(make)) as port, taking(0.3, 5):
+    with server(dripping(make)) as port, at_least(0.3, 5):
         error = refused(port, timeout=0.3)
     assert error.status == 401  # of more use than a timeout
     assert set(error.body) == {ord("x")}
@@ -516,7 +509,7 @@ def test_a_body_that_floods_in_the_smallest_chunks():
         while True:
             sock.sendall(b"1\r\nx\r\n" * 10_000)
 
-    with server(script) as port, taking(0, 5):
+    with server(script) as port, at_least(0, 5):
         error = refused(port, timeout=0.3)
     assert error.status == 401
 
@@ -542,7 +535,7 @@ def test_a_server_that_does_not_read_the_request():
 
     gone = threading.Event()
     headers = {f"X-{number}": "x" * 8000 for number in range(1500)}
-    with server(script) as port, taking(0.3, 5):
+    with server(script) as port, at_least(0.3, 5):
         assert type(refused(port, timeout=0.3, headers=headers)) is ConnectTimeout
         gone.set()
 
@@ -562,7 +555,7 @@ def test_one_deadline_for_lookup_tls_and_upgrade(monkeypatch):
         receive_head(sock)
         until_it_leaves(sock)
 
-    with server(script, context=context) as port, taking(0.6, 5), pytest.raises(ConnectTimeout):
+    with server(script, context=context) as port, at_least(0.6, 5), pytest.raises(ConnectTimeout):
         connect(f"wss://localhost:{port}", timeout=0.6, ssl_context=client)
 
 
@@ -712,7 +705,7 @@ def test_no_tls_to_a_port_with_it():
 # At the other end.
 @pytest.mark.abuse(19, 32)
 def test_tls_that_stalls():
-    with server(until_it_leaves) as port, taking(0.3, 5):
+    with server(until_it_leaves) as port, at_least(0.3, 5):
         error = refused(port, scheme="wss", timeout=0.3)
     assert type(error) is ConnectTimeout
     assert "TLS" in str(error)
