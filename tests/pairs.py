@@ -21,6 +21,7 @@ import pytest
 from wsproto.connection import Connection as WSProtoConnection
 from wsproto.connection import ConnectionType
 
+from scriptling_ws._deadline import Deadline
 from scriptling_ws._deflating import make_connection
 from scriptling_ws._options import Options
 from scriptling_ws._tls import TLSTransport
@@ -273,6 +274,23 @@ def tls_pair(contexts=None):
     server = TLSTransport(far, for_server, server_side=True)
     shake(client, server)
     return client, server
+
+
+def read_from(transport, size, timeout=SOON):
+    """Exactly `size` bytes, or fewer at the stream's end."""
+    deadline = Deadline(timeout)
+    data = bytearray(size)
+    have = 0
+    while have < size:
+        count = transport.read_into(memoryview(data)[have:])
+        if count == 0:
+            break
+        if count is None:
+            assert not deadline.passed(), f"only {have} of {size} bytes have come"
+            transport.wait(True, False, deadline)
+            continue
+        have += count
+    return bytes(data[:have])
 
 
 class Running:
