@@ -88,6 +88,15 @@ def log():
         yield watch
 
 
+@pytest.fixture
+def site():
+    """A server with a WebSocket and a page."""
+    from servers import routes_of, serving
+
+    with serving(routes=routes_of()) as server:
+        yield server
+
+
 def open_descriptors():
     """The descriptors this process has open, and what each one is."""
     result = {}

@@ -13,6 +13,7 @@ import trustme
 from heads import UPGRADE
 from pairs import frame
 from scriptling_ws import _keepalive
+from scriptling_ws._routes import Routes
 from scriptling_ws._server import Server
 
 TIMEOUT = 10
@@ -30,6 +31,19 @@ def serving(handler=None, **options):
     """A server on a free port; use it in a `with`."""
     options.setdefault("port", 0)
     return Server(handler, **options)
+
+
+def routes_of(handler=echo, page=lambda request: "page"):
+    """A WebSocket at /ws, and a page at /page."""
+    routes = Routes()
+    routes.websocket("/ws", handler)
+    routes.get("/page", page)
+    return routes
+
+
+def exiting():
+    """Raise what ends a program, but in a handler or a page not the server."""
+    raise SystemExit(3)
 
 
 def dial(server, timeout=TIMEOUT):

@@ -1,6 +1,6 @@
 """The abuse cases of the opening handshake at the server: what its answers cost.
 
-What it answers to each malformed request is in test_server.py, over sockets, and in
+What it answers to each malformed request is in test_server_refusals.py, over sockets, and in
 test_head.py and test_handshake_server.py, cut in all ways.
 """
 

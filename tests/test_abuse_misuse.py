@@ -1,6 +1,6 @@
 """The abuse cases of the API: nothing reaches the wire, and the connection stays usable.
 
-Most of what `send` and `send_binary` refuse is in test_connection.py and test_kernel.py.
+Most of what `send` and `send_binary` refuse is in test_sending.py and test_kernel.py.
 """
 
 import base64

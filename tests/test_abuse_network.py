@@ -1,6 +1,6 @@
 """The abuse cases of exhaustion, bad networks and a connection's life, through a proxy.
 
-That a server backs off when descriptors run out is in test_cli.py and test_server.py, what a
+That a server backs off when descriptors run out is in test_cli.py and test_server_limits.py, what a
 fork does in test_fork.py.
 """
 

@@ -2,7 +2,6 @@
 
 import errno
 import gc
-import logging
 import selectors
 import socket
 import threading
@@ -11,16 +10,17 @@ import weakref
 import pytest
 
 from pairs import tcp_pair, until
-from scriptling_ws import _accept, _listen, _server, _sessions
+from scriptling_ws import _accept, _server
 from scriptling_ws._accept import Acceptor
 from scriptling_ws._deadline import FOREVER, Deadline
 from scriptling_ws._head import Refused
 from scriptling_ws._listen import listen
 from scriptling_ws._options import HeadLimits
 from scriptling_ws._peer import CLOSE, READ, READY, WRITE, Peer
-from scriptling_ws._routes import Routes
 from scriptling_ws._transport import Transport
 from servers import Answer, dial, echo, head, raw_websocket, read_all, serving, upgrade
+
+# -- a peer ----------------------------------------------------------------
 
 
 class Script:
@@ -143,7 +143,7 @@ def test_only_who_has_spoken_gets_a_408():
     assert not talking.expire(FOREVER)  # and it gets one only
 
 
-# -- the acceptor ----------------------------------------------------------------
+# -- the acceptor ----------------------------------------------------------
 
 
 def test_too_many_peers_are_left_in_the_backlog(monkeypatch, log):
@@ -273,111 +273,3 @@ def test_a_server_without_descriptors_leaves_nothing(monkeypatch, what):
     with pytest.raises(OSError, match="Too many"):
         serving(echo)
     assert listeners[0].fileno() == -1
-
-
-# -- sessions ----------------------------------------------------------------------
-
-
-def test_a_peer_that_leaves_before_it_is_accepted(monkeypatch, log):
-    def fail(transport, data, deadline):
-        raise BrokenPipeError
-
-    with serving(echo) as server:
-        with monkeypatch.context() as patch:
-            patch.setattr(_sessions, "write_all", fail)
-            with dial(server) as sock:
-                sock.sendall(upgrade())
-                assert read_all(sock) == b""
-            log.wait_for("left before it was accepted")
-        with raw_websocket(server):
-            pass
-
-
-def test_a_failure_outside_the_handler_is_logged(monkeypatch, log):
-    def fail(*args, **kwargs):
-        raise ZeroDivisionError
-
-    with serving(echo, max_connections=1) as server, monkeypatch.context() as patch:
-        patch.setattr(_sessions, "make_connection", fail)
-        with dial(server) as sock:
-            sock.sendall(upgrade())
-            assert read_all(sock).startswith(b"HTTP/1.1 101")
-        log.wait_for("the thread for")
-
-
-def test_a_failure_of_the_log_ends_the_connection(log):
-    def fail(record):
-        if record.getMessage().endswith("101"):
-            raise ZeroDivisionError
-        return True
-
-    access = logging.getLogger("scriptling_ws.access")
-    with serving(echo) as server:
-        access.addFilter(fail)
-        try:
-            with raw_websocket(server) as client:
-                log.wait_for("the thread for")
-                assert client.ended()
-        finally:
-            access.removeFilter(fail)
-        until(lambda: not server.connections)
-
-
-def test_a_page_that_takes_no_notice_of_a_shutdown_is_cut_off(monkeypatch):
-    monkeypatch.setattr(_sessions, "_LEAVE", 0.1)
-    entered, leave = threading.Event(), threading.Event()
-
-    def page(request):
-        entered.set()
-        leave.wait(10)
-        return "late"
-
-    routes = Routes()
-    routes.get("/", page)
-    server = serving(routes=routes, shutdown_timeout=0.1)
-    with dial(server) as sock:
-        sock.sendall(head("/"))
-        assert entered.wait(10)
-        server.close()
-        assert read_all(sock) == b""
-        leave.set()
-
-
-# -- listening ---------------------------------------------------------------------
-
-
-def test_port_0_is_tried_again_where_the_port_is_taken_elsewhere(monkeypatch):
-    found = [(socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_INET, ("127.0.0.1", 0))]
-    monkeypatch.setattr(_listen, "_look_up", lambda host, port: found)
-    # The same address twice: the second never gets the first's port.
-    with pytest.raises(OSError, match=r"cannot listen on several\.test:0") as caught:
-        listen("several.test", 0)
-    assert caught.value.errno == errno.EADDRINUSE
-
-
-def test_an_absent_family_is_left_out(monkeypatch):
-    found = [(socket.AF_INET, ("192.0.2.1", 0)), (socket.AF_INET, ("127.0.0.1", 0))]
-    monkeypatch.setattr(_listen, "_look_up", lambda host, port: found)
-    (sock,) = listen("several.test", 0)
-    with sock:
-        assert sock.getsockname()[0] == "127.0.0.1"
-
-
-def test_no_address_at_all(monkeypatch):
-    monkeypatch.setattr(_listen, "_look_up", lambda host, port: [])
-    with pytest.raises(OSError, match=r"cannot listen on nowhere\.test:0"):
-        listen("nowhere.test", 0)
-
-
-@pytest.mark.parametrize(
-    ("host", "port", "error"),
-    [
-        (None, 0, TypeError),
-        ("", 0, ValueError),
-        ("::1", "0", TypeError),
-        ("::1", 70000, ValueError),
-    ],
-)
-def test_wrong_addresses(host, port, error):
-    with pytest.raises(error):
-        listen(host, port)

@@ -1,0 +1,355 @@
+"""The end of a server: what its peers are told, what is left of it, signals that end it."""
+
+import contextlib
+import signal
+import socket
+import threading
+import time
+
+import pytest
+from websockets.exceptions import ConnectionClosed as PeerClosed
+from websockets.sync.client import connect
+
+from pairs import Running, until
+from scriptling_ws import _sessions
+from scriptling_ws._server import Server, serve
+from servers import (
+    Answer,
+    dial,
+    echo,
+    head,
+    raw_websocket,
+    read_all,
+    read_until,
+    routes_of,
+    server_threads,
+    serving,
+    upgrade,
+)
+
+# -- close -----------------------------------------------------------------
+
+
+@pytest.mark.abuse(71)
+def test_shutdown_says_1001_to_all():
+    seen = []
+
+    def handler(client):
+        client.send("ready")
+        seen.append((client.receive(60), client.connected()))
+
+    with serving(handler) as server, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(raw_websocket(server)) for _ in range(5)]
+        for client in clients:
+            assert client.receive() == (1, b"ready")
+        assert len(server_threads()) == 6
+        assert all(thread.daemon for thread in server_threads())  # none keeps the process
+        closing = threading.Thread(target=server.close)
+        closing.start()
+        for client in clients:
+            assert client.close_code() == 1001
+            client.leave(1001)
+        closing.join(10)
+        assert not closing.is_alive()
+        assert seen == [(None, False)] * 5
+        assert server_threads() == []
+
+
+def test_nothing_is_left_and_the_port_is_free():
+    with serving(routes=routes_of()) as server:
+        silent = dial(server)
+        websocket = dial(server)
+        websocket.sendall(upgrade("/ws"))
+        read_until(websocket, b"\r\n\r\n")
+        refused = dial(server)
+        refused.sendall(head("/x"))
+        page = dial(server)
+        page.sendall(head("/page"))
+        read_until(page, b"page")
+        port = server.port
+        websocket.close()
+    assert server_threads() == []
+    with silent, refused, page:
+        assert silent.recv(1) == b""
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=10)
+        with Server(echo, port=port) as again:
+            assert again.port == port
+
+
+def test_close_twice_and_from_several_threads():
+    server = serving(echo)
+    with raw_websocket(server) as client:
+        threads = [threading.Thread(target=server.close) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        assert client.close_code() == 1001
+        client.leave(1001)
+        for thread in threads:
+            thread.join(10)
+            assert not thread.is_alive()
+    server.close()
+    assert server.wait(0)
+    assert server_threads() == []
+
+
+def test_close_from_a_handler():
+    result = []
+    over = threading.Event()
+
+    def handler(client):
+        if client.receive(10) == "stop":
+            server.close()
+            server.close()
+            result.append(client.connected())
+            over.set()
+
+    server = serving(handler)
+    with raw_websocket(server) as other, raw_websocket(server) as client:
+        client.send(1, b"stop")
+        for peer in (other, client):
+            assert peer.close_code() == 1001
+            peer.leave(1001)
+        assert server.wait(10)
+    server.close()
+    assert over.wait(10)
+    assert result == [False]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no pthread_kill")
+def test_close_from_a_signal_handler_inside_close():
+    again = threading.Event()
+    main = threading.get_ident()
+
+    def close_again(*_):
+        server.close()
+        again.set()
+
+    def handler(client):
+        client.receive(10)  # until the shutdown
+        signal.pthread_kill(main, signal.SIGUSR1)
+        again.wait(10)
+
+    previous = signal.signal(signal.SIGUSR1, close_again)
+    try:
+        server = serving(handler, close_timeout=0.1)
+        with raw_websocket(server):
+            server.close()
+        assert again.is_set()
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+
+
+@pytest.mark.parametrize("step", ["_thread.join", "_sessions.close", "_closed.set"])
+def test_another_close_does_what_an_interrupted_one_has_left(monkeypatch, step):
+    def interrupt(*_):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    server = serving(echo, close_timeout=0.1)
+    with raw_websocket(server) as client:
+        until(lambda: server.connections)
+        name, method = step.split(".")
+        monkeypatch.setattr(getattr(server, name), method, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            server.close()
+        for _ in range(2):
+            server.close()
+            assert server.wait(0)
+            assert server_threads() == []
+        assert client.close_code() == 1001
+
+
+def test_connections_are_told_without_the_lock_that_ending_threads_need():
+    # Else a signal handler that closes the server while they are told would wait for ever.
+    def tell():
+        return server._sessions.includes_this_thread(), len(server.connections)
+
+    with serving(echo, close_timeout=0.1) as server, raw_websocket(server):
+        until(lambda: server.connections)
+        with server._sessions._lock:
+            assert Running(tell).result(10) == (False, 1)
+
+
+def test_close_from_a_handler_while_another_thread_closes():
+    entered, go = threading.Event(), threading.Event()
+
+    def handler(client):
+        entered.set()
+        go.wait(10)
+        server.close()
+
+    server = serving(handler)
+    with raw_websocket(server) as client:
+        assert entered.wait(10)
+        closing = threading.Thread(target=server.close)
+        closing.start()
+        assert client.close_code() == 1001
+        go.set()
+        client.leave(1001)
+        closing.join(4)  # below shutdown_timeout: neither has waited for the other
+        assert not closing.is_alive()
+
+
+@pytest.mark.abuse(71)
+def test_a_peer_that_does_not_answer_the_close_is_ended():
+    def handler(client):
+        client.receive(None)
+
+    server = serving(handler, shutdown_timeout=0.2, close_timeout=30)
+    with raw_websocket(server) as client:
+        start = time.monotonic()
+        server.close()
+        assert time.monotonic() - start < 3
+        assert client.close_code() == 1001
+        assert client.ended()
+    assert server_threads() == []
+
+
+def test_a_handler_that_takes_no_notice_is_left_behind(log):
+    leave, entered = threading.Event(), threading.Event()
+
+    def handler(client):
+        entered.set()
+        leave.wait(30)
+
+    server = serving(handler, shutdown_timeout=0.1)
+    with raw_websocket(server), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_sessions, "_LEAVE", 0.1)
+        assert entered.wait(10)
+        server.close()
+        log.wait_for("takes no notice of the shutdown")
+        leave.set()
+
+
+def test_a_page_in_progress_is_finished():
+    entered, leave = threading.Event(), threading.Event()
+
+    def page(request):
+        entered.set()
+        leave.wait(10)
+        return "finished"
+
+    server = serving(routes=routes_of(page=page))
+    with dial(server) as sock:
+        sock.sendall(head("/page"))
+        assert entered.wait(10)
+        closing = threading.Thread(target=server.close)
+        closing.start()
+        leave.set()
+        assert Answer(read_all(sock)).body == b"finished"
+        closing.join(10)
+        assert not closing.is_alive()
+
+
+def test_a_block_that_raises_closes_too():
+    with pytest.raises(ZeroDivisionError), serving(echo) as server:
+        raise ZeroDivisionError
+    assert server.wait(0)
+
+
+def test_wait_times_out():
+    with serving(echo) as server:
+        assert not server.wait(0.01)
+        with pytest.raises(ValueError):
+            server.wait(-1)
+
+
+# -- serve and its signals -------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_until_a_signal(number):
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    codes = []
+
+    def client(url, connected):
+        with connect(url) as peer:
+            connected.set()
+            try:
+                peer.recv(30)
+            except PeerClosed as closed:
+                codes.append(closed.rcvd.code)
+
+    threads = []
+
+    def ready(server):
+        connected = threading.Event()
+        threads.append(threading.Thread(target=client, args=(server.url, connected)))
+        threads[0].start()
+        assert connected.wait(10)
+        signal.raise_signal(number)
+
+    serve(echo, port=0, ready=ready)
+    threads[0].join(10)
+    assert codes == [1001]
+    assert {each: signal.getsignal(each) for each in before} == before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_handler_that_is_not_pythons_is_not_put_back(monkeypatch):
+    # A program that embeds Python may have one: `signal.signal` gives None for it, but takes none.
+    put, real = [], signal.signal
+
+    def foreign(number, handler):
+        put.append(handler)
+        previous = real(number, handler)
+        return None if number == signal.SIGTERM else previous
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(signal, "signal", foreign)
+    try:
+        serve(echo, port=0, ready=lambda server: server.close())
+    finally:
+        real(signal.SIGTERM, before)
+    assert put
+    assert None not in put
+
+
+def test_other_signals_do_not_end_it():
+    if not hasattr(signal, "SIGUSR1"):
+        pytest.skip("no SIGUSR1 here")
+    seen = []
+    previous = signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(number))
+
+    def ready(server):
+        signal.raise_signal(signal.SIGUSR1)
+        timer = threading.Timer(0.2, signal.raise_signal, (signal.SIGTERM,))
+        timer.daemon = True
+        timer.start()
+
+    start = time.monotonic()
+    try:
+        serve(echo, port=0, ready=ready)
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    assert seen == [signal.SIGUSR1]
+    assert time.monotonic() - start >= 0.2
+
+
+def test_serve_in_another_thread():
+    servers, ready = [], threading.Event()
+
+    def on_ready(server):
+        servers.append(server)
+        ready.set()
+
+    thread = threading.Thread(target=serve, args=(echo, "127.0.0.1", 0), kwargs={"ready": on_ready})
+    thread.start()
+    assert ready.wait(10)
+    with connect(servers[0].url) as client:
+        client.send("x")
+        assert client.recv(10) == "x"
+    servers[0].close()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_serve_forever_ends_with_close():
+    server = serving(echo)
+    timer = threading.Timer(0.05, server.close)
+    timer.start()
+    server.serve_forever()
+    timer.join(10)
+    assert server.wait(0)
+    server.serve_forever()  # closed already: returns at once

@@ -1,0 +1,122 @@
+"""A server under TLS."""
+
+import contextlib
+import ssl
+import time
+
+import pytest
+from websockets.sync.client import connect
+
+import scriptling_ws
+from servers import (
+    Answer,
+    Certificates,
+    RawWebSocket,
+    dial,
+    echo,
+    head,
+    raw_websocket,
+    read_all,
+    read_until,
+    routes_of,
+    server_threads,
+    serving,
+    upgrade,
+)
+
+
+@pytest.fixture(scope="module")
+def certificates():
+    return Certificates()
+
+
+def test_tls(certificates):
+    with serving(echo, ssl_context=certificates.server) as server:
+        assert server.url == f"wss://127.0.0.1:{server.port}"
+        # Not with websockets: on CPython 3.13.0 its two threads can lock each other out
+        # of one SSLSocket.
+        with scriptling_ws.connect(server.url, ssl_context=certificates.client) as client:
+            client.send("x" * 300_000)
+            assert client.receive(10) == "x" * 300_000
+            client.send_binary([1])
+            assert client.receive(10) == [1]
+
+
+def tls_dial(server, certificates):
+    return certificates.client.wrap_socket(dial(server), server_hostname="localhost")
+
+
+def test_tls_refusals_and_pages(certificates):
+    with serving(routes=routes_of(), ssl_context=certificates.server) as server:
+        for request, status in ((head("/page"), 200), (head("/x"), 404), (head("/ws"), 426)):
+            with tls_dial(server, certificates) as sock:
+                sock.sendall(request)
+                assert Answer(read_all(sock)).status == status
+
+
+@pytest.mark.abuse(20, 60)
+def test_tls_request_and_frame_in_one_record(certificates):
+    with (
+        serving(echo, ssl_context=certificates.server) as server,
+        tls_dial(server, certificates) as sock,
+    ):
+        sock.sendall(upgrade("/") + b"\x81\x85\0\0\0\0early")
+        data = read_until(sock, b"\r\n\r\n")
+        client = RawWebSocket(sock, None, data.partition(b"\r\n\r\n")[2])
+        assert client.receive() == (1, b"early")
+
+
+@pytest.mark.abuse(19)
+def test_plain_bytes_to_a_tls_port(certificates, log):
+    with serving(echo, ssl_context=certificates.server, handshake_timeout=30) as server:
+        with dial(server) as sock:
+            sock.sendall(upgrade("/"))
+            with contextlib.suppress(ConnectionResetError):
+                assert not read_all(sock).startswith(b"HTTP")
+        log.wait_for("left during the handshake")
+        with connect(server.url, ssl=certificates.client) as client:
+            client.send("alive")
+            assert client.recv(10) == "alive"
+
+
+@pytest.mark.abuse(19)
+def test_tls_to_a_plain_port(certificates):
+    with serving(echo, handshake_timeout=30) as server:
+        start = time.monotonic()
+        with pytest.raises(ssl.SSLError), tls_dial(server, certificates):
+            pass
+        assert time.monotonic() - start < 5  # at once, not at the deadline
+        with raw_websocket(server):
+            pass
+
+
+@pytest.mark.abuse(19)
+def test_stalled_tls_handshakes_cost_no_threads(certificates):
+    with (
+        serving(echo, ssl_context=certificates.server, handshake_timeout=1) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        stalled = [stack.enter_context(dial(server)) for _ in range(20)]
+        outgoing = ssl.MemoryBIO()
+        tls = certificates.client.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        hello = outgoing.read()
+        for number, sock in enumerate(stalled):
+            sock.sendall(hello[: number * 10])
+        with connect(server.url, ssl=certificates.client) as client:
+            client.send("through")
+            assert client.recv(10) == "through"
+            assert len(server_threads()) == 2
+        for sock in stalled:
+            with contextlib.suppress(ConnectionResetError):
+                read_all(sock)  # ends at the deadline
+
+
+def test_a_client_that_does_not_trust_the_certificate(certificates, log):
+    with serving(echo, ssl_context=certificates.server) as server:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            connect(server.url, ssl=ssl.create_default_context())
+        log.wait_for("left during the handshake")
+        with connect(server.url, ssl=certificates.client):
+            pass
