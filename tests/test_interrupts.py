@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from memory import cpython_handlers
 from pairs import (
     MIB,
     PING,
@@ -116,6 +117,7 @@ def test_whatever_a_signal_handler_raises_comes_out_of_receive(error):
 
 
 @pytest.mark.abuse(70)
+@cpython_handlers
 @pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError, OSError, RuntimeError])
 def test_whatever_a_signal_handler_raises_comes_out_of_send(error):
     with raw_peer() as (conn, peer):
@@ -128,6 +130,7 @@ def test_whatever_a_signal_handler_raises_comes_out_of_send(error):
 
 
 @pytest.mark.abuse(70)
+@cpython_handlers
 @pytest.mark.parametrize("then", ["send", "receive", "close", "many"])
 @pytest.mark.parametrize("size", [200_000, 6 * MIB])
 @transports

@@ -13,7 +13,7 @@ import pytest
 
 import kernels
 from kernels import BINARY, INT64_MAX, KEY, TEXT, frame
-from memory import counts_references
+from memory import counts_references, cpython_handlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -262,9 +262,7 @@ def test_no_reference_is_kept(kernel: ModuleType) -> None:
 @pytest.mark.abuse(70)
 @pytest.mark.skipif(sys.gettrace() is not None, reason="a tracer's code runs in the kernel")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
-@pytest.mark.skipif(
-    sys.implementation.name == "pypy", reason="a handler may run before a result is stored"
-)
+@cpython_handlers
 def test_signal_handlers_that_raise_make_nothing_forgotten(kernel: ModuleType) -> None:
     class Strike(Exception):
         pass

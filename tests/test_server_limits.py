@@ -222,7 +222,10 @@ def test_out_of_descriptors_backs_off_and_recovers(monkeypatch, error, log):
     real = _server.listen
 
     def listen(host, port):
-        return [Exhausted(fileno=sock.detach()) for sock in real(host, port)]
+        listeners = [Exhausted(fileno=sock.detach()) for sock in real(host, port)]
+        for listener in listeners:
+            listener.setblocking(False)  # PyPy takes it to block
+        return listeners
 
     monkeypatch.setattr(_server, "listen", listen)
     monkeypatch.setattr(Exhausted, "failures", 3)
@@ -255,7 +258,10 @@ def test_other_accept_errors_are_one_connections_own(monkeypatch):
     real = _server.listen
 
     def listen(host, port):
-        return [Exhausted(fileno=sock.detach()) for sock in real(host, port)]
+        listeners = [Exhausted(fileno=sock.detach()) for sock in real(host, port)]
+        for listener in listeners:
+            listener.setblocking(False)  # PyPy takes it to block
+        return listeners
 
     monkeypatch.setattr(_server, "listen", listen)
     monkeypatch.setattr(Exhausted, "failures", 3)
