@@ -185,8 +185,10 @@ class Request:
         if ":" in user:
             raise ValueError("a user name with a colon cannot be sent by Basic authorization")
         scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        token = token.strip(" ")
         try:
-            given = base64.b64decode(token.strip(" "), validate=True)
+            # CPython 3.10 takes a padding that is too long.
+            given = b"" if len(token) % 4 else base64.b64decode(token, validate=True)
         except (binascii.Error, ValueError):
             given = b""
         wanted = f"{user}:{password}".encode()

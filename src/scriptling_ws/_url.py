@@ -27,7 +27,7 @@ __all__ = ["URL", "host_port", "parse_url"]
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _IPV6 = re.compile(r"([0-9A-Fa-f:.]+)(?:%(?:25)?([A-Za-z0-9_.-]+))?")  # RFC 6874: %25 for %
-_BRACKETED = re.compile(r"\[[^\[\]]*\](:[^\[\]]*)?")  # an IPv6 address and its port
+_BRACKETED = re.compile(r"\[[^\[\]:]*:[^\[\]]*\](:[^\[\]]*)?")  # an IPv6 address and its port
 _DEFAULT_PORTS = {"ws": 80, "wss": 443}
 _LONGEST = 8192
 
