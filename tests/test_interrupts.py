@@ -5,7 +5,6 @@ import signal
 import socket
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -21,6 +20,7 @@ from pairs import (
     connection,
     fill,
     frame,
+    in_package,
     raw_peer,
     receive_exactly,
     receive_frame,
@@ -31,11 +31,9 @@ from pairs import (
     until,
     writable,
 )
-from scriptling_ws import ConnectionClosed, SendTimeout, _reading
+from scriptling_ws import ConnectionClosed, SendTimeout
 from scriptling_ws._deadline import Deadline
 from scriptling_ws._transport import Transport
-
-PACKAGE = str(Path(_reading.__file__).parent)
 
 
 class Interrupter:
@@ -48,11 +46,9 @@ class Interrupter:
         self.count = 0
 
     def _handle(self, number, stack):
-        while stack is not None:
-            if stack.f_code.co_filename.startswith(PACKAGE):
-                self.count += 1
-                raise self._error
-            stack = stack.f_back
+        if in_package(stack):
+            self.count += 1
+            raise self._error
 
     def _shoot(self, target):
         for pause in self._pauses:
