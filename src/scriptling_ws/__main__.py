@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="scriptling-ws",
         description="Serve the WebSocket endpoints and pages that a setup script registers "
         "with scriptling.runtime.http; Ctrl-C or SIGTERM ends it.",
-        epilog="'scriptling-ws demo' shows every call of the library at work.",
+        epilog="'scriptling-ws demo' shows the library's calls at work.",
     )
     parser.add_argument(
         "--server",
@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
 def _demo(arguments: list[str]) -> int:
     argparse.ArgumentParser(
         prog="scriptling-ws demo",
-        description="Start a server on a free port and show every call of the library.",
+        description="Start a server on a free port and show the library's calls at work.",
     ).parse_args(arguments)
     from . import _demo  # nothing else needs the client
 
