@@ -216,9 +216,8 @@ class Exhausted(socket.socket):
         return super().accept()
 
 
-@pytest.mark.abuse(62)
-@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, 0])
-def test_out_of_descriptors_backs_off_and_recovers(monkeypatch, error, log):
+def exhaust(monkeypatch, error):
+    """Let accept fail three times on the listening sockets that are made from here on."""
     real = _server.listen
 
     def listen(host, port):
@@ -231,6 +230,12 @@ def test_out_of_descriptors_backs_off_and_recovers(monkeypatch, error, log):
     monkeypatch.setattr(Exhausted, "failures", 3)
     monkeypatch.setattr(Exhausted, "calls", 0)
     monkeypatch.setattr(Exhausted, "error", error)
+
+
+@pytest.mark.abuse(62)
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, 0])
+def test_out_of_descriptors_backs_off_and_recovers(monkeypatch, error, log):
+    exhaust(monkeypatch, error)
     with serving(echo) as server:
         start = time.monotonic()
         with raw_websocket(server):
@@ -255,17 +260,7 @@ def test_no_memory_for_a_peer_is_one_connections_own(monkeypatch, log):
 
 
 def test_other_accept_errors_are_one_connections_own(monkeypatch):
-    real = _server.listen
-
-    def listen(host, port):
-        listeners = [Exhausted(fileno=sock.detach()) for sock in real(host, port)]
-        for listener in listeners:
-            listener.setblocking(False)  # PyPy takes it to block
-        return listeners
-
-    monkeypatch.setattr(_server, "listen", listen)
-    monkeypatch.setattr(Exhausted, "failures", 3)
-    monkeypatch.setattr(Exhausted, "error", errno.ECONNABORTED)
+    exhaust(monkeypatch, errno.ECONNABORTED)
     with serving(echo) as server, raw_websocket(server):
         pass
 

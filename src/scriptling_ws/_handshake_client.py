@@ -20,8 +20,8 @@ from wsproto import ConnectionType, WSConnection
 from wsproto import events as wsevents
 
 from ._errors import HandshakeError
-from ._head import FOREIGN_ERRORS, HeadReader, Refused, count_header, joined_headers
-from ._options import TOKEN, HeadLimits, check_subprotocols
+from ._head import FOREIGN_ERRORS, HeadReader, Refused, check_header, count_header, joined_headers
+from ._options import HeadLimits, check_subprotocols
 from ._terms import DeflateOffer, Terms
 from ._version import __version__
 
@@ -37,7 +37,6 @@ __all__ = ["ClientHandshake"]
 _MAX_BODY: Final = 1024 * 1024
 _MAX_INTERIM: Final = 16
 _NO_CHOICE: Final = HeadLimits()
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _STATUS_LINE = re.compile(rb"HTTP/(\d\.\d) ([1-9]\d\d)(?: [^\r\n]*)?\r\n")
 # Of several, wsproto looks at the last only. One extension was offered, so one is answered.
 _SINGLE: Final = (
@@ -256,20 +255,7 @@ def _check_headers(headers: object) -> list[tuple[bytes, bytes]]:
         raise TypeError("headers has to be a dict, such as {'Authorization': 'Bearer ...'}")
     result = []
     for name, value in headers.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(
-                f"header {name!r}: name and value have to be str, "
-                f"not {type(name).__name__} and {type(value).__name__}"
-            )
-        if not TOKEN.fullmatch(name):
-            raise ValueError(f"{name!r} is not a header name")
-        if name.lower() in _RESERVED_HEADERS:
-            raise ValueError(f"the header {name!r} is made by connect() itself: leave it out")
-        if not _VALUE.fullmatch(value):
-            raise ValueError(
-                f"the value of header {name!r} has a character that HTTP does not allow "
-                "(a line end, a control character, or one outside Latin-1)"
-            )
+        check_header(name, value, _RESERVED_HEADERS, "connect()")
         result.append((name.encode("ascii"), value.strip(" \t").encode("latin-1")))
     return result
 

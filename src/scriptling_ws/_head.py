@@ -22,16 +22,17 @@ from urllib.parse import parse_qsl, unquote
 import h11
 from wsproto.utilities import ProtocolError as WSProtocolError
 
-from ._options import HeadLimits
+from ._options import TOKEN, HeadLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
 __all__ = [
     "FOREIGN_ERRORS",
     "HeadReader",
     "Refused",
     "Request",
+    "check_header",
     "count_header",
     "joined_headers",
     "parse_request",
@@ -46,6 +47,7 @@ _DEFAULT: Final = HeadLimits()
 # which str.strip() removes: wsproto would take "\x1fUpgrade" for "Upgrade".
 # (Each branch starts with a byte, so that the search skips all others.)
 _MALFORMED = re.compile(rb"\n(?<!\r\n)|\r(?!\n)|[\x00\x1c-\x1f]|\n[ \t]")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # what Latin-1 has but control characters
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ \r\n]+ HTTP/(\d)\.(\d)\r\n")
 
 
@@ -207,6 +209,35 @@ def joined_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 def count_header(head: bytes, name: bytes) -> int:
     """How often a header stands in a head without folded lines, both in lower case."""
     return head.count(b"\r\n" + name + b":")
+
+
+def check_header(name: object, value: object, reserved: Container[str], maker: str) -> None:
+    """Check a header that a caller adds to a request or a response.
+
+    Args:
+        name: Its name.
+        value: Its value.
+        reserved: The names, in lower case, of those that `maker` makes itself.
+        maker: Who that is, for the error.
+
+    Raises:
+        TypeError: one of the two is no str.
+        ValueError: HTTP does not allow it, or it is reserved.
+    """
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise TypeError(
+            f"header {name!r}: name and value have to be str, "
+            f"not {type(name).__name__} and {type(value).__name__}"
+        )
+    if not TOKEN.fullmatch(name):
+        raise ValueError(f"{name!r} is not a header name")
+    if name.lower() in reserved:
+        raise ValueError(f"the header {name!r} is made by {maker} itself: leave it out")
+    if not _VALUE.fullmatch(value):
+        raise ValueError(
+            f"the value of header {name!r} has a character that HTTP does not allow "
+            "(a line end, a control character, or one outside Latin-1)"
+        )
 
 
 def parse_request(head: bytes) -> Request:

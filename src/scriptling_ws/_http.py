@@ -14,12 +14,12 @@ Rules (RFC 9110, RFC 9112):
 from __future__ import annotations
 
 import json as _json
-import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from ._deadline import Deadline
+from ._head import check_header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,8 +39,6 @@ __all__ = [
     "write_response",
 ]
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _OURS = {"connection", "content-length", "transfer-encoding", "x-content-type-options"}
 _BODYLESS = (204, 304)
 # How much of a file is in memory at a time. A peer has to take this much in
@@ -71,7 +69,7 @@ class Response:
     def __post_init__(self) -> None:
         _check_status(self.status, bool(self.body) or self.file is not None)
         for name, value in (("Content-Type", self.content_type), *self.headers):
-            _check_header(name, value)
+            check_header(name, value, _OURS, "the server")
 
 
 def _check_status(status: object, has_body: bool) -> None:
@@ -83,20 +81,6 @@ def _check_status(status: object, has_body: bool) -> None:
         raise ValueError(f"the status has to be 200 to 599, not {status}")
     if has_body and status in _BODYLESS:
         raise ValueError(f"a response with status {status} has no body")
-
-
-def _check_header(name: object, value: object) -> None:
-    if not isinstance(name, str) or not isinstance(value, str):
-        raise TypeError(f"header {name!r}: name and value have to be str")
-    if not _TOKEN.fullmatch(name):
-        raise ValueError(f"{name!r} is not a header name")
-    if name.lower() in _OURS:
-        raise ValueError(f"the header {name!r} is made by the server itself: leave it out")
-    if not _VALUE.fullmatch(value):
-        raise ValueError(
-            f"the value of header {name!r} has a character that HTTP does not allow "
-            "(a line end, a control character, or one outside Latin-1)"
-        )
 
 
 def _pairs(headers: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
