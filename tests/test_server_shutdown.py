@@ -140,6 +140,30 @@ def test_close_from_a_signal_handler_inside_close():
         signal.signal(signal.SIGUSR1, previous)
 
 
+def test_an_interrupted_wait_for_another_close_leaves_that_to_go_on(monkeypatch):
+    leave = threading.Event()
+
+    def handler(client):
+        client.receive(10)  # until the shutdown
+        leave.wait(10)
+
+    def interrupt(*_):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    server = serving(handler, close_timeout=0.1)
+    with raw_websocket(server):
+        closing = Running(server.close)
+        until(lambda: server._closer)
+        monkeypatch.setattr(server._closed, "wait", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            server.close()
+        assert not server.wait(0)
+        leave.set()
+        closing.result()
+        assert server.wait(0)
+
+
 @pytest.mark.parametrize("step", ["_thread.join", "_sessions.close", "_closed.set"])
 def test_another_close_does_what_an_interrupted_one_has_left(monkeypatch, step):
     def interrupt(*_):
