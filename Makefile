@@ -97,7 +97,7 @@ free-threaded: $(FREE_VENV)/installed $(VENV)/tested peers ## all tests on a fre
 	$(FREE_RUN) -W error -c "import scriptling_ws._wsframe, sys; assert not sys._is_gil_enabled()"
 	for pure in 0 1; do \
 	    PYTHON_GIL=0 SCRIPTLING_WS_EXTENSION=yes SCRIPTLING_WS_PURE=$$pure \
-	    PYTHONPATH=tests/stand_ins TRUSTME_PYTHON=$(abspath $(RUN)) \
+	    PYTHONPATH=$(CURDIR)/tests/stand_ins TRUSTME_PYTHON=$(abspath $(RUN)) \
 	    $(FREE_RUN) -m pytest $(PYTEST_ARGS) || exit; \
 	done
 
@@ -118,7 +118,7 @@ $(PYPY_VENV)/installed: pyproject.toml setup.py
 	@touch $@
 
 pypy: $(PYPY_VENV)/installed $(VENV)/tested peers ## all tests on PyPy, on the pure codec
-	SCRIPTLING_WS_EXTENSION=no PYTHONPATH=tests/stand_ins TRUSTME_PYTHON=$(abspath $(RUN)) \
+	SCRIPTLING_WS_EXTENSION=no PYTHONPATH=$(CURDIR)/tests/stand_ins TRUSTME_PYTHON=$(abspath $(RUN)) \
 	    $(PYPY_RUN) -m pytest $(PYTEST_ARGS)
 
 # On a Debian: what it downloads, and in what it runs, see tests/architectures/run.py.

@@ -266,7 +266,8 @@ def test_a_wait_that_no_descriptor_is_left_to_wake_is_short(monkeypatch):
         raise OSError(errno.EMFILE, "Too many open files")
 
     with plain() as (transport, _):
-        monkeypatch.setattr(os, "eventfd", full)
+        if hasattr(os, "eventfd"):
+            monkeypatch.setattr(os, "eventfd", full)
         monkeypatch.setattr(socket, "socketpair", full)
         transport.wait(True, False, FOREVER, wakeable=True)
         transport.wake()
@@ -279,7 +280,8 @@ def test_a_signal_handlers_error_in_making_a_waker_is_its_own(monkeypatch):
         raise TimeoutError("too late")
 
     with plain() as (transport, _):
-        monkeypatch.setattr(os, "eventfd", late, raising=False)
+        if hasattr(os, "eventfd"):
+            monkeypatch.setattr(os, "eventfd", late)
         monkeypatch.setattr(socket, "socketpair", late)
         with pytest.raises(TimeoutError, match="too late"):
             transport.wait(True, False, FOREVER, wakeable=True)
@@ -290,7 +292,7 @@ def test_descriptors_over_1024_can_be_waited_for():
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 1200:
         pytest.skip("few descriptors allowed")
     near, far = tcp_pair()
-    high = socket.socket(fileno=fcntl.fcntl(near.fileno(), fcntl.F_DUPFD_CLOEXEC, 1100))
+    high = socket.socket(fileno=fcntl.fcntl(near.fileno(), fcntl.F_DUPFD, 1100))
     near.close()
     transport = Transport(high)
     with far:

@@ -54,6 +54,7 @@ class Blob:
 class LeafCert:
     def __init__(self, made):
         self._pem = "".join([made["key"], *made["chain"]])
+        self.private_key_and_cert_chain_pem = Blob(self._pem)
         self.private_key_pem = Blob(made["key"])
         self.cert_chain_pems = [Blob(text) for text in made["chain"]]
 
