@@ -393,8 +393,8 @@ class Connection(Pinging):
 
     def _look(self) -> None:
         """Read what is there, and go as far towards the end as that goes. Holds _recv_lock."""
-        if not self._protocol.ended:
-            self._read_some(nap=False)
+        if not self._protocol.ended and self._read_some(nap=False) is None:
+            self._flush()
         if self._protocol.ended:
             self._settle(Deadline(0))
 

@@ -115,6 +115,7 @@ class Reading(Shared, ABC):
         nap = nap and (left is None or left > NAP) and not self._unsent()
         while (count := self._read_some(nap)) is None:
             if deadline.passed() or (wakeable and self._closing):
+                self._flush()  # what the system may take by now
                 return None
             if left is None or left > 1:
                 self._protocol.relax()
