@@ -227,6 +227,7 @@ coverage: $(COVERAGE_VENV)/made peers ## whether the tests reach every branch, a
 	    $(COVERAGE_RUN) -m coverage run -m pytest -o timeout=900 $(PYTEST_ARGS) || exit; \
 	done
 	cd $(COVERED) && $(COVERAGE_RUN) -m coverage combine --quiet
+	rm -f $(COVERED)/.coverage.*  # of a child that a test has killed as it wrote
 	cd $(COVERED) && $(COVERAGE_RUN) -m coverage report --include=src/_wsframe.pyx --fail-under=0
 	cd $(COVERED) && $(COVERAGE_RUN) -m coverage report
 
