@@ -540,11 +540,34 @@ cdef Py_ssize_t read_run(
     return at
 
 
+cdef int put_back(
+    uint8_t *data, Py_ssize_t at, Py_ssize_t end, list messages, Py_ssize_t first
+) except -1:
+    """Mask again what read_run has unmasked for messages[first:]: they are to be read again."""
+    cdef Header header
+    cdef uint8_t *payload
+    cdef Py_ssize_t i
+    for i in range(first, len(messages)):
+        header = scan(data + at, end - at)
+        payload = data + at + header.size
+        message = messages[i]
+        # Other messages were unmasked on their way into what they are in: see text_of, data_of.
+        if header.masked and (
+            type(message) is list
+            or (type(message) is str and (
+                header.length < 2 or not PyUnicode_IS_COMPACT_ASCII(message)
+            ))
+        ):
+            ws_xor(payload, payload, header.length, ws_mask(payload - 4, 0))
+        at += header.size + <Py_ssize_t> header.length
+    return 0
+
+
 def read_messages(window, start, end, masked, as_list, limit, most, out):
     """Read the run of messages at the front of window[start:end]: (position, why)."""
     cdef Py_buffer view
     cdef Wanted wanted
-    cdef Py_ssize_t stop, at
+    cdef Py_ssize_t stop = 0, at, begin = 0, before
     cdef int why = WHY_MORE
     wanted.masked = masked
     wanted.as_list = as_list
@@ -552,6 +575,7 @@ def read_messages(window, start, end, masked, as_list, limit, most, out):
         raise TypeError(f"the window has to be a bytearray, not {type(window).__name__}")
     if not isinstance(out, list):
         raise TypeError(f"out has to be a list, not {type(out).__name__}")
+    before = len(out)
     wanted.limit = whole(limit, "limit", 0, INT64_MAX)
     wanted.most = whole(most, "most", 1, INT64_MAX)
     # Borrowed, so that nothing can move the bytes while they are read.
@@ -559,7 +583,11 @@ def read_messages(window, start, end, masked, as_list, limit, most, out):
     try:
         stop = whole(end, "end", 0, view.len)
         at = whole(start, "start", 0, stop)
+        begin = at
         at = read_run(<uint8_t *> view.buf, at, stop, wanted, out, &why)
+    except MemoryError:
+        put_back(<uint8_t *> view.buf, begin, stop, out, before)
+        raise
     finally:
         PyBuffer_Release(&view)
     return at, why
@@ -603,6 +631,7 @@ def receive_messages(receive, window, masked, as_list, limit, ready, note):
         else:
             ready.extend(messages)
     except BaseException:
+        put_back(<uint8_t *> view.buf, 0, count, messages, 0)
         note.append(count)
         raise
     finally:

@@ -801,15 +801,18 @@ def test_what_no_memory_is_there_for_can_be_read_again(
 ) -> None:
     # As a str it takes four times its size, as a list of ints eight times.
     payload = b"a" * 2**25 + "\U0001f600".encode()
-    window = bytearray(kernel.encode_frame(first, payload, key))
+    earlier = ["a", "é", "abc", [1], []]  # some of which are unmasked in the window
+    frames = [kernel.encode_frame(TEXT if isinstance(m, str) else BINARY, m, key) for m in earlier]
+    window = bytearray(b"".join((*frames, kernel.encode_frame(first, payload, key))))
     before, out = bytes(window), list[Any]()
     masked = key is not None
     with at_most(2**26), pytest.raises(MemoryError):
         kernel.read_messages(window, 0, len(window), masked, True, 2**30, 9, out)
-    assert not out
+    assert out == earlier
     assert window == before
+    out.clear()
     kernel.read_messages(window, 0, len(window), masked, False, 2**30, 9, out)
-    assert out == [payload if first == BINARY else payload.decode()]
+    assert out == ["a", "é", "abc", b"\1", b"", payload if first == BINARY else payload.decode()]
 
 
 def test_read_other_types(kernel: ModuleType) -> None:

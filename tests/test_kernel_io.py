@@ -158,18 +158,21 @@ def test_the_largest_limit(kernel: ModuleType) -> None:
     assert run(kernel, source(frame(TEXT, b"x")), limit=INT64_MAX) == (True, ["x"], [])
 
 
-def test_a_failure_after_receiving_loses_nothing(kernel: ModuleType) -> None:
+@pytest.mark.parametrize("as_list", [False, True])
+def test_a_failure_after_receiving_loses_nothing(kernel: ModuleType, as_list: bool) -> None:
     class Full(deque[Any]):
         def append(self, item: object) -> None:
             raise MemoryError
 
         extend = __iadd__ = append  # type: ignore[assignment]
 
-    data = frame(TEXT, "é".encode(), KEY) + frame(BINARY, b"ab", KEY)
+    data = frame(TEXT, "é".encode(), KEY) + frame(TEXT, b"a", KEY) + frame(BINARY, b"ab", KEY)
     window, note = bytearray(64), []
+    options = {"masked": True, "as_list": as_list}
     with pytest.raises(MemoryError):
-        run(kernel, source(data), window=window, ready=Full(), note=note, masked=True)
+        run(kernel, source(data), window=window, ready=Full(), note=note, **options)
     assert note[0] == len(data)
+    assert window[: len(data)] == data  # to be read again
 
 
 def test_a_socket_s_method(kernel: ModuleType) -> None:
