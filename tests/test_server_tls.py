@@ -66,6 +66,13 @@ def test_tls_request_and_frame_in_one_record(certificates):
         assert client.receive() == (1, b"early")
 
 
+def trusting(server, certificates):
+    """Not a client of websockets: two threads at one SSLSocket hang at times."""
+    return scriptling_ws.connect(
+        server.url, 10, ssl_context=certificates.client, ping_interval=None
+    )
+
+
 @pytest.mark.abuse(19)
 def test_plain_bytes_to_a_tls_port(certificates, log):
     with serving(echo, ssl_context=certificates.server, handshake_timeout=30) as server:
@@ -74,9 +81,9 @@ def test_plain_bytes_to_a_tls_port(certificates, log):
             with contextlib.suppress(ConnectionResetError):
                 assert not read_all(sock).startswith(b"HTTP")
         log.wait_for("left during the handshake")
-        with connect(server.url, ssl=certificates.client) as client:
+        with trusting(server, certificates) as client:
             client.send("alive")
-            assert client.recv(10) == "alive"
+            assert client.receive(10) == "alive"
 
 
 @pytest.mark.abuse(19)
@@ -104,9 +111,9 @@ def test_stalled_tls_handshakes_cost_no_threads(certificates):
         hello = outgoing.read()
         for number, sock in enumerate(stalled):
             sock.sendall(hello[: number * 10])
-        with connect(server.url, ssl=certificates.client) as client:
+        with trusting(server, certificates) as client:
             client.send("through")
-            assert client.recv(10) == "through"
+            assert client.receive(10) == "through"
             assert len(server_threads()) == 2
         for sock in stalled:
             with contextlib.suppress(ConnectionResetError):
@@ -118,5 +125,5 @@ def test_a_client_that_does_not_trust_the_certificate(certificates, log):
         with pytest.raises(ssl.SSLCertVerificationError):
             connect(server.url, ssl=ssl.create_default_context())
         log.wait_for("left during the handshake")
-        with connect(server.url, ssl=certificates.client):
+        with trusting(server, certificates):
             pass
