@@ -110,6 +110,29 @@ def test_the_sooner_of_two(clock, mine, timeout, left):
     assert Deadline(mine).sooner(timeout).left() == left
 
 
+def test_waits_that_timed_out_are_counted_where_the_clock_stands_still(clock):
+    deadline = Deadline(5)
+    deadline.waited(2)
+    assert deadline.left() == 3
+    deadline.sooner(1).sooner(0.5).waited(0.5)
+    assert deadline.left() == 2.5
+    clock.now += 4
+    assert deadline.left() == 1  # the clock does not count twice
+    deadline.waited(2.5)
+    assert deadline.left() == 0
+    assert deadline.passed()
+
+
+def test_waits_without_an_end_are_not_counted(clock):
+    deadline = Deadline(5)
+    deadline.waited(None)
+    assert deadline.left() == 5
+    deadline = Deadline(None)
+    deadline.waited(10)
+    assert deadline.left() is None
+    assert not deadline.passed()
+
+
 @pytest.mark.abuse(69)
 def test_the_wall_clock_does_not_matter(clock, monkeypatch):
     deadline = Deadline(5)

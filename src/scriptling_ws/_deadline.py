@@ -7,6 +7,8 @@ Rules:
   more than a second, after its first nap).
 - None waits for ever; 0 does not wait; a negative one or NaN is a ValueError.
 - The clock is monotonic: setting the wall clock changes nothing.
+- A wait that has timed out is counted too (`waited`): a call ends in time even where the clock
+  stands still, as in a test that has patched it.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ def check_timeout(timeout: object, name: str = "timeout") -> float | None:
 class Deadline:
     """The moment at which a call has to be over."""
 
-    __slots__ = ("_moment",)
+    __slots__ = ("_left", "_moment", "_whole")
 
     def __init__(self, timeout: float | None) -> None:
         """Count from now.
@@ -67,22 +69,32 @@ class Deadline:
             timeout: Seconds, already checked; None for a deadline that never comes.
         """
         self._moment = None if timeout is None else monotonic() + timeout
+        self._left = timeout or 0.0  # less what `waited` was told; the clock has no part in it
+        self._whole: Deadline | None = None  # the deadline of which this one is a part
 
     def left(self) -> float | None:
         """The seconds that are left, 0.0 when it has passed, None for ever."""
         if self._moment is None:
             return None
-        return min(max(self._moment - monotonic(), 0.0), _LONGEST)
+        return max(min(self._moment - monotonic(), self._left, _LONGEST), 0.0)
 
     def passed(self) -> bool:
         """Whether it has passed."""
-        return self._moment is not None and monotonic() >= self._moment
+        return self._moment is not None and (self._left <= 0 or monotonic() >= self._moment)
+
+    def waited(self, seconds: float | None) -> None:
+        """Take note that a wait of so many seconds, at most `left()`, has timed out."""
+        deadline: Deadline | None = self
+        while deadline is not None and seconds is not None:
+            deadline._left -= seconds
+            deadline = deadline._whole
 
     def sooner(self, timeout: float | None) -> Deadline:
         """The earlier of this deadline and one `timeout` seconds from now."""
         other = Deadline(timeout)
         if other._moment is None or (self._moment is not None and self._moment <= other._moment):
             return self
+        other._whole = self
         return other
 
 

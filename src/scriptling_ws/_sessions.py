@@ -215,7 +215,10 @@ class Sessions:
         this = threading.current_thread()
         for session in sessions:
             if session.thread is not None and session.thread is not this:
-                session.thread.join(deadline.left())
+                left = deadline.left()
+                session.thread.join(left)
+                if session.thread.is_alive():
+                    deadline.waited(left)
 
 
 def run_websocket(
