@@ -38,12 +38,19 @@ transports = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
-def tcp_pair():
-    """Two connected TCP sockets on the loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        near = socket.create_connection(listener.getsockname())
+def tcp_pair(buffer=None):
+    """Two connected TCP sockets on the loopback.
+
+    Args:
+        buffer: About how many bytes there may be on the way from the first to the second.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as near:
+        if buffer is not None:
+            near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer // 2)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer // 2)
+        near.connect(listener.getsockname())
         far, _ = listener.accept()
-    return near, far
+        return socket.socket(fileno=near.detach()), far
 
 
 def connection(stream, *, client=True, received=b"", deflate=None, **options):
@@ -266,9 +273,9 @@ def shake(*transports):
     pytest.fail("the TLS handshake does not end")
 
 
-def tls_pair(contexts=None):
+def tls_pair(contexts=None, buffer=None):
     """Two TLS transports that are each other's peer: client and server."""
-    near, far = tcp_pair()
+    near, far = tcp_pair(buffer)
     for_client, for_server = contexts or tls_contexts()
     client = TLSTransport(near, for_client, server_side=False, server_hostname="localhost")
     server = TLSTransport(far, for_server, server_side=True)

@@ -19,6 +19,7 @@ LAYERS = [
         "_deadline",
         "_fork",
         "_keepalive",
+        "_liveness",
         "_locks",
         "_terms",
         "_wsframe",
@@ -50,7 +51,7 @@ MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
 
 # What knows nothing of sockets, clocks and threads can be tested, and fuzzed, without them.
 WITHOUT_IO = [
-    *("_wsframe_py", "_frame", "_assembly", "_control", "_protocol"),
+    *("_wsframe_py", "_frame", "_assembly", "_control", "_protocol", "_liveness"),
     *(
         "_outgoing",
         "_head",

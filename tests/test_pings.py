@@ -1,6 +1,5 @@
 """Pings, latency and keepalive: the peer is a plain socket that answers as a test wants."""
 
-import contextlib
 import gc
 import threading
 import weakref
@@ -14,6 +13,7 @@ from pairs import (
     PING,
     PONG,
     TEXT,
+    arrived,
     both_ends,
     connection,
     frame,
@@ -265,7 +265,10 @@ class Watched:
             raise moment
         return None if moment is None else _keepalive.Next(monotonic() + moment)
 
-    def fileno(self):
+    def _is_free(self):
+        return True
+
+    def _descriptor(self):
         return 0 if self.moments else -1
 
     def was_looked_after(self, times):
@@ -317,9 +320,7 @@ def test_a_thread_that_could_not_be_started_is_started_later(monkeypatch, error)
         started.append(thread.name)
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    for _ in range(3):
-        with contextlib.suppress(OSError):
-            service.watch(Watched([]), monotonic() + AGES)
+    assert [service.watch(Watched([]), monotonic() + AGES) for _ in range(3)] == [False, True, True]
     assert started == [_keepalive.NAME]
     for end in service._alarm:
         end.close()
@@ -346,6 +347,10 @@ class Closing(Transport):
         self._close("read")
         return super().read_into(*args)
 
+    def peek(self, size):
+        self._close("peek")
+        return super().peek(size)
+
 
 def test_close_inside_a_ping_leaves_nothing():
     near, far = tcp_pair()
@@ -357,12 +362,15 @@ def test_close_inside_a_ping_leaves_nothing():
         assert conn.close_code == 1000
 
 
-def test_close_while_keepalive_reads_leaves_nothing():
+@pytest.mark.parametrize("call", ["peek", "read"])
+def test_close_while_keepalive_reads_leaves_nothing(call):
     near, far = tcp_pair()
     with far:
-        transport = Closing(near, "read")
+        transport = Closing(near, call)
         conn = connection(transport, ping_interval=1000)
-        assert conn._look_after() is not None  # it asks
+        assert conn._look_after() is not None
+        far.sendall(frame(PING))
+        arrived(conn)
         transport.conn = conn
         conn._look_after()
         assert conn.fileno() == -1
@@ -371,6 +379,7 @@ def test_close_while_keepalive_reads_leaves_nothing():
 
 def test_keepalive_does_not_read_what_nobody_takes(monkeypatch):
     with raw_peer(ping_interval=1000, ping_timeout=1) as (conn, peer):
+        conn._liveness.asked -= 1000
         assert conn._look_after() is not None  # it asks
         read_ping(peer)
         peer.sendall(frame(TEXT, b"x"))

@@ -8,6 +8,8 @@ Rules (RFC 6455 section 7; those about locks are in `_shared`):
   in a system call on it.
 - Whoever cannot get a lock in time leaves the descriptor to its holder (`_orphaned`), who
   closes it on the way out.
+- The handshake that a peer has begun ends within close_timeout, even if the caller never calls
+  again: the keepalive thread then sees the connection off (`_see_off`), without waiting.
 """
 
 # ruff: noqa: B007 - a lock is taken by a `for`, and whether it was is used below
@@ -15,11 +17,14 @@ Rules (RFC 6455 section 7; those about locks are in `_shared`):
 from __future__ import annotations
 
 import threading
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from ._deadline import FOREVER, Deadline
+from ._keepalive import Next
 from ._locks import attempt
 from ._reading import LOOK_AGAIN
+from ._shared import LOOK
 from ._writing import Writing
 
 if TYPE_CHECKING:
@@ -112,6 +117,45 @@ class Closing(Writing):
         finally:
             if got:
                 lock.release()
+
+    def _see_off(self) -> Next | None:
+        """As far towards the end as that goes without waiting; None once it is over."""
+
+        def look() -> None:
+            # A sender that is still inside is not waited for: this is done again.
+            patience, self._leave_by = self._leave_by, Deadline(0)
+            try:
+                self._look()
+            finally:
+                self._leave_by = patience
+
+        free = self._read_if_free(look)
+        if self._disposed:
+            return None
+        left = self._close_deadline.left() if self._close_deadline is not None else None
+        wait = LOOK if left is None else max(min(left, LOOK), LOOK_AGAIN)
+        return Next(monotonic() + wait, readable=free)
+
+    def _look_around(self) -> None:
+        """Answer what has come, for a caller that only sends."""
+        self._look_at = monotonic() + LOOK
+        wanted = not (self._lock_waiters or self._protocol.ended or self._disposed)
+        self._read_if_free(self._look_ahead, wanted=wanted)
+
+    def _look_ahead(self) -> None:
+        """Take control frames; and messages, unless the caller may wait for them on the socket.
+
+        A ping may stand behind messages that the caller never receives. Holds _recv_lock.
+        """
+        if self._take_controls() and not (self._polled or self._backlog_full()):
+            self._read_ahead()
+
+    def _look(self) -> None:
+        """Read what is there, and go as far towards the end as that goes. Holds _recv_lock."""
+        if not self._protocol.ended and self._read_some(nap=False) is None:
+            self._flush()
+        if self._protocol.ended:
+            self._settle(Deadline(0))
 
     def _abort(self) -> None:
         """End the connection at once, without a goodbye: whoever is blocked in it returns."""

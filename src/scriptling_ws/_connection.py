@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 from itertools import islice, repeat, starmap
 from threading import get_ident
+from time import sleep
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from ._deadline import Deadline, check_timeout
@@ -53,6 +54,8 @@ __all__ = ["Connection", "is_binary", "is_text"]
 _LONG: Final = 1.0
 # How long a message that is there is read on after the timeout, in seconds.
 _OVERTIME: Final = 0.05
+_MANY: Final = 10_000  # receives on a closed connection, after which the next ones take their time
+_PACE: Final = 0.01  # seconds
 _LINGER: Final = 0.25  # seconds that receive waits for the stream's end after the last frame
 
 
@@ -115,6 +118,7 @@ class Connection(Pinging):
             ping_interval=check_timeout(options.ping_interval),
             ping_timeout=check_timeout(options.ping_timeout),
         )
+        self._nones = 0  # receives since all was over
         self.subprotocol = subprotocol
         self.request = request
         if received:
@@ -142,9 +146,10 @@ class Connection(Pinging):
                 lists go through `send_binary`. Nothing was sent.
             ValueError: the dict holds NaN, infinity or itself, or is nested too deeply, or
                 the text holds a lone surrogate. Nothing was sent.
-            ConnectionClosed: the connection is closed. When the peer has closed, this is
-                raised once `receive` or `connected` has told so, or after a second:
-                until then what is sent is lost, as when the peer closes a moment later.
+            ConnectionClosed: the connection is closed. If the peer has closed or left, this is
+                raised once `receive` or `connected` has told the caller; else after a second,
+                or after send_timeout while messages lie unread. What is sent before that
+                is lost, as when the peer leaves a moment later.
             SendTimeout: the peer has not read for send_timeout; if part of the
                 message had left, the connection is dead.
         """
@@ -308,12 +313,14 @@ class Connection(Pinging):
                 except IndexError:  # pragma: no cover - a race
                     continue  # another thread took it
             if self._closing:
+                self._pace(timeout)
                 return None
             if self._protocol.ended:
                 # Mostly the peer ends the stream at once. One that does not is
                 # left to close(), so that the caller hears of the end in time.
                 self._settle((deadline or Deadline(timeout)).sooner(_LINGER))
                 self._told = True
+                self._pace(timeout)
                 return None
             if first:
                 first = False
@@ -327,6 +334,13 @@ class Connection(Pinging):
                 overtime = overtime or Deadline(_OVERTIME)
                 if overtime.passed():
                     return None
+
+    def _pace(self, timeout: float | None) -> None:
+        """Slow down a loop that receives on a closed connection, and never asks `connected`."""
+        if self._disposed:
+            self._nones += 1
+            if self._nones > _MANY:
+                sleep(_PACE if timeout is None else min(timeout, _PACE))
 
     def receive_many(self, limit: int = 1000, timeout: float | None = 30) -> list[Message]:
         """Receive the messages that are there, waiting for the first.
@@ -390,13 +404,6 @@ class Connection(Pinging):
             self._told = True
             return False
         return True
-
-    def _look(self) -> None:
-        """Read what is there, and go as far towards the end as that goes. Holds _recv_lock."""
-        if not self._protocol.ended and self._read_some(nap=False) is None:
-            self._flush()
-        if self._protocol.ended:
-            self._settle(Deadline(0))
 
     # -- closing -----------------------------------------------------------
 

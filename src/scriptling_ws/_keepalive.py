@@ -3,11 +3,14 @@
 Rules:
 
 - It is started by the first connection that wants to be looked after, and then waits for
-  what is due next. A connection without keepalive costs nothing here.
+  what is due next. A connection that wants nothing costs nothing here.
 - It never blocks on a connection: whatever it calls there does what can be done at once.
 - It holds weak references: a connection that nobody wants any more can go.
-- While a connection waits for an answer and nobody reads it, this thread waits for bytes
-  on it too, so that the answer is not missed.
+- While nobody reads a connection, this thread waits for bytes on it too, so that the peer's ping
+  or close is answered. Whether anybody reads is asked once a second (`_SWEEP`): to be told of it
+  would cost something for each message.
+- No exception ends the thread. Where none can be started, `watch` says so, and the connection
+  is looked after by the calls that are made on it.
 - A forked child starts with none: the connections are its parent's.
 
 This file knows nothing of WebSocket.
@@ -16,7 +19,6 @@ This file knows nothing of WebSocket.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import selectors
@@ -25,7 +27,7 @@ import threading
 import weakref
 from heapq import heapify, heappop, heappush
 from itertools import count
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final, NamedTuple
 from typing import Protocol as Interface
 
@@ -38,7 +40,12 @@ NAME: Final = "scriptling-ws keepalive"
 """The thread's name."""
 
 _LONGEST: Final = 3600.0  # seconds; a sleep of this length is just begun again
+_PAUSE: Final = 0.1  # seconds after which the thread goes on that an exception has struck
+_AFTER_FAILURE: Final = 10.0  # seconds after which a connection is looked after that has failed
 _FEW: Final = 64  # stale entries that are not worth sweeping
+_SWEEP: Final = 1.0  # seconds between two questions to a connection whether anybody reads it
+# select() takes 512 descriptors on Windows: what is more waits for its time.
+_MOST: Final = 65_536 if hasattr(selectors, "PollSelector") else 400
 _logger = logging.getLogger("scriptling_ws.keepalive")
 # poll, where there is one: select fails on descriptors from 1024 on.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
@@ -50,10 +57,12 @@ class Next(NamedTuple):
     Attributes:
         moment: On the monotonic clock.
         readable: Also as soon as there is something to read.
+        when_free: Also once nobody reads it: see `_is_free`.
     """
 
     moment: float
     readable: bool = False
+    when_free: bool = False
 
 
 class Watched(Interface):
@@ -62,7 +71,10 @@ class Watched(Interface):
     def _look_after(self) -> Next | None:
         """Do what is due, without blocking; None when there is nothing more to look after."""
 
-    def fileno(self) -> int:
+    def _is_free(self) -> bool:
+        """Whether no thread reads at this moment."""
+
+    def _descriptor(self) -> int:
         """The descriptor, -1 once closed."""
 
 
@@ -82,12 +94,18 @@ class _Service:
         self._numbers = count()
         self._thread: threading.Thread | None = None
         self._alarm: tuple[socket.socket, socket.socket] | None = None
-        self._answers: dict[int, _Entry] = {}  # by descriptor: whom the thread listens for
+        # The thread's own: by their entries' numbers, whom it listens for and who is being read.
+        self._selector = _Selector()
+        self._descriptors: dict[int, int] = {}
+        self._read: dict[int, _Entry] = {}
+        self._next_sweep = 0.0
+        self._at: _Entry | None = None  # the one that is being looked after
 
-    def start(self) -> None:
+    def start(self) -> bool:
+        """Start the thread if it does not run; False if the interpreter gives none."""
         with self._lock:
             if self._thread is not None:
-                return
+                return True
             if self._alarm is None:
                 self._alarm = socket.socketpair()
                 for end in self._alarm:
@@ -97,15 +115,19 @@ class _Service:
                 self._thread.start()
             except (RuntimeError, MemoryError) as error:  # the next connection tries again
                 self._thread = None
-                raise OSError(errno.EAGAIN, f"no thread for keepalive: {error}") from error
+                _logger.debug("no thread for keepalive: %s", error)
+                return False
+            return True
 
-    def watch(self, watched: Watched, moment: float) -> None:
+    def watch(self, watched: Watched, moment: float) -> bool:
         with self._lock:
+            if not self.start():
+                return False
             entry = self._push(watched, moment)
             first = self._entries[0] is entry
-            self.start()
         if first:
             self._wake()
+        return True
 
     def forget(self) -> None:
         """One of the connections is closed: its entry is swept with others."""
@@ -134,37 +156,64 @@ class _Service:
 
     def _run(self) -> None:
         while True:
-            for entry in self._sleep():
-                try:
+            try:
+                for entry in self._sleep():
+                    self._at = entry
                     self._look_after(entry)
-                except Exception:  # one connection must not end the others' keepalive
-                    _logger.exception("a connection's keepalive has failed")
+                    self._at = None
+            except Exception:  # no memory, perhaps
+                _logger.exception("keepalive has failed, and begins anew")
+                self._begin_anew()
 
     def _sleep(self) -> Iterator[_Entry]:
-        """Wait; then the entries that are due, or whose answer may have come."""
-        assert self._alarm is not None
-        with _Selector() as selector:
-            selector.register(self._alarm[0], selectors.EVENT_READ)
-            for descriptor in [*self._answers]:
-                # One that was closed meanwhile, perhaps to be another file's by now:
-                # that is found when it is looked at.
-                with contextlib.suppress(ValueError, OSError):
-                    selector.register(descriptor, selectors.EVENT_READ)
-            events = selector.select(self._left())
-        with contextlib.suppress(OSError):
-            self._alarm[0].recv(4096)
-        for key, _ in events:
-            entry = self._answers.pop(key.fd, None)
-            if entry is not None and self._take(entry):
-                yield entry
+        """Wait; then the entries that are due, or have something to read, or nobody reads."""
+        for key in self._select():
+            if key.data is not None:
+                self._silence(key.data)
+                if self._take(key.data):
+                    yield key.data
+        if self._read and monotonic() >= self._next_sweep:
+            self._next_sweep = monotonic() + _SWEEP
+            for entry in [e for e in self._read.values() if _is_free(e)]:
+                del self._read[entry.number]
+                if self._take(entry):
+                    yield entry
         while (due := self._pop_due()) is not None:
             yield due
 
-    def _left(self) -> float:
+    def _select(self) -> list[selectors.SelectorKey]:
+        assert self._alarm is not None
+        if self._alarm[0].fileno() not in self._selector.get_map():
+            self._selector.register(self._alarm[0], selectors.EVENT_READ)
+        try:
+            events = self._selector.select(self._left())
+        except (OSError, ValueError):  # select(), of a descriptor that was closed meanwhile
+            return [*self._selector.get_map().values()]
+        with contextlib.suppress(OSError):
+            self._alarm[0].recv(4096)
+        return [key for key, _ in events]
+
+    def _begin_anew(self) -> None:
+        """After an exception: listen for nobody, and look after all that wait, in a moment."""
+        sleep(_PAUSE)
+        self._selector = _Selector()
+        self._descriptors.clear()
+        self._read.clear()
         with self._lock:
-            if not self._entries:
-                return _LONGEST
-            return min(max(self._entries[0].moment - monotonic(), 0.0), _LONGEST)
+            if self._at is not None:
+                self._waiting.add(self._at.number)
+                self._entries.append(self._at)
+                self._at = None
+            self._entries = [entry._replace(moment=monotonic()) for entry in self._entries]
+            heapify(self._entries)
+
+    def _left(self) -> float:
+        now = monotonic()
+        left = self._next_sweep - now if self._read else _LONGEST
+        with self._lock:
+            if self._entries:
+                left = min(left, self._entries[0].moment - now)
+        return min(max(left, 0.0), _LONGEST)
 
     def _pop_due(self) -> _Entry | None:
         with self._lock:
@@ -182,31 +231,65 @@ class _Service:
             return waits
 
     def _look_after(self, entry: _Entry) -> None:
+        self._silence(entry)
+        self._read.pop(entry.number, None)
         watched = entry.watched()
-        due = watched._look_after() if watched is not None else None
-        if watched is None or due is None:
+        if watched is None:
+            return
+        try:
+            due = watched._look_after()
+        except Exception:  # one connection must not end the others' keepalive
+            _logger.exception("a connection's keepalive has failed")
+            due = Next(monotonic() + _AFTER_FAILURE)
+        if due is None:
             return
         with self._lock:
             entry = self._push(watched, due.moment)
-        if due.readable and (descriptor := watched.fileno()) >= 0:
-            self._answers[descriptor] = entry
+        if due.readable:
+            self._listen(entry, watched._descriptor())
+        if due.when_free:
+            self._read[entry.number] = entry
+
+    def _listen(self, entry: _Entry, descriptor: int) -> None:
+        """Look after it as soon as there is something to read."""
+        if descriptor < 0 or len(self._descriptors) >= _MOST:
+            return
+        if descriptor in self._selector.get_map():  # of a connection that was closed meanwhile
+            self._silence(self._selector.get_key(descriptor).data)
+        self._selector.register(descriptor, selectors.EVENT_READ, entry)
+        self._descriptors[entry.number] = descriptor
+
+    def _silence(self, entry: _Entry) -> None:
+        """Listen for it no more."""
+        descriptor = self._descriptors.pop(entry.number, None)
+        if descriptor is not None:
+            self._selector.unregister(descriptor)
+
+
+def _is_free(entry: _Entry) -> bool:
+    watched = entry.watched()
+    return watched is None or watched._is_free()
 
 
 def _is_open(entry: _Entry) -> bool:
     watched = entry.watched()
-    return watched is not None and watched.fileno() >= 0
+    return watched is not None and watched._descriptor() >= 0
 
 
 _service = _Service()
 
 
-def watch(watched: Watched, moment: float) -> None:
+def watch(watched: Watched, moment: float) -> bool:
     """Look after a connection from a moment on. Thread-safe; does not block.
 
+    Returns:
+        False if there is no thread for it, as in a subinterpreter or while the interpreter
+        ends: then nothing was noted.
+
     Raises:
-        OSError: the thread cannot be started, for want of threads or descriptors.
+        OSError: there are too few descriptors.
     """
-    _service.watch(watched, moment)
+    return _service.watch(watched, moment)
 
 
 def forget() -> None:
@@ -214,9 +297,9 @@ def forget() -> None:
     _service.forget()
 
 
-def start() -> None:
-    """Start the thread now, rather than with the first connection."""
-    _service.start()
+def start() -> bool:
+    """Start the thread now, rather than with the first connection; whether it runs."""
+    return _service.start()
 
 
 def _start_anew() -> None:

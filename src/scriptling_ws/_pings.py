@@ -4,13 +4,13 @@ Rules (RFC 6455 sections 5.5.2, 5.5.3):
 
 - A ping is answered by the pong with its payload, and so are the pings before it.
   A pong that nobody waits for changes nothing.
-- Keepalive: ping_interval after the last ping another one. If nothing at all comes
-  within ping_timeout, the connection is closed with 1011: whatever comes shows that the
-  peer lives, a pong may be stuck behind a large message.
-- Who waits for a pong reads, if nobody else does; messages that come meanwhile are kept
+- Keepalive: ping_interval after the last ping another one. If nothing shows within
+  ping_timeout that the peer lives (`_liveness` judges), the connection is closed with 1011.
+- A thread that waits for a pong reads, if no other does; messages that come meanwhile are kept
   for `receive`.
-- The keepalive thread never waits for a connection: where another thread reads, that sees
-  the pong.
+- The keepalive thread never waits for a connection. Where another thread reads, that thread
+  sees the pong; where none does, keepalive takes the control frames that stand in front and
+  answers them: a peer's ping, and its close.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from . import _keepalive
 from ._closing import Closing
 from ._deadline import Deadline, check_timeout
 from ._keys import next_key
+from ._liveness import Facts, Liveness
+from ._shared import LOOK
 
 if TYPE_CHECKING:
     from ._protocol import Protocol
@@ -53,7 +55,16 @@ class Pinging(Closing):
             the first.
     """
 
-    __slots__ = ("_asked", "_key", "_ping_interval", "_ping_timeout", "_pings", "latency")
+    __slots__ = (
+        "_key",
+        "_liveness",
+        "_ping",
+        "_ping_interval",
+        "_ping_timeout",
+        "_pings",
+        "_watched",
+        "latency",
+    )
 
     def __init__(
         self,
@@ -76,12 +87,30 @@ class Pinging(Closing):
         )
         self.latency: float | None = None
         self._pings: dict[bytes, _Pong] = {}  # those that wait; guarded by _state_lock
-        self._asked: float | None = None  # when keepalive sent the ping that it waits for
-        self._key: bytes | None = None  # that ping's payload
+        self._liveness = Liveness(ping_timeout, monotonic())
+        self._key: bytes | None = None  # the payload of keepalive's latest ping
+        self._ping = b""  # the latest ping's frame
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
+        self._watched = False  # the keepalive thread looks after this connection
         if ping_interval is not None:
-            _keepalive.watch(self, monotonic() + ping_interval)
+            self._watch(min(ping_interval, LOOK))
+
+    def _watch(self, seconds: float) -> None:
+        """Have the connection looked after, first in so many seconds."""
+        self._watched = True
+        moment = monotonic() + seconds
+        if not _keepalive.watch(self, moment):
+            self._alone = moment
+
+    def _look_alone(self) -> None:
+        if self._alone is not None and monotonic() >= self._alone:
+            due = self._look_after()
+            self._alone = None if due is None else due.moment
+
+    def _closing_began(self) -> None:
+        if not self._watched and not self._disposed:
+            self._watch(LOOK)
 
     def ping(self, timeout: float | None = 30) -> float | None:
         """Send a ping, and wait for its answer.
@@ -122,6 +151,7 @@ class Pinging(Closing):
             if not frame:
                 return None
             self._pings[key] = pong
+            self._ping = frame
             self._outbox.append(frame)
         self._flush()
         return key
@@ -135,7 +165,9 @@ class Pinging(Closing):
 
         wanted = not (self._lock_waiters or self._backlog_full())
         if not self._read_if_free(read, wanted=wanted):
-            pong.came.wait(deadline.sooner(_SLICE).left())
+            slice_ = deadline.sooner(_SLICE)
+            if not pong.came.wait(left := slice_.left()):
+                slice_.waited(left)
 
     def _note_pongs(self) -> None:
         now = monotonic()
@@ -155,48 +187,67 @@ class Pinging(Closing):
     def _dispose(self) -> None:
         disposed = self._disposed
         super()._dispose()
-        if self._ping_interval is not None and self._disposed and not disposed:
+        if self._watched and self._disposed and not disposed:
             _keepalive.forget()
 
     # -- keepalive -------------------------------------------------------------
 
-    def _look_after(self) -> _keepalive.Next | None:
-        """What the keepalive thread calls when it is time, or when an answer may have come."""
-        if not self._open or self._disposed or self._ping_interval is None:
-            return None
-        if self._asked is None:
-            return self._ask()
-        listening = not self._heard and self._listen()
-        again = self._asked + self._ping_interval
-        late = again if self._ping_timeout is None else self._asked + self._ping_timeout
-        now = monotonic()
-        if self._heard:
-            return self._ask() if now >= again else _keepalive.Next(again)
-        if now < late:
-            return _keepalive.Next(again if now < again < late else late, readable=listening)
-        if self._ping_timeout is None:
-            return self._ask()
-        self._give_up()
-        return None
+    def _descriptor(self) -> int:
+        """The socket's descriptor, -1 once closed."""
+        return self._transport.fileno()
 
-    def _ask(self) -> _keepalive.Next | None:
-        """Send a ping, and come back when it is time for the next, or too late for an answer."""
-        assert self._ping_interval is not None
-        self._heard = False
-        self._asked = monotonic()
+    def _is_free(self) -> bool:
+        """Whether no thread reads at this moment."""
+        return not self._reader
+
+    def _look_after(self) -> _keepalive.Next | None:
+        """What the keepalive thread calls when it is time, or when something has come."""
+        if self._disposed:
+            return None
+        quiet = self._attend()
+        if self._open and self._ping_interval is not None and self._judge(self._ping_interval):
+            again = self._liveness.next_look(monotonic(), self._ping_interval)
+            return _keepalive.Next(again, readable=quiet, when_free=not quiet)
+        return self._see_off()
+
+    def _attend(self) -> bool:
+        """Take the control frames in front; whether nothing else is there, nor a reader."""
+        quiet = False
+
+        def read() -> None:
+            nonlocal quiet
+            quiet = not self._take_controls()
+
+        wanted = not (self._protocol.ended or self._lock_waiters)
+        return self._read_if_free(read, wanted=wanted) and quiet
+
+    def _judge(self, interval: float) -> bool:
+        """Ask whether the peer lives, if it is time; False once the connection is over."""
+        now, liveness = monotonic(), self._liveness
+        heard = self._heard or self._transport.unread()
+        facts = Facts(heard, self._moved, self._ping_has_left(), self._transport.pulse())
+        self._moved = False
+        if liveness.look(now, facts):
+            self._give_up()
+            return False
+        waits = not liveness.answered and self._ping_timeout is not None
+        if waits or now < liveness.asked + interval:
+            return True
+        return self._ask(now)
+
+    def _ask(self, now: float) -> bool:
+        """Send a ping; False if that cannot be, as the connection is over."""
+        self._heard = self._moved = False
+        self._liveness.ask(now, self._transport.pulse())
         self._pings.pop(self._key or b"", None)  # its peer lives, but does not answer
         self._key = self._send_ping(_Pong())
-        if self._key is None:
-            return None
-        wait = min(self._ping_interval, self._ping_timeout or self._ping_interval)
-        return _keepalive.Next(self._asked + wait, readable=not self._recv_lock.locked())
+        return self._key is not None
 
-    def _listen(self) -> bool:
-        """Read once without waiting; False if another thread reads."""
-        if self._backlog_full():
-            self._heard = True  # there was more than anybody takes
-            return True
-        return self._read_if_free(self._read_ahead)
+    def _ping_has_left(self) -> bool:
+        """Whether keepalive's latest ping is out of this process: it may wait behind a frame."""
+        rest, ping = self._rest, self._ping
+        begun = rest is not None and rest[0] is ping
+        return not (self._transport.pending or begun or any(each is ping for each in self._outbox))
 
     def _give_up(self) -> None:
         """The peer is silent: end the connection, so that whoever is blocked in it returns."""

@@ -256,6 +256,30 @@ class Protocol:
             raise Violation(1007, BAD_TEXT)
         self._read_window(position, end, run=False)
 
+    def controls(self, ahead: bytes) -> int:
+        """How many of the bytes that come next are no part of a message that is wanted.
+
+        Whole control frames, that is; what breaks the protocol; and everything once no
+        message can come any more.
+
+        Args:
+            ahead: The first of those bytes.
+        """
+        if self.ended or self._discarding:
+            return len(ahead)
+        if self.unfed is not None or self._parsing or self._assembly.frame is not None:
+            return 0
+        data, at = bytes(self._window[: self._have]) + ahead, 0
+        try:
+            while (header := _frame.parse_header(data, at, len(data))) is not None:
+                first, length, payload, _ = header
+                if first & 0x0F < CLOSE or (length <= 125 and payload + length > len(data)):
+                    break
+                at = payload + length
+        except ValueError:
+            at = len(data)
+        return max(min(at, len(data)) - self._have, 0)
+
     def feed(self, count: int) -> None:
         """Take in `count` bytes that were received into the last `space()`."""
         self.unfed = count

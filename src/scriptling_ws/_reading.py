@@ -5,14 +5,18 @@ Rules (those about locks are in `_shared`):
 - How many bytes came is noted in the step in which the system call returns: a signal
   handler that raises loses none of them.
 - What was read may have to be answered at once: see `_writing`, which is given the word.
-- Whoever reads for others (a blocked sender, `ping`, keepalive) lets MAX_BACKLOG pile
-  up, and then leaves it to `receive`.
+- A thread that reads for others (a blocked sender, `ping`, now and then `send`) lets
+  MAX_BACKLOG pile up, and then leaves it to `receive`.
+- Keepalive takes no message out of the socket, only control frames that stand in front
+  (`_take_controls`): the caller may be waiting on the descriptor.
+- A connection for which there is no keepalive thread (`_alone`) is looked after by its reader.
 """
 
 from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from ._shared import Shared
@@ -32,6 +36,8 @@ As lists of ints they take eight times that.
 LOOK_AGAIN: Final = 0.1
 """Seconds after which whoever waits asks again what the other threads do."""
 
+_AHEAD: Final = 4096  # bytes in which control frames are looked for
+_TURNS: Final = 16  # so often at a time: a peer can send pings without end
 _MESSAGE_OVERHEAD: Final = 64  # what a small message costs beside its bytes, about
 
 
@@ -48,11 +54,20 @@ class Reading(Shared, ABC):
     def _flush(self) -> None:
         """Send what is in the outbox, as far as that goes without waiting."""
 
-    def _read_some(self, nap: bool) -> int | None:
+    @abstractmethod
+    def _closing_began(self) -> None:
+        """The peer has closed, or has to be given up: nobody may call again."""
+
+    @abstractmethod
+    def _look_alone(self) -> None:
+        """Do what is due where no thread looks after the connection."""
+
+    def _read_some(self, nap: bool, most: int | None = None) -> int | None:
         """Receive once and parse. Holds _recv_lock.
 
         Args:
             nap: Let the kernel sleep for a moment if nothing is there.
+            most: How many bytes to receive at the most, None for what there is.
 
         Returns:
             How many bytes came, 0 at the end of the stream, None if nothing was there.
@@ -62,7 +77,8 @@ class Reading(Shared, ABC):
             # The count is stored before anything else can happen: should a signal
             # handler raise, the next call goes on from there.
             try:
-                protocol.unfed = self._transport.read_into(protocol.space(), nap)
+                space = protocol.space() if most is None else memoryview(protocol.space())[:most]
+                protocol.unfed = self._transport.read_into(space, nap)
             except OSError as error:
                 if error.errno is None:
                     raise  # a signal handler's, such as TimeoutError
@@ -84,7 +100,35 @@ class Reading(Shared, ABC):
                 self._note_state()
         if self._outbox or self._transport.pending or self._rest is not None or self._tail:
             self._flush()
+        if protocol.ended:
+            self._closing_began()
         return count
+
+    def _take_controls(self) -> bool:
+        """Take the control frames that come next. Holds _recv_lock.
+
+        Returns:
+            Whether a message, or a part of a frame, lies there for the one who receives.
+        """
+        protocol = self._protocol
+        for _ in range(_TURNS):
+            count = None
+            if protocol.unfed is None:
+                try:
+                    ahead = self._transport.peek(_AHEAD)
+                except OSError as error:
+                    if error.errno is None:
+                        raise  # a signal handler's, such as TimeoutError
+                    ahead = b""  # _read_some meets it again
+                if ahead is None:
+                    return False
+                count = protocol.controls(ahead) or None
+                if ahead and not count:
+                    return True
+            self._read_some(False, count)
+            if protocol.ended:
+                return False
+        return False  # not all of them were taken: the descriptor goes on being readable
 
     def _read_run(self) -> bool:
         """Receive once if whole messages are likely; whether they came. Holds _recv_lock."""
@@ -123,13 +167,22 @@ class Reading(Shared, ABC):
             self._transport.wait(True, write, self._until(deadline, write), wakeable)
             if write:
                 self._flush()
+            if self._alone is not None:
+                self._look_alone()
             nap = False
         return count
 
     def _until(self, deadline: Deadline, write: bool) -> Deadline:
-        """The deadline, or the moment at which a peer that takes no answers is given up."""
+        """The deadline, or the moment at which something else is due before.
+
+        A peer that takes no answers is given up, or this thread looks after the connection.
+        """
         left = self._stalled.left() if write and self._stalled is not None else None
-        return deadline if left is None else deadline.sooner(max(left, LOOK_AGAIN))
+        if left is not None:
+            deadline = deadline.sooner(max(left, LOOK_AGAIN))
+        if self._alone is not None:
+            deadline = deadline.sooner(max(self._alone - monotonic(), 0.0))
+        return deadline
 
     def _read_ahead(self) -> bool:
         """Receive once for others, and count it; False if nothing was there. Holds _recv_lock."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import threading
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from ._deadline import Deadline
@@ -27,10 +28,15 @@ if TYPE_CHECKING:
     from ._protocol import Protocol
     from ._transport import Transport
 
-__all__ = ["Rest", "Shared"]
+__all__ = ["LOOK", "NO_CODE", "Rest", "Shared"]
+
+NO_CODE: Final = 1006
+"""The code of a connection that ended without a close frame (RFC 6455 section 7.1.5)."""
+
+LOOK: Final = 1.0
+"""Seconds after which `send` looks again at what has come."""
 
 _GRACE: Final = 1.0  # seconds for which `send` does not raise after a close that none has seen
-_NO_CODE: Final = 1006
 _NOT_OURS: Final = "it is the parent process's, and a forked child cannot use it"
 
 # What is left to send of a frame: `data[sent:]`, then the pieces of `more`; and whether it
@@ -43,6 +49,7 @@ class Shared:
 
     __slots__ = (
         "__weakref__",
+        "_alone",
         "_backlog",
         "_client",
         "_close_deadline",
@@ -54,9 +61,12 @@ class Shared:
         "_heard",
         "_leave_by",
         "_lock_waiters",
+        "_look_at",
+        "_moved",
         "_open",
         "_orphaned",
         "_outbox",
+        "_polled",
         "_protocol",
         "_reader",
         "_ready",
@@ -74,6 +84,7 @@ class Shared:
         "_transport",
         "_try_recv_lock",
         "_try_send_lock",
+        "_unread_grace",
         "_writing_finished",
         "local_addr",
         "remote_addr",
@@ -108,7 +119,10 @@ class Shared:
         self._lock_waiters = 0  # receivers that wait for _recv_lock; guarded by _state_lock
         self._open = True  # control.open and no send error: kept for the hot path
         self._closing = False  # this end has begun to close
-        self._grace: Deadline | None = None  # until when `send` may drop: see _not_open
+        # Until when `send` may drop its message, and until when while others lie unread: see
+        # _not_open.
+        self._grace: Deadline | None = None
+        self._unread_grace: Deadline | None = None
         self._told = False  # a caller knows that the peer has closed
         self._close_deadline: Deadline | None = None  # for what is left of the connection
         self._eof = False  # the peer has ended the stream
@@ -117,6 +131,10 @@ class Shared:
         self._leave_by: Deadline | None = None  # until when _dispose waits for a sender
         self._disposed = False  # the descriptor is closed; guarded by both I/O locks
         self._heard = False  # something came since this was set to False
+        self._moved = False  # a blocked sender has sent something since this was set to False
+        self._look_at = monotonic() + LOOK  # when `send` looks at what has come: see _reading
+        self._alone: float | None = None  # when a reader looks after it, without a thread for that
+        self._polled = False  # the caller has asked for the descriptor, perhaps to wait on it
         self._rest: Rest | None = None  # what is being written; guarded by _send_lock
         self._tail: list[bytes] = []  # as send_frame leaves it; guarded by _send_lock
         self._stalled: Deadline | None = None  # until when answers wait for the peer to read
@@ -127,7 +145,13 @@ class Shared:
         tell_after_fork(self)
 
     def fileno(self) -> int:
-        """The socket's descriptor, -1 once closed: for looking at, not for I/O."""
+        """The socket's descriptor, -1 once closed: to wait on, not for I/O.
+
+        It is readable where a message, a part of one or the end has come: then call
+        `receive(0)` until it returns None. `send` may have to receive messages while the
+        peer does not read; they stay ready for `receive`.
+        """
+        self._polled = True
         return self._transport.fileno()
 
     def _after_fork(self) -> None:
@@ -140,7 +164,7 @@ class Shared:
         self._state_lock = threading.RLock()
         control = self._protocol.control
         if control.code is None:
-            control.code, control.reason = _NO_CODE, _NOT_OURS
+            control.code, control.reason = NO_CODE, _NOT_OURS
         self._open = False
         self._closing = self._disposed = self._protocol.ended = True
         # Not _rest and _tail: a send that goes on in here fails at the closed descriptor.
@@ -154,12 +178,13 @@ class Shared:
         if not self._open and self._close_deadline is None:
             self._close_deadline = Deadline(self._close_timeout)
             self._grace = Deadline(_GRACE)
+            self._unread_grace = Deadline(self._send_timeout)
 
     def _note_pongs(self) -> None:
         """Pongs have come: whoever pings takes them. Holds _state_lock."""
 
     def _closed_error(self) -> ConnectionClosed:
         control = self._protocol.control
-        error = ConnectionClosed(control.code or _NO_CODE, control.reason)
+        error = ConnectionClosed(control.code or NO_CODE, control.reason)
         error.__cause__ = control.error or self._send_error
         return error

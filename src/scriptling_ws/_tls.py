@@ -10,6 +10,8 @@ Rules:
   adds little to the memory.
 - Nothing is left in OpenSSL that could be decrypted when the reader is told that nothing is
   there: no poll of the socket would show it.
+- What was decrypted by `peek` is kept, and its ciphertext left in the socket until all of it
+  was read (`_ahead`, `_owed`): a poll of the socket goes on showing that something is there.
 - The end of the stream is the end, with or without close_notify: WebSocket has a
   close of its own.
 """
@@ -41,6 +43,7 @@ __all__ = ["TLSTransport"]
 _SLICE: Final = 4 * 16_384
 _READ: Final = 8 * 16_384  # OpenSSL's buffer keeps four thirds of that for the connection's life
 _IDLE: Final = 4 * 1024
+_AHEAD: Final = 4 * 1024  # what `peek` takes in, of ciphertext and of what is in it
 _RECORD: Final = 16_384  # less than this of ciphertext may be half of a record
 _ENOUGH: Final = 1024 * 1024  # what one call of read_into goes on to receive, about
 _MOST: Final = 2**30  # more than OpenSSL reads at once
@@ -55,6 +58,7 @@ class TLSTransport(Transport):
     """
 
     __slots__ = (
+        "_ahead",
         "_answering",
         "_cipher",
         "_decrypted",
@@ -62,6 +66,7 @@ class TLSTransport(Transport):
         "_in_doubt",
         "_more",
         "_out",
+        "_owed",
         "_read_error",
         "_received",
         "_session",
@@ -109,6 +114,8 @@ class TLSTransport(Transport):
         self._more = False  # there is more to receive: the last time has filled _cipher
         self._unread = True  # there may be more to decrypt
         self._read_error: ssl.SSLError | None = None  # nothing more can be
+        self._ahead: memoryview | None = None  # what `peek` has decrypted
+        self._owed = 0  # bytes in the socket of which OpenSSL has a copy; 0 without _ahead
 
     def handshake_step(self) -> bool:
         """Do what can be done of the TLS handshake at once.
@@ -160,6 +167,8 @@ class TLSTransport(Transport):
 
     def read_into(self, buffer: bytearray | memoryview, nap: bool = False) -> int | None:
         """Receive and decrypt what is there: as many records as the buffer holds, or a MiB."""
+        if self._ahead is not None:
+            return self._take_ahead(buffer)
         while True:
             if self._unread:
                 ended = self._decrypt(buffer)
@@ -189,6 +198,62 @@ class TLSTransport(Transport):
             self._unread = True
         count, self._decrypted = self._decrypted, 0
         return count
+
+    def peek(self, size: int) -> bytes | None:
+        """As of a bare socket, decrypted; only where no other of the reader's calls goes on."""
+        if self._ahead is None and not self._decrypted:
+            if not self._unread:
+                data = super().peek(_AHEAD)
+                if not data:
+                    return data
+                with self._tls_lock:
+                    for self._owed in map(self._in.write, (data,)):
+                        self._unread = True
+                        break
+            if self._look_ahead():
+                return b""
+        return None if self._ahead is None else bytes(self._ahead[:size])
+
+    def _look_ahead(self) -> bool:
+        """Decrypt what comes next, and keep it; whether the stream ends here."""
+        room = bytearray(_AHEAD)
+        try:
+            ended = self._decrypt(room)
+            count, self._decrypted = self._decrypted, 0
+            self._ahead = memoryview(room)[:count] if count else None
+        except BaseException:
+            if self._decrypted:  # lost with the room
+                self._decrypted, self._in_doubt = 0, True
+            raise
+        if self._ahead is None:
+            self._repay()
+        return ended
+
+    def _take_ahead(self, buffer: bytearray | memoryview) -> int:
+        """Read what `peek` has decrypted."""
+        assert self._ahead is not None
+        count, rest = min(len(buffer), len(self._ahead)), self._ahead[len(buffer) :]
+        buffer[:count] = self._ahead[:count]
+        if not rest:
+            self._repay()
+        # No call from here on: a signal handler cannot come between taking and telling.
+        self._ahead = rest if rest else None
+        return count
+
+    def _repay(self) -> None:
+        """Take out of the socket what OpenSSL has a copy of."""
+        try:
+            for _ in map(self._sock.recv, (self._owed,), _READ_AT_ONCE) if self._owed else ():
+                self._owed = 0
+                break
+        except OSError as error:
+            if error.errno is None:
+                raise  # a signal handler's, such as TimeoutError
+            self._owed = 0  # reset: nothing lies there any more
+
+    def unread(self) -> bool:
+        """As of a bare socket."""
+        return self._ahead is not None or super().unread()
 
     def _decrypt(self, buffer: bytearray | memoryview) -> bool:
         """Decrypt into the buffer, after what is in there; whether the stream ends here."""

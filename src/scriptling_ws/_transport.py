@@ -15,13 +15,18 @@ How a read sleeps: where the system has SO_RCVTIMEO and MSG_DONTWAIT the socket
 is a blocking one, and `read_into(..., nap=True)` lets the kernel sleep in `recv`
 for up to NAP. On a busy connection that is one system call a read, where asking
 first (poll, then recv) takes two. A quiet connection leaves `recv` after NAP and
-sleeps in `wait`, where `wake` reaches it.
+sleeps in `wait`, where `wake` reaches it. A socket that waits by other means than the
+system's (gevent's) does not know SO_RCVTIMEO: it does not block, and does not nap.
+
+Whether a peer lives is told by what the kernel counts (`pulse`) and by what lies in its
+buffers (`unread`, `peek`): asking takes nothing out of them.
 
 This file knows nothing of WebSocket.
 """
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import os
 import selectors
@@ -32,6 +37,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from ._fork import tell_after_fork
+from ._liveness import Pulse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,12 +59,16 @@ SIGPIPE to SIG_DFL, as scripts in a pipe do."""
 _READ_AT_ONCE: Final = (_DONTWAIT,)  # the flags, as `map` takes them
 _SEND_AT_ONCE: Final = (SEND_FLAGS,)
 _WHOLE: Final = (0,)  # as much as the buffer holds
+_PEEK: Final = _DONTWAIT | socket.MSG_PEEK
 _CAN_NAP: Final = bool(_DONTWAIT) and hasattr(socket, "SO_RCVTIMEO") and sys.platform != "win32"
 # poll, where there is one: select fails on descriptors from 1024 on, and epoll
 # costs a descriptor and three system calls for a single wait.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 _UNWOKEN: Final = 0.1  # seconds for which a wait sleeps that no descriptor is left to wake
 _NAP_TIMEVAL: Final = struct.pack("@ll", 0, int(NAP * 1_000_000))
+_TCP_INFO: Final[int] = getattr(socket, "TCP_INFO", 0) if sys.platform == "linux" else 0
+# In Linux' struct tcp_info: bytes_acked and bytes_received at 120, snd_wnd at 228.
+_INFO: Final = struct.Struct("=120xQQ92xI")
 
 
 def address_text(address: Any) -> str:
@@ -152,7 +162,7 @@ class Transport:
         sock = self._sock
         if sock.family != getattr(socket, "AF_UNIX", None):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        naps = _CAN_NAP
+        naps = _CAN_NAP and isinstance(sock, _socket.socket)
         if naps:
             try:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _NAP_TIMEVAL)
@@ -195,6 +205,47 @@ class Transport:
             return None
         return count
 
+    def peek(self, size: int) -> bytes | None:
+        """What comes next, which stays there for `read_into` and for a poll of the socket.
+
+        Returns:
+            Up to `size` bytes, b"" at the end of the stream, None if nothing is there.
+
+        Raises:
+            OSError: the connection is broken.
+        """
+        try:
+            return self._sock.recv(size, _PEEK)
+        except BlockingIOError:
+            return None
+
+    def unread(self) -> bool:
+        """Whether something lies unread: bytes, the end of the stream, or an error.
+
+        Unlike the other methods that read, it may be called while a reader is inside one.
+        """
+        try:
+            return Transport.peek(self, 1) is not None
+        except OSError as error:
+            if error.errno is None:
+                raise  # a signal handler's, such as TimeoutError
+            return True
+
+    def pulse(self) -> Pulse | None:
+        """What the kernel has counted on this connection; None where it does not tell."""
+        if not _TCP_INFO:
+            return None
+        try:
+            info = self._sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _INFO.size)
+        except OSError as error:
+            if error.errno is None:
+                raise  # a signal handler's, such as TimeoutError
+            return None  # not TCP, or closed
+        if len(info) < _INFO.size:
+            return None  # a Linux before 5.4
+        acknowledged, received, window = _INFO.unpack(info)
+        return Pulse(received, acknowledged, window)
+
     def write(self, data: bytes | memoryview) -> int:
         """Send what the kernel takes at once.
 
@@ -236,7 +287,9 @@ class Transport:
                     deadline = deadline.sooner(_UNWOKEN)
                 else:
                     selector.register(waker, selectors.EVENT_READ)
-            selector.select(deadline.left())
+            seconds = deadline.left()
+            if not selector.select(seconds):
+                deadline.waited(seconds)
 
     def _get_waker(self) -> _Waker | None:
         """What `wake` makes readable; None if it cannot be made now."""

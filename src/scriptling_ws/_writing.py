@@ -7,7 +7,9 @@ Rules (those about locks are in `_shared`):
 - Answers (pongs, close frames) wait in the protocol's outbox. Whoever can get
   `_send_lock` at once sends them; else its holder does, after its frame.
 - A thread that cannot write reads meanwhile, up to MAX_BACKLOG: two peers that both
-  send first do not wait for each other for ever.
+  send first do not wait for each other for ever. If it reads the peer's close frame, its own
+  frame has until close_timeout to leave.
+- `send` looks once a second at what has come: a caller that only sends still answers pings.
 - What is left of a begun frame is in `_rest`, or for a moment in `_tail`: should a
   signal handler's exception end a send, whoever has `_send_lock` next goes on from
   there. A handler can run after every call, so there is none between a write and
@@ -19,14 +21,17 @@ Rules (those about locks are in `_shared`):
 from __future__ import annotations
 
 import threading
+from abc import abstractmethod
 from copy import copy
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from . import _frame
 from ._deadline import Deadline
-from ._errors import ConnectionClosed, SendTimeout
+from ._errors import SendTimeout
 from ._locks import attempt
 from ._reading import LOOK_AGAIN, Reading
+from ._shared import NO_CODE
 from ._transport import SEND_FLAGS
 
 if TYPE_CHECKING:
@@ -67,24 +72,34 @@ class Writing(Reading):
                 lock.release()
         if self._outbox:
             self._flush()
+        if monotonic() >= self._look_at:
+            self._look_around()
+
+    @abstractmethod
+    def _look_around(self) -> None:
+        """Answer what has come, for a caller that only sends."""
 
     def _send_at_once(self, frame: bytes) -> None:
         """Send a whole frame, before which nothing has to go. Holds _send_lock."""
         try:
             whole = _frame.send_frame(self._send_now, frame, SEND_FLAGS, self._tail)
         except BaseException as error:
-            self._send_broke(frame, error)
+            if self._send_broke(frame, error):
+                return
             raise
         if not whole or self._transport.pending:
             self._send_remainder(b"" if whole else frame)
 
-    def _send_broke(self, frame: bytes, error: BaseException) -> None:
-        """Sending a frame at once raised. Holds _send_lock."""
+    def _send_broke(self, frame: bytes, error: BaseException) -> bool:
+        """Sending a frame at once raised; whether that is dealt with. Holds _send_lock."""
         if isinstance(error, OSError) and error.errno is not None:
-            raise self._send_failed(error) from error
+            self._send_failed(error)
+            self._not_open()
+            return True
         if self._transport.uncounted:  # a signal handler's, and part of the frame is under way
             self._rest = (frame, 0, _NOTHING, True)
             self._keep_rest()
+        return False
 
     def _send_remainder(self, frame: bytes) -> None:
         """Send what could not be sent at once. Holds _send_lock."""
@@ -112,17 +127,26 @@ class Writing(Reading):
                 lock.release()
         if self._outbox:
             self._flush()
+        if monotonic() >= self._look_at:
+            self._look_around()
 
     def _not_open(self) -> None:
         """A message is to be sent on a connection that is not open any more.
 
-        Raises ConnectionClosed, unless the peer's close has come but no caller was told
-        so far (by `receive` or `connected`), while messages from before it lie unread or
-        for a second: what is sent then is lost as if the close had come a moment later.
+        Raises ConnectionClosed, unless the peer has left and no caller was told so far (by
+        `receive` or `connected`): for a second after a close, or while messages from before lie
+        unread, for send_timeout at most. What is sent then is lost as if the peer had left a
+        moment later. A close frame that lies behind a failed send is told at once.
         """
-        lately = bool(self._ready) or (self._grace is not None and not self._grace.passed())
-        clean = not (self._closing or self._send_error or self._protocol.control.error)
-        if self._told or not (clean and lately):
+        control = self._protocol.control
+        silent = self._send_error is None or control.code in (None, NO_CODE)
+        gone = silent and not (self._closing or control.error)
+        if isinstance(self._send_error, SendTimeout):
+            gone = False  # it does not read
+        lately = self._grace is not None and not (self._grace.passed() or self._send_error)
+        if self._ready and self._unread_grace is not None:
+            lately = not self._unread_grace.passed()
+        if self._told or not (gone and lately):
             self._leave()
             raise self._closed_error()
 
@@ -167,7 +191,9 @@ class Writing(Reading):
             raise
         except BaseException as error:
             if isinstance(error, OSError) and error.errno is not None:
-                raise self._send_failed(error) from error
+                self._send_failed(error)
+                self._not_open()
+                return
             self._keep_rest()  # a signal handler raised, TimeoutError or KeyboardInterrupt perhaps
             raise
 
@@ -201,6 +227,7 @@ class Writing(Reading):
             if not count:
                 return False
             self._rest = (data, sent + count, more, True)
+            self._moved = True
             return True
         for piece in more:
             self._rest = (piece, 0, more, due)
@@ -284,6 +311,12 @@ class Writing(Reading):
             raise SendTimeout(
                 "the peer does not read: the message was not sent within send_timeout"
             )
+        if self._close_deadline is not None:
+            if self._close_deadline.passed():
+                self._transport.abort()  # what has left of the frame is of no use
+                self._send_failed(SendTimeout("the peer has closed, and does not read"))
+                raise self._closed_error()
+            deadline = deadline.sooner(self._close_deadline.left())
         reads = not (
             self._lock_waiters or self._closing or self._protocol.ended or self._backlog_full()
         )
@@ -302,8 +335,8 @@ class Writing(Reading):
             if got:
                 lock.release()
 
-    def _send_failed(self, error: OSError) -> ConnectionClosed:
-        """Nothing can be written any more. Holds _send_lock; returns the error to raise."""
+    def _send_failed(self, error: OSError) -> None:
+        """Nothing can be written any more. Holds _send_lock."""
         with self._state_lock:
             # A copy, without the traceback: that holds all that the callers have in hand.
             self._send_error = copy(error)
@@ -324,7 +357,6 @@ class Writing(Reading):
         finally:
             if got:
                 lock.release()
-        return self._closed_error()
 
     def _finish_writing(self) -> bool:
         """End the outgoing stream once the last frame has left, if it is this end's turn.
