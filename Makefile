@@ -250,6 +250,8 @@ lint: $(VENV)/linted ## ruff, types, cython-lint, workflows, imports, the wheels
 	    $(PIP) install --quiet --no-deps --target out/typed .
 	PATH="$(abspath $(VENV))/bin:$$PATH" PYTHONPATH=out/typed \
 	    pyright --verifytypes scriptling_ws --ignoreexternal | tail -n 4 | grep "score: 100%"
+	PATH="$(abspath $(VENV))/bin:$$PATH" PYTHONPATH=out/typed pyright --project tests/typed
+	$(RUN) -m mypy tests/typed
 	PATH="$(VENV)/bin:$$PATH" cython-lint --max-line-length=100 src/_wsframe.pyx
 	$(VENV)/bin/zizmor --offline --quiet .github
 	cd .github && for kind in github-workflows:workflows/*.yml dependabot:dependabot.yml \

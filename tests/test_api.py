@@ -1,14 +1,16 @@
-"""The public API, held against api.txt: names, bases, signatures and types.
+"""The public API, held against api.txt: names, bases, signatures, overloads and types.
 
 `make api` writes api.txt anew; the difference shows what a change does to users. Types are
 taken as the source has them; of attributes that are no properties the names alone.
 """
 
+import ast
 import importlib
 import inspect
 import re
 import sys
 from pathlib import Path
+from typing import is_typeddict
 
 SNAPSHOT = Path(__file__).with_name("api.txt")
 MODULES = ("scriptling_ws", "scriptling_ws.runtime")
@@ -18,6 +20,19 @@ ALIASES = ("scriptling.websocket", "scriptling.net.websocket", "scriptling.runti
 def signature(value):
     """The parameters as text, without what differs from one Python to another."""
     return re.sub(r" at 0x\w+|'", "", str(inspect.signature(value)))
+
+
+def overloads(function):
+    """The signatures that type checkers see in place of a function's own, as text."""
+    source = inspect.getsource(sys.modules[function.__module__])
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.FunctionDef) or node.name != function.__name__:
+            continue
+        if "overload" in [ast.unparse(decorator) for decorator in node.decorator_list]:
+            node.decorator_list = []
+            names = {}
+            exec(f"from __future__ import annotations\n{ast.unparse(node)}", names)
+            yield signature(names[node.name])
 
 
 def documented(kind):
@@ -42,17 +57,23 @@ def members(kind):
             yield f"    {type(value).__name__} {name}{signature(value.__func__)}"
         elif inspect.isfunction(value):
             yield f"    {name}{signature(value)}"
+            yield from (f"    overload {name}{text}" for text in overloads(value))
         else:
             yield f"    {name}"
 
 
 def describe(name, value):
     """The lines for one public name."""
-    if inspect.isclass(value):
+    if is_typeddict(value):
+        yield f"class {name}(TypedDict, total={value.__total__})"
+        for key, kind in sorted(value.__annotations__.items()):
+            yield f"    {key}: {kind.__forward_arg__}"
+    elif inspect.isclass(value):
         yield f"class {name}({', '.join(base.__name__ for base in value.__bases__)})"
         yield from members(value)
     elif inspect.isfunction(value):
         yield f"def {name}{signature(value)}"
+        yield from (f"overload {name}{text}" for text in overloads(value))
     else:
         yield f"{name}: {type(value).__name__}"
 

@@ -1,10 +1,19 @@
-"""Options: what they may be, and what they are by default."""
+"""Options: what they may be, what they are by default, and what is said of an unknown one.
 
+What type checkers say of them is held in `typed`, by `make lint`.
+"""
+
+import functools
+import inspect
 import math
+import re
+import typing
 
 import pytest
 
+import scriptling_ws as ws
 from pairs import MIB
+from scriptling_ws import _options, runtime
 from scriptling_ws._options import Options
 from scriptling_ws._terms import Terms
 
@@ -61,3 +70,147 @@ def test_what_is_wanted_of_compression():
         client_max_window_bits=10,
     )
     assert options.deflate == Terms(True, True, 9, 10)
+
+
+# -- unknown ones ----------------------------------------------------------------
+
+
+def handler(client):
+    """Never called."""
+
+
+CALLS = {
+    "connect": functools.partial(ws.connect, "ws://127.0.0.1:1/"),
+    "Server": functools.partial(ws.Server, handler, port=0),
+    "serve": functools.partial(ws.serve, handler, port=0),
+    "websocket": functools.partial(ws.Routes().websocket, "/", handler),
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "advice"),
+    [
+        # Typos, in every call.
+        ("connect", "ping_intervall", ": did you mean 'ping_interval'?"),
+        ("Server", "max_conections", ": did you mean 'max_connections'?"),
+        ("serve", "Compression", ": did you mean 'compression'?"),
+        ("serve", "redy", ": did you mean 'ready'?"),
+        ("websocket", "binary_typ", ": did you mean 'binary_type'?"),
+        ("websocket", "origin_s", ": did you mean 'origins'?"),
+        ("connect", "subprotocol", ": did you mean 'subprotocols'?"),
+        ("connect", "header", ": did you mean 'headers'?"),
+        # Names that other libraries have for it.
+        ("connect", "extra_headers", ": write headers=..."),
+        ("connect", "additional_headers", ": write headers=..."),
+        ("connect", "max_size", ": write max_message_size=..."),
+        ("connect", "open_timeout", ": write timeout=..."),
+        ("Server", "open_timeout", ": write handshake_timeout=..."),
+        ("connect", "sslopt", ": write ssl_context=..."),
+        ("serve", "ssl", ": write ssl_context=..."),
+        ("connect", "origin", ': write headers={"Origin": ...}'),
+        ("Server", "origin", ": write origins=[...]"),
+        # Options of another call.
+        ("connect", "origins", ": it is an option of Server(), serve(), websocket()"),
+        ("Server", "ready", ": it is an option of serve()"),
+        ("websocket", "max_connections", ": it is an option of Server(), serve()"),
+        # Nothing comes near.
+        ("connect", "frobnicate", ""),
+        ("connect", "on_message", ""),
+        ("Server", "extra_headers", ""),
+    ],
+)
+def test_an_unknown_option_names_itself_and_the_nearest_right_one(call, name, advice):
+    with pytest.raises(TypeError) as caught:
+        CALLS[call](**{name: 1})
+    said, _, where = str(caught.value).partition(" (see help(")
+    assert said == f"{call}() takes no option {name!r}{advice}"
+    described = functools.reduce(getattr, where.removesuffix("))").split(".")[1:], ws)
+    assert described.__doc__ or described.__init__.__doc__
+
+
+def test_what_is_wrong_with_the_options_of_the_setup_script_is_said_likewise():
+    with pytest.raises(TypeError, match=r"^websocket\(\) takes no option 'max_mesage_size': did"):
+        runtime.http.websocket("/unknown", handler, max_mesage_size=1)
+    assert runtime.http.table().websocket("/unknown") is None
+
+
+def test_what_other_libraries_call_it_is_no_option_here_and_leads_to_one():
+    known = set().union(*_options._TAKEN.values())
+    for name, texts in _options._ELSEWHERE.items():
+        assert name not in known
+        assert {text.partition("=")[0] for text in texts} <= known
+
+
+# -- one list of them --------------------------------------------------------------
+
+
+def types(of):
+    """The type of each name, as the source has it."""
+    if typing.is_typeddict(of):
+        return {name: kind.__forward_arg__ for name, kind in of.__annotations__.items()}
+    if of is Options:
+        return dict(of.__annotations__)
+    parameters = inspect.signature(of).parameters.values()
+    return {p.name: p.annotation for p in parameters if p.kind is not p.VAR_KEYWORD}
+
+
+def without(mapping, *names):
+    return {key: value for key, value in mapping.items() if key not in names}
+
+
+def test_the_options_of_a_connection_have_one_list_of_names_and_types():
+    assert types(ws.ConnectionOptions) == without(types(Options), "binary_type")
+
+
+@pytest.mark.parametrize(
+    ("call", "options", "base", "more"),
+    [
+        (ws.connect, ws.ClientOptions, ws.ConnectionOptions, {"url", "timeout", "headers"}),
+        (ws.Server, ws.ServerOptions, ws.RouteOptions, {"handler", "host", "port"}),
+    ],
+)
+def test_the_options_of_a_call_are_its_parameters(call, options, base, more):
+    extra = more | {"binary_type", "path", "routes"}
+    assert without(types(call), *extra) == without(types(options), *types(base))
+
+
+def test_every_call_knows_what_it_takes():
+    own = {name: set(types(call.func)) for name, call in CALLS.items()}
+    own["serve"] |= own["Server"]
+    taken = {name: set(names) for name, names in _options._TAKEN.items()}
+    client, route = set(types(ws.ClientOptions)), set(types(ws.RouteOptions))
+    assert taken == {
+        "connect": own["connect"] | client,
+        "Server": own["Server"] | route | {"binary_type"},
+        "serve": own["serve"] | route | {"binary_type"},
+        "websocket": own["websocket"] | route | {"binary_type"},
+    }
+    assert inspect.signature(ws.connect).parameters["binary_type"].default is Options().binary_type
+
+
+@pytest.mark.parametrize(
+    "options", [ws.ConnectionOptions, ws.ClientOptions, ws.RouteOptions, ws.ServerOptions]
+)
+def test_the_types_can_be_looked_up(options):
+    assert set(typing.get_type_hints(options)) == set(options.__annotations__)
+    assert not options.__required_keys__
+
+
+def test_each_option_is_described_with_its_default():
+    _, _, text = inspect.cleandoc(ws.ConnectionOptions.__doc__).partition("Attributes:\n")
+    described = dict(re.findall(r"^    (\w+): (.*(?:\n     .*)*)", text, re.M))
+    assert list(described) == list(ws.ConnectionOptions.__annotations__)
+    for name, default in vars(Options()).items():
+        if name != "binary_type" and not described[name].startswith("The same"):
+            size = f"{default // MIB} MiB" if name == "max_message_size" else None
+            shown = size or (f"{default:,g}" if type(default) in (int, float) else str(default))
+            said = " ".join(described[name].split())
+            assert f"default {shown}" in said or f"{shown} (the default)" in said, name
+
+
+def test_a_connection_can_be_annotated_with_its_type_of_binary_message():
+    def fast(client: ws.Connection[bytes]) -> None: ...
+
+    (kind, _) = typing.get_type_hints(fast).values()
+    assert typing.get_origin(kind) is ws.Connection
+    assert typing.get_args(kind) == (bytes,)

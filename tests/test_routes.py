@@ -213,8 +213,8 @@ def test_a_decorator_used_twice():
         decorate(handler)
 
 
-def test_unknown_options_name_the_known_ones():
-    with pytest.raises(TypeError, match=r"'binary_typ'.*binary_type.*origins.*subprotocols"):
+def test_unknown_options_name_the_nearest_known_one():
+    with pytest.raises(TypeError, match=r"'binary_typ'.*'binary_type'.*Routes\.websocket"):
         Routes().websocket("/", handler, binary_typ=bytes)
 
 

@@ -29,20 +29,25 @@ if TYPE_CHECKING:
         SendTimeout,
         WebSocketError,
     )
+    from ._options import ClientOptions, ConnectionOptions, RouteOptions, ServerOptions
     from ._routes import Routes
     from ._server import Server, serve
 
 __all__ = [
+    "ClientOptions",
     "ConnectError",
     "ConnectTimeout",
     "Connection",
     "ConnectionClosed",
+    "ConnectionOptions",
     "HandshakeError",
     "InvalidURL",
     "ProtocolError",
+    "RouteOptions",
     "Routes",
     "SendTimeout",
     "Server",
+    "ServerOptions",
     "WebSocketError",
     "__version__",
     "connect",
@@ -56,6 +61,10 @@ _HOMES: Final = {
     "Connection": "_connection",
     "is_binary": "_connection",
     "is_text": "_connection",
+    "ClientOptions": "_options",
+    "ConnectionOptions": "_options",
+    "RouteOptions": "_options",
+    "ServerOptions": "_options",
     "Routes": "_routes",
     "Server": "_server",
     "serve": "_server",

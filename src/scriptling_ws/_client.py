@@ -13,14 +13,14 @@ Rules (RFC 6455 section 4.1):
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from ._deadline import Deadline, check_timeout
 from ._deflating import make_connection
 from ._dial import dial
 from ._errors import ConnectError, ConnectTimeout
 from ._handshake_client import ClientHandshake
-from ._options import HeadLimits, Options
+from ._options import HeadLimits, Options, check_names
 from ._tls import TLSTransport
 from ._transport import NAP, Transport
 from ._url import URL, parse_url
@@ -28,11 +28,36 @@ from ._url import URL, parse_url
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from typing_extensions import Unpack
+
     from ._connection import Connection
+    from ._options import ClientOptions
 
 __all__ = ["connect"]
 
 _READ = 16 * 1024
+
+
+@overload
+def connect(
+    url: str,
+    timeout: float | None = 10,
+    headers: Mapping[str, str] | None = None,
+    *,
+    binary_type: type[list[int]] = list,
+    **options: Unpack[ClientOptions],
+) -> Connection: ...
+
+
+@overload
+def connect(
+    url: str,
+    timeout: float | None = 10,
+    headers: Mapping[str, str] | None = None,
+    *,
+    binary_type: type[bytes],
+    **options: Unpack[ClientOptions],
+) -> Connection[bytes]: ...
 
 
 def connect(
@@ -40,13 +65,14 @@ def connect(
     timeout: float | None = 10,
     headers: Mapping[str, str] | None = None,
     *,
+    binary_type: type[list[int]] | type[bytes] = list,
     subprotocols: Iterable[str] = (),
     ssl_context: ssl.SSLContext | None = None,
     max_line_size: int = 8192,
     max_headers: int = 128,
     max_head_size: int = 65_536,
     **options: Any,
-) -> Connection:
+) -> Connection[Any]:
     """Open a WebSocket connection.
 
     Blocks until the connection is open, at most `timeout`. Thread-safe.
@@ -57,17 +83,16 @@ def connect(
         timeout: Seconds (default 10) for name lookup, TCP, TLS and upgrade together;
             None to wait for ever.
         headers: More headers for the request, such as `{"Authorization": "Bearer …"}`.
+        binary_type: What a binary message is received as: `list` (of ints, the default) or
+            `bytes`, which is the fast choice.
         subprotocols: Subprotocols to offer, the preferred one first.
         ssl_context: TLS settings for `wss://`; default: the system's trust
             store, the host name checked, TLS 1.2 or later.
         max_line_size: The most bytes in a line of the server's answer to the upgrade.
         max_headers: The most headers in that answer.
         max_head_size: The most bytes in its head, which is all of it before a body.
-        **options: `binary_type`, `max_message_size`, `max_fragments`, `max_pending_pongs`,
-            `send_timeout`, `close_timeout`, `ping_interval`, `ping_timeout`, `compression` and its
-            `compression_threshold`, `server_no_context_takeover`,
-            `client_no_context_takeover`, `server_max_window_bits`,
-            `client_max_window_bits`: see `Options`.
+        **options: Those of every connection, such as `max_message_size`, `ping_interval`
+            and `compression`: `ConnectionOptions` describes them.
 
     Returns:
         An open connection.
@@ -84,7 +109,8 @@ def connect(
     """
     target = parse_url(url)
     seconds = check_timeout(timeout)
-    chosen = Options(**options)
+    check_names("connect", options)
+    chosen = Options(binary_type, **options)
     limits = HeadLimits(max_line_size, max_headers, max_head_size)
     if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):
         raise TypeError(f"ssl_context has to be an ssl.SSLContext, not {ssl_context!r}")

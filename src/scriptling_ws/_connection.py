@@ -20,7 +20,7 @@ import contextlib
 from itertools import islice, repeat, starmap
 from threading import get_ident
 from time import sleep
-from typing import TYPE_CHECKING, Any, Final, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, Generic
 
 from ._deadline import Deadline, check_timeout
 from ._locks import attempt
@@ -34,13 +34,14 @@ from ._outgoing import (
     text_of,
 )
 from ._pings import Pinging
-from ._protocol import Message, Protocol
+from ._protocol import Protocol
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Iterable, Iterator
     from types import TracebackType
 
-    from typing_extensions import Self
+    from typing_extensions import Self, TypeIs, TypeVar
     from wsproto.connection import Connection as WSProtoConnection
 
     from ._head import Request
@@ -48,7 +49,13 @@ if TYPE_CHECKING:
     from ._terms import Terms
     from ._transport import Transport
 
-__all__ = ["Connection", "is_binary", "is_text"]
+    Binary_co = TypeVar("Binary_co", bound="list[int] | bytes", covariant=True, default=list[int])
+else:
+    from typing import TypeVar  # whose `default` is of 3.13
+
+    Binary_co = TypeVar("Binary_co", covariant=True)
+
+__all__ = ["Binary_co", "Connection", "is_binary", "is_text"]
 
 # A timeout above this may be exceeded by one NAP of the transport.
 _LONG: Final = 1.0
@@ -59,22 +66,25 @@ _PACE: Final = 0.01  # seconds
 _LINGER: Final = 0.25  # seconds that receive waits for the stream's end after the last frame
 
 
-def is_text(message: object) -> TypeGuard[str]:
+def is_text(message: object) -> TypeIs[str]:
     """Whether a received message is text: a str."""
     return isinstance(message, str)
 
 
-def is_binary(message: object) -> TypeGuard[list[int] | bytes]:
+def is_binary(message: object) -> TypeIs[list[int] | bytes | bytearray | memoryview]:
     """Whether a received message is binary: a list of ints, or bytes-like."""
     return isinstance(message, (list, bytes, bytearray, memoryview))
 
 
-class Connection(Pinging):
+class Connection(Pinging, Generic[Binary_co]):
     """One WebSocket connection.
 
     `connect` returns one, and a server's handler is given one. Every method may
     be called from any thread: one thread waits in `receive` while others send,
     and `close` wakes them all.
+
+    To a type checker `Connection` alone receives lists of ints, and `Connection[bytes]`
+    is the one with `binary_type=bytes`.
 
     Attributes:
         local_addr: This end's address, such as `"127.0.0.1:54321"`.
@@ -86,6 +96,8 @@ class Connection(Pinging):
     """
 
     # No __slots__: a handler may keep what it wants on its client (`client.name = ...`).
+
+    _ready: deque[str | Binary_co]  # type: ignore[assignment]  # binary_type leaves no others
 
     def __init__(
         self,
@@ -221,7 +233,7 @@ class Connection(Pinging):
 
     # -- receiving ---------------------------------------------------------
 
-    def receive(self, timeout: float | None = 30) -> Message | None:
+    def receive(self, timeout: float | None = 30) -> str | Binary_co | None:
         """Receive the next message.
 
         Blocks until there is one. Thread-safe: of several receivers each message
@@ -259,7 +271,7 @@ class Connection(Pinging):
                 lock.release()
         return self._receive_waiting(timeout)
 
-    def _receive_waiting(self, timeout: float | None) -> Message | None:
+    def _receive_waiting(self, timeout: float | None) -> str | Binary_co | None:
         """As receive, while another thread receives: wait for the turn first."""
         deadline = Deadline(check_timeout(timeout))
         with self._state_lock:
@@ -277,7 +289,7 @@ class Connection(Pinging):
             with self._state_lock:
                 self._lock_waiters -= 1
 
-    def _receive_holding(self, timeout: float | None, quick: bool) -> Message | None:
+    def _receive_holding(self, timeout: float | None, quick: bool) -> str | Binary_co | None:
         """As receive. Holds _recv_lock.
 
         Args:
@@ -298,7 +310,7 @@ class Connection(Pinging):
             if self._orphaned:
                 self._dispose()
 
-    def _receive_slowly(self, timeout: float | None, quick: bool) -> Message | None:
+    def _receive_slowly(self, timeout: float | None, quick: bool) -> str | Binary_co | None:
         """As receive, for what is no message yet, or long in coming. Holds _recv_lock."""
         ready = self._ready
         first = quick and not self._protocol.plain  # else the quick read was just made
@@ -342,7 +354,7 @@ class Connection(Pinging):
             if self._nones > _MANY:
                 sleep(_PACE if timeout is None else min(timeout, _PACE))
 
-    def receive_many(self, limit: int = 1000, timeout: float | None = 30) -> list[Message]:
+    def receive_many(self, limit: int = 1000, timeout: float | None = 30) -> list[str | Binary_co]:
         """Receive the messages that are there, waiting for the first.
 
         Blocks until there is one. Thread-safe, as `receive`.
@@ -370,7 +382,7 @@ class Connection(Pinging):
             messages.extend(islice(starmap(self._ready.popleft, repeat(())), limit - 1))
         return messages
 
-    def __iter__(self) -> Iterator[Message]:
+    def __iter__(self) -> Iterator[str | Binary_co]:
         """Receive messages, waiting for each without end, until the connection is closed."""
         ready = self._ready
         while True:

@@ -27,7 +27,7 @@ _SPEED_SIZE: Final = 64 * 1024
 _WIDTH: Final = 56
 
 
-def _handler(client: Connection) -> None:
+def _handler(client: Connection[list[int] | bytes]) -> None:
     """Greets with the headers it saw, then echoes; "quiet" is not answered, "bye" closes."""
     request = client.request
     assert request is not None
@@ -38,7 +38,7 @@ def _handler(client: Connection) -> None:
         elif message == "bye":
             client.close(4000, "as you wish")
         elif message != "quiet":
-            client.send(str(message))
+            client.send(message)
 
 
 def _show(call: str, result: object = "") -> None:

@@ -1,31 +1,61 @@
-"""Options of a connection and its handshake: their defaults, and the checks of them."""
+"""Options: what each call takes by name, the defaults of a connection's, and their checks.
+
+Rules:
+
+- An option of a connection stands twice, and a test holds the two together: in
+  `ConnectionOptions` with its type, for type checkers, and its description; and in
+  `Options` with its default and its check.
+- The options of one call are that call's keyword parameters: `ClientOptions` is held
+  against `connect`, `ServerOptions` against `Server` and `serve`.
+- `binary_type` is in none of these, as it decides what `receive` returns: each call has it
+  as a parameter of its own, so that a type checker sees it.
+- An unknown option is refused by `check_names`, whichever call it was given to.
+"""
 
 from __future__ import annotations
 
 import re
+import ssl  # noqa: TC003 - so that typing.get_type_hints finds it
+from collections.abc import Iterable  # noqa: TC003 - as above
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, TypedDict
 
 from ._deadline import check_timeout
 from ._terms import LEAST_BITS, MOST_BITS, Terms
 
-__all__ = ["TOKEN", "HeadLimits", "Options", "check_count", "check_subprotocols"]
+__all__ = [
+    "TOKEN",
+    "ClientOptions",
+    "ConnectionOptions",
+    "HeadLimits",
+    "Options",
+    "RouteOptions",
+    "ServerOptions",
+    "check_count",
+    "check_names",
+    "check_subprotocols",
+]
 
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 """What may be the name of a header or a subprotocol (RFC 9110 section 5.6.2)."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """What `connect`, `serve` and a route let a caller choose for a connection.
+# -- what each call takes by name ------------------------------------------------
+
+
+class ConnectionOptions(TypedDict, total=False):
+    """The options of every connection: `connect`, `serve`, `Server` and a route take them.
+
+    `binary_type` is one more: `list` (of ints, the default) or `bytes`, which is what a binary
+    message is received as. It is not in here, as it decides the type of `receive`.
 
     Attributes:
-        binary_type: `list` (of ints) or `bytes`: what a binary message is received as.
         max_message_size: The most bytes of payload in a received message (default
             16 MiB); None for no limit. A longer one closes the connection with 1009.
-        max_fragments: The most frames in a received message; more close it with 1008.
-        max_pending_pongs: The most answers to pings (default 1) that are kept for a peer that
-            does not read; of more the newest.
+        max_fragments: The most frames in a received message (default 16,384); more close
+            the connection with 1008.
+        max_pending_pongs: The most unsent pongs that are kept for a peer that does not
+            read (default 1); the oldest are dropped.
         send_timeout: The most seconds (default 60) that a send may wait for the peer
             to read, and that answers to its pings may; None for ever.
         close_timeout: The most seconds (default 5) for the closing handshake;
@@ -38,19 +68,145 @@ class Options:
             (permessage-deflate, RFC 7692); None (the default) not to. It takes up to 300 KiB of
             memory per connection: less with smaller windows, and between messages
             none without context takeover.
-        compression_threshold: Messages of fewer bytes than this (default 1024) are sent
+        compression_threshold: Messages of fewer bytes than this (default 1,024) are sent
             as they are.
         server_no_context_takeover: Whether the server is to compress each message by
-            itself, not on from the one before.
-        client_no_context_takeover: Whether the client is to.
+            itself, without reference to earlier ones (default False).
+        client_no_context_takeover: The same for the client.
         server_max_window_bits: How far back the server may refer as it compresses, as a
             power of two: 9 to 15 (the default).
-        client_max_window_bits: How far back the client may.
+        client_max_window_bits: The same for the client.
 
     The last four have the names that RFC 7692 gives them, and matter with compression alone.
-    A client insists on the two about the server; a server, on that about the client's
-    window only where the client knows it, as nearly all do.
+    A client insists on the two about the server; a server insists on the one about the
+    client's window only where the client knows it, as nearly all do.
     """
+
+    max_message_size: int | None
+    max_fragments: int
+    max_pending_pongs: int
+    send_timeout: float | None
+    close_timeout: float | None
+    ping_interval: float | None
+    ping_timeout: float | None
+    compression: Literal["deflate"] | None
+    compression_threshold: int
+    server_no_context_takeover: bool
+    client_no_context_takeover: bool
+    server_max_window_bits: int
+    client_max_window_bits: int
+
+
+class ClientOptions(ConnectionOptions, total=False):
+    """The options of `connect`, which describes those that are not of every connection."""
+
+    subprotocols: Iterable[str]
+    ssl_context: ssl.SSLContext | None
+    max_line_size: int
+    max_headers: int
+    max_head_size: int
+
+
+class RouteOptions(ConnectionOptions, total=False):
+    """The options of `Routes.websocket`; `Server` and `serve` take them for every route.
+
+    Attributes:
+        origins: The origins whose pages may connect, such as `["https://example.com"]`,
+            beside the request's own host, which always may; "*" for any.
+        subprotocols: The subprotocols that the route speaks, the preferred one first.
+    """
+
+    origins: Iterable[str] | None
+    subprotocols: Iterable[str]
+
+
+class ServerOptions(RouteOptions, total=False):
+    """The options of `Server` and `serve`; `Server` describes those that no route has."""
+
+    ssl_context: ssl.SSLContext | None
+    allowed_hosts: Iterable[str] | None
+    max_connections: int | None
+    max_connections_per_address: int | None
+    max_requests: int
+    handshake_timeout: float | None
+    shutdown_timeout: float | None
+    max_line_size: int
+    max_headers: int
+    max_head_size: int
+
+
+_SERVED: Final = ("handler", "host", "port", "path", "routes", "binary_type")
+# All that each call takes, and where that is described.
+_TAKEN: Final = {
+    "connect": ("url", "timeout", "headers", "binary_type", *ClientOptions.__annotations__),
+    "Server": (*_SERVED, *ServerOptions.__annotations__),
+    "serve": (*_SERVED, "ready", *ServerOptions.__annotations__),
+    "websocket": ("path", "handler", "binary_type", *RouteOptions.__annotations__),
+}
+_DESCRIBED: Final = {
+    "connect": "connect",
+    "Server": "Server",
+    "serve": "Server",
+    "websocket": "Routes.websocket",
+}
+# What other libraries call it, and what it is here: the first that the call takes.
+_ELSEWHERE: Final = {
+    "additional_headers": ("headers=...",),
+    "certfile": ("ssl_context=...",),
+    "cookie": ('headers={"Cookie": ...}',),
+    "deflate": ('compression="deflate"',),
+    "extra_headers": ("headers=...",),
+    "heartbeat": ("ping_interval=...",),
+    "max_size": ("max_message_size=...",),
+    "open_timeout": ("timeout=...", "handshake_timeout=..."),
+    "origin": ('headers={"Origin": ...}', "origins=[...]"),
+    "ssl": ("ssl_context=...",),
+    "sslopt": ("ssl_context=...",),
+    "user_agent_header": ('headers={"User-Agent": ...}',),
+}
+_NEAR: Final = 0.7  # from here on names are alike, as difflib sees it
+
+
+def check_names(call: str, options: Iterable[str]) -> None:
+    """Check the names of the options that a call was given.
+
+    Args:
+        call: The call, without brackets.
+        options: The names.
+
+    Raises:
+        TypeError: the call takes no such option; the text names the nearest that it takes.
+    """
+    taken = _TAKEN[call]
+    for name in options:
+        if name not in taken:
+            raise TypeError(
+                f"{call}() takes no option {name!r}{_advice(call, name)} "
+                f"(see help(scriptling_ws.{_DESCRIBED[call]}))"
+            )
+
+
+def _advice(call: str, name: str) -> str:
+    """What to write in place of an unknown option, as the middle of a sentence."""
+    taken = _TAKEN[call]
+    if name in _ELSEWHERE:
+        texts = [text for text in _ELSEWHERE[name] if text.partition("=")[0] in taken]
+        return f": write {texts[0]}" if texts else ""
+    others = [f"{other}()" for other in _TAKEN if name in _TAKEN[other]]
+    if others:
+        return f": it is an option of {', '.join(others)}"
+    from difflib import get_close_matches  # not needed before this
+
+    near = get_close_matches(name.lower(), taken, 1, _NEAR)
+    return f": did you mean {near[0]!r}?" if near else ""
+
+
+# -- their defaults and checks -----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of one connection, checked; `ConnectionOptions` describes them."""
 
     binary_type: type[list[int]] | type[bytes] = list
     max_message_size: int | None = 16 * 1024 * 1024

@@ -25,18 +25,23 @@ from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ._admission import Origins
-from ._connection import Connection
-from ._options import Options, check_subprotocols
+from ._options import Options, check_names, check_subprotocols
 from ._static import StaticFiles
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
 
+    from typing_extensions import Unpack
+
     from ._connection import Connection
     from ._head import Request
+    from ._options import RouteOptions
 
-    Handler = Callable[[Connection], object]
+    # By binary_type; a plain Connection receives lists.
+    ListHandler = Callable[[Connection], object]
+    BytesHandler = Callable[[Connection[bytes]], object]
+    Handler = Callable[[Connection[Any]], object]
     Page = Callable[[Request], object]
 
 __all__ = [
@@ -52,6 +57,8 @@ __all__ = [
 _NO_PATH = re.compile(r"[\x00-\x1f\x7f?#]")
 _ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
 _Function = TypeVar("_Function", bound="Callable[..., object]")
+_ListHandler = TypeVar("_ListHandler", bound="ListHandler")
+_BytesHandler = TypeVar("_BytesHandler", bound="BytesHandler")
 
 
 @dataclass(frozen=True)
@@ -70,22 +77,15 @@ class Settings:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Settings:
-        """Check the options that a caller gave.
+        """Check the options that a caller gave; `check_names` has seen their names.
 
         Raises:
-            TypeError: an option is unknown or of the wrong type.
+            TypeError: an option is of the wrong type.
             ValueError: an option's value cannot be used.
         """
         rest = dict(options)
         origins = Origins(rest.pop("origins", None))
         subprotocols = tuple(check_subprotocols(rest.pop("subprotocols", ())))
-        try:
-            inspect.signature(Options).bind(**rest)
-        except TypeError as error:  # says "got an unexpected keyword argument 'x'"
-            known = ", ".join(
-                sorted([*inspect.signature(Options).parameters, "origins", "subprotocols"])
-            )
-            raise TypeError(f"{error}; the options are {known}") from None
         return cls(origins, subprotocols, Options(**rest))
 
     @staticmethod
@@ -266,11 +266,43 @@ class Routes:
 
     @overload
     def websocket(
-        self, path: str, handler: None = None, **options: Any
-    ) -> Callable[[_Function], _Function]: ...
+        self,
+        path: str,
+        handler: None = None,
+        *,
+        binary_type: type[list[int]] = list,
+        **options: Unpack[RouteOptions],
+    ) -> Callable[[_ListHandler], _ListHandler]: ...
 
     @overload
-    def websocket(self, path: str, handler: str | Handler, **options: Any) -> None: ...
+    def websocket(
+        self,
+        path: str,
+        handler: None = None,
+        *,
+        binary_type: type[bytes],
+        **options: Unpack[RouteOptions],
+    ) -> Callable[[_BytesHandler], _BytesHandler]: ...
+
+    @overload
+    def websocket(
+        self,
+        path: str,
+        handler: str | ListHandler,
+        *,
+        binary_type: type[list[int]] = list,
+        **options: Unpack[RouteOptions],
+    ) -> None: ...
+
+    @overload
+    def websocket(
+        self,
+        path: str,
+        handler: str | BytesHandler,
+        *,
+        binary_type: type[bytes],
+        **options: Unpack[RouteOptions],
+    ) -> None: ...
 
     def websocket(
         self, path: str, handler: str | Handler | None = None, **options: Any
@@ -283,10 +315,9 @@ class Routes:
                 the connection, on a thread of its own, and runs for the connection's
                 life; the connection is closed when it returns. Leave it out to use
                 the call as a decorator.
-            **options: For this path's connections: `origins` (default: the request's
-                own host; "*" for any), `subprotocols` (the preferred one first),
-                and those of a connection, such as `binary_type`, `max_message_size`
-                and `compression`.
+            **options: For this path's connections: `binary_type` (`list`, the default,
+                or `bytes`), and what `RouteOptions` describes, such as `origins`,
+                `subprotocols` and `compression`. The server's are for those left out.
 
         Returns:
             None, or the decorator.
@@ -298,6 +329,7 @@ class Routes:
             ImportError: the name leads nowhere.
         """
         self._check_free(self._websockets, path, "a WebSocket")
+        check_names("websocket", options)
         options = Settings.keep(options)
         Settings.of(options)
 

@@ -17,7 +17,7 @@ import functools
 import logging
 import ssl
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from ._accept import Acceptor
 from ._admission import Hosts, Limits
@@ -27,18 +27,22 @@ from ._handshake_server import ServerUpgrade, wants_upgrade
 from ._head import Refused, Request
 from ._listen import listen
 from ._log import RareWarning
-from ._options import HeadLimits
+from ._options import HeadLimits, check_names
 from ._routes import PageRoute, Routes, RouteTable, Settings, WebSocketRoute, check_handler
 from ._sessions import Session, Sessions, run_page, run_websocket, start_thread
 from ._signals import StopSignal
 from ._transport import address_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
+    from typing_extensions import Unpack
+
     from ._connection import Connection
+    from ._options import ServerOptions
     from ._peer import Arrival, Start
+    from ._routes import BytesHandler, Handler, ListHandler
     from ._transport import Transport
 
 __all__ = ["Server", "serve"]
@@ -61,16 +65,42 @@ class Server:
         url: The same as a URL: `ws://127.0.0.1:8080`, with TLS `wss://...`.
     """
 
+    @overload
     def __init__(
         self,
-        handler: Callable[[Connection], object] | str | None = None,
+        handler: ListHandler | str | None = None,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        *,
+        path: str | None = None,
+        routes: Routes | None = None,
+        binary_type: type[list[int]] = list,
+        **options: Unpack[ServerOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        handler: BytesHandler | str | None = None,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        *,
+        path: str | None = None,
+        routes: Routes | None = None,
+        binary_type: type[bytes],
+        **options: Unpack[ServerOptions],
+    ) -> None: ...
+
+    def __init__(
+        self,
+        handler: Handler | str | None = None,
         host: str = "127.0.0.1",
         port: int = 8080,
         *,
         path: str | None = None,
         routes: Routes | None = None,
         ssl_context: ssl.SSLContext | None = None,
-        allowed_hosts: list[str] | None = None,
+        allowed_hosts: Iterable[str] | None = None,
         max_connections: int | None = None,
         max_connections_per_address: int | None = None,
         max_requests: int = 64,
@@ -108,10 +138,9 @@ class Server:
                 refused with 431, or 414 if it is the first.
             max_headers: The most headers of a request; more are refused with 431.
             max_head_size: The most bytes in a request's head; more are refused with 431.
-            **options: For every connection, unless its route says otherwise: `origins`
-                (default: the request's own host; "*" for any), `subprotocols` (the
-                preferred one first), and those of a connection, such as `binary_type`,
-                `max_message_size` and `compression`.
+            **options: For every connection, unless its route says otherwise:
+                `binary_type` (`list`, the default, or `bytes`), and what `RouteOptions`
+                describes, such as `origins`, `subprotocols` and `compression`.
 
         Raises:
             TypeError: an argument is of the wrong type, or an option is unknown.
@@ -119,6 +148,7 @@ class Server:
             ImportError: the handler's name leads nowhere.
             OSError: the address is not this machine's, or the port is in use.
         """
+        check_names("Server", options)
         self._table = _table(handler, path, routes)
         options = Settings.keep(options)
         Settings.of(options)  # so that a wrong one fails without a route too
@@ -163,7 +193,7 @@ class Server:
         self._closed.set()
 
     @property
-    def connections(self) -> list[Connection]:
+    def connections(self) -> list[Connection[Any]]:
         """The connections that are open now; each has a handler running."""
         return self._sessions.connections
 
@@ -309,8 +339,36 @@ class Server:
         self.close()
 
 
+@overload
 def serve(
-    handler: Callable[[Connection], object] | str | None = None,
+    handler: ListHandler | str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    *,
+    ready: Callable[[Server], object] | None = None,
+    path: str | None = None,
+    routes: Routes | None = None,
+    binary_type: type[list[int]] = list,
+    **options: Unpack[ServerOptions],
+) -> None: ...
+
+
+@overload
+def serve(
+    handler: BytesHandler | str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    *,
+    ready: Callable[[Server], object] | None = None,
+    path: str | None = None,
+    routes: Routes | None = None,
+    binary_type: type[bytes],
+    **options: Unpack[ServerOptions],
+) -> None: ...
+
+
+def serve(
+    handler: Handler | str | None = None,
     host: str = "127.0.0.1",
     port: int = 8080,
     *,
@@ -337,12 +395,11 @@ def serve(
         ImportError: the handler's name leads nowhere.
         OSError: the address is not this machine's, or the port is in use.
     """
+    check_names("serve", options)
     Server(handler, host, port, **options)._serve(ready)
 
 
-def _table(
-    handler: Callable[[Connection], object] | str | None, path: str | None, routes: Routes | None
-) -> RouteTable:
+def _table(handler: Handler | str | None, path: str | None, routes: Routes | None) -> RouteTable:
     if handler is not None:
         if routes is not None:
             raise ValueError("handler and routes exclude each other: register the handler there")

@@ -20,7 +20,7 @@ import logging
 import threading
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ._admission import address_group
 from ._deadline import Deadline
@@ -74,7 +74,7 @@ class Session:
         self.websocket = websocket
         self.group = address_group(transport.remote_addr)
         self.thread: threading.Thread | None = None
-        self.connection: Connection | None = None
+        self.connection: Connection[Any] | None = None
 
     def abort(self) -> None:
         """End the connection: whoever is blocked in it returns."""
@@ -113,7 +113,7 @@ class Sessions:
         self._finished.clear()
 
     @property
-    def connections(self) -> list[Connection]:
+    def connections(self) -> list[Connection[Any]]:
         """The connections that handlers run for."""
         # Without the lock, which an RLock would not replace: a signal handler that closes the
         # server here waits for threads that wait for it. A set's copy is made in one step.
@@ -170,7 +170,7 @@ class Sessions:
             while True:
                 self._finished.popleft().join()
 
-    def attach(self, session: Session, connection: Connection) -> None:
+    def attach(self, session: Session, connection: Connection[Any]) -> None:
         """The session's upgrade is through: from now on a shutdown says 1001 to it."""
         with self._lock:
             session.connection = connection

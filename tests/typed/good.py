@@ -1,0 +1,161 @@
+"""What a type checker accepts, and the types that it sees: for `make lint`, never run."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+
+from typing_extensions import assert_type
+
+import scriptling.net.websocket
+import scriptling.runtime as runtime
+import scriptling.websocket
+import scriptling_ws as ws
+
+URL = "ws://127.0.0.1:8080/"
+
+
+def receives_lists() -> None:
+    conn = ws.connect(URL)
+    assert_type(conn, ws.Connection)
+    assert_type(conn, ws.Connection[list[int]])
+    assert_type(conn.receive(), str | list[int] | None)
+    assert_type(conn.receive(timeout=None), str | list[int] | None)
+    assert_type(conn.receive_many(10, 0.5), list[str | list[int]])
+    assert_type(iter(conn), Iterator[str | list[int]])
+    with ws.connect(URL, 5, {"Authorization": "Bearer x"}, binary_type=list) as inside:
+        assert_type(inside, ws.Connection)
+        for message in inside:
+            assert_type(message, str | list[int])
+
+
+def receives_bytes() -> None:
+    conn = ws.connect(URL, timeout=None, binary_type=bytes, compression="deflate")
+    assert_type(conn, ws.Connection[bytes])
+    assert_type(conn.receive(), str | bytes | None)
+    assert_type(conn.receive_many(), list[str | bytes])
+    with conn as inside:
+        for message in inside:
+            assert_type(message, str | bytes)
+
+
+def receives_one_of_both(kind: type[list[int]] | type[bytes]) -> None:
+    assert_type(ws.connect(URL, binary_type=kind).receive(), str | list[int] | bytes | None)
+
+
+def told_apart(conn: ws.Connection, fast: ws.Connection[bytes]) -> None:
+    message = conn.receive()
+    if ws.is_text(message):
+        assert_type(message, str)
+    elif ws.is_binary(message):
+        assert_type(message, list[int])
+    else:
+        assert_type(message, None)
+    for item in fast:
+        if ws.is_binary(item):
+            assert_type(item, bytes)
+        else:
+            assert_type(item, str)
+            fast.send(item)
+
+
+def takes_options() -> None:
+    options: ws.ConnectionOptions = {"ping_interval": None, "send_timeout": 2.5}
+    client: ws.ClientOptions = {"max_message_size": None, "subprotocols": ["chat"]}
+    route: ws.RouteOptions = {"origins": ["https://example.com"], "compression": None}
+    server: ws.ServerOptions = {"max_connections": 10, "shutdown_timeout": 1, "origins": None}
+    ws.connect(URL, **client)
+    assert_type(ws.connect(URL, binary_type=bytes, **options), ws.Connection[bytes])
+    ws.Routes().websocket("/", list_handler, **route)
+    ws.Server(list_handler, max_requests=1, **route)
+    ws.serve(bytes_handler, binary_type=bytes, **server)
+    ws.connect(
+        "wss://127.0.0.1",
+        headers={},
+        subprotocols=("a", "b"),
+        ssl_context=ssl.create_default_context(),
+        max_line_size=1,
+        max_headers=1,
+        max_head_size=1,
+        max_fragments=1,
+        max_pending_pongs=1,
+        close_timeout=1,
+        ping_timeout=1,
+        compression_threshold=0,
+        server_no_context_takeover=True,
+        client_no_context_takeover=True,
+        server_max_window_bits=9,
+        client_max_window_bits=9,
+    )
+
+
+def list_handler(client: ws.Connection) -> None:
+    for message in client:
+        assert_type(message, str | list[int])
+
+
+def bytes_handler(client: ws.Connection[bytes]) -> None:
+    for message in client:
+        assert_type(message, str | bytes)
+
+
+def any_handler(client: ws.Connection[list[int] | bytes]) -> int:
+    assert_type(client.receive(), str | list[int] | bytes | None)
+    return 0
+
+
+class Chat:
+    """A handler may be a method, or an object that can be called."""
+
+    def handle(self, client: ws.Connection) -> None: ...
+
+    def __call__(self, client: ws.Connection[bytes], greeting: str = "") -> None: ...
+
+
+def serves(kind: type[list[int]] | type[bytes]) -> None:
+    ws.Server(list_handler)
+    ws.Server(list_handler, "::1", 0, path="/", binary_type=list, origins=["null"])
+    ws.Server(bytes_handler, binary_type=bytes, allowed_hosts=["example.com"])
+    ws.Server(any_handler)
+    ws.Server(any_handler, binary_type=bytes)
+    ws.Server(any_handler, binary_type=kind)
+    ws.Server("handlers.chat", max_requests=1)
+    ws.Server("handlers.chat", binary_type=bytes)
+    ws.Server(Chat().handle)
+    ws.Server(Chat(), binary_type=bytes)
+    ws.Server(lambda client: client.send("hello"), port=0)
+    ws.Server(lambda client: client.receive(), binary_type=bytes)
+    ws.serve(list_handler, ready=lambda server: print(server.url))
+    ws.serve(bytes_handler, host="::", binary_type=bytes, handshake_timeout=None)
+    ws.serve(routes=runtime.http, port=8443, ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    with ws.Server(routes=ws.Routes(), origins="*", max_connections_per_address=2) as server:
+        for connection in server.connections:
+            connection.send({"text": "to all"})
+            list_handler(connection)
+            bytes_handler(connection)
+
+
+def registers() -> None:
+    routes = ws.Routes()
+    routes.websocket("/lists", list_handler)
+    routes.websocket("/bytes", bytes_handler, binary_type=bytes, max_message_size=None)
+    routes.websocket("/any", any_handler, binary_type=bytes)
+    routes.websocket("/name", "handlers.chat", subprotocols=["chat"])
+    runtime.http.websocket("/name", "handlers.chat", binary_type=bytes)
+
+    @routes.websocket("/decorated", ping_interval=5)
+    def decorated(client: ws.Connection) -> bool:
+        return client.connected()
+
+    @runtime.http.websocket("/decorated", binary_type=bytes)
+    def fast(client: ws.Connection[bytes]) -> None: ...
+
+    assert_type(decorated(ws.connect(URL)), bool)
+    unchanged: Callable[[ws.Connection[bytes]], None] = fast
+    unchanged(ws.connect(URL, binary_type=bytes))
+
+
+def has_other_names() -> None:
+    assert_type(scriptling.websocket.connect(URL).receive(), str | list[int] | None)
+    conn = scriptling.net.websocket.connect(URL, binary_type=bytes)
+    assert_type(conn.receive(), str | bytes | None)
