@@ -2,8 +2,10 @@
 
 import array
 import contextlib
+import copy
 import gc
 import os
+import pydoc
 import random
 import signal
 import threading
@@ -33,7 +35,7 @@ from pairs import (
 )
 from scriptling_ws import _outgoing, _reading
 from scriptling_ws._connection import Connection
-from scriptling_ws._deflating import DeflatingConnection
+from scriptling_ws._deflating import Connection as DeflatingConnection
 from scriptling_ws._terms import Terms
 from scriptling_ws.runtime import HTTP
 from servers import echo, raw_websocket, serving
@@ -507,7 +509,20 @@ def test_both_have_to_want_it(client, server):
             assert conn.receive(SOON) == message
         expected = DeflatingConnection if client and server else Connection
         assert kinds == [expected] * 2
+        assert repr(conn) == f"<Connection {conn.local_addr} to {conn.remote_addr}, open>"
         assert (conn._protocol.inflated > 0) is bool(client and server)
+
+
+def test_to_a_caller_it_is_a_connection():
+    """Nothing that Python prints of it names another class."""
+    with both_ends(deflate=TERMS) as (conn, _):
+        assert type(conn) is DeflatingConnection
+        assert str(type(conn)).endswith(".Connection'>")
+        for mistake in (lambda: conn.send(), lambda: conn.recv(), lambda: copy.copy(conn)):
+            with pytest.raises((TypeError, AttributeError)) as caught:
+                mistake()
+            assert "Deflating" not in str(caught.value)
+        assert "Deflating" not in pydoc.render_doc(conn)
 
 
 PARAMETERS = [

@@ -479,4 +479,4 @@ class Connection(Pinging, Generic[Binary_co]):
 
     def __repr__(self) -> str:
         state = "open" if self._open else f"closed {self.close_code or 1006}"
-        return f"<{type(self).__name__} {self.local_addr} to {self.remote_addr}, {state}>"
+        return f"<Connection {self.local_addr} to {self.remote_addr}, {state}>"

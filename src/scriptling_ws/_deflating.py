@@ -2,7 +2,9 @@
 
 Rules:
 
-- A connection that does not compress is a Connection, and knows nothing of this.
+- A connection that does not compress is a `_connection.Connection`, and knows nothing of this.
+- To a caller both are a Connection: the class here has that name too, which tracebacks
+  and help() show.
 - Everything is checked and encoded before a lock is taken, as without compression.
 - A message is compressed when it is its turn to be sent, under the send lock: the other
   end inflates messages in the order in which they were compressed.
@@ -15,8 +17,8 @@ from copy import copy
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from . import _frame
-from ._connection import Connection
+from . import _connection, _frame
+from ._connection import Binary_co
 from ._deflate import Compressor
 from ._keys import next_key
 from ._outgoing import (
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from ._options import Options
     from ._terms import Terms
 
-__all__ = ["DeflatingConnection", "make_connection"]
+__all__ = ["Connection", "make_connection"]
 
 _COMPRESSED: Final = 0x40  # RSV1
 _LONGEST: Final = 4  # bytes of a character
@@ -50,15 +52,17 @@ _LONGEST: Final = 4  # bytes of a character
 _Part = bytes | Pieces | tuple[int, "bytes | memoryview"]
 
 
-def make_connection(*args: Any, deflate: Terms | None, **keywords: Any) -> Connection:
+def make_connection(
+    *args: Any, deflate: Terms | None, **keywords: Any
+) -> _connection.Connection[Any]:
     """A connection, on which the terms of compression are kept, if there are any.
 
     Takes what Connection takes. Where the other end wants a window that zlib cannot
     compress in, messages are sent as they are, which is always allowed.
     """
     if deflate is None or deflate.of(client=keywords["client"])[0] < LEAST_BITS:
-        return Connection(*args, deflate=deflate, **keywords)
-    return DeflatingConnection(*args, deflate=deflate, **keywords)
+        return _connection.Connection(*args, deflate=deflate, **keywords)
+    return Connection(*args, deflate=deflate, **keywords)
 
 
 def _kept(part: _Part) -> _Part:
@@ -68,7 +72,7 @@ def _kept(part: _Part) -> _Part:
     return part
 
 
-class DeflatingConnection(Connection):
+class Connection(_connection.Connection[Binary_co]):
     """A Connection that compresses what it sends."""
 
     def __init__(self, *args: Any, options: Options, deflate: Terms, **keywords: Any) -> None:
