@@ -20,7 +20,7 @@ TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 KEY = b"\x12\x34\xab\xcd"
 SIZES = (125, 126, 127, 300, 2000, 4085, 4096, 5000, 65_536)
 LIMITS = (2**24, 2**24, 2**24, None, 1, 125, 200, 5000)
-FRAGMENTS = (16_384, 16_384, 16_384, 1, 2, 5)
+FRAGMENTS = (131_072, 131_072, 131_072, 1, 2, 5)
 FIRSTS = (0x81, 0x82, 0x01, 0x02, 0x00, 0x80, 0x00, 0x80, 0x89, 0x8A, 0x88)
 CODES = (1000, 1001, 1003, 1007, 1011, 1014, 3000, 4999, 0, 999, 1004, 1005, 1006, 1015, 5000)
 
@@ -29,7 +29,7 @@ def protocol(
     client: bool,
     as_list: bool = False,
     limit: int | None = 2**24,
-    fragments: int = 16_384,
+    fragments: int = 131_072,
     deflate: Terms | None = None,
 ) -> Protocol:
     """An open connection's incoming side."""

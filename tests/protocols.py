@@ -12,7 +12,7 @@ from scriptling_ws._protocol import Protocol
 ALL = 10**9  # as a step: in one piece
 
 
-def protocol(*, client=True, as_list=False, limit=16 * MIB, fragments=16_384, deflate=None):
+def protocol(*, client=True, as_list=False, limit=16 * MIB, fragments=131_072, deflate=None):
     """A protocol; `deflate`: the terms of compression, as if they had been agreed on."""
     return Protocol(
         WSProtoConnection(ConnectionType.CLIENT if client else ConnectionType.SERVER),

@@ -18,6 +18,7 @@ from pairs import (
     CONTINUATION,
     MIB,
     PING,
+    PONG,
     SOON,
     TEXT,
     frame,
@@ -194,12 +195,21 @@ def test_the_time_for_a_message_byte_by_byte_is_linear(opcode):
 @pytest.mark.abuse(45)
 @roles
 def test_a_million_empty_continuations_on_the_wire(client):
-    """The 16,385th fragment is refused, and what comes after it is not looked at."""
+    """The 131,073rd fragment is refused, and what comes after it is not looked at."""
     empty = frame(CONTINUATION, fin=False, mask=not client)
+    allowed = frame(TEXT, fin=False, mask=not client) + empty * 131_071
+    ping = frame(PING, b"all read", mask=not client)
+
+    def send():
+        peer.sendall(allowed + ping)
+        assert receive_frame(peer) == (0x80 | PONG, b"all read")
+
     with raw_peer(client=client, close_timeout=0) as (conn, peer):
+        peer.settimeout(90)  # while it is traced, the pure codec takes ten times as long
         tracemalloc.start()
-        peer.sendall(frame(TEXT, fin=False, mask=not client) + empty * 16_383)
-        assert conn.receive(0.05) is None
+        with running(send, timeout=90) as (sending,):
+            while not sending.done():
+                assert conn.receive(0.02) is None
         assert conn.connected()
         peer.sendall(empty)
         assert conn.receive(SOON) is None
@@ -207,6 +217,21 @@ def test_a_million_empty_continuations_on_the_wire(client):
         tracemalloc.stop()
         assert close_code(peer) == 1008
         assert peak < MIB
+
+
+@roles
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_a_message_in_65536_fragments_is_received_by_default(client, opcode):
+    """The Autobahn testsuite sends 4 MiB in pieces of 64 bytes (9.3.1 and 9.4.1)."""
+    piece = bytes(range(64))
+    more = frame(CONTINUATION, piece, fin=False, mask=not client) * 65_534
+    first = frame(opcode, piece, fin=False, mask=not client)
+    whole = first + more + frame(CONTINUATION, piece, mask=not client)
+    with raw_peer(client=client, binary_type=bytes) as (conn, peer):
+        with running(lambda: peer.sendall(whole)):
+            message = conn.receive(SOON)
+        expected = piece * 65_536
+        assert message == (expected.decode() if opcode == TEXT else expected)
 
 
 @pytest.mark.abuse(46)

@@ -298,6 +298,24 @@ def test_too_many_fragments():
     assert ended_with(proto) == 1008
 
 
+@pytest.mark.abuse(45)
+@pytest.mark.parametrize("payload", [b"", b"\0"])
+def test_fragments_of_a_compressed_message_cost_little(payload):
+    """As many as there may be by default; what each holds inflates to nothing."""
+    proto = protocol()
+    feed(proto, frame(BINARY, b"", fin=False, rsv=RSV1))
+    burst = frame(CONTINUATION, payload, fin=False) * 1000
+    tracemalloc.start()
+    fed = 0
+    while not proto.ended:
+        feed(proto, burst)
+        fed += 1000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert fed <= 132_000
+    assert peak < MIB
+
+
 # -- memory ----------------------------------------------------------------------
 
 

@@ -52,7 +52,7 @@ class ConnectionOptions(TypedDict, total=False):
     Attributes:
         max_message_size: The most bytes of payload in a received message (default
             16 MiB); None for no limit. A longer one closes the connection with 1009.
-        max_fragments: The most frames in a received message (default 16,384); more close
+        max_fragments: The most frames in a received message (default 131,072); more close
             the connection with 1008.
         max_pending_pongs: The most unsent pongs that are kept for a peer that does not
             read (default 1); the oldest are dropped.
@@ -210,7 +210,7 @@ class Options:
 
     binary_type: type[list[int]] | type[bytes] = list
     max_message_size: int | None = 16 * 1024 * 1024
-    max_fragments: int = 16_384
+    max_fragments: int = 131_072
     max_pending_pongs: int = 1
     send_timeout: float | None = 60.0
     close_timeout: float | None = 5.0

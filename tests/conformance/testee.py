@@ -18,11 +18,7 @@ import scriptling_ws as ws
 from scriptling_ws import _frame
 
 AGENT = "scriptling-ws"
-OPTIONS = {
-    "binary_type": bytes,
-    "compression": "deflate",
-    "max_fragments": 70_000,  # 9.3.1 and 9.4.1 send 4 MiB in pieces of 64 bytes
-}
+OPTIONS = {"binary_type": bytes, "compression": "deflate"}
 
 
 def say(**what):
