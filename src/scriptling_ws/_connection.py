@@ -83,8 +83,8 @@ class Connection(Pinging, Generic[Binary_co]):
     be called from any thread: one thread waits in `receive` while others send,
     and `close` wakes them all.
 
-    To a type checker `Connection` alone receives lists of ints, and `Connection[bytes]`
-    is the one with `binary_type=bytes`.
+    To a type checker `Connection` alone receives lists of ints, `Connection[bytes]` is the
+    one with `binary_type=bytes`, and `Connection[list[int] | bytes]` is either of them.
 
     Attributes:
         local_addr: This end's address, such as `"127.0.0.1:54321"`.
