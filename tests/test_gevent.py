@@ -1,0 +1,203 @@
+"""In programs that gevent has patched, before they import this package: nothing may hang.
+
+Each scenario is a program of its own, as patching is for good. In all of them a greenlet ticks, to
+show that no call of the package stops the others.
+"""
+
+import textwrap
+
+import pytest
+
+from pairs import authority
+from processes import Process
+
+pytest.importorskip("gevent")
+
+PROLOGUE = """
+from gevent import monkey
+monkey.patch_all()
+import socket, ssl, sys, threading, time
+import gevent
+import scriptling_ws as ws
+
+ticks = 0
+def tick():
+    global ticks
+    while True:
+        gevent.sleep(0.005)
+        ticks += 1
+gevent.spawn(tick)
+
+def took(least, most, call, *arguments):
+    # How long a call takes, and that others run meanwhile.
+    before, start = ticks, time.monotonic()
+    with gevent.Timeout(20):
+        result = call(*arguments)
+    seconds = time.monotonic() - start
+    assert least <= seconds < most, (call, seconds)
+    assert seconds < 0.1 or ticks > before, "the loop stood still"
+    return result
+
+def echo(client):
+    for message in client:
+        client.send(message) if isinstance(message, str) else client.send_binary(message)
+
+def mute():
+    # A peer that says and reads nothing: its port.
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    kept.append(listener)
+    return listener.getsockname()[1]
+kept = []
+client_tls = server_tls = None
+if len(sys.argv) > 1:
+    server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_tls.load_cert_chain(sys.argv[1])
+    client_tls = ssl.create_default_context(cafile=sys.argv[2])
+
+def open(server, **options):
+    url = server.url.replace("127.0.0.1", "localhost")
+    return ws.connect(url, ssl_context=client_tls, **options)
+def serve(handler, **options):
+    return ws.Server(handler, port=0, ssl_context=server_tls, **options)
+"""
+
+
+def run(body, *arguments):
+    """Run a program to its end."""
+    program = PROLOGUE + textwrap.dedent(body) + "\nprint('fine', flush=True)\n"
+    with Process.python("-W", "default", "-c", program, *arguments) as child:
+        assert child.line() == "fine"
+        child.end_input()
+        assert child.finish()[1] == 0
+
+
+@pytest.fixture(params=[False, True], ids=["tcp", "tls"])
+def certificates(request, tmp_path):
+    """The files of a certificate and its authority, for programs that speak TLS."""
+    if not request.param:
+        return ()
+    chain, trusted = tmp_path / "chain.pem", tmp_path / "authority.pem"
+    authority().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(chain)
+    authority().cert_pem.write_to_path(trusted)
+    return chain, trusted
+
+
+def test_receiving(certificates):
+    run(
+        """
+        with serve(echo) as server, open(server) as conn:
+            assert took(0.2, 1.5, conn.receive, 0.2) is None
+            assert took(1.1, 2.5, conn.receive, 1.1) is None
+            assert took(0, 0.1, conn.receive, 0) is None
+            assert took(0, 0.1, conn.connected)
+            conn.send("to and fro")
+            assert took(0, 2, conn.receive, 5) == "to and fro"
+            conn.send_binary(bytes(3_000_000))
+            assert len(took(0, 9, conn.receive, 9)) == 3_000_000
+            assert took(0, 2, conn.ping, 5) is not None
+        """,
+        *certificates,
+    )
+
+
+@pytest.mark.abuse(51)
+def test_close_wakes_a_receiver(certificates):
+    run(
+        """
+        with serve(echo) as server:
+            for timeout in (None, 30, 0.9):
+                conn = open(server)
+                waiting = gevent.spawn(conn.receive, timeout)
+                gevent.sleep(0.1)
+                took(0, 2, conn.close)
+                assert took(0, 0.5, waiting.get) is None
+                assert not conn.connected()
+        """,
+        *certificates,
+    )
+
+
+def test_a_server_that_closes_and_its_clients(certificates):
+    run(
+        """
+        with serve(echo) as server:
+            waiting, idle = open(server), open(server)
+            receiving = gevent.spawn(waiting.receive, None)
+            gevent.sleep(1.2)  # the idle one is listened for since a second
+            took(0, 4, server.close)
+            assert receiving.get(timeout=5) is None
+            assert waiting.close_code == 1001
+            with gevent.Timeout(5):
+                while idle.connected():
+                    gevent.sleep(0.01)
+            assert idle.close_code == 1001
+        """,
+        *certificates,
+    )
+
+
+@pytest.mark.abuse(64)
+def test_sending_to_a_peer_that_does_not_read(certificates):
+    run(
+        """
+        def deaf(client):
+            threading.Event().wait(30)
+        with serve(deaf, shutdown_timeout=0) as server:
+            conn = open(server, send_timeout=0.3, close_timeout=0.2)
+            def fill():
+                try:
+                    while True:
+                        conn.send_binary(bytes(1_000_000))
+                except ws.SendTimeout:
+                    return "timed out"
+            assert took(0.3, 10, fill) == "timed out"
+            took(0, 2, conn.close)
+        """,
+        *certificates,
+    )
+
+
+def test_connecting_to_a_peer_that_says_nothing(certificates):
+    run(
+        """
+        for scheme in ("ws", "wss"):
+            for host in ("127.0.0.1", "localhost"):
+                try:
+                    took(0.2, 2, lambda: ws.connect(f"{scheme}://{host}:{mute()}/", timeout=0.2))
+                except ws.ConnectTimeout:
+                    continue
+                raise AssertionError("it connects")
+        """,
+        *certificates,
+    )
+
+
+def test_keepalive(certificates):
+    run(
+        """
+        with serve(echo, ping_interval=0.05) as server:
+            conn = open(server, ping_interval=0.05, ping_timeout=5)
+            with gevent.Timeout(10):
+                while conn.latency is None:
+                    assert conn.receive(0.05) is None
+            assert conn.connected()
+            conn.close()
+        """,
+        *certificates,
+    )
+
+
+def test_many_connections_at_once(certificates):
+    run(
+        """
+        def talk(number):
+            with open(server) as conn:
+                for each in range(20):
+                    conn.send(f"{number} {each}")
+                    assert conn.receive(10) == f"{number} {each}"
+        with serve(echo) as server:
+            took(0, 20, gevent.joinall, [gevent.spawn(talk, n) for n in range(20)], 20, True)
+        """,
+        *certificates,
+    )
