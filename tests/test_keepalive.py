@@ -210,8 +210,9 @@ def test_a_caller_that_only_sends_answers_a_ping(client, tls, ping_interval):
 
 
 @transports
-def test_a_caller_that_only_sends_answers_a_ping_behind_messages(tls):
-    with a_pair(tls=tls, ping_interval=None) as (conn, peer):
+@pytest.mark.parametrize("ping_interval", [None, AGES])
+def test_a_caller_that_only_sends_answers_a_ping_behind_messages(tls, ping_interval):
+    with a_pair(tls=tls, ping_interval=ping_interval) as (conn, peer):
         peer.send_many(map(str, range(100)))
         asked = Running(peer.ping, SOON)
         only_sends(conn, asked)

@@ -138,9 +138,12 @@ class Closing(Writing):
 
     def _look_around(self) -> None:
         """Answer what has come, for a caller that only sends."""
-        self._look_at = monotonic() + LOOK
-        wanted = not (self._lock_waiters or self._protocol.ended or self._disposed)
-        self._read_if_free(self._look_ahead, wanted=wanted)
+        now = monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK
+            self._look_due = not self._attended
+            wanted = not (self._lock_waiters or self._protocol.ended or self._disposed)
+            self._read_if_free(self._look_ahead, wanted=wanted)
 
     def _look_ahead(self) -> None:
         """Take control frames; and messages, unless the caller may wait for them on the socket.

@@ -100,7 +100,9 @@ class Pinging(Closing):
         """Have the connection looked after, first in so many seconds."""
         self._watched = True
         moment = monotonic() + seconds
-        if not _keepalive.watch(self, moment):
+        self._attended = _keepalive.watch(self, moment)
+        self._look_due = not self._attended
+        if not self._attended:
             self._alone = moment
 
     def _look_alone(self) -> None:
@@ -217,6 +219,7 @@ class Pinging(Closing):
         def read() -> None:
             nonlocal quiet
             quiet = not self._take_controls()
+            self._look_due = self._look_due or not quiet  # a ping may stand behind a message
 
         wanted = not (self._protocol.ended or self._lock_waiters)
         return self._read_if_free(read, wanted=wanted) and quiet

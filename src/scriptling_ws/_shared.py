@@ -50,6 +50,7 @@ class Shared:
     __slots__ = (
         "__weakref__",
         "_alone",
+        "_attended",
         "_backlog",
         "_client",
         "_close_deadline",
@@ -62,6 +63,7 @@ class Shared:
         "_leave_by",
         "_lock_waiters",
         "_look_at",
+        "_look_due",
         "_moved",
         "_open",
         "_orphaned",
@@ -132,7 +134,9 @@ class Shared:
         self._disposed = False  # the descriptor is closed; guarded by both I/O locks
         self._heard = False  # something came since this was set to False
         self._moved = False  # a blocked sender has sent something since this was set to False
-        self._look_at = monotonic() + LOOK  # when `send` looks at what has come: see _reading
+        self._look_due = True  # `send` is to look at what has come, from this moment on:
+        self._look_at = monotonic() + LOOK
+        self._attended = False  # the keepalive thread does so, where nobody reads
         self._alone: float | None = None  # when a reader looks after it, without a thread for that
         self._polled = False  # the caller has asked for the descriptor, perhaps to wait on it
         self._rest: Rest | None = None  # what is being written; guarded by _send_lock

@@ -9,7 +9,8 @@ Rules (those about locks are in `_shared`):
 - A thread that cannot write reads meanwhile, up to MAX_BACKLOG: two peers that both
   send first do not wait for each other for ever. If it reads the peer's close frame, its own
   frame has until close_timeout to leave.
-- `send` looks once a second at what has come: a caller that only sends still answers pings.
+- `send` looks at what has come, at most once a second: a caller that only sends still answers
+  pings. Where the keepalive thread attends to that, it looks if that thread says so (`_look_due`).
 - What is left of a begun frame is in `_rest`, or for a moment in `_tail`: should a
   signal handler's exception end a send, whoever has `_send_lock` next goes on from
   there. A handler can run after every call, so there is none between a write and
@@ -23,7 +24,6 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from copy import copy
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from . import _frame
@@ -72,7 +72,7 @@ class Writing(Reading):
                 lock.release()
         if self._outbox:
             self._flush()
-        if monotonic() >= self._look_at:
+        if self._look_due:
             self._look_around()
 
     @abstractmethod
@@ -127,7 +127,7 @@ class Writing(Reading):
                 lock.release()
         if self._outbox:
             self._flush()
-        if monotonic() >= self._look_at:
+        if self._look_due:
             self._look_around()
 
     def _not_open(self) -> None:
