@@ -7,6 +7,7 @@ Rules:
   not notice, and the objects are marked: see each `_after_fork`.
 - A lock may be held, at the fork, by a thread that the child does not have: locks are made
   anew. What such a thread was changing is not used any more.
+- Each object is told, whatever another one raises.
 - No thread goes on in a child but the one that forked: a server is over there.
 
 Where there is no fork, nothing here does anything.
@@ -14,11 +15,15 @@ Where there is no fork, nothing here does anything.
 
 from __future__ import annotations
 
+import logging
 import os
-from typing import Protocol
+from typing import Final, Protocol
 from weakref import WeakSet
 
 __all__ = ["tell_after_fork"]
+
+
+_logger: Final = logging.getLogger("scriptling_ws.fork")
 
 
 class _Inherited(Protocol):
@@ -35,7 +40,10 @@ def tell_after_fork(inherited: _Inherited) -> None:
 
 def _tell() -> None:
     for inherited in list(_objects):
-        inherited._after_fork()
+        try:
+            inherited._after_fork()
+        except Exception:  # such as a descriptor that another thread was just closing
+            _logger.exception("what was inherited could not be closed after a fork")
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows

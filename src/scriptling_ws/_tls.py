@@ -12,6 +12,11 @@ Rules:
   there: no poll of the socket would show it.
 - What was decrypted by `peek` is kept, and its ciphertext left in the socket until all of it
   was read (`_ahead`, `_owed`): a poll of the socket goes on showing that something is there.
+- A peer can send records without data for as long as it likes (requests for renegotiation,
+  updates of keys, empty records). A step of the handshake takes in so many pieces and then comes
+  back to its deadline; and more than _BARREN bytes without data end the connection.
+- Once this end has said close_notify, OpenSSL may refuse what still comes. That is no error, nor
+  the end: it is received as it is (`_draining`), so that the peer is not reset while it reads.
 - The end of the stream is the end, with or without close_notify: WebSocket has a
   close of its own.
 """
@@ -45,6 +50,8 @@ _READ: Final = 8 * 16_384  # OpenSSL's buffer keeps four thirds of that for the 
 _IDLE: Final = 4 * 1024
 _AHEAD: Final = 4 * 1024  # what `peek` takes in, of ciphertext and of what is in it
 _RECORD: Final = 16_384  # less than this of ciphertext may be half of a record
+_TURNS: Final = 16  # pieces that one step of the handshake takes in
+_BARREN: Final = 256 * 1024  # bytes of ciphertext in which there has to be some data
 _ENOUGH: Final = 1024 * 1024  # what one call of read_into goes on to receive, about
 _MOST: Final = 2**30  # more than OpenSSL reads at once
 _ALL: Final = (-1,)  # MemoryBIO.read's argument, as `map` takes it
@@ -60,8 +67,11 @@ class TLSTransport(Transport):
     __slots__ = (
         "_ahead",
         "_answering",
+        "_barren",
         "_cipher",
         "_decrypted",
+        "_draining",
+        "_finished",
         "_in",
         "_in_doubt",
         "_more",
@@ -114,11 +124,14 @@ class TLSTransport(Transport):
         self._more = False  # there is more to receive: the last time has filled _cipher
         self._unread = True  # there may be more to decrypt
         self._read_error: ssl.SSLError | None = None  # nothing more can be
+        self._barren = 0  # bytes of ciphertext since the last one with data
+        self._finished = False  # this end has said close_notify
+        self._draining = False  # what comes is not decrypted any more
         self._ahead: memoryview | None = None  # what `peek` has decrypted
         self._owed = 0  # bytes in the socket of which OpenSSL has a copy; 0 without _ahead
 
     def handshake_step(self) -> bool:
-        """Do what can be done of the TLS handshake at once.
+        """Do what can be done of the TLS handshake at once, within bounds.
 
         Returns:
             True when the session is open. False: call again once the socket is readable,
@@ -127,7 +140,7 @@ class TLSTransport(Transport):
         Raises:
             OSError: it failed; an `ssl.SSLError` says why, and the peer was told.
         """
-        while True:
+        for _ in range(_TURNS):
             try:
                 with self._tls_lock:
                     self._tls.do_handshake()
@@ -143,6 +156,7 @@ class TLSTransport(Transport):
                 return False
             with self._tls_lock:
                 self._take_in(self._received)
+        return False
 
     # Below, `for result in map(function, ...): break` stores a result in the step in which it
     # comes, as the unpacking in Transport.read_into does, but in half the time: a signal handler
@@ -170,6 +184,8 @@ class TLSTransport(Transport):
         if self._ahead is not None:
             return self._take_ahead(buffer)
         while True:
+            if self._draining:
+                return super().read_into(buffer, nap)
             if self._unread:
                 ended = self._decrypt(buffer)
                 more = self._more and self._decrypted < min(len(buffer), _ENOUGH)
@@ -185,11 +201,7 @@ class TLSTransport(Transport):
                     ):
                         break
             except OSError as error:
-                # One that breaks the connection while this reads on is left to the next
-                # call, which finds the stream at its end: what came before it is good.
-                expected, self._more = self._more, False
-                if error.errno is None or not (expected or isinstance(error, BlockingIOError)):
-                    raise
+                expected = self._is_expected(error)
                 if self._decrypted and not self._unread:
                     break
                 if not expected:
@@ -199,8 +211,21 @@ class TLSTransport(Transport):
         count, self._decrypted = self._decrypted, 0
         return count
 
+    def _is_expected(self, error: OSError) -> bool:
+        """Whether the error of a receive ends a call that has more to do; raise it if it matters.
+
+        One that breaks the connection while `read_into` reads on is left to the next call, which
+        finds the stream at its end: what came before it is good.
+        """
+        expected, self._more = self._more, False
+        if error.errno is None or not (expected or isinstance(error, BlockingIOError)):
+            raise error
+        return expected
+
     def peek(self, size: int) -> bytes | None:
         """As of a bare socket, decrypted; only where no other of the reader's calls goes on."""
+        if self._draining:
+            return super().peek(size)
         if self._ahead is None and not self._decrypted:
             if not self._unread:
                 data = super().peek(_AHEAD)
@@ -210,6 +235,7 @@ class TLSTransport(Transport):
                     for self._owed in map(self._in.write, (data,)):
                         self._unread = True
                         break
+                self._barren += self._owed
             if self._look_ahead():
                 return b""
         return None if self._ahead is None else bytes(self._ahead[:size])
@@ -269,12 +295,18 @@ class TLSTransport(Transport):
             return self._read_records(buffer)
         except ssl.SSLWantReadError:  # half a record, or one that carries no data
             self._in_doubt = self._unread = False
+            if self._barren > _BARREN:
+                text = f"the peer sends over {_BARREN} bytes of TLS records without data"
+                self._read_error = ssl.SSLError(errno.EPROTO, text)
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
             self._in_doubt = self._more = False
-            return not self._decrypted
+            self._draining = self._finished and not self._in.eof
+            return not (self._decrypted or self._draining)
         except ssl.SSLError as error:
             self._in_doubt = self._more = False
-            self._read_error = copy(error)  # without the traceback, which holds its callers
+            self._draining = self._finished
+            if not self._draining:
+                self._read_error = copy(error)  # without the traceback, which holds its callers
         finally:
             if self._out.pending:  # an answer of TLS itself, such as to a key update
                 self._answering = self.pending = True
@@ -299,6 +331,7 @@ class TLSTransport(Transport):
             for _ in map(self._in.write, (self._cipher[:received],)):
                 self._received = None
                 break
+            self._barren += received
             self._more = received == len(self._cipher)
             if self._more and received < _READ:
                 self._cipher = memoryview(bytearray(_READ))
@@ -318,6 +351,7 @@ class TLSTransport(Transport):
             count = self._session.read(_MOST, rest)
             self._decrypted += count
             self._in_doubt = False
+            self._barren = 0
             if not count:  # close_notify
                 self._more = False
                 return not self._decrypted
@@ -403,6 +437,7 @@ class TLSTransport(Transport):
 
     def finish_writing(self) -> None:
         """Send close_notify, as far as it can be sent at once, then end the stream."""
+        self._finished = True
         # SSLWantReadError is an OSError: the peer's own close_notify is not waited for.
         with contextlib.suppress(OSError), self._tls_lock:
             self._tls.unwrap()

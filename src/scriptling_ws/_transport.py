@@ -105,9 +105,11 @@ class _Waker:
     def close(self) -> None:
         for sock in self._pair:
             sock.close()
-        if self._event >= 0:
-            os.close(self._event)
-            self._event = -1
+        # The number is taken out first: should a signal handler raise, it is not closed again
+        # when it is another file's.
+        event, self._event = self._event, -1
+        if event >= 0:
+            os.close(event)
 
     __del__ = close
 
@@ -324,9 +326,9 @@ class Transport:
         self._sock.close()
         with self._wake_lock:
             self._woken = True
-            if self._waker is not None:
-                self._waker.close()
-                self._waker = None
+            waker, self._waker = self._waker, None
+            if waker is not None:
+                waker.close()
 
     def fileno(self) -> int:
         """The socket's descriptor, -1 once closed."""
