@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from typing import Any
 
 import h11
@@ -24,6 +25,7 @@ ORIGINS = (Origins(), Origins(["https://example.com"]), Origins("*"))
 HOSTS = Hosts(["example.com", "127.0.0.1:8080", "[::1]"])
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEPT = 64 * 1024 + 8192
+_URL = re.compile(rb"(?i)(https?|wss?)://[^/?@]+")
 
 
 def check(data: bytes) -> None:
@@ -67,9 +69,9 @@ def read(chunks: list[bytes]) -> tuple[bytes, bytes] | str | None:
 
 def admit(request: Request, origins: Origins) -> None:
     """As the server does, short of routes and limits."""
-    host = request.headers["host"]
+    host = request.headers.get("host")
     origin = request.headers.get("origin")
-    allowed = origins.allow(origin, host)
+    allowed = origins.allow(origin, host or "")
     assert allowed or origin is not None
     HOSTS.check(host)
     wants_upgrade(request)
@@ -84,7 +86,7 @@ def check_refusal(refused: Refused) -> None:
     event: Any = reader.next_event()
     assert isinstance(event, h11.Response)
     assert event.status_code == refused.status
-    ours = {"content-type", "content-length", "x-content-type-options", "connection"}
+    ours = {"date", "content-type", "content-length", "x-content-type-options", "connection"}
     theirs = {name.lower() for name, _ in refused.headers}
     assert {bytes(name).decode() for name, _ in event.headers} <= ours | theirs
     assert isinstance(reader.next_event(), h11.Data)
@@ -95,15 +97,18 @@ def check_upgrade(head: bytes, upgrade: ServerUpgrade) -> None:
     lines = head.split(b"\r\n")
     method, target, version = lines[0].split(b" ")
     assert (method, version) == (b"GET", b"HTTP/1.1")
-    assert target.startswith(b"/")
+    assert target.startswith(b"/") or _URL.match(target)
     headers: dict[bytes, list[bytes]] = {}
     for name, _, value in (line.partition(b":") for line in lines[1:-2]):
-        headers.setdefault(name.lower(), []).append(value.strip())
-    for single in (b"host", b"sec-websocket-key", b"sec-websocket-version", b"connection"):
+        headers.setdefault(name.lower(), []).append(value.strip(b" \t"))
+    for single in (b"host", b"sec-websocket-key", b"sec-websocket-version"):
         assert len(headers[single]) == 1, single
     assert headers[b"sec-websocket-version"] == [b"13"]
-    assert headers[b"upgrade"][0].lower() == b"websocket"
-    assert not {b"content-length", b"transfer-encoding"} & set(headers)
+    for name, token in ((b"upgrade", b"websocket"), (b"connection", b"upgrade")):
+        listed = b",".join(headers[name]).lower().split(b",")
+        assert token in [element.strip(b" \t") for element in listed]
+    assert b"transfer-encoding" not in headers
+    assert not b"".join(headers.get(b"content-length", [])).strip(b"0, \t")
     (key,) = headers[b"sec-websocket-key"]
     assert len(base64.b64decode(key, validate=True)) == 16
     chosen = upgrade.subprotocols[0] if upgrade.subprotocols else None

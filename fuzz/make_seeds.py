@@ -57,6 +57,13 @@ requests = {
     "get": WHOLE + b"GET /%41?a=%zz HTTP/1.1\r\nHost: [::1]:80\r\n\r\n",
     "post": WHOLE + b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n",
     "star": WHOLE + b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+    "lists-in-lines": WHOLE
+    + REQUEST.replace(b"Upgrade: websocket", b"Upgrade: h2c\r\nUpgrade: WebSocket")
+    + b"Connection: keep-alive\r\nContent-Length: 0\r\n\r\n",
+    "absolute-form": b"\1\0"
+    + REQUEST.replace(b" /chat", b" HTTPS://Example.com:443/chat")
+    + b"Origin: https://EXAMPLE.com\r\n\r\n",
+    "no-path": WHOLE + b"GET http://[::1]?a HTTP/1.0\r\nHost: a b\r\n\r\n",
 }
 answers = {
     "accept": AT_ONCE + ANSWER + b"\r\n",

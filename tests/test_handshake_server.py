@@ -65,6 +65,14 @@ def test_an_upgrade_is_accepted():
         {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"},
         {"Origin": "http://localhost"},
         {"X-A": "\xff"},
+        {"Upgrade": "h2c, WebSocket"},
+        {"Upgrade": ",websocket ,\tx/1"},
+        {"Content-Length": "0"},
+        {"Content-Length": "00"},
+        {"Content-Length": "0, 0"},
+        {"Host": "xn--fa-hia.example"},  # IDNA 2003 does not know it
+        {"Host": "under_score.local:8080"},
+        {"Host": "[2001:db8::1]:443"},
     ],
 )
 def test_variants_that_are_accepted(changes):
@@ -107,14 +115,24 @@ def test_variants_that_are_accepted(changes):
             (request(Connection="\xa0Upgrade"), 400),
             (request(Connection="\x1fUpgrade"), 400),
             (request(Connection=None), 400),
-            (request("Connection: keep-alive"), 400),
             (request(Upgrade="h2c"), 400),
             (request(Upgrade=None), 400),
-            (request("Upgrade: websocket"), 400),
+            (request(Upgrade="websocket/13"), 400),
+            (request(Upgrade="notwebsocket, h2c"), 400),
+            (request("Upgrade: h3", Upgrade="h2c"), 400),
+            (request("Connection: notupgrade", Connection="close"), 400),
         ),
         *row(
             8,
-            (request("Content-Length: 0"), 400),
+            (request("Content-Length: 1"), 400),
+            (request("Content-Length: " + "9" * 5000), 400),
+            (request("Content-Length: +0"), 400),
+            (request("Content-Length: -0"), 400),
+            (request("Content-Length: 0x0"), 400),
+            (request("Content-Length:"), 400),
+            (request("Content-Length: 0, 5"), 400),
+            (request("Content-Length: 0", "Content-Length: 5"), 400),
+            (request("Content-Length: 0", "Transfer-Encoding: chunked"), 400),
             (request("Content-Length: 5"), 400),
             (request("Transfer-Encoding: chunked"), 400),
             (request("Content-Length: 5", "Transfer-Encoding: chunked"), 400),
@@ -128,6 +146,52 @@ def test_variants_that_are_accepted(changes):
 )
 def test_refused_upgrades(head, status):
     assert refused(head).status == status
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("Connection", "keep-alive", "Upgrade"),
+        ("Connection", "Upgrade", "keep-alive"),
+        ("Upgrade", "h2c", "websocket"),
+        ("Upgrade", "WebSocket", "h2c"),
+        ("Upgrade", "websocket", "websocket"),
+    ],
+)
+def test_a_list_may_come_in_two_lines(name, first, second):
+    head = request(f"{name.lower()}: {second}", **{name: first})
+    assert upgrade(head).accept().startswith(b"HTTP/1.1 101 ")
+
+
+def test_subprotocols_of_several_lines_are_one_list():
+    head = request("Sec-WebSocket-Protocol: a, b", "X: y", "Sec-WebSocket-Protocol: c,, d")
+    accepted = upgrade(head)
+    assert accepted.subprotocols == ["a", "b", "c", "d"]
+    assert b"\r\nSec-WebSocket-Protocol: d\r\n" in accepted.accept("d")
+
+
+def test_an_empty_list_of_subprotocols_offers_none():
+    assert upgrade(request("Sec-WebSocket-Protocol:")).subprotocols == []
+
+
+def test_an_upgrade_in_http_1_0_is_told_which_setting_of_a_proxy_is_missing():
+    answer = refused(request(start="GET /chat HTTP/1.0"))
+    assert answer.status == 505
+    for setting in ("proxy_http_version 1.1", "Upgrade $http_upgrade", "Connection"):
+        assert setting in answer.text
+
+
+# nginx with its defaults, but HTTP/1.1, passes neither of the two on.
+@pytest.mark.parametrize("changes", [{"Upgrade": None}, {"Connection": "close"}])
+def test_an_upgrade_that_a_proxy_has_robbed_is_told_the_same(changes):
+    answer = refused(request(**changes))
+    assert answer.status == 400
+    assert "proxy_set_header Upgrade" in answer.text
+
+
+def test_a_refusal_does_not_repeat_the_values_of_headers():
+    for head in (request("Sec-WebSocket-Protocol: s3cret\xff"), request("X: s3cret\x0b")):
+        assert "s3cret" not in refused(head).text
 
 
 # Bad parameters of an extension that is not accepted anyway do no harm.
@@ -179,7 +243,7 @@ def test_extension_headers_take_linear_time(value):
 
 
 def test_refusals_say_what_the_peer_may_do():
-    assert ("Allow", "GET") in refused(request(start="POST / HTTP/1.1")).headers
+    assert ("Allow", "GET, OPTIONS") in refused(request(start="POST / HTTP/1.1")).headers
     for version in ("8", None):
         headers = refused(request(Sec_WebSocket_Version=version)).headers
         assert ("Sec-WebSocket-Version", "13") in headers

@@ -177,7 +177,7 @@ def test_a_request_is_taken_apart():
     [
         *row(
             2,
-            (b"GET / HTTP/1.0\r\nHost: h\r\n\r\n", 505),
+            (b"PRI * HTTP/2.0\r\n\r\n", 505),
             (b"GET / HTTP/2.0\r\nHost: h\r\n\r\n", 505),
             (b"GET / HTTP/1.2\r\nHost: h\r\n\r\n", 505),
             (b"GET / HTTP/0.9\r\nHost: h\r\n\r\n", 505),
@@ -186,6 +186,8 @@ def test_a_request_is_taken_apart():
             3,
             (b"GET / HTTP/1.1\r\n\r\n", 400),
             (b"GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n", 400),
+            (b"GET / HTTP/1.0\r\nHost: h\r\nhost: h\r\n\r\n", 400),
+            (b"GET http://h/ HTTP/1.1\r\n\r\n", 400),
         ),
         *row(
             4,
@@ -203,12 +205,22 @@ def test_a_request_is_taken_apart():
         *row(
             12,
             (b"GET * HTTP/1.1\r\nHost: h\r\n\r\n", 400),
-            (b"GET http://evil/chat HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET gopher://x/ HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET ftp://h/chat HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET http:/chat HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET http:///chat HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET http://:80/ HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET http://user@h/ HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET http://h:99999/ HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET http://a\\b/ HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET http://h/#x HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET http://h/ HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+            (b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", 400),
             (b"CONNECT evil:80 HTTP/1.1\r\nHost: h\r\n\r\n", 400),
             (b"GET chat HTTP/1.1\r\nHost: h\r\n\r\n", 400),
             (b"GET /#x HTTP/1.1\r\nHost: h\r\n\r\n", 400),
             (b"GET /%ff HTTP/1.1\r\nHost: h\r\n\r\n", 400),
-            (b"GET /?a=%ff HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET http://h/%ff HTTP/1.1\r\nHost: h\r\n\r\n", 400),
             (b"GET /\xff HTTP/1.1\r\nHost: h\r\n\r\n", 400),
         ),
         # The request line.
@@ -230,6 +242,148 @@ def test_malformed_requests_get_a_status(head, status):
     with pytest.raises(Refused) as caught:
         parse_request(head)
     assert caught.value.status == status
+
+
+def get(target="/", *lines, version="1.1"):
+    """A request's head without any header but those given, parsed."""
+    return parse_request("\r\n".join([f"GET {target} HTTP/{version}", *lines, "", ""]).encode())
+
+
+# -- Host ------------------------------------------------------------------
+
+HOSTS = [
+    "example.com",
+    "EXAMPLE.com.",
+    "example.com:8080",
+    "example.com:",
+    "localhost",
+    "under_score",
+    "xn--fa-hia.example",
+    "127.0.0.1:1",
+    "[::1]",
+    "[::ffff:127.0.0.1]:65535",
+    "a" * 63 + ".example",
+]
+
+NO_HOSTS = [
+    "a b/c",
+    "a b",
+    "a/b",
+    "a?b",
+    "a\\b",
+    "[",
+    "[]",
+    "]",
+    "[::1",
+    "[::1]x",
+    "[::1]:x",
+    "[1.2.3.4]",
+    "[fe80::1%eth0]",
+    "[:::]",
+    "::1",
+    "a:b:c",
+    "a:b",
+    "a:-1",
+    "a:0",
+    "a:65536",
+    "a:999999",
+    "a: 80",
+    ":80",
+    "user@example.com",
+    "user:password@example.com:80",
+    "http://example.com",
+    "a,b",
+    "a, b",
+    "*.example.com",
+    "a..b",
+    ".",
+    "..",
+    ".a",
+    "a%20b",
+    "\u00e9.example",
+    "a" * 64 + ".example",
+    ".".join(["abc"] * 64),
+]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_may_be_a_host(host):
+    assert get("/", f"Host: {host}").headers["host"] == host
+    assert get("/", f"Host: {host}", version="1.0").headers["host"] == host
+    assert get(f"http://{host}/x", "Host: other").headers["host"] == host
+
+
+@pytest.mark.abuse(4)
+@pytest.mark.parametrize("host", NO_HOSTS)
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_what_no_host_can_be(host, version):
+    with pytest.raises(Refused, match="Host") as caught:
+        get("/", f"Host: {host}", version=version)
+    assert caught.value.status == 400
+    assert host not in str(caught.value)
+
+
+@pytest.mark.abuse(3)
+@pytest.mark.parametrize("value", ["Host:", "Host: \t "])
+def test_an_empty_host_is_for_who_has_none(value):
+    with pytest.raises(Refused, match="the Host header is empty") as caught:
+        get("/", value)
+    assert caught.value.status == 400
+    assert "host" not in get("/", value, version="1.0").headers
+    assert get("http://own/x", value).headers["host"] == "own"
+
+
+def test_http_1_0_needs_no_host():
+    parsed = get("/x?y", version="1.0")
+    assert (parsed.path, parsed.headers) == ("/x", {})
+    assert get("http://own:81/x", version="1.0").headers == {"host": "own:81"}
+
+
+# -- targets ---------------------------------------------------------------
+
+
+@pytest.mark.abuse(12)
+@pytest.mark.parametrize("scheme", ["http", "https", "ws", "wss", "HTTP", "Https"])
+@pytest.mark.parametrize(
+    ("rest", "host", "path", "target"),
+    [
+        ("own/chat", "own", "/chat", "/chat"),
+        ("OWN:8080/a%20b?x=1", "OWN:8080", "/a b", "/a%20b?x=1"),
+        ("own", "own", "/", "/"),
+        ("own/", "own", "/", "/"),
+        ("own?x=1", "own", "/", "/?x=1"),
+        ("[::1]:80?x=1", "[::1]:80", "/", "/?x=1"),
+        ("own//evil/x", "own", "//evil/x", "//evil/x"),
+        ("own/http://other/", "own", "/http://other/", "/http://other/"),
+    ],
+)
+def test_an_absolute_target_stands_for_the_host(scheme, rest, host, path, target):
+    parsed = get(f"{scheme}://{rest}", "Host: other.example")
+    assert parsed.headers["host"] == host
+    assert (parsed.path, parsed.target) == (path, target)
+    assert parsed.query == ({"x": "1"} if "?" in rest else {})
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        ("n=J%FCrgen", {"n": "J\ufffdrgen"}),
+        ("%FF=1&b=%C3%BC", {"\ufffd": "1", "b": "\xfc"}),
+        ("a=%ED%A0%80", {"a": "\ufffd\ufffd\ufffd"}),
+        ("a=%C3", {"a": "\ufffd"}),
+    ],
+)
+def test_a_query_that_is_not_utf_8_is_replaced_and_kept_raw(query, fields):
+    parsed = get(f"/x?{query}", "Host: h")
+    assert parsed.query == fields
+    assert parsed.target == f"/x?{query}"
+
+
+def test_cookies_of_several_lines_are_joined_as_cookies():
+    lines = ["Cookie: a=1; b=2", "X: 1", "COOKIE: c=3", "x: 2", "cookie: d=4"]
+    headers = get("/", "Host: h", *lines).headers
+    assert headers["cookie"] == "a=1; b=2; c=3; d=4"
+    assert headers["x"] == "1, 2"
 
 
 def test_a_path_is_not_interpreted():

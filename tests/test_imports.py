@@ -15,9 +15,11 @@ SOURCE = REPOSITORY / "src" / "scriptling_ws"
 LAYERS = [
     [
         "_version",
+        "_authority",
         "_errors",
         "_deadline",
         "_fork",
+        "_handlers",
         "_keepalive",
         "_liveness",
         "_locks",
@@ -54,6 +56,7 @@ WITHOUT_IO = [
     *("_wsframe_py", "_frame", "_assembly", "_control", "_protocol", "_liveness"),
     *(
         "_outgoing",
+        "_authority",
         "_head",
         "_handshake_client",
         "_handshake_server",

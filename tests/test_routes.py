@@ -5,7 +5,10 @@ import os
 
 import pytest
 
-from scriptling_ws._routes import Routes, RouteTable, Settings, WebSocketRoute, resolve
+from scriptling_ws._handlers import resolve
+from scriptling_ws._routes import Routes, RouteTable, Settings, WebSocketRoute
+from scriptling_ws._server import Server, serve
+from scriptling_ws.runtime import HTTP
 
 
 def handler(client):
@@ -25,6 +28,8 @@ def library(tmp_path, monkeypatch):
         "LOADED = []\n"
         "def chat(client): pass\n"
         "async def modern(client): pass\n"
+        "def generator(client): yield\n"
+        "def greedy(client, database): pass\n"
         "class Handler:\n"
         "    def __call__(self, client): pass\n"
         "instance = Handler()\n"
@@ -141,7 +146,211 @@ def test_asynchronous_handlers_are_refused(library):
 
     with pytest.raises(TypeError, match="write 'def'"):
         Routes().websocket("/", Modern())
-    Routes().websocket("/", Modern)  # making one is not asynchronous
+
+    class Made:
+        def __init__(self, client):
+            pass
+
+        async def __call__(self, client):
+            pass
+
+    Routes().websocket("/", Made)  # making one is not asynchronous
+
+
+# -- handlers that could not run -------------------------------------------
+
+
+class Callable:
+    """Its instances, its methods and itself are handlers."""
+
+    def __init__(self, client=None):
+        pass
+
+    def __call__(self, client):
+        pass
+
+    def method(self, client):
+        pass
+
+    def bare(self):
+        pass
+
+    def generator(self, client):
+        yield
+
+    @classmethod
+    def of_class(cls, client):
+        pass
+
+    @staticmethod
+    def static(client):
+        pass
+
+
+class Generating:
+    def __call__(self, client):
+        yield
+
+
+class Greedy:
+    def __init__(self, client, database):
+        pass
+
+    def __call__(self, client, database):
+        pass
+
+
+def passing_on(function, *more):
+    """A decorator that calls with more arguments, or as it was called."""
+
+    @functools.wraps(function)
+    def wrapper(*arguments, **keywords):
+        return function(*arguments, *more, **keywords)
+
+    return wrapper
+
+
+def none():
+    pass
+
+
+def two(client, database):
+    pass
+
+
+def keyword_only(client, *, database):
+    pass
+
+
+def named(*, client):
+    pass
+
+
+def optional(client, database=None, *, more=1):
+    pass
+
+
+def anything(*arguments, **keywords):
+    pass
+
+
+def positional(client, /):
+    pass
+
+
+def generator(client):
+    yield
+
+
+def one_argument_decorator(function):
+    @functools.wraps(function)
+    def wrapper():
+        return function(None)
+
+    return wrapper
+
+
+def register_as(kind, function):
+    """Every way to register a handler."""
+    {
+        "websocket": lambda: Routes().websocket("/", function),
+        "websocket decorator": lambda: Routes().websocket("/")(function),
+        "page": lambda: Routes().get("/", function),
+        "page decorator": lambda: Routes().get("/")(function),
+        "server": lambda: Server(function, port=0).close(),
+        "server's path": lambda: Server(function, port=0, path="/x").close(),
+    }[kind]()
+
+
+WAYS = ["websocket", "websocket decorator", "page", "page decorator", "server", "server's path"]
+
+
+@pytest.mark.parametrize("kind", WAYS)
+@pytest.mark.parametrize(
+    "function",
+    [
+        none,
+        two,
+        keyword_only,
+        named,
+        lambda: None,
+        Callable().bare,
+        Callable.method,  # which takes two: the object is missing
+        Greedy,
+        Greedy(None, None),
+        functools.partial(none),
+        functools.partial(handler, None),
+        functools.partial(two, client=None),
+        functools.partial(functools.partial(two), None, None),
+        one_argument_decorator(handler),
+    ],
+)
+def test_handlers_that_take_something_else_than_one_argument(kind, function):
+    argument = "request" if "page" in kind else "client"
+    with pytest.raises(TypeError, match=f"cannot be called with the {argument} alone"):
+        register_as(kind, function)
+
+
+@pytest.mark.parametrize("kind", WAYS)
+@pytest.mark.parametrize(
+    "function",
+    [
+        generator,
+        Generating(),
+        Callable().generator,
+        functools.partial(generator),
+        functools.partial(Generating()),
+        lambda client: (yield),
+    ],
+)
+def test_generator_functions_are_refused(kind, function):
+    with pytest.raises(TypeError, match=r"has a 'yield' in it, so calling it would run nothing"):
+        register_as(kind, function)
+
+
+@pytest.mark.parametrize("kind", WAYS)
+@pytest.mark.parametrize(
+    "function",
+    [
+        handler,
+        optional,
+        anything,
+        positional,
+        Callable,
+        Callable(),
+        Callable().method,
+        Callable.of_class,
+        Callable.static,
+        functools.partial(two, database=1),
+        functools.partial(two, None),
+        passing_on(handler),
+        passing_on(two, 1),  # the decorator adds what is missing
+        functools.lru_cache(handler),
+        [].append,
+        print,
+        str,
+        int,  # nothing is known of it before Python 3.13 or so
+    ],
+)
+def test_handlers_that_can_be_called_with_one_argument(kind, function):
+    register_as(kind, function)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("generator", "'yield'"), ("greedy", r"missing .*'database'")]
+)
+def test_references_to_handlers_that_could_not_run(library, name, text):
+    for kind in WAYS:
+        if "decorator" not in kind:
+            with pytest.raises(TypeError, match=text):
+                register_as(kind, f"rt_library.{name}")
+
+
+def test_a_table_in_the_handlers_place_is_told_its_name():
+    for call in (Server, serve):
+        for table in (Routes(), HTTP()):
+            with pytest.raises(TypeError, match="routes="):
+                call(table, port=0)
 
 
 def test_a_failed_registration_registers_nothing(library):
@@ -150,7 +359,10 @@ def test_a_failed_registration_registers_nothing(library):
         lambda: routes.websocket("/", "os.system"),
         lambda: routes.websocket("/", "rt_library.nowhere"),
         lambda: routes.websocket("/", handler, no_such_option=1),
+        lambda: routes.websocket("/", generator),
+        lambda: routes.websocket("/")(two),
         lambda: routes.get("/", 5),
+        lambda: routes.get("/")(none),
         lambda: routes.static("/", os.devnull),
     ):
         with pytest.raises((ValueError, TypeError, ImportError)):
@@ -225,7 +437,7 @@ def test_unknown_options_name_the_nearest_known_one():
         ({"max_message_size": "1"}, TypeError),
         ({"binary_type": str}, ValueError),
         ({"origins": "https://a.example"}, TypeError),
-        ({"origins": ["a.example"]}, ValueError),
+        ({"origins": ["*.example"]}, ValueError),
         ({"subprotocols": "chat"}, TypeError),
         ({"subprotocols": ["a b"]}, ValueError),
         ({"close_timeout": -1}, ValueError),

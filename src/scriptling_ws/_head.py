@@ -7,6 +7,13 @@ Rules (RFC 9112):
 - A line end that is not CRLF, a NUL, a separator that Python takes for a blank and a folded
   line are refused: h11, which parses the rest, lets them through.
 - What is wrong with a request is a status for the peer: Refused.
+- HTTP/1.0 is read too: proxies and health checks speak it. It has no upgrades.
+- A target that is a whole URL (RFC 9112 section 3.2.2) is taken apart: a handler sees its
+  path and query as the target, and its host and port as the Host header.
+- A Host that is no host name or address is refused. In HTTP/1.1 an empty one is too, because
+  only a URL without a host may have it (RFC 9112 section 3.2), and those of http and https
+  always have one; but beside a target that names the host nothing depends on it. In HTTP/1.0
+  an empty one counts as absent, which is allowed there.
 """
 
 from __future__ import annotations
@@ -22,6 +29,7 @@ from urllib.parse import parse_qsl, unquote
 import h11
 from wsproto.utilities import ProtocolError as WSProtocolError
 
+from ._authority import parse_authority
 from ._options import TOKEN, HeadLimits
 
 if TYPE_CHECKING:
@@ -29,17 +37,25 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FOREIGN_ERRORS",
+    "PROXY_HINT",
     "HeadReader",
     "Refused",
     "Request",
     "check_header",
     "count_header",
+    "is_http_1_0",
     "joined_headers",
     "parse_request",
 ]
 
 FOREIGN_ERRORS: Final = (h11.ProtocolError, WSProtocolError, ValueError)
 """What h11 and wsproto raise over a head that they cannot take; UnicodeError is a ValueError."""
+
+PROXY_HINT: Final = (
+    "a proxy in front has to pass upgrades on, by HTTP/1.1 (nginx: proxy_http_version 1.1; "
+    'proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";)'
+)
+"""What to do where a proxy has taken away what an upgrade needs."""
 
 _CR: Final = 0x0D
 _DEFAULT: Final = HeadLimits()
@@ -48,7 +64,10 @@ _DEFAULT: Final = HeadLimits()
 # (Each branch starts with a byte, so that the search skips all others.)
 _MALFORMED = re.compile(rb"\n(?<!\r\n)|\r(?!\n)|[\x00\x1c-\x1f]|\n[ \t]")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # what Latin-1 has but control characters
-_REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ \r\n]+ HTTP/(\d)\.(\d)\r\n")
+_REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ \r\n]+ HTTP/(\d\.\d)\r\n")
+# RFC 6455 section 4.2.1 names http and https alone; the others say the same of a WebSocket.
+_ABSOLUTE = re.compile(r"(?:https?|wss?)://([^/?]*)(.*)", re.IGNORECASE)
+_JOINTS: Final = {"cookie": "; "}  # what a field's lines are joined by, if not by ", "
 
 
 class Refused(Exception):  # not an error of this program: an answer to a request
@@ -162,8 +181,10 @@ class Request:
     Attributes:
         method: GET or HEAD, or what else came.
         path: The path, percent-decoded, without the query.
-        headers: Names in lower case; of a header that came twice, the values joined by ", ".
-        query: The query's fields; of a field that came twice, the last.
+        headers: Names in lower case; of a header that came twice, the values joined by ", ",
+            or "; " for Cookie. `host` is the target's where that is a whole URL.
+        query: The query's fields; of a field that came twice, the last. What is not UTF-8
+            is replaced by U+FFFD; `target` has it as it came.
         body: The body; empty for an upgrade.
         target: Path and query as they came.
     """
@@ -198,11 +219,17 @@ class Request:
 
 
 def joined_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Headers by name in lower case; of one that came twice, the values joined by ", "."""
+    """Headers by name in lower case; of one that came twice, the values joined.
+
+    They are joined by ", " (RFC 9110 section 5.3), cookies by "; ", as a browser joins
+    them itself (RFC 6265 section 5.4; so do HTTP/2's servers, RFC 9113 section 8.2.3).
+    """
     result: dict[str, str] = {}
     for raw_name, raw_value in headers:
         name, value = raw_name.decode("ascii").lower(), raw_value.decode("latin-1")
-        result[name] = f"{result[name]}, {value}" if name in result else value
+        if name in result:
+            value = _JOINTS.get(name, ", ").join((result[name], value))
+        result[name] = value
     return result
 
 
@@ -240,6 +267,11 @@ def check_header(name: object, value: object, reserved: Container[str], maker: s
         )
 
 
+def is_http_1_0(head: bytes) -> bool:
+    """Whether a head that `parse_request` has taken is of HTTP/1.0."""
+    return head[: head.index(b"\r\n")].endswith(b"1.0")
+
+
 def parse_request(head: bytes) -> Request:
     """Parse a request's head strictly.
 
@@ -247,31 +279,74 @@ def parse_request(head: bytes) -> Request:
         head: From the first byte to the blank line.
 
     Raises:
-        Refused: 505 for an HTTP version other than 1.1, 400 for anything malformed.
+        Refused: 505 for an HTTP version other than 1.1 and 1.0, 400 for anything malformed.
     """
     line = _REQUEST_LINE.match(head)
     if line is None:
         raise Refused(400, "the request line is malformed")
-    if line.groups() != (b"1", b"1"):
-        raise Refused(505, "this server speaks HTTP/1.1")
+    if line[1] not in (b"1.1", b"1.0"):
+        raise Refused(505, f"this server speaks HTTP/1.1; {PROXY_HINT}")
+    hosts = count_header(head.lower(), b"host")
+    if hosts > 1:
+        raise Refused(400, "more than one Host header")
+    if not hosts and line[1] == b"1.1":
+        raise Refused(400, "the Host header is missing")
     try:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
         connection.receive_data(head)
         event = connection.next_event()
         if not isinstance(event, h11.Request):  # pragma: no cover - the head is whole
             raise Refused(400, "the request is malformed")
-        target = event.target.decode("ascii")
-        if not target.startswith("/") or "#" in target:
-            raise Refused(400, "the request target has to be a path")
+        authority, target = _split_target(event.target.decode("ascii"))
         headers = joined_headers(event.headers)
-        headers["host"].encode("ascii")
         path, _, query = target.partition("?")
         return Request(
             method=event.method.decode("ascii"),
-            path=unquote(path, errors="strict"),
-            headers=headers,
-            query=dict(parse_qsl(query, keep_blank_values=True, errors="strict")),
+            path=_decoded_path(path),
+            headers=_with_host(headers, authority, may_lack=line[1] == b"1.0"),
+            query=dict(parse_qsl(query, keep_blank_values=True, errors="replace")),
             target=target,
         )
     except FOREIGN_ERRORS as error:
         raise Refused(400, "the request is malformed") from error
+
+
+def _split_target(target: str) -> tuple[str | None, str]:
+    """A target's authority, None where it is a path alone; and its path and query."""
+    if "#" in target:
+        raise Refused(400, "the request target has a fragment")
+    if target.startswith("/"):
+        return None, target
+    found = _ABSOLUTE.fullmatch(target)
+    if found is None:
+        raise Refused(400, "the request target has to be a path, or a URL of http or https")
+    authority, rest = found.groups()
+    return authority, rest if rest.startswith("/") else f"/{rest}"
+
+
+def _decoded_path(path: str) -> str:
+    try:
+        return unquote(path, errors="strict")
+    except UnicodeDecodeError as error:
+        raise Refused(400, "the path is not UTF-8") from error
+
+
+def _with_host(headers: dict[str, str], authority: str | None, may_lack: bool) -> dict[str, str]:
+    """The headers with the Host that counts: the target's, if it has one (RFC 9112, 3.2.2)."""
+    host = headers.get("host", "")
+    try:
+        if host:
+            parse_authority(host)
+    except ValueError as error:
+        raise Refused(400, "the Host header is no host name or address") from error
+    if authority is not None:
+        try:
+            parse_authority(authority)
+        except ValueError as error:
+            raise Refused(400, "the request target's host is no name or address") from error
+        headers["host"] = authority
+    elif not host and not may_lack:
+        raise Refused(400, "the Host header is empty")
+    elif not host:
+        headers.pop("host", None)
+    return headers

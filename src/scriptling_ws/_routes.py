@@ -2,10 +2,8 @@
 
 Rules:
 
-- A handler reference ("library.function") is resolved when it is registered, and a
-  bad one fails there. Nothing from a request chooses an import.
-- A reference never leads into the standard library: "os.system" would run, and no
-  module of it holds a WebSocket handler.
+- A handler is checked when it is registered (`_handlers`). Nothing from a request chooses
+  an import.
 - Paths are compared whole, percent-decoded, without the query; there are no
   patterns. One path may have a WebSocket and a page, but not two of one kind.
 - A path that has a handler goes before a directory; of directories, the longest path does.
@@ -13,18 +11,14 @@ Rules:
 
 from __future__ import annotations
 
-import functools
-import importlib
 import inspect
-import keyword
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ._admission import Origins
+from ._handlers import check_handler
 from ._options import Options, check_names, check_subprotocols
 from ._static import StaticFiles
 
@@ -50,8 +44,6 @@ __all__ = [
     "Routes",
     "Settings",
     "WebSocketRoute",
-    "check_handler",
-    "resolve",
 ]
 
 _NO_PATH = re.compile(r"[\x00-\x1f\x7f?#]")
@@ -116,81 +108,6 @@ class PageRoute:
 
     path: str
     handler: Page
-
-
-def resolve(reference: str) -> Callable[..., object]:
-    """The function that "library.function" names. Imports the library.
-
-    Args:
-        reference: A module's absolute dotted name, a dot, and a name in it.
-
-    Raises:
-        TypeError: what it names is not callable.
-        ValueError: it is malformed, or names something of the standard library.
-        ImportError: there is no such module, or nothing of that name in it. What
-            the module itself raises while it is imported is raised as it is.
-    """
-    parts = reference.split(".")
-    if len(parts) < 2 or not all(
-        part.isidentifier() and not keyword.iskeyword(part) for part in parts
-    ):
-        raise ValueError(
-            f"{reference!r} is not a handler: write 'library.function', such as 'handlers.chat'"
-        )
-    module_name, name = ".".join(parts[:-1]), parts[-1]
-    if _is_standard(parts[0]):
-        raise ValueError(
-            f"{reference!r} is in Python's standard library: a handler has to be in "
-            "a module of your own (rename it if it has a standard module's name)"
-        )
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module_name + ".").startswith(error.name + "."):
-            raise  # the module is there, but something that it imports is not
-        raise ImportError(
-            f"there is no module {error.name!r} for the handler {reference!r}: is its "
-            "directory on the module path (scriptling-ws -L DIR)?"
-        ) from error
-    try:
-        function = getattr(module, name)
-    except AttributeError as error:
-        raise ImportError(f"the module {module_name!r} has no {name!r}") from error
-    if isinstance(function, (FunctionType, BuiltinFunctionType)) and _is_standard(
-        (function.__module__ or "").partition(".")[0]
-    ):
-        raise ValueError(f"{reference!r} is a function of Python's standard library")
-    _check_callable(function, reference)
-    return function  # type: ignore[no-any-return]
-
-
-def _is_standard(module: str) -> bool:
-    return module in sys.stdlib_module_names or module in sys.builtin_module_names
-
-
-def _check_callable(function: object, name: str) -> None:
-    if not callable(function):
-        raise TypeError(f"the handler {name!r} is not a function, but {type(function).__name__}")
-    inner = function.func if isinstance(function, functools.partial) else function
-    calls = (inner, type(inner).__call__)  # the object itself, or what its class does for it
-    if any(inspect.iscoroutinefunction(c) or inspect.isasyncgenfunction(c) for c in calls):
-        raise TypeError(
-            f"the handler {name!r} is asynchronous and would never run here: write 'def'"
-        )
-
-
-def check_handler(handler: object) -> Callable[..., object]:
-    """A handler as it was registered, a function or its name, as a function.
-
-    Raises:
-        TypeError: it is not callable, or asynchronous.
-        ValueError: as `resolve`.
-        ImportError: as `resolve`.
-    """
-    if isinstance(handler, str):
-        return resolve(handler)
-    _check_callable(handler, getattr(handler, "__qualname__", repr(handler)))
-    return handler  # type: ignore[return-value]
 
 
 def _check_path(path: object) -> str:
@@ -374,12 +291,12 @@ class Routes:
 
         def register(function: _Function) -> _Function:
             self._check_free(self._pages, path, "a page")
-            self._pages[path] = PageRoute(path, check_handler(function))
+            self._pages[path] = PageRoute(path, check_handler(function, "request"))
             return function
 
         if handler is None:
             return register
-        register(check_handler(handler))
+        register(check_handler(handler, "request"))
         return None
 
     def static(self, path: str, directory: str | os.PathLike[str]) -> None:

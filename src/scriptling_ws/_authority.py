@@ -1,0 +1,51 @@
+"""A host and its port, as URLs and the Host header write them (RFC 3986 section 3.2).
+
+Rules:
+
+- A host is a name, an IPv4 address, or an IPv6 address in brackets.
+- A name is of letters, digits, `-`, `_` and `.`, as DNS and the names of machines and
+  containers are. RFC 3986 allows more, which no name in use has. A name outside ASCII is
+  here in its xn-- form.
+- A user, a zone of an IPv6 address, and a port that cannot be connected to are refused.
+- What comes out can be compared: lower case, and an IPv6 address in its shortest form.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Final
+
+__all__ = ["parse_authority"]
+
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::([0-9]{0,5}))?")
+_LONGEST_NAME: Final = 253  # RFC 1035, without the dot at the end
+_LONGEST_LABEL: Final = 63
+
+
+def parse_authority(text: str) -> tuple[str, int | None]:
+    """The host and port of `host` or `host:port`.
+
+    Args:
+        text: What a URL or a Host header names.
+
+    Returns:
+        The host in lower case, an IPv6 address in its brackets; and the port, None if
+        there is none.
+
+    Raises:
+        ValueError: no host name or address is written so, or no port.
+    """
+    found = _AUTHORITY.fullmatch(text)
+    if found is None:
+        raise ValueError("the host is malformed")
+    host, port = found[1].lower(), int(found[2]) if found[2] else None
+    if port is not None and not 1 <= port <= 65535:
+        raise ValueError("the port has to be 1 to 65535")
+    if host.startswith("["):
+        return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]", port
+    name = host.removesuffix(".")
+    labels = name.split(".")
+    if len(name) > _LONGEST_NAME or not all(0 < len(label) <= _LONGEST_LABEL for label in labels):
+        raise ValueError("the host is malformed")
+    return host, port

@@ -1,0 +1,137 @@
+"""Handlers: their names resolved, and what cannot serve refused where it is registered.
+
+Rules:
+
+- A reference ("library.function") is resolved when it is registered, and a bad one fails
+  there. Nothing from a request chooses an import.
+- A reference never leads into the standard library: "os.system" would run, and no
+  module of it holds a WebSocket handler.
+- What fails at its first call, or does nothing there, fails here: a handler that cannot be
+  called with one argument, is asynchronous, or has a `yield` in it.
+- What cannot be known beforehand is taken: code in C without a signature, and what a
+  decorator's function passes on.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import keyword
+import sys
+from types import BuiltinFunctionType, FunctionType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["check_handler", "resolve"]
+
+
+def resolve(reference: str) -> Callable[..., object]:
+    """The function that "library.function" names. Imports the library.
+
+    Args:
+        reference: A module's absolute dotted name, a dot, and a name in it.
+
+    Raises:
+        TypeError: what it names is not callable.
+        ValueError: it is malformed, or names something of the standard library.
+        ImportError: there is no such module, or nothing of that name in it. What
+            the module itself raises while it is imported is raised as it is.
+    """
+    parts = reference.split(".")
+    if len(parts) < 2 or not all(
+        part.isidentifier() and not keyword.iskeyword(part) for part in parts
+    ):
+        raise ValueError(
+            f"{reference!r} is not a handler: write 'library.function', such as 'handlers.chat'"
+        )
+    module_name, name = ".".join(parts[:-1]), parts[-1]
+    if _is_standard(parts[0]):
+        raise ValueError(
+            f"{reference!r} is in Python's standard library: a handler has to be in "
+            "a module of your own (rename it if it has a standard module's name)"
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name + ".").startswith(error.name + "."):
+            raise  # the module is there, but something that it imports is not
+        raise ImportError(
+            f"there is no module {error.name!r} for the handler {reference!r}: is its "
+            "directory on the module path (scriptling-ws -L DIR)?"
+        ) from error
+    try:
+        function = getattr(module, name)
+    except AttributeError as error:
+        raise ImportError(f"the module {module_name!r} has no {name!r}") from error
+    if isinstance(function, (FunctionType, BuiltinFunctionType)) and _is_standard(
+        (function.__module__ or "").partition(".")[0]
+    ):
+        raise ValueError(f"{reference!r} is a function of Python's standard library")
+    _check_callable(function, reference)
+    return function  # type: ignore[no-any-return]
+
+
+def _is_standard(module: str) -> bool:
+    return module in sys.stdlib_module_names or module in sys.builtin_module_names
+
+
+def _check_callable(function: object, name: str) -> None:
+    if not callable(function):
+        raise TypeError(f"the handler {name!r} is not a function, but {type(function).__name__}")
+
+
+def check_handler(handler: object, argument: str = "client") -> Callable[..., object]:
+    """A handler as it was registered, a function or its name, as a function.
+
+    Args:
+        handler: The handler.
+        argument: What it is called with: "client", or a page's "request".
+
+    Raises:
+        TypeError: it is not callable, or not with that alone; or calling it would run nothing
+            of it, as it is asynchronous or a generator function.
+        ValueError: as `resolve`.
+        ImportError: as `resolve`.
+    """
+    if isinstance(handler, str):
+        name, function = handler, resolve(handler)
+    else:
+        name = getattr(handler, "__qualname__", repr(handler))
+        _check_callable(handler, name)
+        function = handler  # type: ignore[assignment]
+    _check_runs(function, name)
+    _check_arguments(function, name, argument)
+    return function
+
+
+def _check_runs(function: Callable[..., object], name: str) -> None:
+    inner = function.func if isinstance(function, functools.partial) else function
+    calls = (inner, type(inner).__call__)  # the object itself, or what its class does for it
+    if any(inspect.iscoroutinefunction(c) or inspect.isasyncgenfunction(c) for c in calls):
+        raise TypeError(
+            f"the handler {name!r} is asynchronous and would never run here: write 'def'"
+        )
+    if any(inspect.isgeneratorfunction(call) for call in calls):
+        raise TypeError(
+            f"the handler {name!r} has a 'yield' in it, so calling it would run nothing: write "
+            "it without (call client.send for each message; a page returns its whole answer)"
+        )
+
+
+def _check_arguments(function: Callable[..., object], name: str, argument: str) -> None:
+    try:
+        # Not what a decorator has wrapped: that may take more, which the decorator adds.
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return  # written in C, as many are: nothing is known of its arguments
+    try:
+        signature.bind(object())
+    except TypeError as error:
+        raise TypeError(
+            f"the handler {name!r} cannot be called with the {argument} alone ({error}): it "
+            f"has to take one argument, as 'def handler({argument})' does; to give it more, "
+            "use functools.partial"
+        ) from None
