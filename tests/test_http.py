@@ -3,8 +3,12 @@
 import contextlib
 import io
 import json as jsonlib
+import locale
+import re
 import socket
 import threading
+import time
+from email.utils import parsedate_to_datetime
 
 import pytest
 
@@ -149,8 +153,9 @@ def test_header_types(headers):
         text(200, "", headers)
 
 
-def test_head_has_the_same_headers_and_no_body():
+def test_head_has_the_same_headers_and_no_body(monkeypatch):
     response = json(200, {"a": 1})
+    monkeypatch.setattr(_http, "time", lambda: 0)
     whole, top = render(response), render(response, head_only=True)
     assert whole == top + response.body
 
@@ -173,6 +178,51 @@ def test_an_upgrade_refusal_names_upgrade_in_connection_once():
 
 def test_a_status_without_a_phrase():
     assert shown(text(299, "")).status == 299
+
+
+# -- Date ------------------------------------------------------------------
+
+
+def test_every_response_has_a_date():
+    before = int(time.time())
+    for response in (
+        text(200, ""),
+        text(204, ""),
+        text(304, ""),
+        Response(308, content_type="", headers=(("Location", "./x/"),)),
+        refusal(Refused(404, "not here")),
+        refusal(Refused(503, "full")),
+    ):
+        for head_only in (False, True):
+            date = shown(response, head_only=head_only).headers["date"]
+            seconds = parsedate_to_datetime(date).timestamp()
+            assert before <= seconds <= time.time()
+            assert re.fullmatch(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} [\d:]{8} GMT", date)
+
+
+def test_a_date_is_that_of_its_second_and_in_english(monkeypatch):
+    before = locale.setlocale(locale.LC_ALL)
+    for name in ("de_DE.UTF-8", "fr_FR.UTF-8", "C"):
+        with contextlib.suppress(locale.Error):  # it is not installed
+            locale.setlocale(locale.LC_ALL, name)
+            break
+    try:
+        for second, date in (
+            (784111777.9, "Sun, 06 Nov 1994 08:49:37 GMT"),  # the example of RFC 9110
+            (784111778.0, "Sun, 06 Nov 1994 08:49:38 GMT"),
+            (1835395200.0, "Tue, 29 Feb 2028 00:00:00 GMT"),
+        ):
+            monkeypatch.setattr(_http, "time", lambda second=second: second)
+            assert _http.http_date() == date
+            assert shown(text(200, "")).headers["date"] == date
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+
+
+def test_a_date_that_a_handler_gives_is_kept():
+    answer = shown(text(200, "", {"date": "Sun, 06 Nov 1994 08:49:37 GMT"}))
+    assert answer.headers["date"] == "Sun, 06 Nov 1994 08:49:37 GMT"
+    assert answer.raw.lower().count(b"\r\ndate:") == 1
 
 
 # -- writing -----------------------------------------------------------------

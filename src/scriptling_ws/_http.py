@@ -2,7 +2,10 @@
 
 Rules (RFC 9110, RFC 9112):
 
-- One request a connection: every response says `Connection: close`.
+- One request a connection: every response says `Connection: close`. It is in HTTP/1.1 also
+  where the request is in HTTP/1.0 (RFC 9110 section 2.5).
+- Every response has a Date (RFC 9110 section 6.6.1); one that a handler gives is kept, as
+  what it passes on may be older.
 - A response with a body has its Content-Length and its type, and every one asks the browser
   not to guess another type; a str that a handler returns is plain text, never HTML, so
   that echoing a request's field cannot become a script.
@@ -15,7 +18,10 @@ from __future__ import annotations
 
 import json as _json
 from dataclasses import dataclass
+from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
+from time import time
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from ._deadline import Deadline
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Response",
     "html",
+    "http_date",
     "json",
     "refusal",
     "render",
@@ -157,6 +164,16 @@ def _phrase(status: int) -> str:
         return ""
 
 
+def http_date() -> str:
+    """The time, as the Date header has it: in English, whatever the locale."""
+    return _imf_fixdate(int(time()))
+
+
+@lru_cache(maxsize=1)  # the same for all answers of a second
+def _imf_fixdate(second: int) -> str:
+    return formatdate(second, usegmt=True)
+
+
 def render(response: Response, *, head_only: bool = False) -> bytes:
     """The bytes of a response: its head, then its body unless that is a file.
 
@@ -166,6 +183,8 @@ def render(response: Response, *, head_only: bool = False) -> bytes:
     """
     names = {name.lower() for name, _ in response.headers}
     lines = [f"HTTP/1.1 {response.status} {_phrase(response.status)}"]
+    if "date" not in names:
+        lines.append(f"Date: {http_date()}")
     if response.status not in _BODYLESS:
         if response.content_type and "content-type" not in names:
             lines.append(f"Content-Type: {response.content_type}")
