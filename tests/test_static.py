@@ -2,6 +2,7 @@
 
 import errno
 import os
+from urllib.parse import quote, urljoin
 
 import pytest
 
@@ -139,15 +140,29 @@ def test_only_regular_files(tree):
 @pytest.mark.parametrize(
     ("prefix", "path", "query", "location"),
     [
-        ("/", "/sub", "", "/sub/"),
-        ("/", "/sub", "?a=1&b=%20", "/sub/?a=1&b=%20"),
-        ("/a b", "/a b", "", "/a%20b/"),
+        ("/", "/sub", "", "./sub/"),
+        ("/", "/sub/deep", "", "./deep/"),
+        ("/", "/sub", "?a=1&b=%20", "./sub/?a=1&b=%20"),
+        ("/a b", "/a b", "", "./a%20b/"),
+        ("/x/assets", "/x/assets", "", "./assets/"),
+        ("/x/assets", "/x/assets/sub", "", "./sub/"),
     ],
 )
 def test_a_directory_without_its_slash_is_redirected(tree, prefix, path, query, location):
     response, _ = fetch(StaticFiles(prefix, tree), path, query)
     assert response.status == 308
     assert dict(response.headers)["Location"] == location
+    # A client behind a proxy that has taken a prefix off comes to the right place as well.
+    for base in ("http://own", "http://proxy/some/prefix"):
+        there = urljoin(base + quote(path), location.partition("?")[0])
+        assert there == f"{base}{quote(path)}/"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such name on Windows")
+def test_a_redirect_is_no_url_of_its_own(tree):
+    (tree / "http:").mkdir()
+    response, _ = fetch(StaticFiles("/", tree), "/http:")
+    assert dict(response.headers)["Location"] == "./http:/"
 
 
 def test_a_redirect_never_leaves_the_server(tree):
@@ -156,7 +171,7 @@ def test_a_redirect_never_leaves_the_server(tree):
     with pytest.raises(Refused):
         fetch(StaticFiles("/", tree), "//evil.example")
     redirect = _static._redirect(Request("GET", "//evil.example", target="//evil.example"))
-    assert dict(redirect.headers)["Location"] == "/evil.example/"
+    assert dict(redirect.headers)["Location"] == "./evil.example/"
 
 
 def test_out_of_descriptors_is_503(tree, monkeypatch):

@@ -9,6 +9,8 @@ Rules:
 - Only regular files: opening a pipe or a device could block for ever.
 - A directory is its index.html; there are no listings.
 - What may not be served looks like what is not there: 404.
+- A redirect names the last segment alone (`./sub/`), so that it leads to no other host, and
+  to the right place behind a proxy that has taken a prefix off the path.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
 # On Windows "a:b" is a stream or a drive, and "a." and "a " are other names of "a".
 _FORBIDDEN_WINDOWS = re.compile(r":|[. ]$")
 _WINDOWS = os.name == "nt"
+_AS_IT_IS = "%!$&'()*+,;=:@~"  # what else a segment may have (RFC 3986 section 3.3)
 # O_NONBLOCK: that opening a pipe, put where the file just was, does not block.
 _OPEN_FLAGS = (
     os.O_RDONLY
@@ -138,9 +141,9 @@ def _not_found() -> Refused:
 
 def _redirect(request: Request) -> Response:
     """Send the client to the same path with a slash, which relative links need."""
-    # One slash at the front: `//host/` would lead to another server.
-    location = "/" + quote(request.path.lstrip("/")) + "/"
-    _, mark, query = request.target.partition("?")
+    path, mark, query = request.target.partition("?")
+    # The "./" because "a:b/" alone would be a URL. What is encoded stays so.
+    location = f"./{quote(path.rpartition('/')[2], safe=_AS_IT_IS)}/"
     return Response(308, content_type="", headers=(("Location", f"{location}{mark}{query}"),))
 
 
