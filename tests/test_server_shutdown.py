@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import socket
+import sys
 import threading
 import time
 
@@ -11,6 +12,7 @@ from websockets.exceptions import ConnectionClosed as PeerClosed
 from websockets.sync.client import connect
 
 from pairs import Running, until
+from processes import Process
 from scriptling_ws import _sessions
 from scriptling_ws._server import Server, serve
 from servers import (
@@ -282,9 +284,26 @@ def test_wait_times_out():
 # -- serve and its signals -------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+SIGHUP = getattr(signal, "SIGHUP", None)
+ENDING = [number for number in (signal.SIGINT, signal.SIGTERM, SIGHUP) if number is not None]
+DEFAULTS = {signal.SIGINT: signal.default_int_handler}
+
+needs_sighup = pytest.mark.skipif(SIGHUP is None, reason="no SIGHUP here")
+
+
+@contextlib.contextmanager
+def handled(number, handler):
+    """A signal with another handler than the test's own."""
+    previous = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, previous)
+
+
+@pytest.mark.parametrize("number", ENDING)
 def test_serve_until_a_signal(number):
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.getsignal(each) for each in ENDING}
     codes = []
 
     def client(url, connected):
@@ -304,11 +323,76 @@ def test_serve_until_a_signal(number):
         assert connected.wait(10)
         signal.raise_signal(number)
 
-    serve(echo, port=0, ready=ready)
-    threads[0].join(10)
-    assert codes == [1001]
-    assert {each: signal.getsignal(each) for each in before} == before
-    assert signal.set_wakeup_fd(-1) == -1
+    with handled(number, DEFAULTS.get(number, signal.SIG_DFL)):  # nohup may have it ignored
+        before[number] = signal.getsignal(number)
+        serve(echo, port=0, ready=ready)
+        threads[0].join(10)
+        assert codes == [1001]
+        assert {each: signal.getsignal(each) for each in before} == before
+        assert signal.set_wakeup_fd(-1) == -1
+
+
+def serve_through(number):
+    """Serve, send a signal that is not to end it, see that it serves on, and close it."""
+    answers = []
+
+    def use(server):
+        with raw_websocket(server) as client:
+            client.send(1, b"served on")
+            answers.append(client.receive())
+        server.close()
+
+    def ready(server):
+        signal.raise_signal(number)
+        users.append(Running(use, server))
+
+    users = []
+    serve(echo, port=0, ready=ready, close_timeout=0.1)
+    users[0].result()
+    assert answers == [(1, b"served on")]
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_that_is_ignored_stays_ignored(number):
+    with handled(number, signal.SIG_IGN):
+        serve_through(number)
+        assert signal.getsignal(number) == signal.SIG_IGN
+
+
+@needs_sighup
+def test_a_programs_own_handler_for_sighup_stays():
+    seen = []
+    with handled(SIGHUP, lambda number, frame: seen.append(number)):
+        serve_through(SIGHUP)
+    assert seen == [SIGHUP]
+
+
+@needs_sighup
+@pytest.mark.parametrize(
+    ("ignored", "sent", "code"), [("INT HUP", "INT", 0), ("INT HUP", "HUP", 0), ("INT", "HUP", 0)]
+)
+def test_signals_that_the_process_is_started_with(ignored, sent, code):
+    """As a shell's `&` and `nohup` start it: what is ignored does not end it, SIGHUP else does."""
+    program = (
+        "import scriptling_ws as ws; "
+        "ws.serve(lambda c: [c.send(m) for m in c], port=0, ready=lambda s: print(s.url, flush=1))"
+    )
+    shell = f'trap "" {ignored}; exec "$0" -c "$1"'
+    with (
+        handled(SIGHUP, signal.SIG_DFL),  # nohup may have it ignored
+        Process("sh", "-c", shell, sys.executable, program) as server,
+    ):
+        url = server.line()
+        with connect(url) as client:
+            server.send_signal(getattr(signal, f"SIG{sent}"))
+            if sent in ignored.split():
+                client.send("served on")
+                assert client.recv(10) == "served on"
+                server.send_signal(signal.SIGTERM)
+            with pytest.raises(PeerClosed) as closed:
+                client.recv(10)
+            assert closed.value.rcvd.code == 1001
+        assert server.finish() == ([], code)
 
 
 def test_a_handler_that_is_not_pythons_is_not_put_back(monkeypatch):

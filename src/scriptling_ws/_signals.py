@@ -1,4 +1,4 @@
-"""Waiting for SIGINT and SIGTERM without racing them.
+"""Waiting for the signals that end a server, without racing them.
 
 Rules:
 
@@ -8,6 +8,10 @@ Rules:
   main thread runs no handler.
 - Whatever handled the signals before does so again afterwards, so a second Ctrl-C
   during a slow shutdown does what it always did.
+- A signal that is ignored stays ignored: a shell that starts a program with `&` does that
+  with SIGINT, `nohup` with SIGHUP.
+- SIGHUP, which comes when the terminal is closed, is taken where it would end the process. A
+  program's own handler for it stays: by custom it reads the settings again.
 """
 
 from __future__ import annotations
@@ -24,13 +28,15 @@ if TYPE_CHECKING:
 __all__ = ["StopSignal"]
 
 _SIGNALS: Final = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    if hasattr(signal, name)
 )
 _SET: Final = 0  # no signal has this number
 
 
 class StopSignal:
-    """Waits until SIGINT or SIGTERM arrives, or `set` is called.
+    """Waits until SIGINT, SIGTERM or SIGHUP arrives, or `set` is called.
 
     In another thread than the main one, where Python delivers no signals, only `set` counts.
     """
@@ -47,7 +53,7 @@ class StopSignal:
             self._previous_descriptor = signal.set_wakeup_fd(
                 self._write.fileno(), warn_on_full_buffer=False
             )
-            for number in _SIGNALS:
+            for number in filter(_ends_us, _SIGNALS):
                 self._previous[number] = signal.signal(number, _ignore)
         return self
 
@@ -73,8 +79,16 @@ class StopSignal:
     def wait(self) -> None:
         """Block until a signal arrives or `set` was called."""
         # Other signals that have a Python handler write their numbers too.
-        while not {_SET, *_SIGNALS}.intersection(self._read.recv(64)):
+        while not {_SET, *self._previous}.intersection(self._read.recv(64)):
             pass
+
+
+def _ends_us(number: int) -> bool:
+    """Whether a signal is to end the server."""
+    handler = signal.getsignal(number)
+    if number == getattr(signal, "SIGHUP", None):
+        return handler == signal.SIG_DFL
+    return handler != signal.SIG_IGN
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
