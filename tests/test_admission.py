@@ -1,5 +1,6 @@
 """Origins, host names and limits: who may come in."""
 
+import ast
 import threading
 
 import pytest
@@ -61,12 +62,114 @@ def test_null_can_be_named():
     assert Origins(["null"]).allow("null", "example.com")
 
 
+# What browsers, their extensions, apps and devices send, beside https://host.
+STRANGE = [
+    "null",
+    "file://",
+    "file:///android_asset/www/index.html",
+    "app://.",
+    "app://obsidian.md",
+    "capacitor://localhost",
+    "ionic://localhost",
+    "tauri://localhost",
+    "chrome-extension://fmkadmapgofadopljbjfkapdkoienihi",
+    "moz-extension://2c127fa4-62c7-7e4f-90e5-472b45eecfdc",
+    "safari-web-extension://5C5D0B0F-7F3A-4C0B-9C0A-2F3C1D5E6F70",
+    "vscode-webview://0c5a",
+    "https://example.com/",
+    "https://example.com/chat",
+    "https://example.com:443/",
+    "https://a b",
+    "https://",
+    "about:blank",
+    "example.com",
+    "192.168.4.1:81",
+    "http://a, http://b",
+]
+
+
+@pytest.mark.parametrize("origin", STRANGE)
+def test_what_is_sent_can_be_allowed(origin):
+    origins = Origins([origin])
+    assert origins.allow(origin, "api.example")
+    assert not Origins().allow(origin, "api.example")
+    for other in ({*STRANGE, "https://example.com", origin + "/", origin + "x"}) - {origin}:
+        assert not origins.allow(other, "api.example"), other
+
+
 @pytest.mark.parametrize(
-    "entry", ["example.com", "https://example.com/", "https://", "https://a b", "", "*.example"]
+    ("entry", "origin"),
+    [
+        ("HTTPS://Example.com", "https://example.com"),
+        ("https://example.com", "https://EXAMPLE.com:443"),
+        ("http://example.com:80", "http://example.com"),
+        ("ws://example.com:80", "ws://example.com"),
+        ("wss://example.com", "wss://example.com:443"),
+        ("Capacitor://LOCALHOST", "capacitor://localhost"),
+        ("http://[::0001]:8080", "http://[::1]:8080"),
+        ("https://xn--bcher-kva.example", "https://XN--bcher-kva.example"),
+    ],
 )
-def test_malformed_origins_are_refused_at_once(entry):
-    with pytest.raises(ValueError, match="is not an origin"):
-        Origins([entry])
+def test_an_origin_is_the_same_in_other_words(entry, origin):
+    assert Origins([entry]).allow(origin, "api.example")
+    assert Origins([origin]).allow(entry, "api.example")
+
+
+@pytest.mark.parametrize(
+    ("entry", "origin"),
+    [
+        ("https://example.com", "http://example.com"),
+        ("https://example.com", "https://example.com:80"),
+        ("https://example.com", "https://example.com."),
+        ("https://example.com", "https://example.com/"),  # as it stands
+        ("https://example.com/", "https://example.com"),
+        ("https://example.com/A", "https://example.com/a"),
+        ("https://example.com/", "https://EXAMPLE.com/"),
+        ("file://", "FILE://"),
+        ("null", "NULL"),
+        ("app://.", "app://"),
+        ("ws://example.com:443", "ws://example.com"),
+        ("capacitor://localhost:80", "capacitor://localhost"),
+    ],
+)
+def test_an_origin_is_another(entry, origin):
+    assert not Origins([entry]).allow(origin, "api.example")
+    assert not Origins([origin]).allow(entry, "api.example")
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        ("", "empty entry"),
+        ("https://*.example.com", "no wildcards"),
+        ("*.example", "no wildcards"),
+        ("https://example.com:*", "no wildcards"),
+        ("*://example.com", "no wildcards"),
+        ("https://b\xfccher.example", "'https://xn--bcher-kva.example'"),
+        ("https://b\xfccher.example:8443", "'https://xn--bcher-kva.example:8443'"),
+        ("https://fa\xdf.example", "so write that$"),  # fass.example would be another one
+        ("https://\u65e5\u672c.example", "xn--wgv71a"),
+        ("b\xfccher.example", "so write that$"),
+        ("https://example.com ", "blanks around it"),
+        ("\thttps://example.com", "blanks around it|control"),
+        ("https://exam\nple.com", "control character"),
+        ("https://exam\x7fple.com", "control character"),
+    ],
+)
+def test_entries_that_never_match_are_refused_at_once(entry, text):
+    with pytest.raises(ValueError, match=text):
+        Origins(["https://example.com", entry])
+
+
+@pytest.mark.parametrize("origin", [*STRANGE, "http://own.example:81"])
+def test_what_the_log_advises_is_taken_as_written(origin):
+    advised = Origins.advice(origin).partition("origins=")[2]
+    assert Origins(ast.literal_eval(advised)).allow(origin, "api.example")
+
+
+@pytest.mark.parametrize("origin", ["", "*", "https://*.a.example", "http://\x9b31m", "a" * 201])
+def test_what_cannot_be_an_entry_is_not_advised(origin):
+    assert "origins=[" not in Origins.advice(origin)
 
 
 @pytest.mark.parametrize("origins", ["https://example.com", 5, [5], [None]])
@@ -103,10 +206,30 @@ def test_allowed_hosts(host, allowed):
 
 def test_any_host_by_default():
     Hosts().check("whatever")
+    Hosts().check(None)
+
+
+def test_a_request_without_host_is_no_browsers():
+    Hosts(["example.com"]).check(None)
+
+
+def test_hosts_are_the_same_in_other_words():
+    Hosts(["[::0001]:80", "Example.COM"]).check("[::1]:80")
+    Hosts(["[::1]"]).check("[0:0::1]:99")
+    Hosts(["example.com:"]).check("EXAMPLE.com")
 
 
 def test_malformed_hosts_are_refused_at_once():
-    for bad in (["http://example.com"], ["a b"], [""], ["a/"]):
+    for bad in (
+        ["http://example.com"],
+        ["a b"],
+        [""],
+        ["a/"],
+        ["*.example.com"],
+        ["b\xfccher.example"],
+        ["user@example.com"],
+        ["a:99999"],
+    ):
         with pytest.raises(ValueError, match="is not a host"):
             Hosts(bad)
     with pytest.raises(ValueError, match="empty"):

@@ -48,7 +48,7 @@ def test_a_request_that_takes_too_long_is_408(log):
     with serving(routes=routes_of(), handshake_timeout=0.2) as server, dial(server) as sock:
         sock.sendall(upgrade("/ws")[:-1])
         assert Answer(read_all(sock)).status == 408
-        log.wait_for("- '-' 408")
+        log.wait_for("GET '/ws' 408: the request took too long")
 
 
 def test_a_body_that_takes_too_long_is_408():

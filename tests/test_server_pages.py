@@ -1,5 +1,8 @@
 """A server's pages and static files."""
 
+import time
+from email.utils import parsedate_to_datetime
+
 import pytest
 
 from scriptling_ws._head import Refused
@@ -70,6 +73,88 @@ def test_head_of_a_page(site):
     assert answer.headers["content-length"] == "4"
 
 
+# nginx and HAProxy with their defaults, and load balancers.
+@pytest.mark.parametrize("host", [None, "", "backend_1:8080"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+@pytest.mark.parametrize("lines", [(), ("Connection: close",), ("Connection: keep-alive",)])
+def test_pages_answer_http_1_0(site, host, method, lines):
+    answer = ask(site, head("/page", *lines, method=method, version="HTTP/1.0", host=host))
+    assert answer.status == (204 if method == "OPTIONS" else 200)
+    assert answer.body == (b"page" if method == "GET" else b"")
+    assert answer.headers["connection"] == "close"
+    # And what is refused is, too.
+    answer = ask(site, head("/nowhere", *lines, method=method, version="HTTP/1.0", host=host))
+    assert (answer.status, answer.headers["connection"]) == (404, "close")
+
+
+def test_a_page_sees_that_http_1_0_names_no_host():
+    seen = []
+    routes = routes_of(page=lambda request: seen.append(request) or "page")
+    with serving(routes=routes, allowed_hosts=["own.example"]) as server:
+        # Who names a host has to name the right one; a browser always does.
+        assert status_of(server, head("/page", version="HTTP/1.0", host="evil.example")) == 400
+        assert status_of(server, head("/page", version="HTTP/1.0", host=None)) == 200
+        assert status_of(server, head("http://own.example/page", version="HTTP/1.0")) == 200
+    assert [request.headers for request in seen] == [{}, {"host": "own.example"}]
+
+
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [
+        ("/page", "GET, HEAD, OPTIONS"),
+        ("/ws", "GET, OPTIONS"),
+        ("/both", "GET, HEAD, OPTIONS"),
+        ("/files/", "GET, HEAD, OPTIONS"),
+        ("http://localhost/page", "GET, HEAD, OPTIONS"),
+    ],
+)
+@pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
+def test_options_of_a_path(tmp_path, path, allow, version):
+    routes = routes_of()
+    routes.get("/both", lambda request: "page")
+    routes.websocket("/both", echo)
+    routes.static("/files", tmp_path)
+    with serving(routes=routes, allowed_hosts=["localhost"]) as server:
+        answer = ask(server, head(path, method="OPTIONS", version=version))
+        assert (answer.status, answer.body, answer.headers["allow"]) == (204, b"", allow)
+        assert status_of(server, head("/nowhere", method="OPTIONS", version=version)) == 404
+        rebound = head("/page", method="OPTIONS", version=version, host="evil.example")
+        assert status_of(server, rebound) == 400
+
+
+def test_options_of_a_server_of_one_handler():
+    with serving(echo) as server:
+        request = head("/", method="OPTIONS", version="HTTP/1.0", host=None)
+        assert ask(server, request).headers["allow"] == "GET, OPTIONS"
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
+def test_every_answer_has_a_date(site, version):
+    def stamped(answer):
+        date = parsedate_to_datetime(answer.headers["date"])
+        assert answer.headers["date"].endswith(" GMT")
+        return abs(date.timestamp() - time.time()) < 60
+
+    for path in ("/page", "/nowhere", "/ws", "/%ff", "gopher://x/"):
+        for method in ("GET", "HEAD", "OPTIONS", "POST"):
+            assert stamped(ask(site, head(path, method=method, version=version)))
+    with raw_websocket(site, "/ws") as client:
+        assert stamped(client.answer)
+    with serving(routes=routes_of(page=lambda request: 1 / 0)) as server:
+        assert stamped(ask(server, head("/page", version=version)))
+
+
+def test_a_page_takes_an_absolute_target():
+    seen = []
+    routes = routes_of(page=lambda request: seen.append(request) or "page")
+    with serving(routes=routes) as server:
+        assert status_of(server, head("http://Own.example:81/page?x=%FF", host="a")) == 200
+        assert status_of(server, head("https://own.example/page", host="a")) == 200
+        assert status_of(server, head("http://user@own.example/page", host="a")) == 400
+    assert [request.headers["host"] for request in seen] == ["Own.example:81", "own.example"]
+    assert (seen[0].target, seen[0].query) == ("/page?x=%FF", {"x": "\ufffd"})
+
+
 def refusing_page(request):
     raise Refused(404, "not here")
 
@@ -137,7 +222,7 @@ def test_static_files(files):
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert ask(files, head("/big.bin")).body == bytes(range(256)) * 20_000
     assert ask(files, head("/big.bin", method="HEAD")).headers["content-length"] == "5120000"
-    assert ask(files, head("/sub")).headers["location"] == "/sub/"
+    assert ask(files, head("/sub?a=%20")).headers["location"] == "./sub/?a=%20"
     assert status_of(files, head("/", method="POST")) == 405
     assert status_of(files, head("/ws")) == 426
     with raw_websocket(files, "/ws"):

@@ -1,5 +1,6 @@
 """What a server refuses, with which status, and what its log says of it."""
 
+import ast
 import contextlib
 import time
 
@@ -9,6 +10,7 @@ from abuse import row
 from scriptling_ws._routes import Routes
 from servers import (
     Answer,
+    RawWebSocket,
     ask,
     dial,
     echo,
@@ -35,7 +37,10 @@ REFUSALS = [
             "unknown page": (head("/nowhere"), 404),
             "dotted path": (upgrade("//x/../ws"), 404),
             "asterisk": (upgrade("*"), 400),
-            "absolute form": (upgrade("http://evil/ws"), 400),
+            "asterisk of OPTIONS": (head("*", method="OPTIONS"), 400),
+            "another scheme": (upgrade("gopher://x/ws"), 400),
+            "absolute form without a host": (upgrade("http:///ws"), 400),
+            "absolute form of an unknown path": (upgrade("http://localhost/nowhere"), 404),
             "fragment": (upgrade("/ws#x"), 400),
             "upgrade of a page": (upgrade("/page"), 404),
         },
@@ -54,20 +59,32 @@ REFUSALS = [
         {
             "HTTP/1.0": (upgrade("/ws", version="HTTP/1.0"), 505),
             "HTTP/2.0": (upgrade("/ws", version="HTTP/2.0"), 505),
-            "HTTP/1.0 page": (head("/page", version="HTTP/1.0"), 505),
+            "HTTP/2.0 page": (head("/page", version="HTTP/2.0"), 505),
+            "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+            "HTTP/0.9": (b"GET /page\r\n\r\n", 400),
+            "HTTP/0.9 by name": (head("/page", version="HTTP/0.9"), 505),
         },
     ),
     *row(
         3,
         {
             "no Host": (upgrade("/ws", host=None), 400),
+            "no Host of a page": (head("/page", host=None), 400),
             "two Hosts": (upgrade("/ws", "Host: other"), 400),
+            "two Hosts of a page": (head("/page", "Host: other"), 400),
+            "empty Host": (upgrade("/ws", host=""), 400),
+            "empty Host of a page": (head("/page", host=""), 400),
         },
     ),
     *row(
         4,
         {
             "Host of high bytes": (upgrade("/ws", host="\xff"), 400),
+            **{
+                f"{kind} of the Host {host}": (make(path, host=host), 400)
+                for host in ("a b/c", "[", "a:b:c", "a:0", "a:65536", "a:x", "user@a", "a/b")
+                for kind, make, path in (("upgrade", upgrade, "/ws"), ("page", head, "/page"))
+            },
         },
     ),
     *row(
@@ -98,6 +115,12 @@ REFUSALS = [
         8,
         {
             "Content-Length": (upgrade("/ws", "Content-Length: 5") + b"hello", 400),
+            "Content-Length: +0": (upgrade("/ws", "Content-Length: +0"), 400),
+            "two lengths": (upgrade("/ws", "Content-Length: 0", "Content-Length: 5"), 400),
+            "length 0 and chunked": (
+                upgrade("/ws", "Content-Length: 0", "Transfer-Encoding: chunked"),
+                400,
+            ),
             "chunked": (upgrade("/ws", "Transfer-Encoding: chunked") + b"0\r\n\r\n", 400),
             "both": (upgrade("/ws", "Content-Length: 5", "Transfer-Encoding: chunked"), 400),
         },
@@ -163,8 +186,9 @@ def test_refusals_do_not_depend_on_the_pieces(site, size):
 
 def test_headers_that_refusals_have_to_have(site):
     answer = ask(site, upgrade("/ws", method="POST"))
-    assert answer.headers["allow"] == "GET"
-    assert ask(site, head("/page", method="PUT")).headers["allow"] == "GET, HEAD"
+    assert answer.headers["allow"] == "GET, OPTIONS"
+    answer = ask(site, head("/page", method="PUT"))
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
     for request in (head("/ws"), upgrade("/ws", Sec_WebSocket_Version="8")):
         answer = ask(site, request)
         assert answer.headers["upgrade"] == "websocket"
@@ -222,6 +246,85 @@ def test_foreign_origins(site, origin, log):
     assert f"origins=['{origin}']" in record.message
 
 
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "file://",
+        "null",
+        "app://.",
+        "capacitor://localhost",
+        "https://a.example/",
+        "x",
+        "http://A:80",
+    ],
+)
+def test_what_the_log_advises_lets_in(origin, log):
+    line, host = f"Origin: {origin}", "api.example"
+    with serving(echo) as server:
+        assert status_of(server, upgrade("/", line, host=host)) == 403
+    advised = log.wait_for("to allow it").message.partition("origins=")[2]
+    with serving(echo, origins=ast.literal_eval(advised)) as server:
+        with raw_websocket(server, "/", line, host=host):
+            pass
+        assert status_of(server, upgrade("/", "Origin: https://evil.example", host=host)) == 403
+
+
+def test_an_absolute_target_is_the_host_for_origins_and_allowed_hosts():
+    seen = []
+
+    def handler(client):
+        request = client.request
+        seen.append((request.headers["host"], request.path, request.target, request.query))
+
+    with serving(handler, allowed_hosts=["own.example"]) as server:
+        url = f"http://own.example:{server.port}/a?b=1"
+        origin = f"Origin: http://own.example:{server.port}"
+        with raw_websocket(server, url, origin, host="other.example"):
+            pass
+        assert seen == [(f"own.example:{server.port}", "/a", "/a?b=1", {"b": "1"})]
+        # What the Host header says does not count, for good or ill.
+        evil = f"http://evil.example:{server.port}/"
+        assert status_of(server, upgrade(evil, host="own.example")) == 400
+        origin = f"Origin: http://other.example:{server.port}"
+        host = f"other.example:{server.port}"
+        assert status_of(server, upgrade(url, origin, host=host)) == 403
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("Connection: keep-alive",),
+        ("Upgrade: h2c",),
+        ("Content-Length: 0",),
+        ("Sec-WebSocket-Extensions: x", "Sec-WebSocket-Extensions: permessage-deflate"),
+        ("Sec-WebSocket-Protocol: v1", "X: y", "Sec-WebSocket-Protocol: chat"),
+        ("Cookie: a=1", "Cookie: b=2"),
+    ],
+)
+@pytest.mark.parametrize("extra", [b"", b"\x81\x85\0\0\0\0first"])
+def test_what_devices_and_proxies_send_is_an_upgrade(lines, extra):
+    options = {"subprotocols": ["chat"], "compression": "deflate"}
+    with serving(echo, **options) as server, dial(server) as sock:
+        sock.sendall(upgrade("/", *lines) + extra)
+        answer = read_until(sock, b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 101 ")
+        assert (b"Protocol: chat" in answer) == ("chat" in lines[-1])
+        assert (b"permessage-deflate" in answer) == ("deflate" in lines[-1])
+        if extra:
+            client = RawWebSocket(sock, None, answer.partition(b"\r\n\r\n")[2])
+            assert client.receive() == (1, b"first")
+
+
+def test_an_upgrade_in_http_1_0_is_told_the_proxys_setting(site):
+    answer = ask(site, upgrade("/ws", version="HTTP/1.0"))
+    assert answer.status == 505
+    assert b"proxy_http_version 1.1" in answer.body
+    # nginx with its defaults: what is left of the upgrade is the key.
+    answer = ask(site, upgrade("/ws", version="HTTP/1.0", Upgrade=None, Connection="close"))
+    assert answer.status == 505
+    assert b"proxy_http_version 1.1" in answer.body
+
+
 def test_the_own_origin(site):
     host = f"localhost:{site.port}"
     with raw_websocket(site, "/ws", f"Origin: http://{host}", host=host):
@@ -265,7 +368,7 @@ def test_the_log_is_escaped(site, log):
     record = log.wait_for(" 404")
     assert r"'/\x1b[31m\r\nforged\u2603'" in record.message
     status_of(site, upgrade("/ws", "Origin: http://\x9b31m"))
-    assert r"\x9b31m" in log.wait_for("to allow it").message
+    assert r"\x9b31m" in log.wait_for("from the origin").message
     for message in log.texts():
         assert message.isascii()
         assert message.isprintable()

@@ -10,6 +10,8 @@ Rules:
 - Out of descriptors or memory, it stops accepting for a moment: the listening socket
   stays readable, and asking again at once would spin.
 - No error of one peer ends the thread, and no handler's code runs on it.
+- Who is refused, or closed without an answer, has a line in the log that says why; who
+  leaves by itself, as health checks do, has one on the debug level.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import errno
 import logging
 import selectors
 import socket
+import ssl
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
@@ -26,14 +29,12 @@ from typing import TYPE_CHECKING, Final
 from ._deadline import Deadline
 from ._fork import tell_after_fork
 from ._head import Refused
-from ._log import RareWarning
+from ._log import RareWarning, log_answer
 from ._peer import CLOSE, READ, READY, Peer
 from ._tls import TLSTransport
 from ._transport import Transport
 
 if TYPE_CHECKING:
-    import ssl
-
     from ._options import HeadLimits
     from ._peer import Admit
 
@@ -43,7 +44,6 @@ LINGER: Final = 2.0
 """Seconds in which a peer has to read an answer before its socket is closed."""
 
 _logger = logging.getLogger("scriptling_ws.server")
-_access = logging.getLogger("scriptling_ws.access")
 
 _BUFFER: Final = 16 * 1024
 _BATCH: Final = 64  # connections accepted before the others get their turn
@@ -258,7 +258,10 @@ class Acceptor:
             else:
                 self._watch(peer, wanted)
         except OSError as error:
-            _logger.debug("%s left during the handshake: %s", peer.transport.remote_addr, error)
+            if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+                self._unanswered(peer, f"TLS failed: {error}")
+            else:
+                _logger.debug("%s left during the handshake: %s", peer.transport.remote_addr, error)
             self._drop(peer)
         except Exception:
             _logger.exception("the handshake with %s failed", peer.transport.remote_addr)
@@ -278,14 +281,11 @@ class Acceptor:
     def _answered(self, peer: Peer) -> None:
         self._opening.discard(peer)
         self._closing.add(peer)
-        request = peer.request
-        _access.info(
-            "%s %s %a %d",
-            peer.transport.remote_addr,
-            request.method if request is not None else "-",
-            request.path if request is not None else "-",
-            peer.answered,
-        )
+        method, path = peer.first_words()
+        log_answer(peer.transport.remote_addr, method, path, peer.answered, peer.reason)
+
+    def _unanswered(self, peer: Peer, reason: str) -> None:
+        log_answer(peer.transport.remote_addr, *peer.first_words(), "-", reason)
 
     def _hand_over(self, peer: Peer) -> None:
         self._unwatch(peer)
@@ -325,7 +325,7 @@ class Acceptor:
                 self._answered(peer)
                 self._advance(peer)
             else:
-                _logger.debug("%s said nothing in time", peer.transport.remote_addr)
+                self._unanswered(peer, peer.reason)
                 self._drop(peer)
         while (peer := self._closing.front()) is not None and peer.deadline.passed():
             self._drop(peer)

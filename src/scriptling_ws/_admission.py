@@ -5,8 +5,13 @@ Rules (RFC 6455 section 10.2, RFC 6454):
 - A browser sends any page's script to any server, with the user's cookies. So an
   upgrade with an Origin is refused unless the origin is the host that the request
   itself names, or one that was allowed. Programs send no Origin and pass.
+- An Origin that is scheme://host or scheme://host:port is compared in lower case and without
+  its scheme's own port. Devices and apps send other things (`file://`, `app://.`, an origin
+  with a path or a slash behind it): those are compared exactly as they stand.
+- An entry of `origins` that no Origin header can match is an error, not a silent refusal.
 - `allowed_hosts` is against DNS rebinding, where a foreign page reaches this
-  server under the page's own host name, which makes Origin and Host agree.
+  server under the page's own host name, which makes Origin and Host agree. A request that
+  names no host (HTTP/1.0) passes: a browser always names one.
 - A client's address is that of its socket. Headers that claim another one
   (X-Forwarded-For) are never believed.
 - Whatever is full answers 503 with Retry-After; no limit makes a client wait in a queue.
@@ -20,15 +25,19 @@ import threading
 from collections import Counter
 from typing import Final
 
+from ._authority import parse_authority
 from ._fork import tell_after_fork
 from ._head import Refused
+from ._log import LONGEST, shown
 
 __all__ = ["Hosts", "Limits", "Origins", "address_group"]
 
-_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^/\\?#@:\[\]\s]+)(?::(\d{1,5}))?")
-_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^/\\?#@:\[\]\s]+)(?::(\d{1,5}))?")
-_DEFAULT_PORTS = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
+_ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)")
+_PRINTABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")  # a header's value has no blanks around it
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _RETRY: Final = [("Retry-After", "5")]
+
+_Known = tuple[str, str, "int | None"]  # an origin's scheme, host and port, None for the scheme's
 
 
 def _strings(value: object, name: str, example: str) -> list[str]:
@@ -52,12 +61,13 @@ class Origins:
 
         Args:
             origins: None for the request's own host only; "*" for any; or a list of
-                origins such as `https://example.com`, which are allowed beside it
-                (`null` and `*` may be in it).
+                what may be in the Origin header, such as `https://example.com`, `null`
+                or `file://`, which is allowed beside it (`*` may be in it too).
 
         Raises:
             TypeError: it is neither None, "*" nor a list of str.
-            ValueError: an entry is not an origin.
+            ValueError: an entry can never match: it is empty, has a wildcard, or is not
+                what a header can say.
         """
         if origins is None:
             entries = []
@@ -66,7 +76,7 @@ class Origins:
         else:
             entries = _strings(origins, "origins", "https://example.com")
         self._any = "*" in entries
-        self._named = {_known_origin(entry) for entry in entries if entry != "*"}
+        self._named = {_checked(entry) for entry in entries if entry != "*"}
 
     def allow(self, origin: str | None, host: str) -> bool:
         """Whether an upgrade with this Origin may go on.
@@ -77,46 +87,84 @@ class Origins:
         """
         if origin is None or self._any:
             return True
-        known = _normal_origin(origin)
-        return known is not None and (known in self._named or _same_host(known, host))
+        known = _known(origin)
+        return known in self._named or (isinstance(known, tuple) and _same_host(known, host))
+
+    @staticmethod
+    def advice(origin: str) -> str:
+        """For the log: what allows an Origin that was refused."""
+        try:
+            _checked(origin)
+        except ValueError:
+            named = False
+        else:
+            named = len(origin) <= LONGEST  # else it is not shown whole
+        if named:
+            return f"to allow it, give the route or the server origins=[{shown(origin)}]"
+        return "no list of origins can have it: only origins='*' allows it"
 
 
-def _known_origin(entry: str) -> str:
-    normal = _normal_origin(entry)
-    if normal is None:
+def _checked(entry: str) -> _Known | str:
+    if not entry:
+        raise ValueError("origins has an empty entry, which allows nothing: leave it out")
+    if "*" in entry:
         raise ValueError(
-            f"{entry!r} is not an origin: write scheme://host or scheme://host:port, "
-            "without a path or a slash at the end"
+            f"{entry!r} matches no origin: there are no wildcards in one, so list each "
+            "origin, or pass origins='*' to allow any"
         )
-    return normal
+    if not entry.isascii():
+        raise ValueError(
+            f"{entry!r} matches no origin: browsers send a name outside ASCII in its xn-- "
+            f"form, so write that{_xn_form(entry)}"
+        )
+    if not _PRINTABLE.fullmatch(entry):
+        raise ValueError(
+            f"{entry!r} matches no origin: it has a control character, or blanks around it"
+        )
+    return _known(entry)
 
 
-def _normal_origin(origin: str) -> str | None:
-    """An origin in lower case without its scheme's own port; None if it is none."""
-    if origin == "null":
-        return origin
-    found = _ORIGIN.fullmatch(origin.lower())
+def _xn_form(entry: str) -> str:
+    """For the error: an origin's xn-- form, where the standard library knows it for sure."""
+    scheme, mark, rest = entry.partition("://")
+    try:
+        encoded = rest.encode("idna")
+        if not mark or not scheme.isascii() or encoded.decode("idna") != rest.lower():
+            return ""  # IDNA 2008 has characters that this codec replaces by others
+    except UnicodeError:
+        return ""
+    return f", '{scheme}://{encoded.decode('ascii')}'"
+
+
+def _known(origin: str) -> _Known | str:
+    """An origin's parts, in lower case; what is not scheme://host[:port], as it is."""
+    found = _ORIGIN.fullmatch(origin)
     if found is None:
-        return None
-    scheme, host, port = found.groups()
-    if port is None or port == _DEFAULT_PORTS.get(scheme):
-        return f"{scheme}://{host}"
-    return f"{scheme}://{host}:{port}"
+        return origin
+    try:
+        host, port = parse_authority(found[2])
+    except ValueError:
+        return origin
+    scheme = found[1].lower()
+    return scheme, host, _own_port(scheme, port)
 
 
-def _same_host(origin: str, host: str) -> bool:
-    """Whether a normal origin has the host and port that a Host header names.
+def _own_port(scheme: str, port: int | None) -> int | None:
+    return None if port == _DEFAULT_PORTS.get(scheme) else port
+
+
+def _same_host(origin: _Known, host: str) -> bool:
+    """Whether an origin has the host and port that a Host header names.
 
     The scheme is not compared: behind a proxy that ends TLS, the page came by https
     and the request comes by http.
     """
-    scheme, _, origin_host = origin.partition("://")
-    found = _HOST.fullmatch(host.lower())
-    if found is None or not origin_host:
+    scheme, *place = origin
+    try:
+        name, port = parse_authority(host)
+    except ValueError:
         return False
-    name, port = found.groups()
-    same = name if port is None or port == _DEFAULT_PORTS.get(scheme) else f"{name}:{port}"
-    return origin_host == same
+    return place == [name, _own_port(scheme, port)]
 
 
 class Hosts:
@@ -135,30 +183,41 @@ class Hosts:
             TypeError: it is neither None nor a list of str.
             ValueError: an entry is not a host name, or the list is empty.
         """
-        self._names: set[str] | None = None
+        self._names: set[tuple[str, int | None]] | None = None
         if hosts is None:
             return
-        self._names = {entry.lower() for entry in _strings(hosts, "allowed_hosts", "example.com")}
-        if not self._names:
+        entries = _strings(hosts, "allowed_hosts", "example.com")
+        if not entries:
             raise ValueError("allowed_hosts is empty: every request would be refused")
-        for name in self._names:
-            if not _HOST.fullmatch(name):
-                raise ValueError(
-                    f"{name!r} is not a host: write a name such as 'example.com', "
-                    "or an address, with [] around an IPv6 one"
-                )
+        self._names = {_checked_host(entry) for entry in entries}
 
-    def check(self, host: str) -> None:
+    def check(self, host: str | None) -> None:
         """Check a request's Host header.
+
+        Args:
+            host: The header, None if the request has none.
 
         Raises:
             Refused: 400, the server does not go by this name.
         """
-        if self._names is None:
+        if self._names is None or host is None:
             return
-        found = _HOST.fullmatch(host.lower())
-        if found is None or not {found[0], found[1]} & self._names:
+        try:
+            name, port = parse_authority(host)
+        except ValueError:
+            name, port = "", None
+        if not {(name, port), (name, None)} & self._names:
             raise Refused(400, "this server does not go by the name in the Host header")
+
+
+def _checked_host(entry: str) -> tuple[str, int | None]:
+    try:
+        return parse_authority(entry)
+    except ValueError as error:
+        raise ValueError(
+            f"{entry!r} is not a host: write a name such as 'example.com' (no wildcards; outside "
+            "ASCII its xn-- form), or an address, with [] around an IPv6 one"
+        ) from error
 
 
 def address_group(address: str) -> str:

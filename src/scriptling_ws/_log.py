@@ -1,25 +1,58 @@
-"""Warnings that peers can cause: given now and then, so that no peer can flood the log.
+"""What the server's log says of its peers: whatever they send, no line is forged and none floods.
 
 Rules:
 
-- The first one is given at once, then one in ten seconds at most; that one says how many
-  were left out meanwhile.
+- Text of a peer is shown in ASCII with escapes, and cut where it is long. The value of a header
+  and the query of a target are not shown: they may be secret. (Origin is, by its own warning.)
+- Every answer has one line: address, method, path, status, and of a refusal the reason. What
+  ends without an answer has "-" for a status.
+- Of a kind of warning the first is given at once, then one in ten seconds at most; that one
+  says how many were left out meanwhile. Where the kind has many subjects, each of the first
+  dozens is rare by itself, and the others are one.
 - What is left out is there on the debug level.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ._deadline import Deadline
 
-if TYPE_CHECKING:
-    import logging
+__all__ = ["LONGEST", "RareWarning", "RareWarnings", "log_answer", "shown"]
 
-__all__ = ["RareWarning"]
+LONGEST: Final = 200
+"""The most characters that are shown of a peer's text."""
+
+_access = logging.getLogger("scriptling_ws.access")
 
 _QUIET: Final = 10.0  # seconds
+_MOST: Final = 32  # subjects of one kind of warning
+
+
+def shown(text: str) -> str:
+    """Text of a peer for a line of the log: in quotes, in ASCII with escapes, cut where long."""
+    return ascii(text) if len(text) <= LONGEST else f"{text[:LONGEST]!a}..."
+
+
+def log_answer(address: str, method: str, path: str, status: int | str, reason: str = "") -> None:
+    """Log what a request was answered with.
+
+    Args:
+        address: The peer's address.
+        method: The request's method, "-" if it is not known.
+        path: Its path, without the query; "-" if it is not known.
+        status: The status; "-" where nothing was answered.
+        reason: Why, if it is a refusal.
+    """
+    if not _access.isEnabledFor(logging.INFO):
+        return
+    if reason:
+        why = reason[:LONGEST].encode("unicode_escape").decode("ascii")
+        _access.info("%s %s %s %s: %s", address, method[:32], shown(path), status, why)
+    else:
+        _access.info("%s %s %s %s", address, method[:32], shown(path), status)
 
 
 class RareWarning:
@@ -31,7 +64,18 @@ class RareWarning:
         self._quiet = Deadline(0)
         self._left_out = 0
 
-    def give(self, text: str, *args: object) -> None:
+    @property
+    def resting(self) -> bool:
+        """Whether a warning would be left out now."""
+        with self._lock:
+            return not self._quiet.passed()
+
+    def add(self, other: RareWarning) -> None:
+        """Count as left out here what another one has left out."""
+        with self._lock:
+            self._left_out += other._left_out
+
+    def give(self, text: str, *args: object, stacklevel: int = 2) -> None:
         """Log the warning, if one is due."""
         with self._lock:
             due, before = self._quiet.passed(), self._left_out
@@ -39,9 +83,40 @@ class RareWarning:
                 self._quiet = Deadline(_QUIET)
             self._left_out = 0 if due else before + 1
         if not due:
-            self._logger.debug(text, *args, stacklevel=2)
+            self._logger.debug(text, *args, stacklevel=stacklevel)
         elif before:
             text = f"{text} (and %d more since the last such warning)"
-            self._logger.warning(text, *args, before, stacklevel=2)
+            self._logger.warning(text, *args, before, stacklevel=stacklevel)
         else:
-            self._logger.warning(text, *args, stacklevel=2)
+            self._logger.warning(text, *args, stacklevel=stacklevel)
+
+
+class RareWarnings:
+    """One kind of warning with many subjects. Safe for any number of threads."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._lock = threading.Lock()  # guards _known
+        self._known: dict[str, RareWarning] = {}
+        self._others = RareWarning(logger)
+
+    def give(self, subject: str, text: str, *args: object) -> None:
+        """Log the warning, if one is due for its subject."""
+        self._of(subject).give(text, *args, stacklevel=3)
+
+    def _of(self, subject: str) -> RareWarning:
+        with self._lock:
+            if subject not in self._known:
+                if len(self._known) >= _MOST:
+                    self._forget()
+                if len(self._known) >= _MOST:
+                    return self._others
+                self._known[subject] = RareWarning(self._logger)
+            return self._known[subject]
+
+    def _forget(self) -> None:
+        """Make room: of a subject that rests no more, what was left out is the others'."""
+        for subject, warning in list(self._known.items()):
+            if not warning.resting:
+                self._others.add(warning)
+                del self._known[subject]

@@ -14,6 +14,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 import selectors
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -48,6 +49,11 @@ _GO_ON: Final = 0
 _NO_CHOICE: Final = HeadLimits()
 _MAX_DRAIN: Final = 4 * 1024 * 1024
 _TLS_HANDSHAKE: Final = 0x16  # the first byte of a TLS record that starts a handshake
+_KEPT: Final = 256  # first bytes that are kept for the log
+# Method and path, as far as they came; of a whole URL neither the user nor the host.
+_FIRST_WORDS = re.compile(
+    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) (?:[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]*)?(/[^?#\s]*|\*)"
+)
 
 
 @dataclass(frozen=True)
@@ -77,13 +83,14 @@ class Peer:
         events: What the acceptor's selector waits for, 0 if it does not watch the peer.
         start: What takes the complete request over.
         answered: The status of the refusal, 0 if none was made.
+        reason: Why it was refused, or is closed without an answer; for the log.
     """
 
     __slots__ = (
         "_admit",
         "_body",
         "_drained",
-        "_heard",
+        "_first",
         "_missing",
         "_outgoing",
         "_reader",
@@ -91,6 +98,7 @@ class Peer:
         "answered",
         "deadline",
         "events",
+        "reason",
         "request",
         "start",
         "transport",
@@ -118,9 +126,10 @@ class Peer:
         self.events = 0
         self.start: Start | None = None
         self.answered = 0
+        self.reason = ""
         self._admit = admit
         self._reader = HeadReader(True, limits)
-        self._heard = False
+        self._first = b""
         self._body = bytearray()
         self._missing = 0
         self._outgoing = memoryview(b"")
@@ -171,6 +180,7 @@ class Peer:
             refused: What to answer.
             deadline: When the peer has to have read it.
         """
+        self.reason = refused.text
         self._answer(refusal(refused), deadline)
 
     def _answer(self, response: Response, deadline: Deadline) -> None:
@@ -188,10 +198,24 @@ class Peer:
             Whether the peer gets an answer (408) and a new deadline; else close it.
             One that has not said a word, or not in TLS, has nothing to be answered.
         """
-        if self.answered or not self._heard:
+        if self.answered:
+            return False
+        if not self._first:
+            shaking = self._step is Peer._shake
+            self.reason = "the TLS handshake took too long" if shaking else "no request came"
             return False
         self.refuse(Refused(408, "the request took too long"), deadline)
         return True
+
+    def first_words(self) -> tuple[str, str]:
+        """The request's method and path as far as they are known, for the log; else "-"."""
+        if self.request is not None:
+            return self.request.method, self.request.path
+        found = _FIRST_WORDS.match(self._first)
+        if found is None:
+            return "-", "-"
+        method, path = found.groups()
+        return method.decode("ascii"), path.decode("latin-1")
 
     # -- the stages --------------------------------------------------------
 
@@ -212,11 +236,11 @@ class Peer:
         data = self._read(buffer)
         if data is None:
             return READ
-        if not self._heard:
-            self._heard = True
-            if data[0] == _TLS_HANDSHAKE:
-                # It waits for an answer in TLS, not for a line end.
-                raise Refused(400, "this port does not speak TLS: use ws:// or http://")
+        if not self._first and data[0] == _TLS_HANDSHAKE:
+            # It waits for an answer in TLS, not for a line end.
+            raise Refused(400, "this port does not speak TLS: use ws:// or http://")
+        if len(self._first) < _KEPT:
+            self._first += data[: _KEPT - len(self._first)]
         head = self._reader.feed(data)
         if head is None:
             return _GO_ON

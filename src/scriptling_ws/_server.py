@@ -5,10 +5,12 @@ Rules (RFC 6455 section 4.2; RFC 9110 for the statuses):
 - The checks of an upgrade come in this order, and the first that fails answers:
   path (404), method (405), is it an upgrade (426, 400), origin (403), host (400), room (503).
 - A page's: path (404), method (405), host (400), room (503).
+- OPTIONS, which health checks send, gets the methods of a path, that of a WebSocket too.
 - Whatever a server starts ends with it: after `close`, no thread of it runs,
   save a handler that takes no notice, and no descriptor of it is open.
 - `close` may be called from any thread, a handler's too, and more than once.
-- Data from a request goes to the log in ASCII with escapes, never as it came.
+- Data from a request goes to the log in ASCII with escapes, never as it came. An Origin
+  that is refused has a warning with the entry that would allow it.
 """
 
 from __future__ import annotations
@@ -20,15 +22,17 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from ._accept import Acceptor
-from ._admission import Hosts, Limits
+from ._admission import Hosts, Limits, Origins
 from ._deadline import Deadline, check_timeout
 from ._fork import tell_after_fork
-from ._handshake_server import ServerUpgrade, wants_upgrade
+from ._handlers import check_handler
+from ._handshake_server import WEBSOCKET_METHODS, ServerUpgrade, wants_upgrade
 from ._head import Refused, Request
+from ._http import Response
 from ._listen import listen
-from ._log import RareWarning
+from ._log import RareWarnings, shown
 from ._options import HeadLimits, check_names
-from ._routes import PageRoute, Routes, RouteTable, Settings, WebSocketRoute, check_handler
+from ._routes import PageRoute, Routes, RouteTable, Settings, WebSocketRoute
 from ._sessions import Session, Sessions, run_page, run_websocket, start_thread
 from ._signals import StopSignal
 from ._transport import address_text
@@ -49,7 +53,7 @@ __all__ = ["Server", "serve"]
 
 _logger = logging.getLogger("scriptling_ws.server")
 
-_PAGE_METHODS: Final = ("GET", "HEAD")
+_PAGE_METHODS: Final = "GET, HEAD, OPTIONS"
 # Seconds in which a peer has to take a response, or a piece of a file.
 _PAGE_TIMEOUT: Final = 60.0
 
@@ -157,7 +161,7 @@ class Server:
             for route in self._table.websockets
         }
         self._hosts = Hosts(allowed_hosts)
-        self._origin_warning = RareWarning(_logger)
+        self._origin_warnings = RareWarnings(_logger)
         self._sessions = Sessions(
             Limits(max_connections, max_connections_per_address, max_requests)
         )
@@ -202,16 +206,18 @@ class Server:
     def _admit(self, transport: Transport, head: bytes, request: Request) -> Start:
         route = self._table.websocket(request.path)
         page = self._table.page(request.path)
-        if route is not None and (page is None or wants_upgrade(request)):
+        upgrading = wants_upgrade(request)
+        if request.method == "OPTIONS" and not upgrading and (route or page):
+            page = _methods_page(_PAGE_METHODS if page else WEBSOCKET_METHODS)
+        elif route is not None and (page is None or upgrading):
             return self._admit_websocket(route, transport, head, request)
-        if page is None:
+        elif page is None:
             raise Refused(404, "there is nothing at this path")
-        if "sec-websocket-key" in request.headers:
+        elif "sec-websocket-key" in request.headers:
             raise Refused(404, "there is a page at this path, but no WebSocket")
-        if request.method not in _PAGE_METHODS:
-            allow = ", ".join(_PAGE_METHODS)
-            raise Refused(405, f"this page answers {allow}", [("Allow", allow)])
-        self._hosts.check(request.headers.get("host", ""))
+        elif request.method not in ("GET", "HEAD"):
+            raise Refused(405, f"this page answers {_PAGE_METHODS}", [("Allow", _PAGE_METHODS)])
+        self._hosts.check(request.headers.get("host"))
         return functools.partial(self._start_page, page)
 
     def _admit_websocket(
@@ -219,20 +225,23 @@ class Server:
     ) -> Start:
         upgrade = ServerUpgrade(head, request)
         settings = self._settings[route.path]
-        origin = request.headers.get("origin")
-        host = request.headers.get("host", "")
-        if not settings.origins.allow(origin, host):
-            self._origin_warning.give(
-                "refused %s: an upgrade of %a from the origin %a; to allow it, give the "
-                "route or the server origins=[%a]",
-                transport.remote_addr,
-                request.path,
-                origin,
-                origin,
-            )
+        origin, host = request.headers.get("origin"), request.headers["host"]
+        if origin is not None and not settings.origins.allow(origin, host):
+            self._warn_of_origin(transport, request, origin)
             raise Refused(403, "this origin may not connect")
         self._hosts.check(host)
         return functools.partial(self._start_websocket, route, settings, upgrade)
+
+    def _warn_of_origin(self, transport: Transport, request: Request, origin: str) -> None:
+        """Say once in a while, for each origin, how to allow it."""
+        self._origin_warnings.give(
+            shown(origin),
+            "refused %s: an upgrade of %s from the origin %s; %s",
+            transport.remote_addr,
+            shown(request.path),
+            shown(origin),
+            Origins.advice(origin),
+        )
 
     def _start_websocket(
         self, route: WebSocketRoute, settings: Settings, upgrade: ServerUpgrade, arrival: Arrival
@@ -303,8 +312,9 @@ class Server:
         return self._closed.wait(Deadline(check_timeout(timeout)).left())
 
     def serve_forever(self) -> None:
-        """Block until SIGINT or SIGTERM arrives, or `close` is called, then close.
+        """Block until SIGINT, SIGTERM or SIGHUP arrives, or `close` is called, then close.
 
+        A signal that is ignored stays so, and SIGHUP is left to a handler of the program's own.
         Signals only arrive in the main thread: called in another one, this waits
         for `close`. What handled the signals before does so again afterwards.
         """
@@ -375,8 +385,9 @@ def serve(
     ready: Callable[[Server], object] | None = None,
     **options: Any,
 ) -> None:
-    """Serve until SIGINT (Ctrl-C) or SIGTERM arrives, then close every connection and return.
+    """Serve until SIGINT (Ctrl-C), SIGTERM or SIGHUP arrives, then close every connection.
 
+    A signal that is ignored stays so, and SIGHUP is left to a handler of the program's own.
     Signals only arrive in the main thread: called in another one, it serves until
     the server that `ready` was given is closed.
 
@@ -400,6 +411,8 @@ def serve(
 
 
 def _table(handler: Handler | str | None, path: str | None, routes: Routes | None) -> RouteTable:
+    if isinstance(handler, Routes):
+        raise TypeError("the table of routes is given by its name: routes=...")
     if handler is not None:
         if routes is not None:
             raise ValueError("handler and routes exclude each other: register the handler there")
@@ -418,6 +431,12 @@ def _table(handler: Handler | str | None, path: str | None, routes: Routes | Non
     if not table:
         raise ValueError("there is nothing to serve: the routes are empty")
     return table
+
+
+def _methods_page(methods: str) -> PageRoute:
+    """What answers OPTIONS."""
+    answer = Response(204, content_type="", headers=(("Allow", methods),))
+    return PageRoute("", lambda _: answer)
 
 
 def _check_context(context: object) -> None:

@@ -28,8 +28,8 @@ from ._deflating import make_connection
 from ._errors import ConnectionClosed, SendTimeout
 from ._fork import tell_after_fork
 from ._head import Refused
-from ._http import refusal, to_response, write_all, write_response
-from ._log import RareWarning
+from ._http import http_date, refusal, to_response, write_all, write_response
+from ._log import RareWarning, log_answer, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -232,7 +232,8 @@ def run_websocket(
     """Accept an upgrade and run its handler: the body of a connection's thread."""
     subprotocol = settings.choose_subprotocol(upgrade.subprotocols)
     transport = arrival.transport
-    answer = upgrade.accept(subprotocol, deflate=settings.connection.deflate)
+    date = [("Date", http_date())]
+    answer = upgrade.accept(subprotocol, date, deflate=settings.connection.deflate)
     try:
         write_all(transport, answer, arrival.deadline)
     except OSError as error:
@@ -250,8 +251,8 @@ def run_websocket(
         deflate=upgrade.deflate,
     )
     sessions.attach(session, connection)
-    path = arrival.request.path
-    _access.info("%s GET %a 101", transport.remote_addr, path)
+    log_answer(transport.remote_addr, "GET", arrival.request.path, 101)
+    path = shown(arrival.request.path)
     since = monotonic()
     code = 1011
     try:
@@ -259,15 +260,15 @@ def run_websocket(
         code = 1000
     except (ConnectionClosed, SendTimeout) as error:
         if connection.close_code is None:  # it is another connection that has closed
-            _logger.exception("the handler of %a failed for %s", path, transport.remote_addr)
+            _logger.exception("the handler of %s failed for %s", path, transport.remote_addr)
         else:
-            _logger.debug("the handler of %a ended by: %s", path, error)
+            _logger.debug("the handler of %s ended by: %s", path, error)
     except BaseException:
-        _logger.exception("the handler of %a failed for %s", path, transport.remote_addr)
+        _logger.exception("the handler of %s failed for %s", path, transport.remote_addr)
     finally:
         connection.close(code)
         _access.info(
-            "%s %a closed, code %s, after %.3f s",
+            "%s %s closed, code %s, after %.3f s",
             transport.remote_addr,
             path,
             connection.close_code,
@@ -283,29 +284,31 @@ def run_page(
     linger: Callable[[Transport], None],
 ) -> None:
     """Run a page's handler and write its response: the body of a page request's thread."""
-    request = arrival.request
-    response = _page(arrival, route)
-    _access.info(
-        "%s %s %a %d", arrival.transport.remote_addr, request.method, request.path, response.status
-    )
+    request, address = arrival.request, arrival.transport.remote_addr
+    response, reason = _page(arrival, route)
+    log_answer(address, request.method, request.path, response.status, reason)
     try:
         write_response(
             arrival.transport, response, head_only=request.method == "HEAD", timeout=timeout
         )
     except OSError as error:
-        _logger.debug("the response to %s was not sent: %s", arrival.transport.remote_addr, error)
+        _logger.debug("the response to %s was not sent: %s", address, error)
         session.end()
     else:
         linger(arrival.transport)
 
 
-def _page(arrival: Arrival, route: PageRoute) -> Response:
+def _page(arrival: Arrival, route: PageRoute) -> tuple[Response, str]:
+    """A page's response, and for the log the reason if it is a refusal."""
     try:
-        return to_response(route.handler(arrival.request))
+        return to_response(route.handler(arrival.request)), ""
     except Refused as refused:
-        return refusal(refused)
+        return refusal(refused), refused.text
     except BaseException:
         _logger.exception(
-            "the page %a failed for %s", arrival.request.path, arrival.transport.remote_addr
+            "the page %s failed for %s",
+            shown(arrival.request.path),
+            arrival.transport.remote_addr,
         )
-        return refusal(Refused(500, "the server's page handler failed; its log says why"))
+        failed = Refused(500, "the server's page handler failed; its log says why")
+        return refusal(failed), "the page handler failed"
