@@ -151,7 +151,9 @@ TOO_LONG = "x" * 9000
         (head("/ws", host=""), "GET '/ws' 400: the Host header is empty"),
         (head("/ws", "Host: s3cret"), "GET '/ws' 400: more than one Host header"),
         (head("/ws", host="s3cret b"), "GET '/ws' 400: the Host header is no host name"),
-        (head("/ws?s3cret=%ff", "X: s3cret\x0b"), "GET '/ws' 400: the request is malformed"),
+        (head("/ws?s3cret=%ff", "X: s3cret\x0b"), "GET '/ws' 400: the request is malformed: ill"),
+        (head("/ws", "s3cret"), "GET '/ws' 400: the request is malformed: illegal header line"),
+        (head("/ws", "Content-Length: s3cret"), "GET '/ws' 400: the request is malformed: bad"),
         (head("/%ff"), "GET '/%ff' 400: the path is not UTF-8"),
         (head("/a#s3cret"), "GET '/a' 400: the request target has a fragment"),
         (head("*", method="OPTIONS"), "OPTIONS '*' 400: the request target has to be a path"),
@@ -249,6 +251,17 @@ def test_answers_of_a_handlers_own_are_logged_as_ever(log):
     with serving(routes=routes_of(page=lambda request: page)) as server:
         assert status_of(server, head("/page")) == 404
         assert log.wait_for(" 404").message.endswith("GET '/page' 404")
+
+
+def test_a_close_reason_cannot_forge_a_line(log):
+    def handler(client):
+        client.receive(10)
+        client.send("too late")
+
+    with serving(handler) as server, raw_websocket(server) as client:
+        client.send(8, b"\x0f\xa0" + "☃\r\nforged".encode())
+        assert r"\u2603" in log.wait_for("ended by: ").message
+    assert all(message.isascii() and message.isprintable() for message in log.texts())
 
 
 def test_a_long_path_is_cut_in_every_line(log):

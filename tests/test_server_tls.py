@@ -124,7 +124,6 @@ def test_a_client_that_does_not_trust_the_certificate(certificates, log):
     with serving(echo, ssl_context=certificates.server) as server:
         with pytest.raises(ssl.SSLCertVerificationError):
             connect(server.url, ssl=ssl.create_default_context())
-        # The client's alert says why; with some versions of OpenSSL it has left before that.
         assert log.wait_for("- '-' -: TLS failed: ").levelname == "INFO"
         with trusting(server, certificates):
             pass

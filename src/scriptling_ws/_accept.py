@@ -48,6 +48,7 @@ _logger = logging.getLogger("scriptling_ws.server")
 _BUFFER: Final = 16 * 1024
 _BATCH: Final = 64  # connections accepted before the others get their turn
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_LEFT: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # who ends TLS without an error
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 1.0
 # select() takes 512 descriptors on Windows; elsewhere the number of descriptors decides.
@@ -258,7 +259,7 @@ class Acceptor:
             else:
                 self._watch(peer, wanted)
         except OSError as error:
-            if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+            if isinstance(error, ssl.SSLError) and not isinstance(error, _LEFT):
                 self._unanswered(peer, f"TLS failed: {error}")
             else:
                 _logger.debug("%s left during the handshake: %s", peer.transport.remote_addr, error)

@@ -67,6 +67,7 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # what Latin-1 has but control 
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ \r\n]+ HTTP/(\d\.\d)\r\n")
 # RFC 6455 section 4.2.1 names http and https alone; the others say the same of a WebSocket.
 _ABSOLUTE = re.compile(r"(?:https?|wss?)://([^/?]*)(.*)", re.IGNORECASE)
+_QUOTED = re.compile(r":? *b['\"]")  # where h11's error texts begin to quote
 _JOINTS: Final = {"cookie": "; "}  # what a field's lines are joined by, if not by ", "
 
 
@@ -308,7 +309,9 @@ def parse_request(head: bytes) -> Request:
             target=target,
         )
     except FOREIGN_ERRORS as error:
-        raise Refused(400, "the request is malformed") from error
+        # What h11 quotes may be secret, and the text goes to the log.
+        why = _QUOTED.split(str(error), maxsplit=1)[0]
+        raise Refused(400, f"the request is malformed: {why.lower()}") from error
 
 
 def _split_target(target: str) -> tuple[str | None, str]:

@@ -262,7 +262,7 @@ def run_websocket(
         if connection.close_code is None:  # it is another connection that has closed
             _logger.exception("the handler of %s failed for %s", path, transport.remote_addr)
         else:
-            _logger.debug("the handler of %s ended by: %s", path, error)
+            _logger.debug("the handler of %s ended by: %s", path, shown(str(error)))
     except BaseException:
         _logger.exception("the handler of %s failed for %s", path, transport.remote_addr)
     finally:
