@@ -6,6 +6,7 @@ is covered when a test that is marked with it has passed and none has failed; wi
 """
 
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -29,6 +30,15 @@ def pytest_sessionstart(session):
     if required and not pure and _frame.IMPLEMENTATION != "compiled":
         pytest.exit("the compiled kernel is required, but it is not there", returncode=1)
     _keepalive.start()  # it stays: not to be taken for something that a test has left
+    heed_signals()
+
+
+def heed_signals():
+    """A shell's `&`, and nohup, have signals ignored that tests send, here and to children."""
+    for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 class AbuseCases:
