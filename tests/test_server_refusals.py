@@ -279,8 +279,8 @@ def test_an_absolute_target_is_the_host_for_origins_and_allowed_hosts():
     with serving(handler, allowed_hosts=["own.example"]) as server:
         url = f"http://own.example:{server.port}/a?b=1"
         origin = f"Origin: http://own.example:{server.port}"
-        with raw_websocket(server, url, origin, host="other.example"):
-            pass
+        with raw_websocket(server, url, origin, host="other.example") as client:
+            assert client.close_code() == 1000  # the handler has seen it
         assert seen == [(f"own.example:{server.port}", "/a", "/a?b=1", {"b": "1"})]
         # What the Host header says does not count, for good or ill.
         evil = f"http://evil.example:{server.port}/"

@@ -25,6 +25,8 @@ __all__ = ["LONGEST", "RareWarning", "RareWarnings", "log_answer", "shown"]
 LONGEST: Final = 200
 """The most characters that are shown of a peer's text."""
 
+_LONGEST_REASON: Final = 300  # the reasons are this package's own texts
+
 _access = logging.getLogger("scriptling_ws.access")
 
 _QUIET: Final = 10.0  # seconds
@@ -49,7 +51,7 @@ def log_answer(address: str, method: str, path: str, status: int | str, reason: 
     if not _access.isEnabledFor(logging.INFO):
         return
     if reason:
-        why = reason[:LONGEST].encode("unicode_escape").decode("ascii")
+        why = reason[:_LONGEST_REASON].encode("unicode_escape").decode("ascii")
         _access.info("%s %s %s %s: %s", address, method[:32], shown(path), status, why)
     else:
         _access.info("%s %s %s %s", address, method[:32], shown(path), status)
