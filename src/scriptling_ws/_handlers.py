@@ -70,17 +70,17 @@ def resolve(reference: str) -> Callable[..., object]:
         (function.__module__ or "").partition(".")[0]
     ):
         raise ValueError(f"{reference!r} is a function of Python's standard library")
-    _check_callable(function, reference)
-    return function  # type: ignore[no-any-return]
+    return _check_callable(function, reference)
 
 
 def _is_standard(module: str) -> bool:
     return module in sys.stdlib_module_names or module in sys.builtin_module_names
 
 
-def _check_callable(function: object, name: str) -> None:
+def _check_callable(function: object, name: str) -> Callable[..., object]:
     if not callable(function):
         raise TypeError(f"the handler {name!r} is not a function, but {type(function).__name__}")
+    return function
 
 
 def check_handler(handler: object, argument: str = "client") -> Callable[..., object]:
@@ -100,8 +100,7 @@ def check_handler(handler: object, argument: str = "client") -> Callable[..., ob
         name, function = handler, resolve(handler)
     else:
         name = getattr(handler, "__qualname__", repr(handler))
-        _check_callable(handler, name)
-        function = handler  # type: ignore[assignment]
+        function = _check_callable(handler, name)
     _check_runs(function, name)
     _check_arguments(function, name, argument)
     return function
