@@ -11,7 +11,6 @@ Rules:
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
