@@ -44,8 +44,9 @@ def answered(answer, **wanted):
         ("a", [("a", [])]),
         ("a;b", [("a", [("b", None)])]),
         (" a ; b = c;d\t,,e;f=1 ", [("a", [("b", "c"), ("d", None)]), ("e", [("f", "1")])]),
-        ('a;b="x, y; z\\"=", c', [("a", [("b", '"x, y; z\\"="')]), ("c", [])]),
-        ('a; b=""', [("a", [("b", '""')])]),
+        ('a;b="x, y; z\\"=", c', [("a", [("b", 'x, y; z"=')]), ("c", [])]),
+        ('a; b=""', [("a", [("b", "")])]),
+        ('a; b = "c" ; d="\\e\\\\"', [("a", [("b", "c"), ("d", "e\\")])]),
     ],
 )
 def test_extensions(header, extensions):
@@ -136,10 +137,17 @@ BAD_PARAMETERS = [
     "server_no_context_takeover; server_no_context_takeover",
     "client_max_window_bits=10; client_max_window_bits=10",
     "server_max_window_bits",
+    'server_max_window_bits=""',
+    'server_max_window_bits="7"',
+    'client_max_window_bits="16"',
+    'client_max_window_bits=" 10"',
+    'client_max_window_bits="10, 11"',
+    'client_max_window_bits="\\"10\\""',
+    'server_no_context_takeover="1"',
     *(
         f"{end}_max_window_bits={value}"
         for end in ("server", "client")
-        for value in ("7", "16", "08", "015", "+9", "-9", "0", "9.0", "15x", "abc", '"10"', "1e1")
+        for value in ("7", "16", "08", "015", "+9", "-9", "0", "9.0", "15x", "abc", "1e1")
     ),
 ]
 
@@ -151,6 +159,19 @@ def test_the_server_declines_what_is_not_valid(parameters):
     # The next offer is as good.
     answer, _ = agree(f"{DEFLATE}; {parameters}, x-other, {DEFLATE}", Terms())
     assert answer == DEFLATE
+
+
+# The values of a peer that writes each parameter as RFC 6455 section 9.1 also allows.
+QUOTED = ['"10"', '"1\\0"', '"\\1\\0"']
+
+
+@pytest.mark.parametrize("value", QUOTED)
+def test_a_quoted_value_means_the_same(value):
+    offer = f"{DEFLATE}; server_max_window_bits={value}; client_max_window_bits={value}"
+    answer, terms = agree(offer, Terms())
+    assert terms == Terms(False, False, 10, 10)
+    assert answer == f"{DEFLATE}; server_max_window_bits=10; client_max_window_bits=10"
+    assert answered(offer) == Terms(False, False, 10, 10)
 
 
 def test_the_server_declines_a_window_that_zlib_cannot_compress_in():

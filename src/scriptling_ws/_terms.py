@@ -6,6 +6,7 @@ Rules (RFC 7692 sections 5 and 7.1, RFC 6455 section 9.1):
   not used: it takes unknown parameters, doubled ones and any number, and it cuts a
   header at every comma, those inside quotes too.
 - A header is read whole, strictly and in linear time. One that is malformed holds no offer.
+- A value may be quoted, with escapes in it (RFC 9110 section 5.6.4): it means the same.
 - A server takes the first offer that it can keep, and the parameters that the offer asks for.
 - A client takes an answer that keeps what it asked for; any other ends the handshake.
 - zlib cannot compress raw deflate in a window of 2**8 bytes. A server declines an offer
@@ -38,6 +39,7 @@ _WORD = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 # A name, or a parameter with its value, and what ends it. No two neighbours in it match the
 # same character, so a mismatch is found in linear time.
 _PART = re.compile(rf'[ \t]*({_WORD})[ \t]*(?:=[ \t]*({_WORD}|"(?:[^"\\]|\\.)*")[ \t]*)?(;|,|$)')
+_ESCAPED = re.compile(r"\\(.)")
 _EMPTY = re.compile(r"[ \t,]*")  # a list may have empty elements
 
 _Parameters = list[tuple[str, "str | None"]]
@@ -71,8 +73,8 @@ def parse_extensions(header: str) -> list[tuple[str, _Parameters]]:
     """The extensions in a Sec-WebSocket-Extensions header, in its order.
 
     Returns:
-        Of each its name and its parameters, a name and a value or None. A value in
-        quotes is left in them.
+        Of each its name and its parameters, a name and a value or None. A quoted value
+        comes without its quotes and escapes.
 
     Raises:
         ValueError: the header is malformed.
@@ -87,10 +89,16 @@ def parse_extensions(header: str) -> list[tuple[str, _Parameters]]:
         if first:
             extensions.append((found[1], []))
         else:
-            extensions[-1][1].append((found[1], found[2]))
+            extensions[-1][1].append((found[1], _unquoted(found[2])))
         first = found[3] != ";"
         at = _skip(header, found.end()) if first else found.end()
     return extensions
+
+
+def _unquoted(value: str | None) -> str | None:
+    if value is None or not value.startswith('"'):
+        return value
+    return _ESCAPED.sub(r"\1", value[1:-1])
 
 
 def _skip(header: str, at: int) -> int:
