@@ -110,6 +110,8 @@ def test_refused():
         dial(LOOPBACK, port, Deadline(10))
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
     assert caught.value.__cause__.errno == errno.ECONNREFUSED
+    assert caught.value.errno == errno.ECONNREFUSED
+    assert caught.value.strerror == os.strerror(errno.ECONNREFUSED)
     assert os.strerror(errno.ECONNREFUSED) in str(caught.value)
     assert not isinstance(caught.value, (ConnectTimeout, HandshakeError))
 
@@ -126,6 +128,7 @@ def test_a_name_without_an_address(monkeypatch, failure):
     with pytest.raises(ConnectError, match=r"cannot find 'no\.example'") as caught:
         dial("no.example", 80, Deadline(10))
     assert caught.value.__cause__ is failure
+    assert caught.value.errno == getattr(failure, "errno", None)
 
 
 def test_a_lookup_that_finds_nothing(monkeypatch):
@@ -134,6 +137,7 @@ def test_a_lookup_that_finds_nothing(monkeypatch):
         dial("no.example", 80, Deadline(10))
     assert not isinstance(caught.value, ConnectTimeout)
     assert "None" not in str(caught.value)
+    assert caught.value.errno == socket.EAI_NONAME
 
 
 # The first stage.
@@ -163,8 +167,9 @@ def test_a_lookup_that_hangs_ends_at_the_deadline(monkeypatch):
 def test_a_port_that_does_not_answer_ends_at_the_deadline():
     with silent_port() as port:
         start = time.monotonic()
-        with pytest.raises(ConnectTimeout, match=f"127.0.0.1:{port}"):
+        with pytest.raises(ConnectTimeout, match=f"127.0.0.1:{port}") as caught:
             dial(LOOPBACK, port, Deadline(0.1))
+        assert caught.value.errno == errno.ETIMEDOUT
         assert 0.1 <= time.monotonic() - start < 5
 
 
@@ -209,6 +214,7 @@ def test_an_address_family_that_the_system_has_not(listener, monkeypatch):
     with pytest.raises(ConnectError, match=r"odd\.example:80") as caught:
         dial("odd.example", 80, Deadline(10))
     assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.errno == errno.EAFNOSUPPORT
 
 
 def test_the_last_error_is_told_when_all_fail(monkeypatch):
@@ -217,6 +223,20 @@ def test_the_last_error_is_told_when_all_fail(monkeypatch):
     with pytest.raises(ConnectError) as caught:
         dial("two.example", 80, Deadline(10))
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+    assert caught.value.errno == errno.ECONNREFUSED
+
+
+# The first and the only one are two ways through the code.
+@pytest.mark.parametrize("addresses", [1, 2])
+def test_an_unreachable_address_says_so_by_its_number(monkeypatch, addresses):
+    nowhere = (socket.AF_INET, "255.255.255.255", 9)  # TCP cannot broadcast
+    with socket.socket() as sock:
+        number = sock.connect_ex(nowhere[1:])
+    monkeypatch.setattr(socket, "getaddrinfo", resolver(*[nowhere] * addresses))
+    with pytest.raises(ConnectError) as caught:
+        dial("name.test", 80, Deadline(10))
+    assert caught.value.errno == number
+    assert caught.value.strerror == os.strerror(number)
 
 
 @pytest.mark.parametrize(
@@ -302,11 +322,58 @@ def test_an_address_that_is_refused_without_a_wait_leads_to_the_next(listener, m
 
 @pytest.mark.abuse(63)
 @pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
-def test_a_lookup_without_a_thread(monkeypatch, error):
-    def start(_):
+@pytest.mark.parametrize("call", ["start", "__init__"])  # where an isolated subinterpreter refuses
+def test_a_lookup_without_a_thread(listener, monkeypatch, error, call):
+    """It is made in the calling thread."""
+
+    def refuse(*_, **__):
         raise error
 
-    monkeypatch.setattr(threading.Thread, "start", start)
-    with pytest.raises(ConnectError, match=r"no thread to look up 'name\.invalid'") as caught:
+    port = listener.getsockname()[1]
+    threads = []
+
+    def look_up(host, port, *, flags=0, **_):
+        threads.append(threading.current_thread())
+        return known(host, port, flags=flags)
+
+    known = resolver((socket.AF_INET, LOOPBACK, port))
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(threading.Thread, call, refuse)
+    with dial("some.example", 1, Deadline(10)) as sock:
+        assert accepted(listener, sock)
+    assert set(threads) == {threading.current_thread()}
+
+
+@pytest.mark.abuse(63)
+def test_a_lookup_without_a_thread_that_fails(monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    failure = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    def look_up(host, port, *, flags=0, **_):
+        raise failure
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(ConnectError, match=r"cannot find 'name\.invalid'") as caught:
         dial("name.invalid", 80, FOREVER)
-    assert caught.value.__cause__ is error
+    assert caught.value.__cause__ is failure
+
+
+def test_a_late_lookup_without_a_thread_leaves_no_time_to_connect(monkeypatch):
+    """The deadline cannot end it, but holds afterwards."""
+
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    def look_up(host, port, *, flags=0, **options):
+        if not flags:
+            threading.Event().wait(0.1)
+        return resolver((socket.AF_INET, LOOPBACK, silent))(host, port, flags=flags)
+
+    with silent_port() as silent:
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(ConnectTimeout):
+            dial("name.invalid", 80, Deadline(0.05))

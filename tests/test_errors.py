@@ -1,7 +1,11 @@
 """The tree of exceptions: what each is an instance of, carries, and says."""
 
 import copy
+import errno
+import os
 import pickle
+import socket
+import ssl
 
 import pytest
 
@@ -21,6 +25,7 @@ from scriptling_ws._errors import (
 MADE = [
     InvalidURL("bad"),
     ConnectError("refused"),
+    ConnectError("refused", ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")),
     ConnectTimeout("late"),
     HandshakeError("no", 401, {"a": "b"}, b"body"),
     ConnectionClosed(4000, "bye"),
@@ -98,6 +103,42 @@ def test_they_survive_copy_and_pickle(error, again):
     assert type(other) is type(error)
     assert str(other) == str(error)
     assert vars(other) == vars(error)
+    if isinstance(error, OSError):
+        assert (other.errno, other.strerror) == (error.errno, error.strerror)
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
+        OSError(errno.EHOSTUNREACH, "No route to host"),
+        socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+        ssl.SSLError(ssl.SSL_ERROR_SSL, "[SSL] wrong version number"),
+    ],
+    ids=lambda cause: type(cause).__name__,
+)
+def test_a_connect_error_has_the_number_and_the_text_of_its_cause(cause):
+    error = ConnectError("cannot connect to h:80", cause)
+    assert (error.errno, error.strerror) == (cause.errno, cause.strerror)
+    assert str(error) == "cannot connect to h:80"
+    assert error.args == ("cannot connect to h:80",)
+
+
+@pytest.mark.parametrize("cause", [None, UnicodeError("label too long"), OSError("no number")])
+def test_a_connect_error_without_a_system_error_has_no_number(cause):
+    error = ConnectError("cannot find 'h'", cause)
+    assert (error.errno, error.strerror) == (None, None)
+    assert str(error) == "cannot find 'h'"
+
+
+def test_a_connect_timeout_has_the_number_of_one():
+    error = ConnectTimeout("late")
+    assert (error.errno, error.strerror) == (errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+    assert str(error) == "late"
+
+
+def test_a_refusal_by_http_has_no_number():
+    assert HandshakeError("no", 401).errno is None
 
 
 @pytest.mark.parametrize("reason", ["a\nERROR root: forged", "\x1b[2J", "\u2028"])

@@ -3,7 +3,9 @@
 Rules:
 
 - An address needs no lookup. That of a name has no timeout of its own anywhere, so it
-  runs on a daemon thread that is left behind if the deadline comes first.
+  runs on a daemon thread that is left behind if the deadline comes first. Where no such
+  thread can be started (an isolated subinterpreter, a program that ends, no threads left),
+  it runs in the calling thread, which it may keep beyond the deadline.
 - Several addresses are tried as RFC 8305 ("Happy Eyeballs") says: in the
   resolver's order with the families interleaved, a new attempt every quarter of
   a second, the first that connects wins and the rest are closed.
@@ -66,9 +68,8 @@ def dial(host: str, port: int, deadline: Deadline) -> socket.socket:
             if sock is not None:
                 return sock
             if not addresses and not attempts.running:
-                raise ConnectError(
-                    f"cannot connect to {where}: {attempts.error}"
-                ) from attempts.error
+                error = attempts.error
+                raise ConnectError(f"cannot connect to {where}: {error}", error) from error
             if deadline.passed():
                 raise ConnectTimeout(f"no connection to {where} within the timeout")
     finally:
@@ -92,7 +93,7 @@ def _connect(address: _Address, where: str, deadline: Deadline) -> socket.socket
             raise ConnectTimeout(f"no connection to {where} within the timeout") from None
         if error.errno is None:
             raise  # a signal handler's, such as TimeoutError
-        raise ConnectError(f"cannot connect to {where}: {error}") from error
+        raise ConnectError(f"cannot connect to {where}: {error}", error) from error
     return sock
 
 
@@ -118,18 +119,22 @@ def _look_up(host: str, port: int, deadline: Deadline) -> Sequence[_Address]:
         except (OSError, UnicodeError) as error:
             found.append(error)
 
-    thread = threading.Thread(target=run, name="scriptling-ws-lookup", daemon=True)
     try:
+        thread = threading.Thread(target=run, name="scriptling-ws-lookup", daemon=True)
         thread.start()
-    except (RuntimeError, MemoryError) as error:
-        raise ConnectError(f"no thread to look up {host!r} on: {error}") from error
-    thread.join(deadline.left())
+    except (RuntimeError, MemoryError):
+        run()  # without the deadline: better than no connection
+    else:
+        thread.join(deadline.left())
     if not found:
         raise ConnectTimeout(f"no answer to the lookup of {host!r} within the timeout")
     if isinstance(found[0], Exception):
-        raise ConnectError(f"cannot find {host!r}: {found[0]}") from found[0]
+        raise ConnectError(f"cannot find {host!r}: {found[0]}", found[0]) from found[0]
     if not found[0]:
-        raise ConnectError(f"cannot find {host!r}: it has no address")
+        text = "it has no address"
+        raise ConnectError(
+            f"cannot find {host!r}: {text}", socket.gaierror(socket.EAI_NONAME, text)
+        )
     return found[0]
 
 

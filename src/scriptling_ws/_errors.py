@@ -7,7 +7,8 @@ Rules:
   TimeoutError, ValueError.
 - A timeout, a closed connection and a refused one are never the same class.
 - Nothing from h11, wsproto, zlib or ssl leaves bare; what caused an error is
-  its `__cause__`.
+  its `__cause__`. A ConnectError has its cause's `errno` and `strerror` too, as any
+  OSError that a caller would look at.
 - A wrong argument is a plain TypeError or ValueError, as anywhere in Python.
 
 Violation alone stays inside: it becomes a close frame.
@@ -15,6 +16,8 @@ Violation alone stays inside: it becomes a close frame.
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any
 
 __all__ = [
@@ -42,11 +45,42 @@ class ConnectError(WebSocketError, OSError):
     """The connection could not be opened: name lookup, TCP, TLS or the upgrade.
 
     A failed TLS handshake is chained: `__cause__` is the `ssl` error.
+
+    Attributes:
+        errno: The number that the cause has, such as `errno.ECONNREFUSED`; of a failed
+            lookup that of `socket.gaierror`, of failed TLS that of `ssl.SSLError`. None
+            where the system reported no error.
+        strerror: The system's text for it; None where errno is.
     """
+
+    def __init__(self, message: str, cause: BaseException | None = None) -> None:
+        super().__init__(message)
+        if isinstance(cause, OSError):
+            self.errno = cause.errno
+            self.strerror = cause.strerror
+
+    def __str__(self) -> str:
+        # OSError's own would be "[Errno 111] Connection refused": not where, nor what to do.
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # OSError keeps these two outside of __dict__, and hands them on in `args` alone.
+        numbers = {"errno": self.errno, "strerror": self.strerror}
+        return type(self), self.args, {**self.__dict__, **numbers}
+
+    def __setstate__(self, state: dict[str, Any] | None) -> None:
+        for name, value in (state or {}).items():
+            setattr(self, name, value)
 
 
 class ConnectTimeout(ConnectError, TimeoutError):
-    """The connection was not open when the timeout of `connect` ran out."""
+    """The connection was not open when the timeout of `connect` ran out.
+
+    Its errno is `errno.ETIMEDOUT`.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
 
 
 class HandshakeError(ConnectError):
@@ -56,7 +90,8 @@ class HandshakeError(ConnectError):
         status: The HTTP status, or None if the answer was not HTTP.
         headers: The response's headers, names in lower case; of a header that
             came twice, the values are joined with ", ".
-        body: The beginning of the response's body, at most 1 MiB.
+        body: The beginning of the response's body: what came of it within a second, at
+            most 64 KiB.
     """
 
     def __init__(
