@@ -16,7 +16,6 @@ import trustme
 from pairs import (
     BINARY,
     CLOSE,
-    MIB,
     PING,
     SOON,
     TEXT,
@@ -110,6 +109,10 @@ def dripping(make, pause=0.02):
         until_it_leaves(sock)
 
     return script
+
+
+# More than lies in both ends' buffers.
+HUGE_HEADERS = {f"X-{number}": "x" * 8000 for number in range(1500)}
 
 
 def refused(port, path="/", scheme="ws", **options):
@@ -364,9 +367,95 @@ def test_a_huge_body_is_cut():
             sock.sendall(bytes(65_536))
 
     with server(script) as port:
-        error = refused(port)
+        error = refused(port, timeout=None)
     assert error.status == 200
-    assert error.body == bytes(MIB)
+    assert error.body == bytes(64 * 1024)
+
+
+# What says how long a body is, and a piece of it.
+BODIES = {
+    "to the end": (b"", b"data: x\n\n"),
+    "length": (b"Content-Length: 5000000000\r\n", b"data: x\n\n"),
+    "chunked": (b"Transfer-Encoding: chunked\r\n", b"9\r\ndata: x\n\n\r\n"),
+    "silent": (b"Content-Length: 1\r\n", b""),
+}
+
+
+# It takes the second that a body has, and no longer, whatever the timeout.
+@pytest.mark.abuse(22)
+@pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+@pytest.mark.parametrize("name", BODIES)
+def test_a_refusal_whose_body_has_no_end(name, tls):
+    line, piece = BODIES[name]
+
+    def make(_):
+        yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + line + b"\r\n"
+        yield from itertools.repeat(piece) if piece else ()
+
+    trusting, context = tls_contexts() if tls else (None, None)
+    options = {"scheme": "wss", "ssl_context": trusting} if tls else {}
+    with server(dripping(make), context=context) as port, at_least(1, 5):
+        error = refused(port, timeout=None, **options)
+    assert type(error) is HandshakeError
+    assert error.status == 200
+    assert error.headers["content-type"] == "text/event-stream"
+    assert error.body.startswith(b"data: x\n\n"[: len(piece)])
+
+
+def test_a_refusal_of_a_request_that_is_not_read():
+    """It is told at once: the client reads while it sends."""
+
+    def script(sock):
+        sock.recv(1000)
+        sock.sendall(b"HTTP/1.1 431 Too large\r\nContent-Length: 4\r\n\r\nbody")
+        done.wait(SOON)
+
+    done = threading.Event()
+    with server(script) as port:
+        error = refused(port, timeout=None, headers=HUGE_HEADERS)
+        done.set()
+    assert (error.status, error.body) == (431, b"body")
+
+
+def test_a_refusal_before_a_reset():
+    """The rest of the request meets a reset, and the answer lies there already."""
+
+    def script(sock):
+        sock.recv(1000)
+        sock.sendall(b"HTTP/1.1 431 Too large\r\nContent-Length: 100\r\n\r\npart")
+        reset(sock)
+
+    with server(script) as port:
+        error = refused(port, headers=HUGE_HEADERS)
+    # The system may have dropped the answer with the connection.
+    assert type(error) in (HandshakeError, ConnectError)
+    if type(error) is HandshakeError:
+        assert (error.status, error.body) == (431, b"part")
+    else:
+        assert error.errno in (errno.ECONNRESET, errno.EPIPE)
+
+
+def test_an_upgrade_that_is_accepted_before_the_request_has_come():
+    def script(sock):
+        head = sock.recv(1000).partition(b"X-0:")[0]
+        sock.sendall(upgrade_answer(head))
+        until_it_leaves(sock)
+
+    with server(script) as port:
+        error = refused(port, headers=HUGE_HEADERS)
+    assert type(error) is HandshakeError
+    assert "before it had the request" in str(error)
+
+
+@pytest.mark.abuse(25)
+def test_interim_responses_without_end_are_refused_whatever_the_timeout():
+    def make(_):
+        yield from itertools.repeat(b"HTTP/1.1 102 Processing\r\n\r\n")
+
+    with server(dripping(make)) as port:
+        error = refused(port, timeout=None)
+    assert error.status == 102
+    assert "interim" in str(error)
 
 
 @pytest.mark.abuse(21, 24, 26, 27)
@@ -429,6 +518,7 @@ def test_a_reset_without_an_answer(part):
         error = refused(port)
     assert type(error) is ConnectError
     assert isinstance(error.__cause__, ConnectionResetError)
+    assert error.errno == errno.ECONNRESET
     assert "during the upgrade" in str(error)
 
 
@@ -463,6 +553,7 @@ def test_silence(timeout):
         error = refused(port, timeout=timeout)
     assert type(error) is ConnectTimeout
     assert isinstance(error, TimeoutError)
+    assert error.errno == errno.ETIMEDOUT
     assert "timeout" in str(error)
 
 
@@ -534,9 +625,8 @@ def test_a_server_that_does_not_read_the_request():
         until_it_leaves(sock)
 
     gone = threading.Event()
-    headers = {f"X-{number}": "x" * 8000 for number in range(1500)}
     with server(script) as port, at_least(0.3, 5):
-        assert type(refused(port, timeout=0.3, headers=headers)) is ConnectTimeout
+        assert type(refused(port, timeout=0.3, headers=HUGE_HEADERS)) is ConnectTimeout
         gone.set()
 
 
@@ -617,6 +707,7 @@ def test_an_authority_that_the_system_does_not_know():
         error = refused(port, scheme="wss")
     assert type(error) is ConnectError
     assert isinstance(error.__cause__, ssl.SSLCertVerificationError)
+    assert (error.errno, error.strerror) == (error.__cause__.errno, error.__cause__.strerror)
     assert "certificate" in str(error).lower()
 
 
@@ -722,6 +813,9 @@ def test_tls_that_ends(how):
         error = refused(port, scheme="wss")
     assert type(error) is ConnectError
     assert isinstance(error.__cause__, OSError)
+    assert error.errno == error.__cause__.errno is not None
+    if how == "rst":
+        assert error.errno == errno.ECONNRESET
 
 
 def test_tls_with_settings_that_cannot_work():
@@ -751,7 +845,11 @@ def test_an_interrupted_connect_leaves_no_descriptor(monkeypatch):
 def test_errors_of_the_system_are_not_hidden():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    assert refused(port).__cause__.errno == errno.ECONNREFUSED
+    error = refused(port)
+    assert error.__cause__.errno == errno.ECONNREFUSED
+    assert error.errno == errno.ECONNREFUSED
+    assert error.strerror == error.__cause__.strerror
+    assert str(error).startswith(f"cannot connect to 127.0.0.1:{port}: ")
 
 
 def test_ping_while_connecting_is_no_problem():
@@ -793,8 +891,9 @@ def test_no_keepalive_no_connection(monkeypatch):
         service = _keepalive._Service()
         monkeypatch.setattr(_keepalive, "_service", service)
         monkeypatch.setattr(socket, "socketpair", refuse)
-        with pytest.raises(ConnectError, match="no file"):
+        with pytest.raises(ConnectError, match="no file") as caught:
             connect(f"ws://127.0.0.1:{port}")
+        assert caught.value.errno == caught.value.__cause__.errno is not None
         monkeypatch.undo()
         for end in service._alarm or ():
             end.close()

@@ -3,7 +3,8 @@
 Rules (RFC 6455 section 4.1):
 
 - Every argument is checked before a name is looked up or a socket opened.
-- One deadline for all of it: name lookup, TCP, TLS and the upgrade.
+- One deadline for all of it: name lookup, TCP, TLS and the upgrade. A refusal does not wait
+  for it: what comes of its body within a moment is enough.
 - Whatever fails from then on, the socket is closed; and the error is one of ConnectError's
   tree, save for what a signal handler raises.
 - TLS takes the system's trust store and checks the host name, unless the caller
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, overload
 from ._deadline import Deadline, check_timeout
 from ._deflating import make_connection
 from ._dial import dial
-from ._errors import ConnectError, ConnectTimeout
+from ._errors import ConnectError, ConnectTimeout, HandshakeError
 from ._handshake_client import ClientHandshake
 from ._options import HeadLimits, Options, check_names
 from ._tls import TLSTransport
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["connect"]
 
 _READ = 16 * 1024
+_MOMENT = 1.0  # seconds that the body of a refusal has
 
 
 @overload
@@ -135,7 +137,8 @@ def connect(
     except BaseException as error:
         transport.close()
         if isinstance(error, OSError) and not _is_told(error):  # keepalive cannot start
-            raise ConnectError(f"cannot keep a connection to {target.host!r}: {error}") from error
+            text = f"cannot keep a connection to {target.host!r}: {error}"
+            raise ConnectError(text, error) from error
         raise
 
 
@@ -154,7 +157,8 @@ def _open_transport(url: URL, context: ssl.SSLContext | None, deadline: Deadline
         sock.close()
         if _is_told(error):
             raise
-        raise ConnectError(f"cannot open a connection to {url.host!r}: {error}") from error
+        text = f"cannot open a connection to {url.host!r}: {error}"
+        raise ConnectError(text, error) from error
     except BaseException:
         sock.close()
         raise
@@ -174,26 +178,45 @@ def _tls_handshake(transport: TLSTransport, deadline: Deadline) -> None:
 
 
 def _upgrade(transport: Transport, handshake: ClientHandshake, deadline: Deadline) -> None:
-    """Send the request, and read the answer to its head's end."""
+    """Send the request, and read the answer to its head's end.
+
+    A server may refuse a request before it has read all of it, so this reads meanwhile.
+    """
     buffer = bytearray(_READ)
+    rest = memoryview(handshake.request)
     try:
-        rest = memoryview(handshake.request)
-        while rest or not transport.flush():
-            rest = rest[transport.write(rest) :] if rest else rest
-            if rest or transport.pending:
-                _wait(transport, handshake, deadline, write=True)
         while True:
+            rest = rest[transport.write(rest) :] if rest else rest
+            sending = bool(rest) or not transport.flush()
             left = deadline.left()
-            count = transport.read_into(buffer, nap=left is None or left > NAP)
+            nap = not sending and (left is None or left > NAP)
+            count = transport.read_into(buffer, nap=nap)
             if count is None or deadline.passed():  # however much there is to read
-                _wait(transport, handshake, deadline, write=False)
-            elif handshake.receive(bytes(memoryview(buffer)[:count])):
+                _wait(transport, handshake, deadline, write=sending)
+                continue
+            if handshake.receive(bytes(memoryview(buffer)[:count])):
+                if sending:
+                    raise HandshakeError("the server accepted before it had the request", 101)
                 return
+            if handshake.refused:
+                deadline = deadline.sooner(_MOMENT)  # counted from the first time on
     except OSError as error:
         if _is_told(error):
             raise
-        handshake.give_up()
-        raise ConnectError(f"the connection broke during the upgrade: {error}") from error
+        _read_refusal(transport, handshake, buffer)
+        text = f"the connection broke during the upgrade: {error}"
+        raise ConnectError(text, error) from error
+
+
+def _read_refusal(transport: Transport, handshake: ClientHandshake, buffer: bytearray) -> None:
+    """The connection broke: raise the refusal that may have come before that."""
+    try:
+        while count := transport.read_into(buffer):
+            handshake.receive(bytes(memoryview(buffer)[:count]))
+    except OSError as error:
+        if _is_told(error):
+            raise
+    handshake.give_up()
 
 
 def _wait(
@@ -202,4 +225,4 @@ def _wait(
     if deadline.passed():
         handshake.give_up()
         raise ConnectTimeout("the server did not answer the upgrade within the timeout")
-    transport.wait(not write, write, deadline)
+    transport.wait(True, write, deadline)

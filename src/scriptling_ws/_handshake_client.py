@@ -5,7 +5,10 @@ Rules (RFC 6455 section 4.1):
 - wsproto builds the upgrade and checks the answer. Of an upgrade's answer it is given the
   head alone; of a rejection the body too, since h11 knows where that ends.
 - This file refuses beforehand what wsproto lets through: other HTTP versions, bodies,
-  a header doubled that must not be.
+  a doubled Sec-WebSocket-Accept.
+- A field that is a list may come in several lines, and have empty elements (RFC 9110
+  sections 5.3 and 5.6.1). wsproto looks at the last line only, so it is given one.
+- Of a rejection's body the beginning is enough: it may have no end.
 - Interim responses (RFC 9110 section 15.2), for wsproto rejections, are skipped: a bounded number.
 - Compression is agreed on in `_terms`, and wsproto knows of none.
 - Whatever goes wrong inside h11 or wsproto leaves as HandshakeError.
@@ -34,14 +37,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientHandshake"]
 
-_MAX_BODY: Final = 1024 * 1024
+_MAX_BODY: Final = 64 * 1024
 _MAX_INTERIM: Final = 16
 _NO_CHOICE: Final = HeadLimits()
 _STATUS_LINE = re.compile(rb"HTTP/(\d\.\d) ([1-9]\d\d)(?: [^\r\n]*)?\r\n")
-# Of several, wsproto looks at the last only. One extension was offered, so one is answered.
-_SINGLE: Final = (
+_LISTS: Final = (
     b"connection",
-    b"sec-websocket-accept",
     b"sec-websocket-extensions",
     b"sec-websocket-protocol",
     b"upgrade",
@@ -126,6 +127,11 @@ class ClientHandshake:
         connection = self._ws.connection
         assert connection is not None
         return connection
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server has refused: only the refusal's body is still to come."""
+        return self._rejection is not None
 
     @property
     def deflate(self) -> Terms | None:
@@ -215,11 +221,10 @@ class ClientHandshake:
         lower = head.lower()
         if count_header(lower, b"content-length") or count_header(lower, b"transfer-encoding"):
             raise invalid("it announces a body")
-        for name in _SINGLE:
-            if count_header(lower, name) > 1:
-                raise invalid(f"more than one {name.decode('ascii')} header")
+        if count_header(lower, b"sec-websocket-accept") > 1:
+            raise invalid("more than one Sec-WebSocket-Accept header")
         try:
-            self._ws.receive_data(head)
+            self._ws.receive_data(_with_lists_joined(head))
             (event,) = self._ws.events()
         except FOREIGN_ERRORS as error:
             raise invalid(str(error), error) from error
@@ -258,6 +263,29 @@ def _check_headers(headers: object) -> list[tuple[bytes, bytes]]:
         check_header(name, value, _RESERVED_HEADERS, "connect()")
         result.append((name.encode("ascii"), value.strip(" \t").encode("latin-1")))
     return result
+
+
+def _with_lists_joined(head: bytes) -> bytes:
+    """The head with each list in one line; one without an element is left out."""
+    lines: list[bytes] = []
+    lists: dict[bytes, list[bytes]] = {}
+    for line in head[:-4].split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if (lower := name.lower()) in _LISTS:
+            lists.setdefault(lower, []).append(value)
+        else:
+            lines.append(line)
+    for name, values in lists.items():
+        if name == b"sec-websocket-extensions":  # a comma may stand in quotes
+            elements = [value.strip(b" \t,") for value in values]
+        else:
+            parts = [part.strip(b" \t") for value in values for part in value.split(b",")]
+            if name != b"sec-websocket-protocol":  # its names alone have a case
+                parts = [part.lower() for part in parts]
+            elements = list(dict.fromkeys(parts))  # the same one again changes nothing
+        if any(elements):
+            lines.append(name + b": " + b", ".join(filter(None, elements)))
+    return b"\r\n".join([*lines, b"", b""])
 
 
 def _raw_headers(head: bytes) -> dict[str, str]:
