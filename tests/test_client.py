@@ -243,6 +243,48 @@ def test_by_name():
         assert conn.connected()
 
 
+@pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+def test_by_a_name_outside_ascii(monkeypatch, tls):
+    """The lookup, the certificate and the Host header have the same form of it."""
+    real = socket.getaddrinfo
+    names, requests = [], []
+
+    def look_up(host, *args, **options):
+        names.append(host)
+        return real("127.0.0.1" if host.endswith(".test") else host, *args, **options)
+
+    def script(sock):
+        requests.append(receive_head(sock))
+        sock.sendall(upgrade_answer(requests[0]))
+        until_it_leaves(sock)
+
+    trusting = context = None
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority().issue_cert("xn--fa-hia.test").configure_cert(context)
+        trusting = tls_contexts()[0]
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with server(script, context=context) as port:
+        url = f"{'wss' if tls else 'ws'}://Fa\xdf.test:{port}"
+        connect(url, SOON, ssl_context=trusting, close_timeout=0).close()
+    assert "xn--fa-hia.test" in names
+    assert f"\r\nHost: xn--fa-hia.test:{port}\r\n".encode() in requests[0]
+
+
+def test_a_token_of_20_kb_in_the_query_is_sent():
+    requests = []
+
+    def script(sock):
+        requests.append(receive_head(sock))
+        sock.sendall(upgrade_answer(requests[0]))
+        until_it_leaves(sock)
+
+    query = "token=" + "x" * 20_000
+    with server(script) as port:
+        connect(f"ws://127.0.0.1:{port}/?{query}", SOON, close_timeout=0).close()
+    assert requests[0].startswith(f"GET /?{query} HTTP/1.1\r\n".encode())
+
+
 def test_many_threads_connect_at_once():
     with contextlib.ExitStack() as stack:
         ports = [stack.enter_context(server(accepting(frame(TEXT, b"x")))) for _ in range(20)]

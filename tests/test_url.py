@@ -79,9 +79,31 @@ def test_the_target_is_percent_encoded(path, target):
     assert parse_url("ws://h" + path).target == target
 
 
+@pytest.mark.parametrize("url", ["ws://h/?token=" + "x" * 20_000, "ws://h/" + "x" * (65_536 - 7)])
+def test_a_long_url_is_taken_whole(url):
+    assert parse_url(url).target == url.removeprefix("ws://h")
+    assert len(url) <= 65_536
+
+
+@pytest.mark.parametrize("length", [65_536, 65_537])
+def test_a_url_may_have_65536_characters(length):
+    url = "ws://h/".ljust(length, "a")
+    if length == 65_536:
+        assert len(parse_url(url).target) == length - len("ws://h")
+        return
+    with pytest.raises(InvalidURL, match="65537 characters long; 65536 is the most"):
+        parse_url(url)
+
+
 @pytest.mark.parametrize(
     ("host", "expected"),
-    [("b\xfccher.example", "xn--bcher-kva.example"), ("\uff45\uff58.example", "ex.example")],
+    [
+        ("b\xfccher.example", "xn--bcher-kva.example"),
+        ("\uff45\uff58.example", "ex.example"),
+        # Lower case by Unicode's rules would end it with a final sigma.
+        ("\u0392\u038c\u039b\u039f\u03a3.Example", "xn--nxasmq6b.example"),
+        ("user:pass@B\xdcCHER.example:8080", "xn--bcher-kva.example"),
+    ],
 )
 def test_a_host_outside_ascii_becomes_its_idna_form(host, expected):
     assert parse_url(f"ws://{host}/").host == expected
@@ -132,7 +154,11 @@ def test_a_host_outside_ascii_becomes_its_idna_form(host, expected):
         ("ws://\ud800/", "IDNA"),
         ("ws://h/\ud800", "surrogate"),
         ("ws://h/?\udfff", "surrogate"),
-        ("ws://h/" + "a" * 8192, "8192"),
+        ("ws://h\xfc%41/", "host name"),
+        ("ws://\xfc..example/", "host name"),
+        ("ws://\xfc.\xad.example/", "host name"),  # a soft hyphen is left out
+        ("ws://a\u200db.example/", "IDNA"),
+        ("ws://h/" + "a" * 65_536, "65536"),
     ],
 )
 def test_refused(url, says):
@@ -203,7 +229,8 @@ def test_userinfo_that_is_not_utf8_is_refused(url):
         "ws://user:hunter2/x@h/",  # a slash that should have been encoded
         "ws://user:hunter2%ff@h/",
         "ws://user:hunter2@h /",
-        "ws://user:hunter2@h/" + "a" * 9000,
+        "ws://user:hunter2@h/" + "a" * 66_000,
+        "ws://user:hunter2@\u0378/",
     ],
 )
 def test_no_error_shows_a_password(url):

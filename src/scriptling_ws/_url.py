@@ -6,8 +6,8 @@ Rules (RFC 6455 section 3, RFC 3986, RFC 7230 section 5.4):
 - No fragment: RFC 6455 forbids it, and dropping it silently would hide a mistake.
 - User and password become a Basic Authorization header and appear nowhere else:
   not in the request line, not in an error, not in `repr`.
-- A host name outside ASCII is sent as its IDNA form; a path outside ASCII is
-  percent-encoded as UTF-8.
+- A host name outside ASCII is sent as its IDNA form (see `_idna`); a path outside ASCII
+  is percent-encoded as UTF-8.
 - No control character or blank gets through, so nothing can be smuggled into
   the request.
 """
@@ -21,6 +21,7 @@ from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
 from ._errors import InvalidURL
+from ._idna import ascii_name
 
 __all__ = ["URL", "host_port", "parse_url"]
 
@@ -29,7 +30,8 @@ _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _IPV6 = re.compile(r"([0-9A-Fa-f:.]+)(?:%(?:25)?([A-Za-z0-9_.-]+))?")  # RFC 6874: %25 for %
 _BRACKETED = re.compile(r"\[[^\[\]:]*:[^\[\]]*\](:[^\[\]]*)?")  # an IPv6 address and its port
 _DEFAULT_PORTS = {"ws": 80, "wss": 443}
-_LONGEST = 8192
+_LONGEST = 65_536  # a token in the query may take tens of KiB
+_CACHED = 1024  # of longer URLs each is most likely another one
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,9 @@ def parse_url(url: str) -> URL:
     """
     if not isinstance(url, str):
         raise TypeError(f"the URL has to be a str, not {type(url).__name__}")
-    return _parse(url)
+    return _parse_cached(url) if len(url) <= _CACHED else _parse(url)
 
 
-@lru_cache(maxsize=64)  # most programs connect to the same few, again and again
 def _parse(url: str) -> URL:
     if len(url) > _LONGEST:
         raise InvalidURL(f"the URL is {len(url)} characters long; {_LONGEST} is the most")
@@ -113,18 +114,23 @@ def _parse(url: str) -> URL:
         raise InvalidURL("the URL's port is 0: it has to be 1 to 65535")
     return URL(
         secure=parts.scheme == "wss",
-        host=_host(parts.hostname or ""),
+        host=_host(parts.hostname or "", where),
         port=port if port is not None else _DEFAULT_PORTS[parts.scheme],
         target=_target(parts.path, parts.query, "?" in url),
         credentials=_credentials(parts.username, parts.password),
     )
 
 
+# Most programs connect to the same few, again and again.
+_parse_cached = lru_cache(maxsize=64)(_parse)
+
+
 def _without_text(error: ValueError) -> ValueError:
     return type(error)("the text is withheld: it may quote a password")
 
 
-def _host(host: str) -> str:
+def _host(host: str, where: str) -> str:
+    """The host to look up, of one in lower case and of what the URL has with the port."""
     if not host:
         raise InvalidURL("the URL has no host")
     if ":" in host:
@@ -133,8 +139,9 @@ def _host(host: str) -> str:
             raise InvalidURL(f"{host!r} is not an IPv6 address")
         return f"{match[1]}%{match[2]}" if match[2] else match[1]
     try:
-        ascii_host = host if host.isascii() else host.encode("idna").decode("ascii")
-    except UnicodeError as error:
+        # Lower case by Unicode's rules is another name: it has a final sigma.
+        ascii_host = host if host.isascii() else ascii_name(where.partition(":")[0])
+    except ValueError as error:
         raise InvalidURL(f"the host {host!r} cannot be written in IDNA form") from error
     labels = ascii_host.removesuffix(".").split(".")
     if not _HOST.fullmatch(ascii_host) or not all(0 < len(label) <= 63 for label in labels):
