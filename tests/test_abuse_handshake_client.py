@@ -233,6 +233,48 @@ def test_limits_of_a_head_are_options(options, lines):
 
 
 @pytest.mark.abuse(28)
+@pytest.mark.parametrize(
+    ("options", "lines", "says"),
+    [
+        ({}, ["Set-Cookie: " + "x" * 9000], "the header 'Set-Cookie' has 9012 bytes"),
+        ({"max_headers": 2}, ["A: 1"], "the head has 4 headers, more than the 2 headers of"),
+        ({"max_head_size": 99}, [], "bytes, more than the 99 bytes of max_head_size"),
+    ],
+)
+def test_a_limit_says_what_is_too_long_and_names_its_option(options, lines, says):
+    error, _ = refused(lambda request: [upgrade_answer(request, *lines)], **options)
+    assert says in str(error)
+    assert next(iter(options), "max_line_size") in str(error)
+    assert "xxx" not in str(error)
+
+
+@pytest.mark.abuse(10, 11)
+@pytest.mark.parametrize(
+    ("query", "headers", "status", "says"),
+    [
+        ("?token=" + "x" * 20_000, {}, 414, "the request line has"),
+        ("", {"Cookie": "id=" + "x" * 20_000}, 431, "the header 'Cookie' has"),
+    ],
+    ids=["URL", "header"],
+)
+def test_a_server_says_what_is_too_long_and_which_option_raises_it(query, headers, status, says):
+    with serving(echo) as server:
+        with pytest.raises(HandshakeError) as caught:
+            connect(f"{server.url}/{query}", SOON, headers)
+        assert caught.value.status == status
+        text = caught.value.body.decode()
+        assert says in text
+        assert text.endswith(" bytes, more than the 8192 bytes of max_line_size\n")
+        assert "xxx" not in text
+    with (
+        serving(echo, max_line_size=32_768) as server,
+        connect(f"{server.url}/{query}", SOON, headers) as conn,
+    ):
+        conn.send("through")
+        assert conn.receive(SOON) == "through"
+
+
+@pytest.mark.abuse(28)
 def test_limits_of_a_head_can_be_raised():
     lines = [f"X-{number}: {'x' * 9000}" for number in range(150)]
     limits = {"max_line_size": 10_000, "max_headers": 200, "max_head_size": 2 * MIB}

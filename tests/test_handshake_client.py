@@ -396,7 +396,9 @@ def test_an_upgrade_that_is_not_valid(answer, says):
         (401, "headers={'Authorization'"),
         (403, "Origin"),
         (404, "nothing at this path"),
+        (414, "URL is too long"),
         (426, "version"),
+        (431, "header is too long"),
         (500, ""),
         (503, "try again later"),
         (599, ""),
@@ -565,6 +567,12 @@ def test_http_that_is_malformed(answer, size):
     with pytest.raises(HandshakeError, match="answer is not valid"):
         for piece in pieces(answer, size):
             assert not handshake.receive(piece)
+
+
+def test_a_status_is_told_though_the_headers_behind_it_are_malformed():
+    error = rejected(b"HTTP/1.1 503 Busy\r\nContent-Length: -1\r\n\r\n")
+    assert error.status == 503
+    assert "not valid HTTP" in str(error)
 
 
 @pytest.mark.parametrize("part", [b"", b"H", b"HTTP/1.1 10", b"HTTP/1.1 101 x\r\nUpgrade: w"])

@@ -60,6 +60,97 @@ def test_a_line_may_have_8192_bytes(is_request, before, status, step):
     assert caught.value.status == status
 
 
+@pytest.mark.abuse(10, 11)
+@pytest.mark.parametrize(
+    ("head", "is_request", "status", "text"),
+    [
+        (
+            b"GET /" + b"a" * 9986 + b" HTTP/1.1\r\n",
+            True,
+            414,
+            "the request line has 10000 bytes, more than the 8192 bytes of max_line_size",
+        ),
+        (
+            b"GET /" + b"a" * 9995,
+            True,
+            414,
+            "the request line has at least 10000 bytes, more than the 8192 bytes of max_line_size",
+        ),
+        (
+            b"HTTP/1.1 200 " + b"a" * 9987 + b"\r\n",
+            False,
+            431,
+            "the status line has 10000 bytes, more than the 8192 bytes of max_line_size",
+        ),
+        (
+            b"GET / HTTP/1.1\r\nHost: h\r\nCookie: " + b"a" * 9992 + b"\r\n",
+            True,
+            431,
+            "the header 'Cookie' has 10000 bytes, more than the 8192 bytes of max_line_size",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nX-Y: " + b"a" * 9995,
+            False,
+            431,
+            "the header 'X-Y' has at least 10000 bytes, more than the 8192 bytes of max_line_size",
+        ),
+        (  # names that are none are not shown
+            b"GET / HTTP/1.1\r\nsecret value: " + b"a" * 9986 + b"\r\n",
+            True,
+            431,
+            "a header has 10000 bytes, more than the 8192 bytes of max_line_size",
+        ),
+        (
+            b"GET / HTTP/1.1\r\n" + b"a" * 10_000 + b": b\r\n",
+            True,
+            431,
+            "a header has 10003 bytes, more than the 8192 bytes of max_line_size",
+        ),
+        (
+            b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 129 + b"\r\n",
+            True,
+            431,
+            "the head has 129 headers, more than the 128 headers of max_headers",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 130,
+            False,
+            431,
+            "the head has at least 130 headers, more than the 128 headers of max_headers",
+        ),
+        (
+            b"GET / HTTP/1.1\r\n" + (b"a: " + b"b" * 7995 + b"\r\n") * 9 + b"\r\n",
+            True,
+            431,
+            "the head has 72018 bytes, more than the 65536 bytes of max_head_size",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\n" + (b"a: " + b"b" * 7995 + b"\r\n") * 9,
+            False,
+            431,
+            "the head has at least 72017 bytes, more than the 65536 bytes of max_head_size",
+        ),
+    ],
+)
+def test_what_is_too_long_is_told_by_name_size_and_option(head, is_request, status, text):
+    with pytest.raises(Refused) as caught:
+        HeadReader(is_request).feed(head)
+    assert caught.value.status == status
+    assert caught.value.text == text
+
+
+@pytest.mark.parametrize("size", [65_535, 65_536, 65_537])
+def test_a_head_of_65536_bytes_is_taken_and_no_larger_one(size):
+    start = b"GET / HTTP/1.1\r\n" + (b"a: " + b"b" * 7995 + b"\r\n") * 8
+    head = start + b"c: ".ljust(size - len(start) - 4, b"d") + b"\r\n\r\n"
+    assert len(head) == size
+    if size <= 65_536:
+        assert HeadReader().feed(head) == head
+        return
+    with pytest.raises(Refused, match="has 65537 bytes"):
+        HeadReader().feed(head)
+
+
 @pytest.mark.abuse(11)
 def test_what_is_held_of_an_endless_line_is_bounded():
     reader = HeadReader()

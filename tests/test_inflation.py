@@ -265,6 +265,7 @@ def test_the_limit_is_exact(step, cuts, limit):
         proto = protocol(limit=limit)
         feed(proto, Peer(client=False).message(data, cuts=cuts), step)
         assert ended_with(proto) == 1009
+        assert proto.control.reason == f"a message is over the {limit} bytes of max_message_size"
         assert not proto.ready
 
 
@@ -296,6 +297,7 @@ def test_too_many_fragments():
     assert not proto.ended
     feed(proto, frame(CONTINUATION, b"", fin=False))
     assert ended_with(proto) == 1008
+    assert proto.control.reason == "a message has more than the 10 fragments of max_fragments"
 
 
 @pytest.mark.abuse(45)

@@ -460,6 +460,20 @@ def test_the_number_of_fragments_is_limited(payload):
     assert "5 fragments" in proto.control.reason
 
 
+# The largest limit: a frame's close reason has 123 bytes.
+@pytest.mark.parametrize("most", [5, 2**63 - 1])
+def test_a_close_reason_names_the_option_that_raises_the_limit(most):
+    proto = protocol(limit=most)
+    feed(proto, frame(BINARY, b"x", fin=False) + struct.pack("!BBQ", 0x80, 127, 2**63 - 1))
+    assert closed_with(proto) == 1009
+    assert proto.control.reason == f"a message is over the {most} bytes of max_message_size"
+    assert len(proto.control.reason) <= 123
+    proto = protocol(fragments=5)
+    feed(proto, frame(BINARY, b"", fin=False) + frame(CONTINUATION, b"", fin=False) * 5)
+    assert closed_with(proto) == 1008
+    assert proto.control.reason == "a message has more than the 5 fragments of max_fragments"
+
+
 @pytest.mark.abuse(45)
 @roles
 @pytest.mark.parametrize(("opcode", "payload"), [(TEXT, b""), (BINARY, b"x")])

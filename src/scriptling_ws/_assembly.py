@@ -117,7 +117,8 @@ class Assembly:
                 self._reserve(length)
         self._fragments += 1
         if self._fragments > self._max_fragments:
-            raise Violation(1008, f"a message has more than {self._max_fragments} fragments")
+            most = f"the {self._max_fragments} fragments of max_fragments"
+            raise Violation(1008, f"a message has more than {most}")
         self.frame = Frame(fin, length, key)
 
     def _reserve(self, size: int) -> None:

@@ -168,7 +168,7 @@ class Decompressor:
     def _take(self, piece: bytes) -> None:
         size = self.size + len(piece)
         if size > self._limit:
-            raise Violation(1009, f"a message is over the limit of {self._limit} bytes")
+            raise Violation.too_large(self._limit)
         if not self.size:
             self.data = piece  # often all of it
         elif piece:

@@ -155,8 +155,17 @@ class ProtocolError(WebSocketError):
 
 
 class Violation(Exception):  # no error of this program
-    """What the peer did wrong, and the status code for it."""
+    """What the peer did wrong, and the status code for it.
+
+    Where a limit of this end is the reason, the text names the option that raises it: the
+    peer reads it in the close frame, which has room for 123 bytes.
+    """
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
         self.code = code
+
+    @classmethod
+    def too_large(cls, limit: int) -> Violation:
+        """A message is over `max_message_size`."""
+        return cls(1009, f"a message is over the {limit} bytes of max_message_size")

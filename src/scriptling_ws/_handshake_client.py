@@ -299,7 +299,9 @@ _ADVICE = {
     401: "it wants credentials: pass headers={'Authorization': ...}",
     403: "it forbids this client, perhaps for its Origin or credentials",
     404: "there is nothing at this path",
+    414: "the URL is too long for it",
     426: "it wants another protocol or WebSocket version",
+    431: "a header is too long for it, or all of them are",
     503: "it is overloaded: try again later",
 }
 _ADVICE.update(dict.fromkeys((302, 303, 307, 308), _ADVICE[301]))

@@ -59,6 +59,7 @@ PROXY_HINT: Final = (
 
 _CR: Final = 0x0D
 _DEFAULT: Final = HeadLimits()
+_LONGEST_NAME: Final = 64  # of a header, in a refusal
 # A line end that is not CRLF, a NUL, or a line that continues the one before it; and 1C to 1F,
 # which str.strip() removes: wsproto would take "\x1fUpgrade" for "Upgrade".
 # (Each branch starts with a byte, so that the search skips all others.)
@@ -155,12 +156,7 @@ class HeadReader:
             line_end = self._buffer.find(b"\n", self._seen, stop)
             length = (line_end if line_end >= 0 else stop) - self._seen
             if length > limits.max_line_size + 1:  # the CR
-                first = self._seen == 0 and self._request
-                raise Refused(
-                    414 if first else 431,
-                    f"{'the request line' if first else 'a header'} is over "
-                    f"{limits.max_line_size} bytes",
-                )
+                raise self._line_too_long(length, whole=line_end >= 0)
             if line_end < 0:
                 break
             if self._buffer[max(line_end - 1, 0)] != _CR:
@@ -168,11 +164,34 @@ class HeadReader:
                 raise Refused(400, f"malformed line at byte {line_end} of the head")
             self._seen = line_end + 1
             self._lines += 1
+        whole = self._buffer.endswith(b"\r\n\r\n", 0, stop)
         if stop > limits.max_head_size:
-            raise Refused(431, f"the head is over {limits.max_head_size} bytes")
+            size = _count(stop, limits.max_head_size, "bytes", "max_head_size", whole=whole)
+            raise Refused(431, f"the head has {size}")
         # The first line and the blank one are no headers.
         if self._lines - 2 > limits.max_headers:
-            raise Refused(431, f"more than {limits.max_headers} headers")
+            count = self._lines - 1 - whole
+            number = _count(count, limits.max_headers, "headers", "max_headers", whole=whole)
+            raise Refused(431, f"the head has {number}")
+
+    def _line_too_long(self, length: int, *, whole: bool) -> Refused:
+        """The refusal of the line at `_seen`: which one it is, never what it holds."""
+        status, what = 431, "a header"
+        name, colon, _ = self._buffer[self._seen : self._seen + _LONGEST_NAME].partition(b":")
+        if self._seen == 0:
+            status = 414 if self._request else 431
+            what = "the request line" if self._request else "the status line"
+        elif colon and TOKEN.fullmatch(text := name.decode("latin-1")):
+            what = f"the header {text!r}"
+        limit = self._limits.max_line_size
+        size = _count(length - whole, limit, "bytes", "max_line_size", whole=whole)
+        return Refused(status, f"{what} has {size}")
+
+
+def _count(count: int, limit: int, unit: str, option: str, *, whole: bool) -> str:
+    """How many there are, or have come so far, and what the option for them is."""
+    some = count if whole else f"at least {count}"
+    return f"{some} {unit}, more than the {limit} {unit} of {option}"
 
 
 @dataclass(frozen=True)

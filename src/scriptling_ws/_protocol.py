@@ -429,7 +429,7 @@ class Protocol:
             compressed = first & _COMPRESSED and self._inflation
             self._assembly = compressed or self._uncompressed
         if length > self._assembly.left:
-            raise Violation(1009, f"a message is over the limit of {self._limit} bytes")
+            raise Violation.too_large(self._limit)
         self._assembly.begin(opcode, bool(first & _FIN), length, key)
 
     def _deliver(self) -> None:
