@@ -22,7 +22,7 @@ from ._dial import dial
 from ._errors import ConnectError, ConnectTimeout, HandshakeError
 from ._handshake_client import ClientHandshake
 from ._options import HeadLimits, Options, check_names
-from ._tls import TLSTransport
+from ._tls import TLSTransport, check_context
 from ._transport import NAP, Transport
 from ._url import URL, parse_url
 
@@ -114,10 +114,10 @@ def connect(
     check_names("connect", options)
     chosen = Options(binary_type, **options)
     limits = HeadLimits(max_line_size, max_headers, max_head_size)
-    if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):
-        raise TypeError(f"ssl_context has to be an ssl.SSLContext, not {ssl_context!r}")
-    if ssl_context is not None and not target.secure:
-        raise ValueError("ssl_context is given, but the URL is ws://: use wss://")
+    if ssl_context is not None:
+        check_context(ssl_context)
+        if not target.secure:
+            raise ValueError("ssl_context is given, but the URL is ws://: use wss://")
     handshake = ClientHandshake(
         target, {} if headers is None else headers, subprotocols, limits, deflate=chosen.deflate
     )

@@ -35,6 +35,7 @@ from ._options import HeadLimits, check_names
 from ._routes import PageRoute, Routes, RouteTable, Settings, WebSocketRoute
 from ._sessions import Session, Sessions, run_page, run_websocket, start_thread
 from ._signals import StopSignal
+from ._tls import check_context
 from ._transport import address_text
 
 if TYPE_CHECKING:
@@ -442,9 +443,8 @@ def _methods_page(methods: str) -> PageRoute:
 def _check_context(context: object) -> None:
     if context is None:
         return
-    if not isinstance(context, ssl.SSLContext):
-        raise TypeError(f"ssl_context has to be an ssl.SSLContext, not {type(context).__name__}")
-    if context.protocol == ssl.PROTOCOL_TLS_CLIENT:
+    check_context(context)
+    if getattr(context, "protocol", None) == ssl.PROTOCOL_TLS_CLIENT:
         # Found here, or else by every connection.
         raise ValueError(
             "ssl_context is a client's: make it with ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) "

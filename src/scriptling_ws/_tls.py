@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from ._deadline import Deadline
 
-__all__ = ["TLSTransport"]
+__all__ = ["TLSTransport", "check_context"]
 
 # One TLS record holds 16 KiB of data. Handing OpenSSL four of them at a time
 # bounds what a message adds to the memory while it is sent.
@@ -55,6 +55,22 @@ _BARREN: Final = 256 * 1024  # bytes of ciphertext in which there has to be some
 _ENOUGH: Final = 1024 * 1024  # what one call of read_into goes on to receive, about
 _MOST: Final = 2**30  # more than OpenSSL reads at once
 _ALL: Final = (-1,)  # MemoryBIO.read's argument, as `map` takes it
+
+
+def check_context(context: object) -> None:
+    """Check TLS settings that a caller gives, by what they can do.
+
+    Their class says nothing: programs replace `ssl.SSLContext` at any time, as
+    `truststore.inject_into_ssl()` does, and contexts of both classes are there then.
+
+    Raises:
+        TypeError: no TLS session can be made of it.
+    """
+    if isinstance(context, type) or not callable(getattr(context, "wrap_bio", None)):
+        raise TypeError(
+            "ssl_context has to be an ssl.SSLContext, or another object with its wrap_bio, "
+            f"not {type(context).__name__}"
+        )
 
 
 class TLSTransport(Transport):
