@@ -12,11 +12,13 @@ nothing, and a client never loads the server.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from ._client import connect
     from ._connection import Connection, is_binary, is_text
     from ._errors import (
@@ -56,28 +58,42 @@ __all__ = [
     "serve",
 ]
 
-_HOMES: Final = {
-    "connect": "_client",
-    "Connection": "_connection",
-    "is_binary": "_connection",
-    "is_text": "_connection",
-    "ClientOptions": "_options",
-    "ConnectionOptions": "_options",
-    "RouteOptions": "_options",
-    "ServerOptions": "_options",
-    "Routes": "_routes",
-    "Server": "_server",
-    "serve": "_server",
-}
+
+def _home(name: str) -> ModuleType:
+    """The module that a public name is from.
+
+    Each is imported in words of its own, which is what bundlers (PyInstaller, Nuitka) find.
+    """
+    if name == "connect":
+        from . import _client
+
+        return _client
+    if name in ("Connection", "is_binary", "is_text"):
+        from . import _connection
+
+        return _connection
+    if name.endswith("Options"):
+        from . import _options
+
+        return _options
+    if name == "Routes":
+        from . import _routes
+
+        return _routes
+    if name in ("Server", "serve"):
+        from . import _server
+
+        return _server
+    from . import _errors
+
+    return _errors
 
 
 def __getattr__(name: str) -> object:
     """Load a public name (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # not needed before this
-
-    value: object = getattr(import_module(f"{__name__}.{_HOMES.get(name, '_errors')}"), name)
+    value: object = getattr(_home(name), name)
     globals()[name] = value
     return value
 
