@@ -5,11 +5,14 @@ import errno
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
+from processes import python_environment
 from scriptling_ws import _dial
 from scriptling_ws._deadline import FOREVER, Deadline
 from scriptling_ws._dial import dial
@@ -377,3 +380,52 @@ def test_a_late_lookup_without_a_thread_leaves_no_time_to_connect(monkeypatch):
         monkeypatch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(ConnectTimeout):
             dial("name.invalid", 80, Deadline(0.05))
+
+
+# What connects by a name, and is refused.
+CONNECTING = """
+import errno
+import scriptling_ws as ws
+try:
+    ws.connect("ws://localhost:{port}/", timeout=10)
+except ws.ConnectError as error:
+    assert error.errno == errno.ECONNREFUSED, error
+    print("refused", flush=True)
+"""
+
+ENDING = """
+import atexit
+import scriptling_ws as ws
+ws.connect  # loaded while threads can be started
+atexit.register(exec, {code!r}, {{}})
+"""
+
+# A main program has to be told what a subinterpreter has raised.
+ISOLATED = """
+import _interpreters
+error = _interpreters.exec(_interpreters.create(), {code!r})
+assert error is None, error
+"""
+
+
+def output_of(code):
+    """What a program of its own prints."""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, env=python_environment(), stdout=subprocess.PIPE, text=True, timeout=60, check=True
+    )
+    return done.stdout.split()
+
+
+def test_a_name_is_looked_up_as_the_program_ends():
+    """CPython from 3.12 on starts no thread then."""
+    code = CONNECTING.format(port=refusing_port())
+    assert output_of(ENDING.format(code=code)) == ["refused"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="no _interpreters before CPython 3.13")
+def test_a_name_is_looked_up_in_an_isolated_subinterpreter():
+    """It starts no daemon thread."""
+    pytest.importorskip("_interpreters")
+    code = CONNECTING.format(port=refusing_port())
+    assert output_of(ISOLATED.format(code=code)) == ["refused"]

@@ -77,7 +77,8 @@ def connect(
 ) -> Connection[Any]:
     """Open a WebSocket connection.
 
-    Blocks until the connection is open, at most `timeout`. Thread-safe.
+    Blocks until the connection is open, at most `timeout`; the lookup of a name may take longer
+    where no thread can be started for it. Thread-safe.
 
     Args:
         url: `ws://host[:port][/path][?query]`, or `wss://` for TLS. A user and
