@@ -68,13 +68,17 @@ def check_open(answer: bytes, offer: Any, subprotocol: str | None, rest: bytes) 
     for name, _, value in lines:
         headers.setdefault(name.lower(), []).append(value.strip())
     assert headers[b"sec-websocket-accept"] == [TOKEN]
-    assert [value.lower() for value in headers[b"upgrade"]] == [b"websocket"]
-    (connection,) = headers[b"connection"]
-    assert b"upgrade" in [token.strip().lower() for token in connection.split(b",")]
+    # Lists: in one line or several, with empty elements or without (RFC 9110 section 5.3).
+    elements = {
+        name: {token.strip() for value in values for token in value.split(b",")} - {b""}
+        for name, values in headers.items()
+    }
+    assert {token.lower() for token in elements[b"upgrade"]} == {b"websocket"}
+    assert b"upgrade" in {token.lower() for token in elements[b"connection"]}
     assert not {b"content-length", b"transfer-encoding"} & set(headers)
-    assert not any(value for value in headers.get(b"sec-websocket-extensions", []))
-    chosen = headers.get(b"sec-websocket-protocol", [])
-    assert chosen == ([] if subprotocol is None else [subprotocol.encode()])
+    assert not elements.get(b"sec-websocket-extensions")
+    chosen = elements.get(b"sec-websocket-protocol", set())
+    assert chosen == (set() if subprotocol is None else {subprotocol.encode()})
     assert subprotocol is None or subprotocol in offer
 
 

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import errno
 import itertools
+import os
 import signal
 import socket
 import ssl
@@ -459,12 +460,13 @@ def test_a_refusal_of_a_request_that_is_not_read():
     assert (error.status, error.body) == (431, b"body")
 
 
-def test_a_refusal_before_a_reset():
+@pytest.mark.parametrize("length", [4, 100])
+def test_a_refusal_before_a_reset(length):
     """The rest of the request meets a reset, and the answer lies there already."""
 
     def script(sock):
         sock.recv(1000)
-        sock.sendall(b"HTTP/1.1 431 Too large\r\nContent-Length: 100\r\n\r\npart")
+        sock.sendall(b"HTTP/1.1 431 Too large\r\nContent-Length: %d\r\n\r\npart" % length)
         reset(sock)
 
     with server(script) as port:
@@ -475,6 +477,45 @@ def test_a_refusal_before_a_reset():
         assert (error.status, error.body) == (431, b"part")
     else:
         assert error.errno in (errno.ECONNRESET, errno.EPIPE)
+
+
+def test_a_refusal_of_a_connection_before_its_request(monkeypatch):
+    """The answer and the reset are there before the first byte is sent."""
+
+    def script(sock):
+        assert connected.wait(SOON)
+        sock.sendall(b"HTTP/1.1 429 Slow down\r\nContent-Length: 4\r\n\r\nbody")
+        reset(sock)
+        answered.set()
+
+    def upgrade(*arguments):
+        connected.set()
+        assert answered.wait(SOON)
+        real(*arguments)
+
+    connected, answered, real = threading.Event(), threading.Event(), _client._upgrade
+    monkeypatch.setattr(_client, "_upgrade", upgrade)
+    with server(script) as port:
+        error = refused(port)
+    assert type(error) in (HandshakeError, ConnectError)  # as above
+    if type(error) is HandshakeError:
+        assert (error.status, error.body) == (429, b"body")
+
+
+def test_tls_that_breaks_during_the_upgrade():
+    def script(sock):
+        receive_head(sock)
+        with socket.socket(fileno=os.dup(sock.fileno())) as bare:
+            bare.sendall(b"what is no record of TLS")
+        until_it_leaves(sock)
+
+    trusting, context = tls_contexts()
+    with server(script, context=context) as port:
+        error = refused(port, scheme="wss", ssl_context=trusting)
+    assert type(error) is ConnectError
+    assert isinstance(error.__cause__, ssl.SSLError)
+    assert "during the upgrade" in str(error)
+    assert error.errno == ssl.SSL_ERROR_SSL
 
 
 def test_an_upgrade_that_is_accepted_before_the_request_has_come():

@@ -38,7 +38,9 @@ _BITS: Final = {str(bits): bits for bits in range(8, MOST_BITS + 1)}
 _WORD = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 # A name, or a parameter with its value, and what ends it. No two neighbours in it match the
 # same character, so a mismatch is found in linear time.
-_PART = re.compile(rf'[ \t]*({_WORD})[ \t]*(?:=[ \t]*({_WORD}|"(?:[^"\\]|\\.)*")[ \t]*)?(;|,|$)')
+_PART = re.compile(
+    rf'[ \t]*({_WORD})[ \t]*(?:=[ \t]*(?:({_WORD})|"((?:[^"\\]|\\.)*)")[ \t]*)?(;|,|$)'
+)
 _ESCAPED = re.compile(r"\\(.)")
 _EMPTY = re.compile(r"[ \t,]*")  # a list may have empty elements
 
@@ -84,21 +86,24 @@ def parse_extensions(header: str) -> list[tuple[str, _Parameters]]:
     first = True  # of its extension: the name
     while not first or at < len(header):
         found = _PART.match(header, at)
-        if found is None or (first and found[2] is not None):
-            raise ValueError(f"the extensions are malformed at character {at}")
-        if first:
-            extensions.append((found[1], []))
+        if found is None:
+            raise _malformed(at)
+        name, value, quoted, end = found.groups()
+        if quoted is not None:
+            value = _ESCAPED.sub(r"\1", quoted)
+        if not first:
+            extensions[-1][1].append((name, value))
+        elif value is None:
+            extensions.append((name, []))
         else:
-            extensions[-1][1].append((found[1], _unquoted(found[2])))
-        first = found[3] != ";"
+            raise _malformed(at)
+        first = end != ";"
         at = _skip(header, found.end()) if first else found.end()
     return extensions
 
 
-def _unquoted(value: str | None) -> str | None:
-    if value is None or not value.startswith('"'):
-        return value
-    return _ESCAPED.sub(r"\1", value[1:-1])
+def _malformed(at: int) -> ValueError:
+    return ValueError(f"the extensions are malformed at character {at}")
 
 
 def _skip(header: str, at: int) -> int:
