@@ -573,9 +573,21 @@ def test_routes_choose_for_themselves():
     }
 
 
+# RFC 6455 section 9.1: a value may be quoted.
+@pytest.mark.parametrize("bits", ["10", '"10"', '"1\\0"'])
+def test_an_offer_in_quotes_is_kept(bits):
+    offer = f"Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits={bits}"
+    with (
+        serving(echo, compression="deflate") as server,
+        raw_websocket(server, "/", offer) as raw,
+    ):
+        answer = raw.answer.headers["sec-websocket-extensions"]
+        assert answer == "permessage-deflate; server_max_window_bits=10"
+
+
 # An implementation that is trusted answered such an offer with a 500.
 @pytest.mark.abuse(13)
-@pytest.mark.parametrize("bits", ["8", "7", "16", "15x", '"10"', "", "\xff"])
+@pytest.mark.parametrize("bits", ["8", "7", "16", "15x", '"16"', '"10', "", "\xff"])
 def test_an_offer_that_cannot_be_kept_opens_a_connection_without_compression(bits):
     offer = f"Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits={bits}"
     with serving(echo, compression="deflate") as server:
