@@ -53,6 +53,9 @@ class ConnectError(WebSocketError, OSError):
         strerror: The system's text for it; None where errno is.
     """
 
+    errno: int | None
+    strerror: str | None
+
     def __init__(self, message: str, cause: BaseException | None = None) -> None:
         super().__init__(message)
         if isinstance(cause, OSError):
