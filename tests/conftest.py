@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import foreign
 import kernels
 from abuse import ROWS
 from scriptling_ws import _frame, _keepalive
@@ -105,6 +106,19 @@ def site():
 
     with serving(routes=routes_of()) as server:
         yield server
+
+
+@pytest.fixture(scope="module", params=foreign.NAMES)
+def peer(request):
+    """Starts the program of a foreign peer that is called "client" or "server"."""
+    return foreign.starter(request.param)
+
+
+@pytest.fixture(scope="module")
+def peer_client(peer):
+    """A foreign client, which is told what to do."""
+    with peer("client") as process:
+        yield process
 
 
 def open_descriptors():

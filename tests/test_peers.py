@@ -1,25 +1,14 @@
-"""Real peers in both roles: Node's ws and Python's websockets, each in a process of its own.
+"""Real peers in both roles: Node's ws and Python's websockets, each in a process of its own."""
 
-Node's ws is installed by `make peers`. Without it its tests are skipped, unless
-SCRIPTLING_WS_PEERS=yes, where they fail.
-"""
-
-import importlib.util
 import json
-import os
 import queue
-import shutil
-from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 
 import scriptling_ws as ws
-from processes import Process
 from scriptling_ws.runtime import HTTP
 
-PEERS = Path(__file__).parent / "peers"
-REQUIRED = os.environ.get("SCRIPTLING_WS_PEERS") == "yes"
 SIZES = [0, 1, 125, 126, 65_535, 65_536, 16 * 1024 * 1024 - 1]
 SMALL = SIZES[:-1]
 TIMEOUT = 30
@@ -28,36 +17,6 @@ CLOSES = [(1000, ""), (1001, "going"), (1011, "oh no"), (3000, "é" * 61), (4999
 every_close = pytest.mark.parametrize(
     ("code", "reason"), CLOSES, ids=[str(code) for code, _ in CLOSES]
 )
-
-
-def missing(name):
-    """Why a peer cannot be run here, or None."""
-    if name == "websockets":
-        found = importlib.util.find_spec("websockets")
-        return None if found else "websockets is not installed: pip install --group test"
-    if shutil.which("node") is None:
-        return "there is no node"
-    if not (PEERS / "node_modules" / "ws").is_dir():
-        return "Node's ws is not installed: make peers"
-    return None
-
-
-@pytest.fixture(scope="module", params=["node-ws", "websockets"])
-def peer(request):
-    """Starts the peer that is called "client" or "server"."""
-    reason = missing(request.param)
-    if reason is not None and not REQUIRED:
-        pytest.skip(reason)
-    assert reason is None, reason
-    if request.param == "node-ws":
-        return lambda role, *arguments: Process("node", PEERS / f"{role}.mjs", *arguments)
-    return lambda role, *arguments: Process.python(PEERS / f"{role}.py", *arguments)
-
-
-@pytest.fixture(scope="module")
-def peer_client(peer):
-    with peer("client") as process:
-        yield process
 
 
 class PeerServer:

@@ -1,0 +1,278 @@
+"""A real browser: pages and sockets of a server, as a page's script sees them.
+
+`make programs` installs it on a Debian; where it is missing, these tests are skipped by name.
+"""
+
+import json
+import queue
+import re
+
+import pytest
+
+from behind import NGINX_HTTP_HOST, NGINX_TLS, REASON
+from browser import chromium
+from pairs import MIB, tls_contexts
+from programs import nginx, runs_once
+from scriptling_ws.runtime import HTTP
+from servers import TIMEOUT, echo, serving
+
+# What every page has: open(path) is an open socket, and next(socket) what comes next of it.
+SCRIPT = """
+function open(url, protocols = []) {
+  const own = location.origin.replace("http", "ws");
+  const socket = new WebSocket(url.startsWith("ws") ? url : own + url, protocols);
+  socket.binaryType = "arraybuffer";
+  socket.come = [];
+  socket.wake = () => {};
+  const come = (what) => { socket.come.push(what); socket.wake(); };
+  socket.onopen = () => come({ open: socket.protocol, extensions: socket.extensions });
+  socket.onmessage = ({ data }) => come({ data });
+  socket.onclose = ({ code, reason, wasClean }) => come({ code, reason, wasClean });
+  return socket;
+}
+async function next(socket) {
+  while (!socket.come.length) await new Promise((wake) => { socket.wake = wake; });
+  return socket.come.shift();
+}
+"""
+PAGE = f"<!doctype html><title>a page</title><script>{SCRIPT}</script><p id=text>the page"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as running:
+        yield running
+
+
+class Site:
+    """A server with a page and sockets, and what its handlers have seen."""
+
+    def __init__(self, **options):
+        self.ends = queue.SimpleQueue()
+        self.requests = queue.SimpleQueue()
+        routes = HTTP()
+        routes.get("/", lambda request: HTTP.html(200, PAGE))
+        sandbox = {"Content-Security-Policy": "sandbox allow-scripts"}
+        routes.get("/sandbox", lambda request: HTTP.html(200, PAGE, sandbox))
+        routes.websocket("/echo", self._echo, binary_type=bytes, subprotocols=["v2", "v1"])
+        routes.websocket("/close", lambda client: client.close(4000, REASON))
+        routes.websocket("/latency", lambda client: client.send({"took": client.ping(TIMEOUT)}))
+        self.server = serving(routes=routes, **options)
+        scheme = "http" if self.server.url.startswith("ws:") else "https"
+        self.origin = f"{scheme}://{self.server.address}"
+        self.url = f"{self.origin}/"
+
+    def _echo(self, client):
+        self.requests.put(client.request)
+        try:
+            echo(client)
+        finally:
+            self.ends.put((client.close_code, client.close_reason))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        self.server.close()
+
+
+@pytest.fixture
+def own():
+    with Site() as running:
+        yield running
+
+
+@pytest.fixture
+def tab(browser, own):
+    """A tab at the page of `own`."""
+    with browser.tab(own.url) as opened:
+        yield opened
+
+
+@runs_once
+def test_a_page(tab):
+    assert tab.run("return document.title") == "a page"
+    assert tab.run("return document.getElementById('text').textContent") == "the page"
+    assert tab.run("return (await fetch('/nothing')).status") == 404
+    assert tab.run("return await (await fetch('/')).text()") == PAGE
+
+
+# The page makes its own messages, and compares what comes back.
+ECHO = """
+const socket = open("/echo");
+const opened = await next(socket);
+const bytes = Uint8Array.from({ length: MIB }, (_, i) => i % 251);
+const same = [];
+for (const size of [0, 1, 125, 126, 65535, 65536, MIB]) {
+    const text = "é".repeat(size / 2);
+    socket.send(text);
+    if ((await next(socket)).data === text) same.push(`text ${size}`);
+    const sent = bytes.subarray(0, size);
+    socket.send(sent);
+    const back = new Uint8Array((await next(socket)).data);
+    if (back.length === size && back.every((byte, i) => byte === sent[i])) same.push(size);
+}
+socket.close();
+return { same, extensions: opened.extensions, end: await next(socket) };
+""".replace("MIB", str(MIB))
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+def test_echo_of_text_and_bytes(browser, compression):
+    options = {"compression": compression, "compression_threshold": 0}
+    with Site(**options) as site, browser.tab(site.url) as tab:
+        answer = tab.run(ECHO)
+        sizes = [0, 1, 125, 126, 65_535, 65_536, MIB]
+        assert answer["same"] == [what for size in sizes for what in (f"text {size}", size)]
+        assert answer["extensions"].startswith("permessage-deflate" if compression else "")
+        assert bool(answer["extensions"]) == bool(compression)
+        assert answer["end"] == {"code": 1005, "reason": "", "wasClean": True}
+        assert site.ends.get(timeout=TIMEOUT) == (1005, "")
+
+
+@runs_once
+def test_the_subprotocol_and_the_origin(own, tab):
+    opened = tab.run("return await next(open('/echo?q=é', ['v1', 'v2']))")
+    assert opened["open"] == "v2"
+    request = own.requests.get(timeout=TIMEOUT)
+    assert request.headers["origin"] == own.origin
+    assert request.query == {"q": "é"}
+
+
+@runs_once
+def test_a_subprotocol_that_the_server_does_not_have(tab):
+    """RFC 6455 section 4.1: the page asked for one, and the browser takes no connection without."""
+    came = tab.run("return await next(open('/close', ['v1']))")
+    assert came == {"code": 1006, "reason": "", "wasClean": False}
+
+
+@runs_once
+def test_cookies_of_the_page(own, tab):
+    tab.run("document.cookie = 'a=1'; document.cookie = 'b=2'; await next(open('/echo'))")
+    assert own.requests.get(timeout=TIMEOUT).headers["cookie"] == "a=1; b=2"
+
+
+@runs_once
+def test_the_page_closes_with_a_code(own, tab):
+    script = "const s = open('/echo'); await next(s); s.close(CODE, REASON); return await next(s)"
+    came = tab.run(script.replace("CODE", "4001").replace("REASON", f"'{REASON}'"))
+    assert came == {"code": 4001, "reason": REASON, "wasClean": True}
+    assert own.ends.get(timeout=TIMEOUT) == (4001, REASON)
+
+
+@runs_once
+def test_the_server_closes_with_a_code(tab):
+    came = tab.run("const s = open('/close'); await next(s); return await next(s)")
+    assert came == {"code": 4000, "reason": REASON, "wasClean": True}
+
+
+@runs_once
+def test_the_server_shuts_down(own, tab):
+    tab.run("window.socket = open('/echo'); await next(socket)")
+    own.requests.get(timeout=TIMEOUT)
+    own.server.close()
+    assert own.ends.get(timeout=TIMEOUT)[0] == 1001
+    assert tab.run("return (await next(socket)).code") == 1001
+
+
+@runs_once
+def test_a_page_that_is_left(own, tab):
+    tab.run("window.socket = open('/echo'); await next(socket)")
+    tab.open(own.url)
+    assert own.ends.get(timeout=TIMEOUT) == (1001, "")
+
+
+@runs_once
+def test_a_tab_that_is_closed(browser, own):
+    with browser.tab(own.url) as tab:
+        tab.run("window.socket = open('/echo'); await next(socket)")
+    assert own.ends.get(timeout=TIMEOUT)[0] in (1001, 1006)
+
+
+@runs_once
+def test_the_browser_answers_pings(tab):
+    answer = tab.run("const s = open('/latency'); await next(s); return (await next(s)).data")
+    assert 0 < json.loads(answer)["took"] < TIMEOUT
+
+
+# -- origins -----------------------------------------------------------------------
+
+TRY = "return await next(open('URL'))"
+REFUSED = {"code": 1006, "reason": "", "wasClean": False}
+
+
+@runs_once
+def test_a_page_of_another_server_is_refused(own, tab, log):
+    with Site() as other:
+        assert tab.run(TRY.replace("URL", f"{other.server.url}/echo")) == REFUSED
+    assert f"origins=['{own.origin}']" in log.wait_for("origin").message
+
+
+@runs_once
+@pytest.mark.parametrize("everything", [False, True], ids=["named", "any"])
+def test_a_page_of_another_server_that_is_allowed(own, tab, everything):
+    with Site(origins="*" if everything else [own.origin]) as other:
+        assert tab.run(TRY.replace("URL", f"{other.server.url}/echo"))["open"] == ""
+        assert other.requests.get(timeout=TIMEOUT).headers["origin"] == own.origin
+
+
+@runs_once
+def test_the_same_server_by_another_name_is_another_origin(own, tab):
+    assert tab.run(TRY.replace("URL", f"ws://localhost:{own.server.port}/echo")) == REFUSED
+
+
+@runs_once
+def test_a_page_in_a_sandbox_has_the_origin_null(browser, own, log):
+    with browser.tab(f"{own.origin}/sandbox") as tab:
+        assert tab.run(TRY.replace("URL", f"{own.server.url}/echo")) == REFUSED
+        assert "origins=['null']" in log.wait_for("origin").message
+        with Site(origins=["null"]) as site:
+            assert tab.run(TRY.replace("URL", f"{site.server.url}/echo"))["open"] == ""
+            assert site.requests.get(timeout=TIMEOUT).headers["origin"] == "null"
+
+
+@runs_once
+def test_a_page_from_a_file(browser, tmp_path, log):
+    """Its origin is null today, and was file:// once: what the log says is what to write."""
+    path = tmp_path / "page.html"
+    path.write_text(PAGE, encoding="utf-8")
+    with browser.tab(path.as_uri()) as tab:
+        with Site() as strict:
+            assert tab.run(TRY.replace("URL", f"{strict.server.url}/echo")) == REFUSED
+        origin = re.search(r"origins=\['(.*)'\]", log.wait_for("origin").message)[1]
+        assert origin in ("null", "file://")
+        with Site(origins=[origin]) as site:
+            assert tab.run(TRY.replace("URL", f"{site.server.url}/echo"))["open"] == ""
+            assert site.requests.get(timeout=TIMEOUT).headers["origin"] == origin
+
+
+# -- TLS ---------------------------------------------------------------------------
+
+
+@runs_once
+def test_tls(browser):
+    with Site(ssl_context=tls_contexts()[1]) as site, browser.tab(site.url) as tab:
+        answer = tab.run(ECHO)
+        assert len(answer["same"]) == 14
+        assert answer["end"]["code"] == 1005
+        assert site.requests.get(timeout=TIMEOUT).headers["origin"] == site.origin
+
+
+@runs_once
+def test_tls_that_ends_at_nginx(browser, own):
+    """The page comes through nginx too: where Host has its port, it is the server's own page."""
+    with nginx(own.server, NGINX_HTTP_HOST) as proxy, browser.tab(page_of(proxy)) as tab:
+        assert tab.run("return document.title") == "a page"
+        assert len(tab.run(ECHO)["same"]) == 14
+        request = own.requests.get(timeout=TIMEOUT)
+        assert request.headers["origin"] == f"https://localhost:{proxy.port}"
+
+
+@runs_once
+def test_tls_that_ends_at_nginx_where_host_has_no_port(browser, own):
+    with nginx(own.server, NGINX_TLS) as proxy, browser.tab(page_of(proxy)) as tab:
+        assert tab.run(TRY.replace("URL", "/echo")) == REFUSED
+
+
+def page_of(proxy):
+    return f"https://localhost:{proxy.port}/"
