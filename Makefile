@@ -13,7 +13,7 @@ NODE_MODULES = tests/peers/node_modules
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-compiled test-pure install-check lint format api peers \
-    conformance conformance-gate free-threaded pypy architectures fuzz sanitize coverage soak \
+    programs conformance conformance-gate free-threaded pypy architectures fuzz sanitize coverage soak \
     wheels wheels-free-threaded bench bench-quick callgrind clean
 
 help: ## list the targets
@@ -55,6 +55,10 @@ peers: ## Node's ws, for the tests against it; skipped where there is no npm
 	@if command -v npm >/dev/null && [ ! -d $(NODE_MODULES) ]; then \
 	    npm install --prefix tests/peers --no-package-lock --no-audit --no-fund --loglevel=error; \
 	fi
+
+# It names what is missing in the end, and fails then.
+programs: ## nginx, HAProxy and Chromium, for the tests with them; installed as root on a Debian
+	@tests/programs.sh
 
 # Without a compiler: the package has to install pure and work, or, where the kernel is
 # required, to fail.

@@ -123,6 +123,7 @@ class Backend:
         routes.websocket("/silent", self._echo, ping_interval=None)
         routes.websocket("/pinging", echo, ping_interval=OFTEN)
         routes.websocket("/close", lambda client: client.close(4000, REASON))
+        routes.get("/", lambda request: "home")
         routes.get("/page", self._page)
         routes.static("/files", folder)
         self.server = serving(routes=routes, **options)

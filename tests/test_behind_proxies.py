@@ -64,6 +64,13 @@ def test_a_method_that_a_page_does_not_have(proxy):
 
 
 @runs_once
+def test_the_options_of_a_page(proxy):
+    page = fetch(proxy, "/page", "OPTIONS")
+    assert page.status in (200, 204)
+    assert "GET" in page.headers["allow"]
+
+
+@runs_once
 def test_a_large_file(backend, proxy):
     page = fetch(proxy, "/files/large")
     assert page.status == 200
