@@ -94,7 +94,7 @@ def checked(check):
     """The configuration with a health check."""
     return HAPROXY_SIMPLE.replace(
         "    server server1 BACKEND",
-        f"{check}\n    server server1 BACKEND check inter 50ms",
+        f"{check}\n    timeout check 10s\n    server server1 BACKEND check inter 50ms",
     )
 
 
