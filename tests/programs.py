@@ -6,7 +6,7 @@ Rules:
   unless SCRIPTLING_WS_PROGRAMS=yes, where they fail.
 - A program runs in the foreground, in a process group of its own, on a free port of the
   loopback. All its files are in a directory that is removed with it.
-- It is ready when it accepts a connection. At the end its whole group is killed.
+- It is ready when it accepts connections. At the end its whole group is killed.
 - A configuration is written as in the program's manual, with these words in it: LISTEN is the
   address to listen on, BACKEND the server's, DIRECTORY the program's directory (a certificate
   for localhost with its key is `server.pem` in it).
@@ -55,13 +55,15 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def accepts(port):
-    """Whether somebody listens on a port."""
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
+def accepts(family, address):
+    """Whether somebody listens at an address."""
+    with socket.socket(family) as sock:
+        sock.settimeout(1)
+        try:
+            sock.connect(address)
+        except OSError:
+            return False
+        return True
 
 
 class Program:
@@ -130,11 +132,9 @@ class Proxy:
 
     def stat(self, server):
         """What HAProxy's page of statistics says of a server: a dict of its columns."""
-        path = self._folder / "stats"
-        until(path.exists)  # it comes a moment after the proxy has begun to listen
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(10)
-            sock.connect(str(path))
+            sock.connect(str(self._folder / "stats"))
             sock.sendall(b"show stat\n")
             data = b"".join(iter(lambda: sock.recv(65_536), b""))
         for row in csv.DictReader(data.decode("ascii").removeprefix("# ").splitlines()):
@@ -199,5 +199,7 @@ def _proxy(server, text, folder, command, tls):
         certificate = authority().issue_cert("localhost")
         certificate.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
     with started(*command) as program:
-        program.await_(lambda: accepts(port))
+        program.await_(lambda: accepts(socket.AF_INET, ("127.0.0.1", port)))
+        if "stats socket" in text:
+            program.await_(lambda: accepts(socket.AF_UNIX, str(folder / "stats")))
         yield Proxy(program.name, port, folder, tls)
