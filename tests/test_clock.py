@@ -90,6 +90,19 @@ def test_connecting(scheme, host):
             Running(lambda: connect(f"{scheme}://{host}:{port}", timeout=SHORT)).result(SOON)
 
 
+def test_connecting_to_a_full_backlog():
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        address = listener.getsockname()
+        waiting = [socket.socket() for _ in range(4)]
+        for sock in waiting:
+            sock.setblocking(False)
+            sock.connect_ex(address)
+        with pytest.raises(ConnectTimeout):
+            Running(lambda: connect(f"ws://127.0.0.1:{address[1]}", timeout=SHORT)).result(SOON)
+        for sock in waiting:
+            sock.close()
+
+
 def test_a_server_that_closes_and_its_wait(caplog):
     leave = threading.Event()
 

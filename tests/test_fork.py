@@ -1,6 +1,7 @@
 """A process that forks while it has connections: the child touches none of them."""
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -25,6 +26,7 @@ from pairs import (
     until,
 )
 from scriptling_ws import ConnectionClosed, connect
+from scriptling_ws._fork import tell_after_fork
 from scriptling_ws._keys import next_key
 from scriptling_ws._transport import Transport
 from servers import dial, echo, raw_websocket, serving
@@ -295,6 +297,24 @@ def test_a_child_does_not_keep_the_stream_open():
     with far, living_child(far.close):
         transport.close()
         assert far.recv(1) == b""  # were the child's copy open, the end would not come
+
+
+class Failing:
+    """What cannot be closed in a child, such as a descriptor that is just being closed."""
+
+    def _after_fork(self):
+        raise OSError(errno.EBADF, "closed already")
+
+
+def test_what_fails_in_a_child_leaves_nothing_else_open(caplog):
+    failing = [Failing() for _ in range(20)]
+    for each in failing:
+        tell_after_fork(each)
+    with both_ends() as ends:
+        assert_closed(in_child(lambda: every_call(ends[0])))
+        assert_closed(in_child(lambda: every_call(ends[1])))
+        ends[0].send("the parent's")
+        assert ends[1].receive(SOON) == "the parent's"
 
 
 def test_masks_differ():

@@ -11,10 +11,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed as PeerClosed
 from websockets.sync.client import connect
 
-from pairs import Running, until
+from pairs import Interrupt, Running, until
 from processes import Process
-from scriptling_ws import _sessions
+from scriptling_ws import _sessions, _signals
 from scriptling_ws._server import Server, serve
+from scriptling_ws._signals import StopSignal
 from servers import (
     Answer,
     dial,
@@ -359,12 +360,69 @@ def test_a_signal_that_is_ignored_stays_ignored(number):
         assert signal.getsignal(number) == signal.SIG_IGN
 
 
-@needs_sighup
-def test_a_programs_own_handler_for_sighup_stays():
+@pytest.mark.parametrize("number", ENDING)
+def test_a_programs_own_handler_is_back_afterwards(number):
     seen = []
-    with handled(SIGHUP, lambda number, frame: seen.append(number)):
-        serve_through(SIGHUP)
-    assert seen == [SIGHUP]
+
+    def handle(number, frame):
+        seen.append(number)
+
+    with handled(number, handle):
+        serve(echo, port=0, ready=lambda server: signal.raise_signal(number))
+        assert signal.getsignal(number) is handle
+    assert not seen
+
+
+@contextlib.contextmanager
+def struck(monkeypatch, step):
+    """A signal handler raises right after the step of that number, of those of `_signals`."""
+    steps = iter(range(100))
+
+    def after(function):
+        def call(*args, **keywords):
+            result = function(*args, **keywords)
+            if next(steps) == step:
+                raise Interrupt
+            return result
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_signals.signal, "signal", after(signal.signal))
+        patch.setattr(_signals.signal, "set_wakeup_fd", after(signal.set_wakeup_fd))
+        yield
+
+
+@pytest.mark.abuse(70)
+@pytest.mark.parametrize("step", range(2 * len(ENDING) + 1))
+def test_a_handler_that_raises_leaves_no_signal_taken_over(monkeypatch, step):
+    own = socket.socketpair()
+    own[1].setblocking(False)
+    before = signal.set_wakeup_fd(own[1].fileno())
+    handlers = {number: signal.getsignal(number) for number in ENDING}
+    try:
+        with struck(monkeypatch, step), pytest.raises(Interrupt), StopSignal() as stop:
+            stop.set()
+            stop.wait()
+        assert {number: signal.getsignal(number) for number in ENDING} == handlers
+        assert signal.set_wakeup_fd(before) == own[1].fileno()
+    finally:
+        signal.set_wakeup_fd(before)
+        for end in own:
+            end.close()
+
+
+def test_sigint_is_the_last_to_come_back(monkeypatch):
+    calls = []
+    with handled(signal.SIGINT, signal.default_int_handler):
+        with StopSignal():
+            real = signal.signal
+            monkeypatch.setattr(
+                _signals.signal, "signal", lambda n, h: (calls.append(n), real(n, h))[1]
+            )
+        monkeypatch.undo()
+    assert calls[-1] == signal.SIGINT
+    assert len(calls) == len(ENDING)
 
 
 @needs_sighup

@@ -340,3 +340,26 @@ def test_close_gives_the_descriptors_back():
         transport.abort()
         transport.wake()
         transport.finish_writing()
+
+
+@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="no eventfd")
+def test_a_signal_handler_that_raises_has_no_number_closed_twice(monkeypatch):
+    closed = []
+
+    def close(descriptor):
+        os_close(descriptor)
+        closed.append(descriptor)
+        raise KeyboardInterrupt
+
+    os_close = os.close
+    near, far = tcp_pair()
+    with far:
+        transport = Transport(near)
+        waker = transport._get_waker()
+        with monkeypatch.context() as patch:
+            patch.setattr(_transport.os, "close", close)
+            with pytest.raises(KeyboardInterrupt):
+                transport.close()
+        transport.close()
+        waker.close()  # as the collector does
+        assert len(closed) == 1

@@ -57,8 +57,6 @@ def dial(host: str, port: int, deadline: Deadline) -> socket.socket:
     """
     where = host_port(host, port)
     addresses = _interleave(_literal(host, port) or _look_up(host, port, deadline))
-    if len(addresses) == 1:
-        return _connect(addresses[0], where, deadline)
     attempts = _Attempts()
     try:
         while True:
@@ -74,27 +72,6 @@ def dial(host: str, port: int, deadline: Deadline) -> socket.socket:
                 raise ConnectTimeout(f"no connection to {where} within the timeout")
     finally:
         attempts.close()
-
-
-def _connect(address: _Address, where: str, deadline: Deadline) -> socket.socket:
-    """Connect to the only address."""
-    family, kind, protocol, _, sockaddr = address
-    try:
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.settimeout(deadline.left())
-            sock.connect(sockaddr)
-        except BaseException:
-            sock.close()
-            raise
-    except OSError as error:
-        late = error.errno is None and deadline.passed()
-        if late or isinstance(error, BlockingIOError):  # this, if it had passed before
-            raise ConnectTimeout(f"no connection to {where} within the timeout") from None
-        if error.errno is None:
-            raise  # a signal handler's, such as TimeoutError
-        raise ConnectError(f"cannot connect to {where}: {error}", error) from error
-    return sock
 
 
 def _literal(host: str, port: int) -> list[_Address]:
@@ -177,7 +154,11 @@ class _Attempts:
         """The first that connects by the deadline; None also when one has failed."""
         if not self.running:
             return None
-        for key, _ in self._selector.select(deadline.left()):
+        left = deadline.left()
+        events = self._selector.select(left)
+        if not events:
+            deadline.waited(left)
+        for key, _ in events:
             sock: socket.socket = key.data
             self._selector.unregister(sock)
             self.running.remove(sock)

@@ -110,8 +110,8 @@ class _Service:
                 self._alarm = socket.socketpair()
                 for end in self._alarm:
                     end.setblocking(False)
-            self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
             try:
+                self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
                 self._thread.start()
             except (RuntimeError, MemoryError) as error:  # the next connection tries again
                 self._thread = None

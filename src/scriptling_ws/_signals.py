@@ -8,15 +8,18 @@ Rules:
   main thread runs no handler.
 - Whatever handled the signals before does so again afterwards, so a second Ctrl-C
   during a slow shutdown does what it always did.
+- Handlers that raise (a second Ctrl-C, a program's alarm) may strike between any two steps:
+  each step can be done again, and all of them are done before the exception leaves. SIGINT's
+  own handler, the likeliest to raise, is the last to come back.
 - A signal that is ignored stays ignored: a shell that starts a program with `&` does that
-  with SIGINT, `nohup` with SIGHUP.
-- SIGHUP, which comes when the terminal is closed, is taken where it would end the process. A
-  program's own handler for it stays: by custom it reads the settings again.
+  with SIGINT, `nohup` with SIGHUP. Else SIGHUP, which comes when the terminal is closed, is
+  treated as SIGTERM.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import socket
 import threading
@@ -33,6 +36,8 @@ _SIGNALS: Final = tuple(
     if hasattr(signal, name)
 )
 _SET: Final = 0  # no signal has this number
+_STRIKES: Final = 1000  # exceptions after which it is not a signal handler that raises
+_write_numbers_to: Final = functools.partial(signal.set_wakeup_fd, warn_on_full_buffer=False)
 
 
 class StopSignal:
@@ -49,12 +54,11 @@ class StopSignal:
         self._previous_descriptor: int | None = None
 
     def __enter__(self) -> StopSignal:
-        if threading.current_thread() is threading.main_thread():
-            self._previous_descriptor = signal.set_wakeup_fd(
-                self._write.fileno(), warn_on_full_buffer=False
-            )
-            for number in filter(_ends_us, _SIGNALS):
-                self._previous[number] = signal.signal(number, _ignore)
+        try:
+            self._take_over()
+        except BaseException:
+            self.restore()
+            raise
         return self
 
     def __exit__(
@@ -63,11 +67,49 @@ class StopSignal:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for number, handler in self._previous.items():
+        self.restore()
+
+    def _take_over(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        # Noted before, or in the step in which it is taken over, as unpacking a `map` does.
+        self._previous = {n: signal.getsignal(n) for n in _SIGNALS if _ends_us(n)}
+        (self._previous_descriptor,) = map(_write_numbers_to, (self._write.fileno(),))
+        for number in self._previous:
+            signal.signal(number, _ignore)
+
+    def restore(self) -> None:
+        """Put everything back as it was. May be called again.
+
+        Raises:
+            BaseException: what a signal handler raised meanwhile; all was put back.
+        """
+        struck: BaseException | None = None
+        for _ in range(_STRIKES):
+            try:
+                self._put_back()
+                break
+            except BaseException as error:  # noqa: BLE001  # the rest is still to be done
+                struck = error
+        if struck is not None:
+            raise struck
+
+    def _put_back(self) -> None:
+        """One step after the other, each of which may be the second time."""
+        for number in sorted(self._previous, key=lambda number: number == signal.SIGINT):
+            if number == signal.SIGINT:
+                self._let_go()
+            handler = self._previous[number]
             if handler is not None:  # None: not set from Python, and cannot be
                 signal.signal(number, handler)
+            self._previous.pop(number, None)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Have no more numbers written, and close both ends."""
         if self._previous_descriptor is not None:
             signal.set_wakeup_fd(self._previous_descriptor)
+            self._previous_descriptor = None
         self._write.close()  # first: a write to it may not raise SIGPIPE
         self._read.close()
 
@@ -79,16 +121,14 @@ class StopSignal:
     def wait(self) -> None:
         """Block until a signal arrives or `set` was called."""
         # Other signals that have a Python handler write their numbers too.
-        while not {_SET, *self._previous}.intersection(self._read.recv(64)):
+        ending = {_SET, *self._previous}
+        while not ending.intersection(self._read.recv(64)):
             pass
 
 
 def _ends_us(number: int) -> bool:
     """Whether a signal is to end the server."""
-    handler = signal.getsignal(number)
-    if number == getattr(signal, "SIGHUP", None):
-        return handler == signal.SIG_DFL
-    return handler != signal.SIG_IGN
+    return signal.getsignal(number) != signal.SIG_IGN
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
