@@ -3,12 +3,16 @@
 import contextlib
 import os
 import socket
+import sys
+import threading
 
 import pytest
 
 from pairs import (
     BINARY,
     CLOSE,
+    KIB,
+    MIB,
     PING,
     SOON,
     TEXT,
@@ -17,6 +21,7 @@ from pairs import (
     at_least,
     both_ends,
     close_frame,
+    connection,
     ended,
     frame,
     raw_peer,
@@ -25,6 +30,7 @@ from pairs import (
     receive_to_end,
     roles,
     running,
+    tcp_pair,
 )
 from scriptling_ws import ConnectionClosed, ProtocolError, SendTimeout, WebSocketError, _closing
 from scriptling_ws._locks import attempt
@@ -362,3 +368,56 @@ def test_bad_input_is_refused_on_a_closed_connection_too():
             conn.receive(-1)
         with pytest.raises(ValueError, match="1005"):
             conn.close(1005)
+
+
+# -- what was sent before --------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what the kernel tells")
+@roles
+def test_what_was_sent_arrives_at_a_peer_that_reads_slowly(client):
+    near, far = tcp_pair(64 * KIB)
+    conn = connection(near, client=client, close_timeout=0.1, ping_interval=None)
+    size = 2 * MIB
+    with far:
+        far.settimeout(SOON)
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * MIB)
+        conn.send_binary(bytes(size))
+        closing = Running(conn.close, 1000, "and goodbye")
+        got, pause = 0, threading.Event()
+        while not closing.done():
+            got += len(far.recv(64 * KIB))
+            with contextlib.suppress(OSError):
+                far.send(frame(TEXT, b"ack", mask=not client))
+            pause.wait(0.02)
+        got += len(receive_to_end(far))
+        assert got > size  # and the close frame
+    closing.result()
+
+
+@pytest.mark.abuse(50)
+def test_a_peer_that_reads_nothing_of_what_was_sent_is_not_waited_for():
+    near, far = tcp_pair(64 * KIB)
+    conn = connection(near, close_timeout=0.1, ping_interval=None)
+    with far:
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * MIB)
+        conn.send_binary(bytes(MIB))
+        with at_least(0.1, 2):
+            conn.close()
+        assert conn.fileno() == -1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what the kernel tells")
+def test_a_peer_that_takes_its_time_over_what_was_sent_has_send_timeout():
+    near, far = tcp_pair(64 * KIB)
+    conn = connection(near, close_timeout=0.05, send_timeout=0.3, ping_interval=None)
+    with far:
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 * MIB)
+        conn.send_binary(bytes(4 * MIB))
+        pause = threading.Event()
+        with at_least(0.3, 3):
+            closing = Running(conn.close)
+            while not closing.done():
+                far.recv(16 * KIB)
+                pause.wait(0.01)
+        closing.result()

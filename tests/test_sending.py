@@ -1,22 +1,28 @@
 """Sending against raw peers, on real sockets: what goes out, what is refused, stalled peers."""
 
 import array
+import contextlib
 import ctypes
 import json
 import math
 import sys
+import threading
 import time
 
 import pytest
 
 from pairs import (
     BINARY,
+    KIB,
+    MIB,
+    PING,
     SOON,
     TEXT,
     Running,
     at_least,
     both_ends,
     close_frame,
+    connection,
     ended,
     fill,
     frame,
@@ -27,6 +33,10 @@ from pairs import (
     reset,
     roles,
     running,
+    tcp_pair,
+    tls_pair,
+    transports,
+    until,
 )
 from scriptling_ws import ConnectionClosed, SendTimeout
 
@@ -422,3 +432,68 @@ def test_messages_that_came_before_a_failed_send_can_still_be_received():
         assert conn.receive(SOON) == "one"
         assert conn.receive(SOON) == "two"
         assert not conn.connected()
+
+
+# -- slow peers ------------------------------------------------------------
+
+
+@transports
+def test_a_peer_that_reads_slowly_is_no_timeout(tls):
+    near, far = tls_pair(buffer=64 * KIB) if tls else tcp_pair(64 * KIB)
+    conn = connection(near, send_timeout=0.2, ping_interval=None)
+    peer = connection(far, client=False, ping_interval=None, binary_type=bytes)
+    with contextlib.closing(conn), contextlib.closing(peer):
+        sending = Running(conn.send_binary, bytes(MIB))
+        pause = threading.Event()
+        start = time.monotonic()
+        while not sending.done():
+            left = 96 * KIB
+            while left > 0 and not sending.done():
+                with peer._recv_lock:
+                    left -= peer._read_some(nap=False) or 0
+                pause.wait(0.001)
+            pause.wait(0.05)
+        assert sending.result() is None
+        assert time.monotonic() - start > 0.2
+        assert peer.receive(SOON) == bytes(MIB)
+        conn._abort()
+
+
+def test_a_peer_that_takes_a_little_now_and_then_is_one():
+    near, far = tcp_pair(64 * KIB)
+    conn = connection(near, send_timeout=0.2, ping_interval=None)
+    with far:
+        sending = Running(conn.send_binary, bytes(MIB))
+        pause = threading.Event()
+        with contextlib.suppress(OSError):
+            while not sending.done():
+                far.recv(1)
+                pause.wait(0.01)
+        with pytest.raises(SendTimeout):
+            sending.result()
+    conn.close()
+
+
+@roles
+def test_a_receiver_does_not_spin_while_a_sender_is_busy(client):
+    with raw_peer(client=client, ping_interval=None) as (conn, peer):
+        used, receiving = [], threading.Event()
+
+        def receive():
+            receiving.set()
+            cpu = time.thread_time()
+            message = conn.receive(SOON)
+            used.append(time.thread_time() - cpu)
+            return message
+
+        with conn._send_lock:  # as a sender that compresses, for a while
+            call = Running(receive)
+            assert receiving.wait(SOON)
+            peer.sendall(frame(PING, b"answered later", mask=not client))
+            until(lambda: conn._outbox)
+            threading.Event().wait(0.3)
+            peer.sendall(frame(TEXT, b"x", mask=not client))
+            assert call.result() == "x"
+        assert used[0] < 0.1
+        conn._flush()
+        assert receive_frame(peer) == (0x8A, b"answered later")

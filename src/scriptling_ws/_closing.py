@@ -8,6 +8,8 @@ Rules (RFC 6455 section 7; those about locks are in `_shared`):
   in a system call on it.
 - Whoever cannot get a lock in time leaves the descriptor to its holder (`_orphaned`), who
   closes it on the way out.
+- close_timeout counts anew while the peer goes on taking what was sent before, for send_timeout
+  at most: what `send` has returned for arrives, if the peer reads.
 - The handshake that a peer has begun ends within close_timeout, even if the caller never calls
   again: the keepalive thread then sees the connection off (`_see_off`), without waiting.
 """
@@ -60,6 +62,8 @@ class Closing(Writing):
     def _finish_close(self) -> None:
         """Wait for the closing handshake's end, within close_timeout, and let go."""
         deadline = self._close_deadline or FOREVER
+        self._close_pulse = self._transport.pulse()
+        self._close_limit = Deadline(self._send_timeout)
         inside = self._reader == threading.get_ident() and self._recv_lock.locked()
         lock, got = self._recv_lock, False
         try:
@@ -72,13 +76,25 @@ class Closing(Writing):
                 self._transport.abort()
                 return
             self._reader = threading.get_ident()
-            while not (self._protocol.ended or deadline.passed()):
-                self._read(deadline, wakeable=False)
+            while not (self._protocol.ended or self._close_over()):
+                self._read(self._close_deadline or FOREVER, wakeable=False)
             self._settle(FOREVER)
             self._dispose()
         finally:
             if got:
                 lock.release()
+
+    def _close_over(self) -> bool:
+        """Whether close_timeout has passed, and is not to count anew."""
+        if self._close_deadline is None or not self._close_deadline.passed():
+            return False
+        before, self._close_pulse = self._close_pulse, self._transport.pulse()
+        if before is None or self._close_pulse is None or self._close_limit.passed():
+            return True
+        if not (self._close_pulse.queued and self._close_pulse.acknowledged > before.acknowledged):
+            return True
+        self._close_deadline = Deadline(self._close_timeout)
+        return False
 
     def _settle(self, deadline: Deadline) -> None:
         """Say goodbye, and wait for the peer to do so. Holds _recv_lock.
@@ -86,16 +102,19 @@ class Closing(Writing):
         Does what it can until `deadline`, and may be called again. Once the peer
         has ended the stream, or the connection's close_timeout is over, it disposes.
         """
-        closing = self._close_deadline or FOREVER
-        deadline = deadline.sooner(closing.left())
         drained = 0
-        while not (self._disposed or self._eof or closing.passed() or drained > _MAX_DRAIN):
+        while not (self._disposed or self._eof or self._close_over() or drained > _MAX_DRAIN):
             self._flush()
+            closing = self._close_deadline or FOREVER
+            until = deadline.sooner(closing.left())
             # A sender that is just leaving may hold the lock: then this is tried again.
-            until = deadline if self._finish_writing() else deadline.sooner(LOOK_AGAIN)
+            until = until if self._finish_writing() else until.sooner(LOOK_AGAIN)
+            left = until.left()
             count = self._read(until, wakeable=False)
-            if count is None and deadline.passed() and not closing.passed():
-                return
+            if count is None:
+                closing.waited(left)
+                if deadline.passed() and not self._close_over():
+                    return
             drained += count or 0
         self._dispose()
 

@@ -190,11 +190,12 @@ class Connection(Pinging, Generic[Binary_co]):
         self._send_frame(binary_frame(data, self._client))
 
     def send_many(self, messages: Iterable[Any], compress: bool = True) -> None:  # noqa: ARG002
-        """Send many messages with as few system calls as they fit in.
+        """Send many messages with as few system calls as they fit in; the first ones wait.
 
-        Blocks as `send` does, send_timeout counting anew for each batch of about
-        256 KiB. Thread-safe: messages of other threads may come between batches, never
-        inside a message.
+        A message waits until about 256 KiB of them have come together, or the iterable ends:
+        send what is made now and then with `send`. Blocks as `send` does, send_timeout counting
+        anew for each of these batches. Thread-safe: messages of other threads may come between
+        batches, never inside a message.
 
         Args:
             messages: What `send` takes (str and dict, sent as text) and what
@@ -422,10 +423,15 @@ class Connection(Pinging, Generic[Binary_co]):
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection.
 
-        Blocks for the closing handshake, at most close_timeout. Messages that were
-        not received are dropped. Thread-safe: every thread that waits in `receive` returns
-        at once, one that waits in `send` when its message has left, at the latest
+        Blocks for the closing handshake, at most close_timeout; that counts anew while the
+        peer goes on taking what was sent before, for send_timeout at most. Messages that
+        were not received are dropped. Thread-safe: every thread that waits in `receive`
+        returns at once, one that waits in `send` when its message has left, at the latest
         after close_timeout. A second call does nothing.
+
+        A signal handler may call it. If that has interrupted this connection's `send` in the
+        same thread, the message can neither go on nor be left out: the connection is cut after
+        close_timeout and a second, and the peer sees 1006.
 
         Args:
             code: Why, a status code that may be sent: 1000, 1001, 1003, 1007 to

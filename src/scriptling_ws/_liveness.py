@@ -30,11 +30,13 @@ class Pulse(NamedTuple):
         received: The bytes that have come, read or not.
         acknowledged: The bytes that the other end's kernel has taken.
         window: The bytes that it has room for: more of them where the peer reads.
+        queued: Whether bytes were sent that it has not taken.
     """
 
     received: int
     acknowledged: int
     window: int
+    queued: bool = False
 
 
 class Facts(NamedTuple):

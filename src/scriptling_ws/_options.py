@@ -56,10 +56,10 @@ class ConnectionOptions(TypedDict, total=False):
             the connection with 1008.
         max_pending_pongs: The most unsent pongs that are kept for a peer that does not
             read (default 1); the oldest are dropped.
-        send_timeout: The most seconds (default 60) that a send may wait for the peer
-            to read, and that answers to its pings may; None for ever.
-        close_timeout: The most seconds (default 5) for the closing handshake;
-            None for ever.
+        send_timeout: The most seconds (default 60) in which the peer has to take 64 KiB of a
+            message, or what is left of it, and the answers to its pings; None for ever.
+        close_timeout: The most seconds (default 5) for the closing handshake, while the peer
+            takes nothing more of what was sent before; None for ever.
         ping_interval: The seconds (default 20) between the pings that keepalive sends;
             None for no keepalive.
         ping_timeout: The most seconds (default 20) in which something has to come after

@@ -17,7 +17,7 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from ._deadline import Deadline
+from ._deadline import FOREVER, Deadline
 from ._errors import ConnectionClosed
 from ._fork import tell_after_fork
 from ._locks import attempts
@@ -25,6 +25,7 @@ from ._locks import attempts
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ._liveness import Pulse
     from ._protocol import Protocol
     from ._transport import Transport
 
@@ -54,6 +55,8 @@ class Shared:
         "_backlog",
         "_client",
         "_close_deadline",
+        "_close_limit",
+        "_close_pulse",
         "_close_timeout",
         "_closing",
         "_disposed",
@@ -82,6 +85,7 @@ class Shared:
         "_stalled",
         "_state_lock",
         "_tail",
+        "_taken",
         "_told",
         "_transport",
         "_try_recv_lock",
@@ -127,6 +131,8 @@ class Shared:
         self._unread_grace: Deadline | None = None
         self._told = False  # a caller knows that the peer has closed
         self._close_deadline: Deadline | None = None  # for what is left of the connection
+        self._close_limit = FOREVER  # for all that _close_deadline may be renewed
+        self._close_pulse: Pulse | None = None  # what the kernel had counted when it was set
         self._eof = False  # the peer has ended the stream
         self._writing_finished = False  # this end has
         self._orphaned = False  # close() has left the descriptor to whoever reads
@@ -141,6 +147,7 @@ class Shared:
         self._polled = False  # the caller has asked for the descriptor, perhaps to wait on it
         self._rest: Rest | None = None  # what is being written; guarded by _send_lock
         self._tail: list[bytes] = []  # as send_frame leaves it; guarded by _send_lock
+        self._taken = 0  # bytes of a message that have left since its deadline began; likewise
         self._stalled: Deadline | None = None  # until when answers wait for the peer to read
         self._send_error: Exception | None = None  # why nothing can be written any more
         self._backlog = 0  # bytes that blocked writers have read, at most

@@ -9,6 +9,8 @@ Rules (those about locks are in `_shared`):
 - A thread that cannot write reads meanwhile, up to MAX_BACKLOG: two peers that both
   send first do not wait for each other for ever. If it reads the peer's close frame, its own
   frame has until close_timeout to leave.
+- send_timeout counts anew with each _PROGRESS bytes that the peer has taken: a slow link is no
+  reason to end a message, a peer that takes a byte a minute is.
 - `send` looks at what has come, at most once a second: a caller that only sends still answers
   pings. Where the keepalive thread attends to that, it looks if that thread says so (`_look_due`).
 - What is left of a begun frame is in `_rest`, or for a moment in `_tail`: should a
@@ -43,6 +45,7 @@ __all__ = ["Writing"]
 
 _NOTHING: Final = ()
 _DUE: Final = 3  # the index in a Rest
+_PROGRESS: Final = 64 * 1024  # bytes of a message that a peer has to take within send_timeout
 
 
 class Writing(Reading):
@@ -176,12 +179,7 @@ class Writing(Reading):
                 return
             mine = True
             self._rest = rest
-            while self._rest is not None:
-                if not self._write_some():
-                    self._wait_writable(deadline)
-            while not self._transport.flush():
-                self._wait_writable(deadline)
-            self._stalled = None
+            self._write_out(deadline)
         except SendTimeout as error:
             if mine and (self._rest is None or self._rest[_DUE]):
                 self._transport.abort()  # part of the frame has left: the stream is spoilt
@@ -196,6 +194,18 @@ class Writing(Reading):
                 return
             self._keep_rest()  # a signal handler raised, TimeoutError or KeyboardInterrupt perhaps
             raise
+
+    def _write_out(self, deadline: Deadline) -> None:
+        """Write all of `_rest`, waiting for it. Holds _send_lock."""
+        self._taken = 0
+        while self._rest is not None:
+            if not self._write_some():
+                self._wait_writable(deadline)
+            elif self._taken >= _PROGRESS:
+                deadline, self._taken = Deadline(self._send_timeout), 0
+        while not self._transport.flush():
+            self._wait_writable(deadline)
+        self._stalled = None
 
     def _take_up(self) -> bool:
         """Whether something has to be written before a new frame: `_rest`. Holds _send_lock."""
@@ -227,6 +237,7 @@ class Writing(Reading):
             if not count:
                 return False
             self._rest = (data, sent + count, more, True)
+            self._taken += count
             self._moved = True
             return True
         for piece in more:
@@ -248,12 +259,13 @@ class Writing(Reading):
     # -- answers -----------------------------------------------------------
 
     def _unsent(self) -> bool:
-        """Whether something is to be sent that no sender has in hand."""
-        return (
-            bool(self._outbox)
-            or self._transport.pending
-            or ((self._rest is not None or bool(self._tail)) and not self._send_lock.locked())
-        )
+        """Whether something is to be sent that no sender has in hand.
+
+        A sender that has the lock sends the answers too, once its frame is out: who waits for the
+        socket to be writable meanwhile would only spin.
+        """
+        waiting = self._outbox or self._transport.pending or self._rest is not None or self._tail
+        return bool(waiting) and not self._send_lock.locked()
 
     def _flush(self) -> None:
         """Send what is in the outbox, as far as that goes without waiting."""
