@@ -118,4 +118,4 @@ def test_no_module_but_the_user_s_own_is_imported_by_a_computed_name():
         for path in sorted((SOURCE / "scriptling_ws").glob("*.py"))
         if "import_module(" in (text := path.read_text(encoding="utf-8")) or "__import__" in text
     ]
-    assert computed == ["_routes"]
+    assert computed == ["_handlers"]
