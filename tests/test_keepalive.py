@@ -62,6 +62,13 @@ def a_pair(*, client=True, tls=False, deflate=None, buffer=None, other=None, **o
             conn.close()
 
 
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    """What is done once a second is done more often here."""
+    monkeypatch.setattr(_pings, "LOOK", OFTEN)
+    monkeypatch.setattr(_keepalive, "_SWEEP", OFTEN)
+
+
 class Looks:
     """Counts how often keepalive has looked after any connection."""
 
