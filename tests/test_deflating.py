@@ -33,7 +33,7 @@ from pairs import (
     running,
     tcp_pair,
 )
-from scriptling_ws import _outgoing, _reading
+from scriptling_ws import _outgoing
 from scriptling_ws._connection import Connection
 from scriptling_ws._deflating import Connection as DeflatingConnection
 from scriptling_ws._terms import Terms
@@ -457,7 +457,7 @@ def test_what_a_blocked_sender_lets_pile_up_counts_inflated():
         while len(conn._ready) < 3:
             conn._read_ahead()
     assert 3 * MIB <= conn._backlog <= 3 * MIB + 64 * KIB
-    assert _reading.MAX_BACKLOG > 3 * MIB
+    assert conn._max_backlog > 3 * MIB
     conn._abort()
     conn.close()
     peer.close()

@@ -202,7 +202,8 @@ def test_each_option_is_described_with_its_default():
     assert list(described) == list(ws.ConnectionOptions.__annotations__)
     for name, default in vars(Options()).items():
         if name != "binary_type" and not described[name].startswith("The same"):
-            size = f"{default // MIB} MiB" if name == "max_message_size" else None
+            large = name in ("max_message_size", "max_backlog")
+            size = f"{default // MIB} MiB" if large else None
             shown = size or (f"{default:,g}" if type(default) in (int, float) else str(default))
             said = " ".join(described[name].split())
             assert f"default {shown}" in said or f"{shown} (the default)" in said, name

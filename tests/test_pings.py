@@ -21,7 +21,7 @@ from pairs import (
     receive_exactly,
     tcp_pair,
 )
-from scriptling_ws import ConnectionClosed, ProtocolError, _keepalive, _reading
+from scriptling_ws import ConnectionClosed, ProtocolError, _keepalive
 from scriptling_ws._options import Options
 from scriptling_ws._transport import Transport
 
@@ -383,7 +383,7 @@ def test_keepalive_does_not_read_what_nobody_takes(monkeypatch):
         assert conn._look_after() is not None  # it asks
         read_ping(peer)
         peer.sendall(frame(TEXT, b"x"))
-        monkeypatch.setattr(_reading, "MAX_BACKLOG", 0)
+        monkeypatch.setattr(conn, "_max_backlog", 0)
         later = conn._look_after()
         assert later.moment > monotonic() + 500  # when it is time for the next ping
         assert not conn._ready

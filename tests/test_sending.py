@@ -19,6 +19,7 @@ from pairs import (
     SOON,
     TEXT,
     Running,
+    arrived,
     at_least,
     both_ends,
     close_frame,
@@ -497,3 +498,20 @@ def test_a_receiver_does_not_spin_while_a_sender_is_busy(client):
         assert used[0] < 0.1
         conn._flush()
         assert receive_frame(peer) == (0x8A, b"answered later")
+
+
+def test_a_caller_can_refuse_what_it_does_not_ask_for():
+    with both_ends(max_backlog=0, ping_interval=None, binary_type=bytes) as (conn, peer):
+        peer.send("unasked")
+        arrived(conn)
+        conn._polled = False  # `arrived` has asked
+        conn._look_at = 0.0
+        conn.send("I only send")
+        assert not conn._ready
+        sending = Running(conn.send_binary, bytes(16 * MIB))
+        until(lambda: conn._rest is not None)
+        assert not conn._ready
+        assert peer.receive(SOON) == "I only send"
+        assert peer.receive(SOON) == bytes(16 * MIB)
+        sending.result()
+        assert conn.receive(SOON) == "unasked"

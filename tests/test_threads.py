@@ -36,7 +36,7 @@ from pairs import (
     until,
     writable,
 )
-from scriptling_ws import ConnectionClosed, SendTimeout, _reading
+from scriptling_ws import ConnectionClosed, SendTimeout
 
 
 def receiving(conn, timeout=None):
@@ -367,13 +367,12 @@ def test_a_blocked_receiver_answers_a_ping_between_two_frames_of_a_busy_sender()
 
 
 @pytest.mark.parametrize("size", [1, 2000, 200_000])
-def test_what_a_blocked_sender_lets_pile_up_is_bounded(monkeypatch, size):
+def test_what_a_blocked_sender_lets_pile_up_is_bounded(size):
     limit = MIB
-    monkeypatch.setattr(_reading, "MAX_BACKLOG", limit)
     total = 40 * MIB if size > 1 else 4 * MIB
     messages = total // (size + 10)
 
-    with raw_peer(binary_type=bytes) as (conn, peer):
+    with raw_peer(binary_type=bytes, max_backlog=limit) as (conn, peer):
         call = sending(conn, bytes(15 * MIB))
 
         def shout():
@@ -401,7 +400,7 @@ def test_what_has_piled_up_is_counted_while_another_thread_takes_it():
             raise RuntimeError("deque mutated during iteration")
 
     with raw_peer() as (conn, _):
-        conn._backlog = _reading.MAX_BACKLOG
+        conn._backlog = conn._max_backlog
         conn._ready = Changing()
         assert conn._backlog_full()
         conn._ready = deque()

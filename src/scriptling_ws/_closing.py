@@ -58,6 +58,7 @@ class Closing(Writing):
             self._note_state()
         self._transport.wake()
         self._flush()
+        self._tell_closed()
 
     def _finish_close(self) -> None:
         """Wait for the closing handshake's end, within close_timeout, and let go."""
@@ -184,6 +185,7 @@ class Closing(Writing):
         self._closing = True
         self._transport.wake()
         self._transport.abort()
+        self._tell_closed()
 
     def _read_if_free(self, read: Callable[[], object], *, wanted: bool = True) -> bool:
         """Call `read` holding _recv_lock, if no other thread does; whether that was so."""

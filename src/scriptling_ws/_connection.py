@@ -39,7 +39,7 @@ from ._protocol import Protocol
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Iterable, Iterator
-    from types import TracebackType
+    from types import EllipsisType, TracebackType
 
     from typing_extensions import Self, TypeIs, TypeVar
     from wsproto.connection import Connection as WSProtoConnection
@@ -110,8 +110,12 @@ class Connection(Pinging, Generic[Binary_co]):
         subprotocol: str | None = None,
         request: Request | None = None,
         deflate: Terms | None = None,
+        attended: bool = False,
     ) -> None:
-        """Not for callers: `connect` and the server make connections."""
+        """Not for callers: `connect` and the server make connections.
+
+        With `attended` a peer that leaves is noticed without keepalive too, and without a call.
+        """
         protocol = Protocol(
             ws,
             client=client,
@@ -127,8 +131,10 @@ class Connection(Pinging, Generic[Binary_co]):
             client=client,
             send_timeout=check_timeout(options.send_timeout),
             close_timeout=check_timeout(options.close_timeout),
+            max_backlog=options.max_backlog,
             ping_interval=check_timeout(options.ping_interval),
             ping_timeout=check_timeout(options.ping_timeout),
+            attended=attended,
         )
         self._nones = 0  # receives since all was over
         self.subprotocol = subprotocol
@@ -141,7 +147,13 @@ class Connection(Pinging, Generic[Binary_co]):
 
     # -- sending -----------------------------------------------------------
 
-    def send(self, message: str | dict[str, Any], compress: bool = True) -> None:  # noqa: ARG002
+    def send(
+        self,
+        message: str | dict[str, Any],
+        compress: bool = True,  # noqa: ARG002  # of a connection that compresses
+        *,
+        timeout: float | EllipsisType | None = ...,
+    ) -> None:
         """Send a text message.
 
         Blocks until the system has taken the whole message, at most send_timeout.
@@ -152,6 +164,8 @@ class Connection(Pinging, Generic[Binary_co]):
             compress: False to send it as it is even with `compression`: because it does not
                 get smaller, or because it holds a secret beside what others have chosen,
                 about which its compressed size would tell them.
+            timeout: Seconds for this call alone, in place of send_timeout; 0 to send only what can
+                be sent at once, None to wait for ever.
 
         Raises:
             TypeError: it is neither, or the dict holds what JSON cannot; bytes and
@@ -162,12 +176,21 @@ class Connection(Pinging, Generic[Binary_co]):
                 raised once `receive` or `connected` has told the caller; else after a second,
                 or after send_timeout while messages lie unread. What is sent before that
                 is lost, as when the peer leaves a moment later.
-            SendTimeout: the peer has not read for send_timeout; if part of the
-                message had left, the connection is dead.
+            SendTimeout: the peer has not read in time; if part of the message had left, the
+                connection is dead, otherwise it stays usable.
         """
-        self._send_frame(text_frame(text_of(message), self._client))
+        if timeout is ...:
+            self._send_frame(text_frame(text_of(message), self._client))
+        else:
+            self._send_within(text_frame(text_of(message), self._client), timeout)
 
-    def send_binary(self, data: Any, compress: bool = True) -> None:  # noqa: ARG002
+    def send_binary(
+        self,
+        data: Any,
+        compress: bool = True,  # noqa: ARG002  # of a connection that compresses
+        *,
+        timeout: float | EllipsisType | None = ...,
+    ) -> None:
         """Send a binary message.
 
         Blocks until the system has taken the whole message, at most send_timeout.
@@ -177,6 +200,7 @@ class Connection(Pinging, Generic[Binary_co]):
             data: A list or tuple of ints from 0 to 255, or a bytes-like object
                 (bytes, bytearray, memoryview, array, NumPy array) of one-byte items.
             compress: As `send` takes it.
+            timeout: As `send` takes it.
 
         Raises:
             TypeError: it is something else, or an element is no int (a bool is
@@ -184,10 +208,13 @@ class Connection(Pinging, Generic[Binary_co]):
             ValueError: an element is not in 0 to 255; the text names it. Or the list has more
                 than 64 Mi items, or the buffer is not contiguous. Nothing was sent.
             ConnectionClosed: the connection is closed or closing.
-            SendTimeout: the peer has not read for send_timeout; if part of the
-                message had left, the connection is dead.
+            SendTimeout: the peer has not read in time; if part of the message had left, the
+                connection is dead, otherwise it stays usable.
         """
-        self._send_frame(binary_frame(data, self._client))
+        if timeout is ...:
+            self._send_frame(binary_frame(data, self._client))
+        else:
+            self._send_within(binary_frame(data, self._client), timeout)
 
     def send_many(self, messages: Iterable[Any], compress: bool = True) -> None:  # noqa: ARG002
         """Send many messages with as few system calls as they fit in; the first ones wait.

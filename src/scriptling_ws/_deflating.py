@@ -36,6 +36,7 @@ from ._terms import LEAST_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import EllipsisType
 
     from typing_extensions import Buffer
 
@@ -80,13 +81,21 @@ class Connection(_connection.Connection[Binary_co]):
         self._compressor = Compressor(*deflate.of(client=self._client))  # under _send_lock
         self._threshold = options.compression_threshold
 
-    def send(self, message: str | dict[str, Any], compress: bool = True) -> None:
+    def send(
+        self,
+        message: str | dict[str, Any],
+        compress: bool = True,
+        *,
+        timeout: float | EllipsisType | None = ...,
+    ) -> None:
         """As `Connection.send`."""
-        self._send_parts([self._text_part(text_of(message), compress)])
+        self._send_parts([self._text_part(text_of(message), compress)], timeout)
 
-    def send_binary(self, data: Any, compress: bool = True) -> None:
+    def send_binary(
+        self, data: Any, compress: bool = True, *, timeout: float | EllipsisType | None = ...
+    ) -> None:
         """As `Connection.send_binary`."""
-        self._send_parts([self._binary_part(data, compress)])
+        self._send_parts([self._binary_part(data, compress)], timeout)
 
     def send_many(self, messages: Iterable[Any], compress: bool = True) -> None:
         """As `Connection.send_many`."""
@@ -124,13 +133,13 @@ class Connection(_connection.Connection[Binary_co]):
                 return BINARY, data
         return binary_frame(data, self._client)
 
-    def _send_parts(self, batch: list[_Part]) -> None:
+    def _send_parts(self, batch: list[_Part], timeout: float | EllipsisType | None = ...) -> None:
         parts = batch.copy()
         batch.clear()
         if len(parts) == 1 and not isinstance(parts[0], tuple):
-            self._send_frame(parts[0])
+            self._send_within(parts[0], timeout)
         elif parts:
-            self._send_frame(_Deflated(self._compressor, parts, self._client))
+            self._send_within(_Deflated(self._compressor, parts, self._client), timeout)
 
 
 class _Deflated:

@@ -31,12 +31,14 @@ class Pulse(NamedTuple):
         acknowledged: The bytes that the other end's kernel has taken.
         window: The bytes that it has room for: more of them where the peer reads.
         queued: Whether bytes were sent that it has not taken.
+        ended: Whether the other end has ended its stream: what has come is all that will.
     """
 
     received: int
     acknowledged: int
     window: int
     queued: bool = False
+    ended: bool = False
 
 
 class Facts(NamedTuple):

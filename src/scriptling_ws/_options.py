@@ -56,6 +56,11 @@ class ConnectionOptions(TypedDict, total=False):
             the connection with 1008.
         max_pending_pongs: The most unsent pongs that are kept for a peer that does not
             read (default 1); the oldest are dropped.
+        max_backlog: The most bytes of memory (default 64 MiB) in messages that are received for
+            a caller that does not receive: while its `send` waits for the peer to read, or if
+            it only sends. A list of ints takes eight for each of its items. Two ends that both
+            send more than that, before either receives, wait for each other until send_timeout.
+            0 receives nothing that the caller does not ask for.
         send_timeout: The most seconds (default 60) in which the peer has to take 64 KiB of a
             message, or what is left of it, and the answers to its pings; None for ever.
         close_timeout: The most seconds (default 5) for the closing handshake, while the peer
@@ -85,6 +90,7 @@ class ConnectionOptions(TypedDict, total=False):
     max_message_size: int | None
     max_fragments: int
     max_pending_pongs: int
+    max_backlog: int
     send_timeout: float | None
     close_timeout: float | None
     ping_interval: float | None
@@ -212,6 +218,7 @@ class Options:
     max_message_size: int | None = 16 * 1024 * 1024
     max_fragments: int = 131_072
     max_pending_pongs: int = 1
+    max_backlog: int = 64 * 1024 * 1024
     send_timeout: float | None = 60.0
     close_timeout: float | None = 5.0
     ping_interval: float | None = 20.0
@@ -236,6 +243,7 @@ class Options:
             check_count("max_message_size", self.max_message_size, ", or None for no limit")
         check_count("max_fragments", self.max_fragments)
         check_count("max_pending_pongs", self.max_pending_pongs)
+        check_count("max_backlog", self.max_backlog, least=0)
         check_timeout(self.send_timeout, "send_timeout")
         check_timeout(self.close_timeout, "close_timeout")
         for name in ("ping_interval", "ping_timeout"):

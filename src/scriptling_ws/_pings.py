@@ -34,6 +34,7 @@ __all__ = ["Pinging"]
 
 _SLICE: Final = 0.02  # seconds after which it is asked again whether anybody reads
 _SILENT: Final = 1011
+_SELDOM: Final = 3600.0  # seconds between looks at a connection that has nothing due
 
 
 class _Pong:
@@ -74,8 +75,10 @@ class Pinging(Closing):
         client: bool,
         send_timeout: float | None,
         close_timeout: float | None,
+        max_backlog: int,
         ping_interval: float | None,
         ping_timeout: float | None,
+        attended: bool,
     ) -> None:
         """Take over an open transport and its protocol."""
         super().__init__(
@@ -84,6 +87,7 @@ class Pinging(Closing):
             client=client,
             send_timeout=send_timeout,
             close_timeout=close_timeout,
+            max_backlog=max_backlog,
         )
         self.latency: float | None = None
         self._pings: dict[bytes, _Pong] = {}  # those that wait; guarded by _state_lock
@@ -95,6 +99,8 @@ class Pinging(Closing):
         self._watched = False  # the keepalive thread looks after this connection
         if ping_interval is not None:
             self._watch(min(ping_interval, LOOK))
+        elif attended:
+            self._watch(LOOK)
 
     def _watch(self, seconds: float) -> None:
         """Have the connection looked after, first in so many seconds."""
@@ -113,6 +119,7 @@ class Pinging(Closing):
     def _closing_began(self) -> None:
         if not self._watched and not self._disposed:
             self._watch(LOOK)
+        self._tell_closed()
 
     def ping(self, timeout: float | None = 30) -> float | None:
         """Send a ping, and wait for its answer.
@@ -207,6 +214,8 @@ class Pinging(Closing):
         if self._disposed:
             return None
         quiet = self._attend()
+        if self._open and self._ping_interval is None:
+            return _keepalive.Next(monotonic() + _SELDOM, readable=quiet, when_free=not quiet)
         if self._open and self._ping_interval is not None and self._judge(self._ping_interval):
             again = self._liveness.next_look(monotonic(), self._ping_interval)
             return _keepalive.Next(again, readable=quiet, when_free=not quiet)
@@ -219,6 +228,10 @@ class Pinging(Closing):
         def read() -> None:
             nonlocal quiet
             quiet = not self._take_controls()
+            if not quiet and (pulse := self._transport.pulse()) is not None and pulse.ended:
+                # The end stands behind messages, and goes on showing once they are taken.
+                while not (self._protocol.ended or self._backlog_full()) and self._read_ahead():
+                    pass
             self._look_due = self._look_due or not quiet  # a ping may stand behind a message
 
         wanted = not (self._protocol.ended or self._lock_waiters)
@@ -262,3 +275,4 @@ class Pinging(Closing):
             self._note_state()
         self._flush()
         self._transport.abort()
+        self._tell_closed()

@@ -61,6 +61,7 @@ class Protocol:
         ended: Whether no further message can come.
         inflated: How many bytes of messages have come compressed.
         plain: Whether a frame starts with the next byte, and goes to the window's front.
+        weight: The bytes of memory that a byte of a binary message takes, as it comes out.
         unfed: How many bytes were received into `space()`, but not fed yet; None for none.
     """
 
@@ -89,6 +90,7 @@ class Protocol:
         "plain",
         "ready",
         "unfed",
+        "weight",
     )
 
     def __init__(
@@ -120,6 +122,7 @@ class Protocol:
         self.inflated: int = 0
         self.unfed: int | None = None
         self.plain: bool = True
+        self.weight: int = 8 if as_list else 1  # of a list, a pointer
         self._discarding = False
         self._dropping = False
         self._masked = not client

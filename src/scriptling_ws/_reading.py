@@ -6,7 +6,7 @@ Rules (those about locks are in `_shared`):
   handler that raises loses none of them.
 - What was read may have to be answered at once: see `_writing`, which is given the word.
 - A thread that reads for others (a blocked sender, `ping`, now and then `send`) lets
-  MAX_BACKLOG pile up, and then leaves it to `receive`.
+  max_backlog pile up, and then leaves it to `receive`.
 - Keepalive takes no message out of the socket, only control frames that stand in front
   (`_take_controls`): the caller may be waiting on the descriptor.
 - A connection for which there is no keepalive thread (`_alone`) is looked after by its reader.
@@ -25,19 +25,14 @@ from ._transport import NAP
 if TYPE_CHECKING:
     from ._deadline import Deadline
 
-__all__ = ["LOOK_AGAIN", "MAX_BACKLOG", "Reading"]
-
-MAX_BACKLOG: Final = 64 * 1024 * 1024
-"""How many bytes of payload a thread that cannot write lets pile up, about.
-
-As lists of ints they take eight times that.
-"""
+__all__ = ["LOOK_AGAIN", "Reading"]
 
 LOOK_AGAIN: Final = 0.1
 """Seconds after which whoever waits asks again what the other threads do."""
 
 _AHEAD: Final = 4096  # bytes in which control frames are looked for
 _TURNS: Final = 16  # so often at a time: a peer can send pings without end
+_ITEM: Final = 8  # bytes that an item of a list takes
 _MESSAGE_OVERHEAD: Final = 64  # what a small message costs beside its bytes, about
 
 
@@ -56,7 +51,7 @@ class Reading(Shared, ABC):
 
     @abstractmethod
     def _closing_began(self) -> None:
-        """The peer has closed, or has to be given up: nobody may call again."""
+        """The peer has closed or left: tell it, and see to the end if no call comes."""
 
     @abstractmethod
     def _look_alone(self) -> None:
@@ -189,15 +184,16 @@ class Reading(Shared, ABC):
         before, inflated = len(self._ready), self._protocol.inflated
         count = self._read_some(nap=False)
         more = len(self._ready) - before  # less what was taken meanwhile
-        self._backlog += (count or 0) + _MESSAGE_OVERHEAD * max(more, 0)
-        self._backlog += self._protocol.inflated - inflated
+        size = (count or 0) + self._protocol.inflated - inflated
+        self._backlog += size * self._weight + _MESSAGE_OVERHEAD * max(more, 0)
         return count is not None
 
     def _backlog_full(self) -> bool:
         """Whether as many messages as may lie unread do."""
-        if self._backlog >= MAX_BACKLOG:  # perhaps some were taken since: count
+        if self._backlog >= self._max_backlog:  # perhaps some were taken since: count
             # Without the GIL the copy fails where a message is taken meanwhile: full for now.
             with contextlib.suppress(RuntimeError):
                 waiting = self._ready.copy()
-                self._backlog = sum(map(len, waiting)) + _MESSAGE_OVERHEAD * len(waiting)
-        return self._backlog >= MAX_BACKLOG
+                size = sum(len(m) * (_ITEM if isinstance(m, list) else 1) for m in waiting)
+                self._backlog = size + _MESSAGE_OVERHEAD * len(waiting)
+        return self._backlog >= self._max_backlog

@@ -67,7 +67,7 @@ def start_thread(body: Callable[[], None], name: str) -> threading.Thread:
 class Session:
     """One thread and the socket that it answers."""
 
-    __slots__ = ("connection", "group", "thread", "transport", "websocket")
+    __slots__ = ("connection", "counted", "group", "thread", "transport", "websocket")
 
     def __init__(self, transport: Transport, websocket: bool) -> None:
         self.transport = transport
@@ -75,6 +75,7 @@ class Session:
         self.group = address_group(transport.remote_addr)
         self.thread: threading.Thread | None = None
         self.connection: Connection[Any] | None = None
+        self.counted = True  # it has a place; not any more once its peer has left
 
     def abort(self) -> None:
         """End the connection: whoever is blocked in it returns."""
@@ -114,10 +115,11 @@ class Sessions:
 
     @property
     def connections(self) -> list[Connection[Any]]:
-        """The connections that handlers run for."""
+        """The connections that are open; a handler runs for each."""
         # Without the lock, which an RLock would not replace: a signal handler that closes the
         # server here waits for threads that wait for it. A set's copy is made in one step.
-        return [s.connection for s in self._sessions.copy() if s.connection is not None]
+        sessions = self._sessions.copy()
+        return [s.connection for s in sessions if s.connection is not None and s.counted]
 
     def start(
         self, transport: Transport, *, websocket: bool, body: Callable[[Session], None]
@@ -162,7 +164,14 @@ class Sessions:
     def _forget(self, session: Session) -> None:
         with self._lock:
             self._sessions.discard(session)
-        self._limits.leave(session.websocket, session.group)
+        self._give_up_place(session)
+
+    def _give_up_place(self, session: Session) -> None:
+        """Another connection may come: this one is over, though its handler may go on."""
+        with self._lock:
+            counted, session.counted = session.counted, False
+        if counted:
+            self._limits.leave(session.websocket, session.group)
 
     def _reap(self) -> None:
         """Let go of the threads that have ended."""
@@ -177,6 +186,7 @@ class Sessions:
             closing = self._closing
         if closing:  # pragma: no cover - a race with `close`
             connection._begin_close(_GOING_AWAY, _REASON)
+        connection.on_close(lambda: self._give_up_place(session))
 
     def includes_this_thread(self) -> bool:
         """Whether the caller runs on one of the sessions' threads."""
@@ -249,6 +259,7 @@ def run_websocket(
         subprotocol=subprotocol,
         request=arrival.request,
         deflate=upgrade.deflate,
+        attended=True,
     )
     sessions.attach(session, connection)
     log_answer(transport.remote_addr, "GET", arrival.request.path, 101)

@@ -13,6 +13,7 @@ Rules, here and in `_reading`, `_writing` and `_closing`:
 from __future__ import annotations
 
 import errno
+import logging
 import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -23,7 +24,7 @@ from ._fork import tell_after_fork
 from ._locks import attempts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ._liveness import Pulse
     from ._protocol import Protocol
@@ -37,6 +38,7 @@ NO_CODE: Final = 1006
 LOOK: Final = 1.0
 """Seconds after which `send` looks again at what has come."""
 
+_logger: Final = logging.getLogger("scriptling_ws.connection")
 _GRACE: Final = 1.0  # seconds for which `send` does not raise after a close that none has seen
 _NOT_OURS: Final = "it is the parent process's, and a forked child cannot use it"
 
@@ -53,6 +55,7 @@ class Shared:
         "_alone",
         "_attended",
         "_backlog",
+        "_callbacks",
         "_client",
         "_close_deadline",
         "_close_limit",
@@ -67,6 +70,7 @@ class Shared:
         "_lock_waiters",
         "_look_at",
         "_look_due",
+        "_max_backlog",
         "_moved",
         "_open",
         "_orphaned",
@@ -91,6 +95,7 @@ class Shared:
         "_try_recv_lock",
         "_try_send_lock",
         "_unread_grace",
+        "_weight",
         "_writing_finished",
         "local_addr",
         "remote_addr",
@@ -104,6 +109,7 @@ class Shared:
         client: bool,
         send_timeout: float | None,
         close_timeout: float | None,
+        max_backlog: int,
     ) -> None:
         """Take over an open transport and its protocol."""
         self._transport = transport
@@ -150,10 +156,49 @@ class Shared:
         self._taken = 0  # bytes of a message that have left since its deadline began; likewise
         self._stalled: Deadline | None = None  # until when answers wait for the peer to read
         self._send_error: Exception | None = None  # why nothing can be written any more
-        self._backlog = 0  # bytes that blocked writers have read, at most
+        self._backlog = 0  # bytes that were read for a caller that does not, at most
+        self._max_backlog = max_backlog
+        self._weight = protocol.weight
         self.local_addr: str = transport.local_addr
         self.remote_addr: str = transport.remote_addr
+        self._callbacks: list[Callable[[], object]] = []  # see on_close; guarded by _state_lock
         tell_after_fork(self)
+
+    def on_close(self, callback: Callable[[], object]) -> None:
+        """Call a function once the connection closes, for code that waits for something else.
+
+        That is when the peer's close, or its end, was noticed; when this end closes it; and when a
+        server closes. At once if that has happened. Does not block; thread-safe.
+
+        A handler that waits on a queue is woken by `client.on_close(lambda: queue.put(None))`.
+        A peer that leaves is noticed while nobody calls the connection too: by keepalive, and for
+        a server's connections also without it.
+
+        Args:
+            callback: Called without arguments, once, by the thread that has noticed it. It has
+                to return at once and must not call the connection: set an event, or put
+                something into a queue. An exception of it is logged.
+
+        Raises:
+            TypeError: it cannot be called.
+        """
+        if not callable(callback):
+            raise TypeError(f"on_close() takes a function, not {type(callback).__name__}")
+        with self._state_lock:
+            self._callbacks.append(callback)
+        self._tell_closed()
+
+    def _tell_closed(self) -> None:
+        """Call those who want to know that the connection closes, if it does."""
+        if self._open and not self._closing:
+            return
+        with self._state_lock:
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            try:
+                callback()
+            except Exception:
+                _logger.exception("a function that was given to on_close() has failed")
 
     def fileno(self) -> int:
         """The socket's descriptor, -1 once closed: to wait on, not for I/O.

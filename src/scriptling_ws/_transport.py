@@ -67,9 +67,10 @@ _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 _UNWOKEN: Final = 0.1  # seconds for which a wait sleeps that no descriptor is left to wake
 _NAP_TIMEVAL: Final = struct.pack("@ll", 0, int(NAP * 1_000_000))
 _TCP_INFO: Final[int] = getattr(socket, "TCP_INFO", 0) if sys.platform == "linux" else 0
-# In Linux' struct tcp_info: unacked at 24, bytes_acked and bytes_received at 120, notsent_bytes at
-# 144, snd_wnd at 228.
-_INFO: Final = struct.Struct("=24xI92xQQ8xI80xI")
+# In Linux' struct tcp_info: state at 0, unacked at 24, bytes_acked and bytes_received at 120,
+# notsent_bytes at 144, snd_wnd at 228.
+_INFO: Final = struct.Struct("=B23xI92xQQ8xI80xI")
+_ENDED: Final = (7, 8)  # TCP_CLOSE and TCP_CLOSE_WAIT
 
 
 def address_text(address: Any) -> str:
@@ -246,8 +247,9 @@ class Transport:
             return None  # not TCP, or closed
         if len(info) < _INFO.size:
             return None  # a Linux before 5.4
-        unacknowledged, acknowledged, received, unsent, window = _INFO.unpack(info)
-        return Pulse(received, acknowledged, window, bool(unacknowledged or unsent))
+        state, unacknowledged, acknowledged, received, unsent, window = _INFO.unpack(info)
+        queued = bool(unacknowledged or unsent)
+        return Pulse(received, acknowledged, window, queued, state in _ENDED)
 
     def write(self, data: bytes | memoryview) -> int:
         """Send what the kernel takes at once.

@@ -6,7 +6,7 @@ Rules (those about locks are in `_shared`):
   even if a KeyboardInterrupt has ended the call that began it.
 - Answers (pongs, close frames) wait in the protocol's outbox. Whoever can get
   `_send_lock` at once sends them; else its holder does, after its frame.
-- A thread that cannot write reads meanwhile, up to MAX_BACKLOG: two peers that both
+- A thread that cannot write reads meanwhile, up to max_backlog: two peers that both
   send first do not wait for each other for ever. If it reads the peer's close frame, its own
   frame has until close_timeout to leave.
 - send_timeout counts anew with each _PROGRESS bytes that the peer has taken: a slow link is no
@@ -29,7 +29,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Final
 
 from . import _frame
-from ._deadline import Deadline
+from ._deadline import Deadline, check_timeout
 from ._errors import SendTimeout
 from ._locks import attempt
 from ._reading import LOOK_AGAIN, Reading
@@ -38,6 +38,7 @@ from ._transport import SEND_FLAGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import EllipsisType
 
     from ._shared import Rest
 
@@ -48,10 +49,27 @@ _DUE: Final = 3  # the index in a Rest
 _PROGRESS: Final = 64 * 1024  # bytes of a message that a peer has to take within send_timeout
 
 
+def _name(whole: Deadline | None) -> str:
+    return "send_timeout" if whole is None else "the timeout"
+
+
 class Writing(Reading):
     """A connection that can be written to."""
 
     __slots__ = ()
+
+    def _send_within(
+        self, frame: bytes | Iterable[memoryview], timeout: float | EllipsisType | None
+    ) -> None:
+        """As _send_frame, within a time for this call alone; ... for send_timeout."""
+        if timeout is ...:
+            self._send_frame(frame)
+            return
+        deadline = Deadline(check_timeout(timeout))
+        if isinstance(frame, bytes):
+            self._send_in_turn((frame, 0, _NOTHING, False), deadline)
+        else:
+            self._send_in_turn((b"", 0, frame, False), deadline)
 
     def _send_frame(self, frame: bytes | Iterable[memoryview]) -> None:
         """Send one whole frame, perhaps in pieces, waiting until the system has taken it."""
@@ -112,19 +130,24 @@ class Writing(Reading):
             del self._tail[:]
         self._send_slowly(rest)
 
-    def _send_in_turn(self, rest: Rest) -> None:
-        """Send one whole frame, waiting for other senders first: one deadline for both."""
-        deadline = Deadline(self._send_timeout)
+    def _send_in_turn(self, rest: Rest, whole: Deadline | None = None) -> None:
+        """Send one whole frame, waiting for other senders first: one deadline for both.
+
+        Args:
+            rest: The frame.
+            whole: The call's own deadline, in place of send_timeout and its renewals.
+        """
+        deadline = whole or Deadline(self._send_timeout)
         lock, got = self._send_lock, False
         try:
             for got in attempt(lock, deadline.left()):
                 break
             if not got:
-                raise SendTimeout("other threads' messages took all of send_timeout")
+                raise SendTimeout(f"other threads' messages took all of {_name(whole)}")
             if not self._open:
                 self._not_open()
                 return
-            self._send_slowly(rest, deadline)
+            self._send_slowly(rest, deadline, renew=whole is None)
         finally:
             if got:  # pragma: no branch - else SendTimeout is on its way
                 lock.release()
@@ -166,7 +189,9 @@ class Writing(Reading):
             if got:
                 lock.release()
 
-    def _send_slowly(self, rest: Rest, deadline: Deadline | None = None) -> None:
+    def _send_slowly(
+        self, rest: Rest, deadline: Deadline | None = None, *, renew: bool = True
+    ) -> None:
         """Send what is left of a frame, and before it what has to go first. Holds _send_lock."""
         deadline = deadline or Deadline(self._send_timeout)
         mine = rest[_DUE]
@@ -179,7 +204,7 @@ class Writing(Reading):
                 return
             mine = True
             self._rest = rest
-            self._write_out(deadline)
+            self._write_out(deadline, renew)
         except SendTimeout as error:
             if mine and (self._rest is None or self._rest[_DUE]):
                 self._transport.abort()  # part of the frame has left: the stream is spoilt
@@ -195,13 +220,13 @@ class Writing(Reading):
             self._keep_rest()  # a signal handler raised, TimeoutError or KeyboardInterrupt perhaps
             raise
 
-    def _write_out(self, deadline: Deadline) -> None:
+    def _write_out(self, deadline: Deadline, renew: bool) -> None:
         """Write all of `_rest`, waiting for it. Holds _send_lock."""
         self._taken = 0
         while self._rest is not None:
             if not self._write_some():
                 self._wait_writable(deadline)
-            elif self._taken >= _PROGRESS:
+            elif renew and self._taken >= _PROGRESS:
                 deadline, self._taken = Deadline(self._send_timeout), 0
         while not self._transport.flush():
             self._wait_writable(deadline)
@@ -321,7 +346,8 @@ class Writing(Reading):
         """Wait until something can be written, reading meanwhile. Holds _send_lock."""
         if deadline.passed():
             raise SendTimeout(
-                "the peer does not read: the message was not sent within send_timeout"
+                "the peer does not read: the message was not sent within send_timeout, "
+                "or the call's own timeout"
             )
         if self._close_deadline is not None:
             if self._close_deadline.passed():
@@ -369,6 +395,7 @@ class Writing(Reading):
         finally:
             if got:
                 lock.release()
+        self._tell_closed()
 
     def _finish_writing(self) -> bool:
         """End the outgoing stream once the last frame has left, if it is this end's turn.
