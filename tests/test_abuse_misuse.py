@@ -5,6 +5,7 @@ Most of what `send` and `send_binary` refuse is in test_sending.py and test_kern
 
 import base64
 import contextlib
+import enum
 import hmac
 import time
 
@@ -267,6 +268,43 @@ def test_credentials_are_compared_in_constant_time(given, monkeypatch):
     monkeypatch.setattr(_head, "hmac", Watched)
     request_with(basic(given)).has_credentials("user", "pass")
     assert compared == [(given.encode(), b"user:pass")]
+
+
+class Role(str, enum.Enum):
+    ADMIN = "admin"
+
+
+@pytest.mark.abuse(86)
+@pytest.mark.parametrize("wrong", [None, b"admin", 5, 0, True, ["admin"]])
+def test_credentials_are_text(wrong):
+    """Formatted, an unset variable would be the password "None"."""
+    for given in (f"admin:{wrong}", f"{wrong}:admin", "admin:admin", ":"):
+        with pytest.raises(TypeError, match="the password has to be a str"):
+            request_with(basic(given)).has_credentials("admin", wrong)
+        with pytest.raises(TypeError, match="the user has to be a str"):
+            request_with(basic(given)).has_credentials(wrong, "admin")
+
+
+@pytest.mark.abuse(86)
+def test_an_empty_password_lets_nobody_in():
+    for authorization in (basic("admin:"), basic(":"), None):
+        with pytest.raises(ValueError, match="the password is empty"):
+            request_with(authorization).has_credentials("admin", "")
+    assert request_with(basic(":token")).has_credentials("", "token")
+    assert not request_with(basic("x:token")).has_credentials("", "token")
+
+
+@pytest.mark.abuse(86)
+def test_credentials_are_what_they_say_not_how_they_are_formatted():
+    assert request_with(basic("admin:admin")).has_credentials(Role.ADMIN, Role.ADMIN)
+    assert not request_with(basic("Role.ADMIN:Role.ADMIN")).has_credentials("admin", Role.ADMIN)
+
+
+@pytest.mark.abuse(86)
+def test_credentials_that_are_no_text():
+    with pytest.raises(ValueError, match="lone surrogate") as caught:
+        request_with(None).has_credentials("admin", "s3cr3t\udc80")
+    assert caught.value.__suppress_context__
 
 
 @pytest.mark.abuse(86)

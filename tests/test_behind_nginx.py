@@ -149,7 +149,7 @@ def test_a_prefix_that_the_proxy_removes(backend):
         assert backend.requests.get(timeout=TIMEOUT).path == "/echo"
         assert fetch(proxy, "/app/page").body == b"the page"
         page = fetch(proxy, "/app/files?a=1")
-        assert page.status == 308
+        assert page.status == 307
         target = urljoin("http://localhost/app/files?a=1", page.headers["location"])
         assert target == "http://localhost/app/files/?a=1"
 

@@ -82,7 +82,7 @@ def test_a_large_file(backend, proxy):
 @runs_once
 def test_a_folder_without_its_slash_leads_back_to_the_proxy(proxy):
     page = fetch(proxy, "/files")
-    assert page.status == 308
+    assert page.status == 307
     own = f"http://127.0.0.1:{proxy.port}"
     assert urljoin(f"{own}/files", page.headers["location"]) == f"{own}/files/"
     assert fetch(proxy, "/files/").body == b"<p>home"

@@ -248,6 +248,35 @@ def test_the_reader_takes_time_and_memory_in_proportion_to_the_bytes():
     assert got == head
 
 
+# -- an empty line before the request ----------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+def test_one_empty_line_before_a_request_is_ignored(size):
+    reader = HeadReader()
+    heads = [reader.feed(piece) for piece in pieces(b"\r\n" + request() + b"rest", size)]
+    (head,) = filter(None, heads)
+    assert head == request()
+    assert parse_request(head).path == "/chat"
+
+
+@pytest.mark.parametrize("before", [b"\r\n\r\n", b"\r\n\r\n\r\n", b"\r\n\n", b"\n"])
+@pytest.mark.parametrize("step", [1, 1000])
+def test_what_else_may_come_before_a_request_is_malformed(before, step):
+    """At once: whoever sends nothing else is not waited for."""
+    reader = HeadReader()
+    with pytest.raises(Refused) as caught:
+        for piece in pieces(before, step):
+            reader.feed(piece)
+    assert caught.value.status == 400
+    assert len(reader) < 10
+
+
+def test_no_empty_line_comes_before_a_response():
+    answer = b"\r\nHTTP/1.1 200 OK\r\n\r\n"
+    assert HeadReader(False).feed(answer) == answer  # whose status line is malformed
+
+
 # -- parse_request ---------------------------------------------------------
 
 
@@ -470,6 +499,24 @@ def test_a_query_that_is_not_utf_8_is_replaced_and_kept_raw(query, fields):
     assert parsed.target == f"/x?{query}"
 
 
+@pytest.mark.parametrize(
+    ("query", "role"),
+    [
+        ("role=user&role=admin", ["user", "admin"]),
+        ("role=admin&x=1&role=&role=user", ["admin", "", "user"]),
+        ("r%6fle=a+b&role=%C3%BC", ["a b", "\xfc"]),
+        ("role", [""]),
+        ("Role=a&roles=b", []),
+        ("", []),
+    ],
+)
+def test_all_values_of_a_field_of_the_query(query, role):
+    parsed = get(f"/x?{query}", "Host: h")
+    assert parsed.query_list("role") == role
+    assert parsed.query.get("role") == (role[-1] if role else None)
+    assert parsed.query_list("missing") == []
+
+
 def test_cookies_of_several_lines_are_joined_as_cookies():
     lines = ["Cookie: a=1; b=2", "X: 1", "COOKIE: c=3", "x: 2", "cookie: d=4"]
     headers = get("/", "Host: h", *lines).headers
@@ -478,4 +525,4 @@ def test_cookies_of_several_lines_are_joined_as_cookies():
 
 
 def test_a_path_is_not_interpreted():
-    assert parse_request(request(start="GET //x/../chat HTTP/1.1")).path == "//x/../chat"
+    assert parse_request(request(start="GET //x/;a=1/chat HTTP/1.1")).path == "//x/;a=1/chat"

@@ -150,7 +150,7 @@ def test_only_regular_files(tree):
 )
 def test_a_directory_without_its_slash_is_redirected(tree, prefix, path, query, location):
     response, _ = fetch(StaticFiles(prefix, tree), path, query)
-    assert response.status == 308
+    assert response.status == 307
     assert dict(response.headers)["Location"] == location
     # A client behind a proxy that has taken a prefix off comes to the right place as well.
     for base in ("http://own", "http://proxy/some/prefix"):
@@ -187,6 +187,39 @@ def test_out_of_descriptors_is_503(tree, monkeypatch):
 def test_a_file_that_may_not_be_read(tree):
     (tree / "app.js").chmod(0)
     assert status(StaticFiles("/", tree), "/app.js") == 404
+
+
+@pytest.mark.parametrize("empty", ["", b"", os.environ.get("NO_SUCH_VARIABLE", "")])
+def test_an_empty_name_is_not_the_current_directory(tree, empty, monkeypatch):
+    monkeypatch.chdir(tree)
+    with pytest.raises(ValueError, match=r"write '\.'"):
+        StaticFiles("/", empty)
+    assert fetch(StaticFiles("/", "."), "/app.js")[1] == b"1"
+
+
+def test_headers_of_each_file(tree):
+    files = StaticFiles("/", tree, iter([("Cache-Control", "no-cache"), ("X", "1")]))
+    for path in ("/", "/app.js"):
+        assert fetch(files, path)[0].headers == (("Cache-Control", "no-cache"), ("X", "1"))
+    for headers, error in (
+        ({"X": "a\r\nb"}, ValueError),
+        ({"Content-Type": "text/css"}, ValueError),
+        ({"Content-Length": "1"}, ValueError),
+        ({"X": 1}, TypeError),
+        ("X: y", TypeError),
+    ):
+        with pytest.raises(error):
+            StaticFiles("/", tree, headers)
+
+
+def test_which_files_are_served(tree, monkeypatch):
+    files = StaticFiles("/", tree)
+    monkeypatch.chdir(tree)
+    for name in ("app.js", "sub/index.html", ".well-known/x.txt", "not-there-yet"):
+        assert files.serves(tree / name)
+        assert files.serves(name)
+    for name in (".env", ".git/config", "../secret.txt", "../root-sibling/secret.txt", "."):
+        assert not files.serves(tree / name)
 
 
 def test_the_directory_is_checked_at_once(tree):

@@ -23,7 +23,8 @@ from wsproto import ConnectionType, WSConnection
 from wsproto import events as wsevents
 
 from ._errors import HandshakeError
-from ._head import FOREIGN_ERRORS, HeadReader, Refused, check_header, count_header, joined_headers
+from ._fields import check_header, count_header, joined_headers
+from ._head import FOREIGN_ERRORS, HeadReader, Refused
 from ._options import HeadLimits, check_subprotocols
 from ._terms import DeflateOffer, Terms
 from ._version import __version__
@@ -260,7 +261,7 @@ def _check_headers(headers: object) -> list[tuple[bytes, bytes]]:
         raise TypeError("headers has to be a dict, such as {'Authorization': 'Bearer ...'}")
     result = []
     for name, value in headers.items():
-        check_header(name, value, _RESERVED_HEADERS, "connect()")
+        name, value = check_header(name, value, _RESERVED_HEADERS, "connect()")  # noqa: PLW2901
         result.append((name.encode("ascii"), value.strip(" \t").encode("latin-1")))
     return result
 

@@ -4,10 +4,12 @@ Rules (RFC 9112):
 
 - A head is read here up to its blank line; what follows it belongs to somebody else.
 - Its lines, their number and the whole are bounded while they arrive.
+- One empty line before a request is ignored (section 2.2).
 - A line end that is not CRLF, a NUL, a separator that Python takes for a blank and a folded
   line are refused: h11, which parses the rest, lets them through.
 - What is wrong with a request is a status for the peer: Refused.
 - HTTP/1.0 is read too: proxies and health checks speak it. It has no upgrades.
+- Its path is one that proxies see as this server does (`_paths`).
 - A target that is a whole URL (RFC 9112 section 3.2.2) is taken apart: a handler sees its
   path and query as the target, and its host and port as the Host header.
 - A Host that is no host name or address is refused. In HTTP/1.1 an empty one is too, because
@@ -24,16 +26,18 @@ import hmac
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 import h11
 from wsproto.utilities import ProtocolError as WSProtocolError
 
 from ._authority import parse_authority
-from ._options import TOKEN, HeadLimits
+from ._fields import TOKEN, count_header, joined_headers, shown_headers, shown_target
+from ._options import HeadLimits
+from ._paths import Hidden, decoded_path
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Sequence
+    from collections.abc import Sequence
 
 __all__ = [
     "FOREIGN_ERRORS",
@@ -41,10 +45,7 @@ __all__ = [
     "HeadReader",
     "Refused",
     "Request",
-    "check_header",
-    "count_header",
     "is_http_1_0",
-    "joined_headers",
     "parse_request",
 ]
 
@@ -64,12 +65,10 @@ _LONGEST_NAME: Final = 64  # of a header, in a refusal
 # which str.strip() removes: wsproto would take "\x1fUpgrade" for "Upgrade".
 # (Each branch starts with a byte, so that the search skips all others.)
 _MALFORMED = re.compile(rb"\n(?<!\r\n)|\r(?!\n)|[\x00\x1c-\x1f]|\n[ \t]")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # what Latin-1 has but control characters
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ \r\n]+ HTTP/(\d\.\d)\r\n")
 # RFC 6455 section 4.2.1 names http and https alone; the others say the same of a WebSocket.
 _ABSOLUTE = re.compile(r"(?:https?|wss?)://([^/?]*)(.*)", re.IGNORECASE)
 _QUOTED = re.compile(r":? *b['\"]")  # where h11's error texts begin to quote
-_JOINTS: Final = {"cookie": "; "}  # what a field's lines are joined by, if not by ", "
 
 
 class Refused(Exception):  # not an error of this program: an answer to a request
@@ -97,6 +96,7 @@ class HeadReader:
 
     __slots__ = (
         "_buffer",
+        "_empty",
         "_limits",
         "_lines",
         "_request",
@@ -114,6 +114,7 @@ class HeadReader:
         self._request = request
         self._limits = limits
         self._buffer = bytearray()
+        self._empty = False  # whether an empty line has come first
         self._seen = 0  # where the last, still incomplete line starts
         self._lines = 0  # the complete ones
         self.rest = b""
@@ -133,6 +134,11 @@ class HeadReader:
                 long, too many), 400 (malformed lines).
         """
         self._buffer += data
+        while self._request and self._buffer.startswith(b"\r\n"):
+            if self._empty:
+                raise Refused(400, "the request line is malformed: it is empty")
+            self._empty = True
+            del self._buffer[:2]
         end = self._buffer.find(b"\r\n\r\n", max(0, len(self._buffer) - len(data) - 3))
         stop = end + 4 if end >= 0 else len(self._buffer)
         self._check_lines(stop)
@@ -194,17 +200,19 @@ def _count(count: int, limit: int, unit: str, option: str, *, whole: bool) -> st
     return f"{some} {unit}, more than the {limit} {unit} of {option}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Request:
     """An HTTP request, as a page handler or a connection's `request` shows it.
+
+    Its `repr` has no secret: no query, no body, and of most headers the names alone.
 
     Attributes:
         method: GET or HEAD, or what else came.
         path: The path, percent-decoded, without the query.
         headers: Names in lower case; of a header that came twice, the values joined by ", ",
             or "; " for Cookie. `host` is the target's where that is a whole URL.
-        query: The query's fields; of a field that came twice, the last. What is not UTF-8
-            is replaced by U+FFFD; `target` has it as it came.
+        query: The query's fields; of a field that came twice, the last: `query_list` has all.
+            What is not UTF-8 is replaced by U+FFFD; `target` has it as it came.
         body: The body; empty for an upgrade.
         target: Path and query as they came.
     """
@@ -216,17 +224,44 @@ class Request:
     body: bytes = b""
     target: str = ""
 
+    def __repr__(self) -> str:
+        return (
+            f"Request(method={self.method!r}, path={self.path!r}, "
+            f"headers={shown_headers(self.headers.items())}, query=<{len(self.query)} fields>, "
+            f"body=<{len(self.body)} bytes>, target={shown_target(self.target)})"
+        )
+
+    def query_list(self, name: str) -> list[str]:
+        """All values of a field of the query, in their order; empty if it is not there."""
+        query = self.target.partition("?")[2]
+        return [value for field_name, value in _query_fields(query) if field_name == name]
+
     def has_credentials(self, user: str, password: str) -> bool:
         """Whether the request comes with these, by Basic authorization (RFC 7617).
 
         The comparison takes the same time wherever they differ, so that nothing can be
         learned from it. Over ws:// and http:// they are sent in the clear.
 
+        Args:
+            user: The user's name; it may be empty, as it is where a token is the password.
+            password: The password.
+
         Raises:
-            ValueError: the user has a colon, which Basic authorization cannot send.
+            TypeError: one of them is no str, such as the None of a variable that is not set.
+            ValueError: the password is empty, which would let anybody in; or the user has a
+                colon, or one of them a lone surrogate, which cannot be sent.
         """
+        for name, value in (("user", user), ("password", password)):
+            if not isinstance(value, str):
+                raise TypeError(f"the {name} has to be a str, not {type(value).__name__}")
+        if not password:
+            raise ValueError("the password is empty, which would let anybody in: set one")
         if ":" in user:
             raise ValueError("a user name with a colon cannot be sent by Basic authorization")
+        try:
+            wanted = ":".join((user, password)).encode()
+        except UnicodeEncodeError:
+            raise ValueError("the user or password has a lone surrogate: it is no text") from None
         scheme, _, token = self.headers.get("authorization", "").partition(" ")
         token = token.strip(" ")
         try:
@@ -234,57 +269,11 @@ class Request:
             given = b"" if len(token) % 4 else base64.b64decode(token, validate=True)
         except (binascii.Error, ValueError):
             given = b""
-        wanted = f"{user}:{password}".encode()
         return hmac.compare_digest(given, wanted) and scheme.lower() == "basic"
 
 
-def joined_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Headers by name in lower case; of one that came twice, the values joined.
-
-    They are joined by ", " (RFC 9110 section 5.3), cookies by "; ", as a browser joins
-    them itself (RFC 6265 section 5.4; so do HTTP/2's servers, RFC 9113 section 8.2.3).
-    """
-    result: dict[str, str] = {}
-    for raw_name, raw_value in headers:
-        name, value = raw_name.decode("ascii").lower(), raw_value.decode("latin-1")
-        if name in result:
-            value = _JOINTS.get(name, ", ").join((result[name], value))
-        result[name] = value
-    return result
-
-
-def count_header(head: bytes, name: bytes) -> int:
-    """How often a header stands in a head without folded lines, both in lower case."""
-    return head.count(b"\r\n" + name + b":")
-
-
-def check_header(name: object, value: object, reserved: Container[str], maker: str) -> None:
-    """Check a header that a caller adds to a request or a response.
-
-    Args:
-        name: Its name.
-        value: Its value.
-        reserved: The names, in lower case, of those that `maker` makes itself.
-        maker: Who that is, for the error.
-
-    Raises:
-        TypeError: one of the two is no str.
-        ValueError: HTTP does not allow it, or it is reserved.
-    """
-    if not isinstance(name, str) or not isinstance(value, str):
-        raise TypeError(
-            f"header {name!r}: name and value have to be str, "
-            f"not {type(name).__name__} and {type(value).__name__}"
-        )
-    if not TOKEN.fullmatch(name):
-        raise ValueError(f"{name!r} is not a header name")
-    if name.lower() in reserved:
-        raise ValueError(f"the header {name!r} is made by {maker} itself: leave it out")
-    if not _VALUE.fullmatch(value):
-        raise ValueError(
-            f"the value of header {name!r} has a character that HTTP does not allow "
-            "(a line end, a control character, or one outside Latin-1)"
-        )
+def _query_fields(query: str) -> list[tuple[str, str]]:
+    return parse_qsl(query, keep_blank_values=True, errors="replace")
 
 
 def is_http_1_0(head: bytes) -> bool:
@@ -299,7 +288,8 @@ def parse_request(head: bytes) -> Request:
         head: From the first byte to the blank line.
 
     Raises:
-        Refused: 505 for an HTTP version other than 1.1 and 1.0, 400 for anything malformed.
+        Refused: 505 for an HTTP version other than 1.1 and 1.0, 404 for a path that leads
+            nowhere (`_paths`), 400 for anything malformed.
     """
     line = _REQUEST_LINE.match(head)
     if line is None:
@@ -322,9 +312,9 @@ def parse_request(head: bytes) -> Request:
         path, _, query = target.partition("?")
         return Request(
             method=event.method.decode("ascii"),
-            path=_decoded_path(path),
+            path=_path(path),
             headers=_with_host(headers, authority, may_lack=line[1] == b"1.0"),
-            query=dict(parse_qsl(query, keep_blank_values=True, errors="replace")),
+            query=dict(_query_fields(query)),
             target=target,
         )
     except FOREIGN_ERRORS as error:
@@ -346,11 +336,13 @@ def _split_target(target: str) -> tuple[str | None, str]:
     return authority, rest if rest.startswith("/") else f"/{rest}"
 
 
-def _decoded_path(path: str) -> str:
+def _path(raw: str) -> str:
     try:
-        return unquote(path, errors="strict")
-    except UnicodeDecodeError as error:
-        raise Refused(400, "the path is not UTF-8") from error
+        return decoded_path(raw)
+    except Hidden as error:
+        raise Refused(404, str(error)) from error
+    except ValueError as error:
+        raise Refused(400, str(error)) from error
 
 
 def _with_host(headers: dict[str, str], authority: str | None, may_lack: bool) -> dict[str, str]:

@@ -14,17 +14,16 @@ Rules:
 
 from __future__ import annotations
 
-import re
 import ssl  # noqa: TC003 - so that typing.get_type_hints finds it
 from collections.abc import Iterable  # noqa: TC003 - as above
 from dataclasses import dataclass
 from typing import Final, Literal, TypedDict
 
 from ._deadline import check_timeout
+from ._fields import TOKEN
 from ._terms import LEAST_BITS, MOST_BITS, Terms
 
 __all__ = [
-    "TOKEN",
     "ClientOptions",
     "ConnectionOptions",
     "HeadLimits",
@@ -35,9 +34,6 @@ __all__ = [
     "check_names",
     "check_subprotocols",
 ]
-
-TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-"""What may be the name of a header or a subprotocol (RFC 9110 section 5.6.2)."""
 
 
 # -- what each call takes by name ------------------------------------------------

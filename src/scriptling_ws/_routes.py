@@ -5,13 +5,13 @@ Rules:
 - A handler is checked when it is registered (`_handlers`). Nothing from a request chooses
   an import.
 - Paths are compared whole, percent-decoded, without the query; there are no
-  patterns. One path may have a WebSocket and a page, but not two of one kind.
+  patterns, and what looks like one is refused (`_paths`). One path may have a WebSocket and
+  a page, but not two of one kind.
 - A path that has a handler goes before a directory; of directories, the longest path does.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from ._admission import Origins
 from ._handlers import check_handler
 from ._options import Options, check_names, check_subprotocols
+from ._paths import check_path
 from ._static import StaticFiles
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ._connection import Connection
     from ._head import Request
     from ._options import RouteOptions
+    from ._response import Headers
 
     # By binary_type; a plain Connection receives lists.
     ListHandler = Callable[[Connection], object]
@@ -45,8 +47,6 @@ __all__ = [
     "WebSocketRoute",
 ]
 
-_NO_PATH = re.compile(r"[\x00-\x1f\x7f?#]")
-_ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
 _Function = TypeVar("_Function", bound="Callable[..., object]")
 _ListHandler = TypeVar("_ListHandler", bound="ListHandler")
 _BytesHandler = TypeVar("_BytesHandler", bound="BytesHandler")
@@ -109,24 +109,6 @@ class PageRoute:
     handler: Page
 
 
-def _check_path(path: object) -> str:
-    if not isinstance(path, str):
-        raise TypeError(f"the path has to be a str, not {type(path).__name__}")
-    if not path.startswith("/"):
-        raise ValueError(f"the path {path!r} has to start with '/'")
-    if found := _NO_PATH.search(path):
-        raise ValueError(
-            f"the path {path!r} has {found[0]!r} in it: write it without query, fragment "
-            "and control characters"
-        )
-    if _ENCODED.search(path):
-        raise ValueError(
-            f"the path {path!r} is percent-encoded: write the characters themselves, "
-            "requests are decoded before they are compared"
-        )
-    return path
-
-
 class RouteTable:
     """The routes of one server, fixed."""
 
@@ -151,6 +133,11 @@ class RouteTable:
         """Every WebSocket route, the one for any path included."""
         fallback = [self._fallback] if self._fallback else []
         return [*self._websockets.values(), *fallback]
+
+    @property
+    def directories(self) -> list[StaticFiles]:
+        """The directories that are served."""
+        return [mount.handler for mount in self._mounts if isinstance(mount.handler, StaticFiles)]
 
     def websocket(self, path: str) -> WebSocketRoute | None:
         """The WebSocket route of a path."""
@@ -298,7 +285,7 @@ class Routes:
         register(check_handler(handler, "request"))
         return None
 
-    def static(self, path: str, directory: str | os.PathLike[str]) -> None:
+    def static(self, path: str, directory: str | os.PathLike[str], headers: Headers = None) -> None:
         """Serve a directory's files, index.html where a directory is asked for.
 
         Nothing outside the directory is served, nor what starts with a dot.
@@ -307,14 +294,16 @@ class Routes:
             path: The path below which the files are, such as "/assets", or "/".
             directory: The directory; a relative one is looked up now, from the
                 current directory.
+            headers: More headers for each file, such as `{"Cache-Control": "no-cache"}`.
 
         Raises:
             TypeError: an argument is of the wrong type.
-            ValueError: the path is malformed or taken, or there is no such directory.
+            ValueError: the path is malformed or taken, there is no such directory, or a
+                header cannot be sent.
         """
-        prefix = _check_path(path).rstrip("/") or "/"
+        prefix = check_path(path).rstrip("/") or "/"
         self._check_free(self._mounts, prefix, "a directory")
-        self._mounts[prefix] = PageRoute(prefix, StaticFiles(prefix, directory))
+        self._mounts[prefix] = PageRoute(prefix, StaticFiles(prefix, directory, headers))
 
     def table(self) -> RouteTable:
         """The routes as they are now."""
@@ -328,5 +317,5 @@ class Routes:
 
     @staticmethod
     def _check_free(routes: Mapping[str, object], path: str, what: str) -> None:
-        if _check_path(path) in routes:
+        if check_path(path) in routes:
             raise ValueError(f"the path {path!r} already has {what}")

@@ -10,7 +10,8 @@ Rules:
 - A directory is its index.html; there are no listings.
 - What may not be served looks like what is not there: 404.
 - A redirect names the last segment alone (`./sub/`), so that it leads to no other host, and
-  to the right place behind a proxy that has taken a prefix off the path.
+  to the right place behind a proxy that has taken a prefix off the path. It is a temporary one:
+  browsers keep a permanent one for good, and the folder may be gone tomorrow.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
 
 from ._head import Refused
-from ._http import Response
+from ._response import Response
 
 if TYPE_CHECKING:
     from ._head import Request
+    from ._response import Headers
 
 __all__ = ["StaticFiles"]
 
@@ -55,22 +57,34 @@ _MORE_TYPES = {
 
 
 class StaticFiles:
-    """A page handler that answers with the files of a directory."""
+    """A page handler that answers with the files of a directory.
 
-    def __init__(self, prefix: str, directory: str | os.PathLike[str]) -> None:
+    Attributes:
+        directory: The directory, without symbolic links.
+    """
+
+    def __init__(
+        self, prefix: str, directory: str | os.PathLike[str], headers: Headers = None
+    ) -> None:
         """Serve `directory` below the path `prefix`.
 
         Args:
             prefix: The path, such as `/assets`, or `/`.
             directory: The directory; has to exist. A relative one is looked up
                 from the current directory, now.
+            headers: More headers for each file.
 
         Raises:
-            TypeError: the directory is not a path.
-            ValueError: it is not a directory.
+            TypeError: the directory is not a path, or a header is of the wrong type.
+            ValueError: it is not a directory, or a header cannot be sent.
         """
+        if not os.fspath(directory):
+            raise ValueError("the directory is empty: write '.' to serve the current one")
         self._prefix = prefix.rstrip("/") + "/"
         self.directory = os.path.realpath(os.fsdecode(os.fspath(directory)))
+        self._headers = Response(200, headers=headers).headers  # checked now
+        if any(name.lower() == "content-type" for name, _ in self._headers):
+            raise ValueError("Content-Type is not one for all files: each has the type of its name")
         if not Path(self.directory).is_dir():
             raise ValueError(f"{os.fspath(directory)!r} is not a directory")
         # A fresh table holds Python's own types alone, not the system's: a file
@@ -98,9 +112,20 @@ class StaticFiles:
         return Response(
             200,
             content_type=self._type(real),
+            headers=self._headers,
             file=file,
             length=os.fstat(file.fileno()).st_size,
         )
+
+    def serves(self, path: str | os.PathLike[str]) -> bool:
+        """Whether a file is among those that are served, whatever their path is."""
+        real = os.path.realpath(path)
+        try:
+            relative = os.path.relpath(real, self.directory)
+            self._resolve(relative.replace(os.sep, "/"))
+        except (Refused, ValueError):  # ValueError: on another drive
+            return False
+        return True
 
     def _resolve(self, relative: str) -> str:
         segments = relative.split("/") if relative else []
@@ -144,7 +169,7 @@ def _redirect(request: Request) -> Response:
     path, mark, query = request.target.partition("?")
     # The "./" because "a:b/" alone would be a URL. What is encoded stays so.
     location = f"./{quote(path.rpartition('/')[2], safe=_AS_IT_IS)}/"
-    return Response(308, content_type="", headers=(("Location", f"{location}{mark}{query}"),))
+    return Response(307, content_type="", headers=(("Location", f"{location}{mark}{query}"),))
 
 
 def _open(path: str) -> BinaryIO:

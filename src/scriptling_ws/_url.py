@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
 from ._errors import InvalidURL
+from ._fields import shown_target
 from ._idna import ascii_name
 
 __all__ = ["URL", "host_port", "parse_url"]
@@ -34,7 +35,7 @@ _LONGEST = 65_536  # a token in the query may take tens of KiB
 _CACHED = 1024  # of longer URLs each is most likely another one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class URL:
     """A checked WebSocket URL.
 
@@ -44,13 +45,21 @@ class URL:
         port: The port, the scheme's own if the URL names none.
         target: Path and query, as the request line has them.
         credentials: The value of an Authorization header, or None.
+
+    Its `repr` has neither the query nor the credentials, which may be secret.
     """
 
     secure: bool
     host: str
     port: int
     target: str
-    credentials: str | None = field(default=None, repr=False)
+    credentials: str | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"URL(secure={self.secure}, host={self.host!r}, port={self.port}, "
+            f"target={shown_target(self.target)})"
+        )
 
     @property
     def host_header(self) -> str:

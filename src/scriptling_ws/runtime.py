@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import _http
+from . import _response
 from ._head import Request
-from ._http import Response
+from ._response import Response
 from ._routes import Routes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from ._response import Headers
 
 __all__ = ["HTTP", "Request", "Response", "http"]
 
@@ -30,22 +30,23 @@ class HTTP(Routes):
     """A table of routes, with what their page handlers return within reach."""
 
     @staticmethod
-    def html(status: int, body: str, headers: Mapping[str, str] | None = None) -> Response:
+    def html(status: int, body: str, headers: Headers = None) -> Response:
         """A page of HTML as the result of a page handler.
 
         Args:
             status: The HTTP status, 200 to 599.
             body: The page.
-            headers: More headers for the response.
+            headers: More headers for the response, as a dict, or as pairs where one comes
+                several times: `[("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]`.
 
         Raises:
             TypeError: an argument is of the wrong type.
             ValueError: the status or a header cannot be sent.
         """
-        return _http.html(status, body, headers)
+        return _response.html(status, body, headers)
 
     @staticmethod
-    def json(status: int, value: Any, headers: Mapping[str, str] | None = None) -> Response:
+    def json(status: int, value: Any, headers: Headers = None) -> Response:
         """A value as JSON as the result of a page handler.
 
         Args:
@@ -58,12 +59,31 @@ class HTTP(Routes):
             ValueError: it holds NaN, itself or a lone surrogate; or the status or a header
                 cannot be sent.
         """
-        return _http.json(status, value, headers)
+        return _response.json(status, value, headers)
 
     @staticmethod
-    def text(status: int, body: str, headers: Mapping[str, str] | None = None) -> Response:
+    def text(status: int, body: str, headers: Headers = None) -> Response:
         """Plain text as the result of a page handler; arguments and errors as for `html`."""
-        return _http.text(status, body, headers)
+        return _response.text(status, body, headers)
+
+    @staticmethod
+    def redirect(
+        location: str, status: int = 303, headers: Headers = None, *, absolute: bool = False
+    ) -> Response:
+        """A redirect as the result of a page handler.
+
+        Args:
+            location: A path of this server, such as "/done", "./done" or "?page=2".
+            status: 303 (the default), 302, 307, or one that browsers keep for good: 301, 308.
+            headers: More headers for the response.
+            absolute: Whether `location` is a URL, with its host: never let a request choose it.
+
+        Raises:
+            TypeError: an argument is of the wrong type.
+            ValueError: the location leads to another host without `absolute`, is malformed, or
+                the status is not that of a redirect.
+        """
+        return _response.redirect(location, status, headers, absolute=absolute)
 
 
 http: HTTP = HTTP()
