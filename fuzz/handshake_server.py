@@ -71,9 +71,9 @@ def admit(request: Request, origins: Origins) -> None:
     """As the server does, short of routes and limits."""
     host = request.headers.get("host")
     origin = request.headers.get("origin")
-    allowed = origins.allow(origin, host or "")
+    allowed = origins.allow(origin, host or "", secure=False)
     assert allowed or origin is not None
-    HOSTS.check(host)
+    HOSTS.allow(host)
     wants_upgrade(request)
 
 

@@ -38,28 +38,59 @@ from scriptling_ws._head import Refused
     ],
 )
 def test_same_host_is_the_default(origin, host, allowed):
-    assert Origins().allow(origin, host) is allowed
+    assert Origins().allow(origin, host, secure=False) is allowed
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "plain", "tls"),
+    [
+        ("https://own.example", "own.example", True, True),  # without TLS: a proxy ends it
+        ("http://own.example", "own.example", True, False),
+        ("https://own.example:8443", "own.example:8443", True, True),
+        ("http://own.example:8443", "own.example:8443", True, False),
+        ("ws://own.example", "own.example", False, False),
+        ("wss://own.example", "own.example", False, False),
+        ("capacitor://localhost", "localhost", False, False),
+        ("ionic://localhost", "localhost", False, False),
+        ("chrome-extension://own.example", "own.example", False, False),
+        ("ftp://own.example", "own.example", False, False),
+    ],
+)
+def test_the_scheme_of_the_own_host(origin, host, plain, tls):
+    assert Origins().allow(origin, host, secure=False) is plain
+    assert Origins().allow(origin, host, secure=True) is tls
+    for secure in (False, True):  # as any that is named
+        assert Origins([origin]).allow(origin, host, secure=secure)
+
+
+def test_an_empty_list_is_for_no_browser():
+    for none in ([], ()):
+        origins = Origins(none)
+        for secure in (False, True):
+            assert not origins.allow("https://example.com", "example.com", secure=secure)
+            assert origins.allow(None, "example.com", secure=secure)
+        assert origins.advice("https://example.com") == "origins=[] is for no browser at all"
 
 
 def test_named_origins_are_allowed_beside_the_own_host():
     origins = Origins(["https://app.example", "http://localhost:3000"])
-    assert origins.allow("https://app.example", "api.example")
-    assert origins.allow("https://APP.example:443", "api.example")
-    assert origins.allow("http://localhost:3000", "api.example")
-    assert origins.allow("http://api.example", "api.example")
-    assert not origins.allow("http://app.example", "api.example")
-    assert not origins.allow("https://app.example:444", "api.example")
-    assert not origins.allow("null", "api.example")
+    assert origins.allow("https://app.example", "api.example", secure=False)
+    assert origins.allow("https://APP.example:443", "api.example", secure=False)
+    assert origins.allow("http://localhost:3000", "api.example", secure=False)
+    assert origins.allow("http://api.example", "api.example", secure=False)
+    assert not origins.allow("http://app.example", "api.example", secure=False)
+    assert not origins.allow("https://app.example:444", "api.example", secure=False)
+    assert not origins.allow("null", "api.example", secure=False)
 
 
 @pytest.mark.parametrize("origins", ["*", ["*"], ["https://a.example", "*"]])
 def test_any_origin(origins):
-    assert Origins(origins).allow("http://evil.example", "example.com")
-    assert Origins(origins).allow("null", "example.com")
+    assert Origins(origins).allow("http://evil.example", "example.com", secure=False)
+    assert Origins(origins).allow("null", "example.com", secure=False)
 
 
 def test_null_can_be_named():
-    assert Origins(["null"]).allow("null", "example.com")
+    assert Origins(["null"]).allow("null", "example.com", secure=False)
 
 
 # What browsers, their extensions, apps and devices send, beside https://host.
@@ -91,10 +122,10 @@ STRANGE = [
 @pytest.mark.parametrize("origin", STRANGE)
 def test_what_is_sent_can_be_allowed(origin):
     origins = Origins([origin])
-    assert origins.allow(origin, "api.example")
-    assert not Origins().allow(origin, "api.example")
+    assert origins.allow(origin, "api.example", secure=False)
+    assert not Origins().allow(origin, "api.example", secure=False)
     for other in ({*STRANGE, "https://example.com", origin + "/", origin + "x"}) - {origin}:
-        assert not origins.allow(other, "api.example"), other
+        assert not origins.allow(other, "api.example", secure=False), other
 
 
 @pytest.mark.parametrize(
@@ -111,8 +142,8 @@ def test_what_is_sent_can_be_allowed(origin):
     ],
 )
 def test_an_origin_is_the_same_in_other_words(entry, origin):
-    assert Origins([entry]).allow(origin, "api.example")
-    assert Origins([origin]).allow(entry, "api.example")
+    assert Origins([entry]).allow(origin, "api.example", secure=False)
+    assert Origins([origin]).allow(entry, "api.example", secure=False)
 
 
 @pytest.mark.parametrize(
@@ -133,8 +164,8 @@ def test_an_origin_is_the_same_in_other_words(entry, origin):
     ],
 )
 def test_an_origin_is_another(entry, origin):
-    assert not Origins([entry]).allow(origin, "api.example")
-    assert not Origins([origin]).allow(entry, "api.example")
+    assert not Origins([entry]).allow(origin, "api.example", secure=False)
+    assert not Origins([origin]).allow(entry, "api.example", secure=False)
 
 
 @pytest.mark.parametrize(
@@ -163,13 +194,13 @@ def test_entries_that_never_match_are_refused_at_once(entry, text):
 
 @pytest.mark.parametrize("origin", [*STRANGE, "http://own.example:81"])
 def test_what_the_log_advises_is_taken_as_written(origin):
-    advised = Origins.advice(origin).partition("origins=")[2]
-    assert Origins(ast.literal_eval(advised)).allow(origin, "api.example")
+    advised = Origins().advice(origin).partition("origins=")[2]
+    assert Origins(ast.literal_eval(advised)).allow(origin, "api.example", secure=False)
 
 
 @pytest.mark.parametrize("origin", ["", "*", "https://*.a.example", "http://\x9b31m", "a" * 201])
 def test_what_cannot_be_an_entry_is_not_advised(origin):
-    assert "origins=[" not in Origins.advice(origin)
+    assert "origins=[" not in Origins().advice(origin)
 
 
 @pytest.mark.parametrize("origins", ["https://example.com", 5, [5], [None]])
@@ -196,27 +227,96 @@ def test_origin_types(origins):
 )
 def test_allowed_hosts(host, allowed):
     hosts = Hosts(["example.com", "pinned.example:443", "[::1]"])
-    if allowed:
-        hosts.check(host)
-    else:
-        with pytest.raises(Refused) as refused:
-            hosts.check(host)
-        assert refused.value.status == 400
+    hosts.listen_on("127.0.0.1", ["127.0.0.1"])  # what was named is all that there is
+    assert hosts.allow(host) is allowed
 
 
-def test_any_host_by_default():
-    Hosts().check("whatever")
-    Hosts().check(None)
+@pytest.mark.parametrize(
+    ("given", "host", "addresses"),
+    [
+        (None, "0.0.0.0", ["0.0.0.0"]),
+        (None, "::", ["::"]),
+        (None, "192.0.2.1", ["192.0.2.1"]),
+        (None, "both.example", ["127.0.0.1", "192.0.2.1"]),
+        ("*", "127.0.0.1", ["127.0.0.1"]),
+        (["*"], "127.0.0.1", ["127.0.0.1"]),
+        (["example.com", "*"], "127.0.0.1", ["127.0.0.1"]),
+    ],
+)
+def test_any_host(given, host, addresses):
+    hosts = Hosts(given)
+    hosts.listen_on(host, addresses)
+    assert hosts.allow("whatever.example")
+    assert hosts.allow(None)
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("127.1.2.3", "127.1.2.3"),
+        ("localhost", "::1"),
+        ("::1", "::1"),
+        ("own.example", "127.0.1.1"),
+        ("OWN.example.", "127.0.1.1"),
+    ],
+)
+def test_on_the_loopback_the_names_of_this_machine_alone(host, address):
+    hosts = Hosts()
+    hosts.listen_on(host, ["127.0.0.1", address])
+    for own in (
+        None,
+        "localhost",
+        "LocalHost.:8080",
+        "app.localhost:1",
+        "127.0.0.1:8080",
+        "127.255.0.1",
+        "[::1]:8080",
+        "[0:0:0:0:0:0:0:1]",
+        "[::ffff:127.0.0.1]",
+        "a-container:8080",
+        "this_machine",
+    ):
+        assert hosts.allow(own), own
+    for foreign in (
+        "evil.example",
+        "evil.example:8080",
+        "evil.example.",
+        "localhost.evil.example",
+        "localhost.evil",
+        "xlocalhost.evil",
+        "127.0.0.1.evil.example",
+        "192.0.2.1",
+        "0.0.0.0",
+        "[::]",
+        "[::ffff:192.0.2.1]",
+        "[2001:db8::1]",
+        "x.own.example",
+    ):
+        assert not hosts.allow(foreign), foreign
+    assert hosts.allow("own.example:99") is ("own" in host.lower())
+
+
+@pytest.mark.parametrize("host", ["example.com", "example.com:8080", "[::1]", "[2001:db8::1]:80"])
+def test_what_the_log_advises_of_a_host_is_taken_as_written(host):
+    advised = Hosts.advice(host).partition("allowed_hosts=")[2]
+    assert Hosts(ast.literal_eval(advised)).allow(host)
+
+
+def test_a_host_that_is_not_shown_whole_is_not_advised():
+    assert "allowed_hosts=[" not in Hosts.advice(".".join(["a" * 60] * 4))
 
 
 def test_a_request_without_host_is_no_browsers():
-    Hosts(["example.com"]).check(None)
+    assert Hosts(["example.com"]).allow(None)
 
 
 def test_hosts_are_the_same_in_other_words():
-    Hosts(["[::0001]:80", "Example.COM"]).check("[::1]:80")
-    Hosts(["[::1]"]).check("[0:0::1]:99")
-    Hosts(["example.com:"]).check("EXAMPLE.com")
+    assert Hosts(["[::0001]:80", "Example.COM"]).allow("[::1]:80")
+    assert Hosts(["[::1]"]).allow("[0:0::1]:99")
+    assert Hosts(["example.com:"]).allow("EXAMPLE.com")
+    assert Hosts(["example.com."]).allow("example.com")
+    assert Hosts(["example.com"]).allow("example.com.")
 
 
 def test_malformed_hosts_are_refused_at_once():

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from pairs import until
-from scriptling_ws import _deadline, _http, _log
+from scriptling_ws import _deadline, _log, _response
 from scriptling_ws._head import Refused
 from scriptling_ws._log import LONGEST, RareWarnings, log_answer, shown
 from scriptling_ws._routes import Routes
@@ -138,6 +138,10 @@ TOO_LONG = "x" * 9000
         (upgrade("/ws", Connection="close"), "GET '/ws' 400: Connection has to name Upgrade"),
         (upgrade("/ws", "Content-Length: 5"), "GET '/ws' 400: an upgrade request has no body"),
         (upgrade("/ws", "Origin: http://a"), "GET '/ws' 403: this origin may not connect"),
+        (upgrade("/ws", host="a.b"), "GET '/ws' 400: this server does not go by the name"),
+        (head("/page", host="a.b"), "GET '/page' 400: this server does not go by the name"),
+        (head("/a/../page"), "GET '/a/../page' 404: there is nothing at a path with '.' or '..'"),
+        (head("/a%2fpage"), "GET '/a%2fpage' 404: there is nothing at a path with an encoded"),
         (upgrade("/ws", version="HTTP/1.0"), "GET '/ws' 505: a WebSocket needs HTTP/1.1"),
         (head("/page", "Content-Length: 1048577"), "GET '/page' 413: the body may have"),
         (head("/page", "Transfer-Encoding: chunked"), "GET '/page' 411: send the body with"),
@@ -256,7 +260,7 @@ def test_files_that_are_not_there_are_logged_with_their_reason(log, tmp_path):
 
 
 def test_answers_of_a_handlers_own_are_logged_as_ever(log):
-    page = _http.text(404, "mine")
+    page = _response.text(404, "mine")
     with serving(routes=routes_of(page=lambda request: page)) as server:
         assert status_of(server, head("/page")) == 404
         assert log.wait_for(" 404").message.endswith("GET '/page' 404")

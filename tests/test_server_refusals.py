@@ -6,10 +6,12 @@ import time
 
 import pytest
 
+import scriptling_ws as ws
 from abuse import row
 from scriptling_ws._routes import Routes
 from servers import (
     Answer,
+    Certificates,
     RawWebSocket,
     ask,
     dial,
@@ -260,10 +262,10 @@ def test_foreign_origins(site, origin, log):
 )
 def test_what_the_log_advises_lets_in(origin, log):
     line, host = f"Origin: {origin}", "api.example"
-    with serving(echo) as server:
+    with serving(echo, allowed_hosts=[host]) as server:
         assert status_of(server, upgrade("/", line, host=host)) == 403
     advised = log.wait_for("to allow it").message.partition("origins=")[2]
-    with serving(echo, origins=ast.literal_eval(advised)) as server:
+    with serving(echo, origins=ast.literal_eval(advised), allowed_hosts=[host]) as server:
         with raw_websocket(server, "/", line, host=host):
             pass
         assert status_of(server, upgrade("/", "Origin: https://evil.example", host=host)) == 403
@@ -359,6 +361,59 @@ def test_allowed_hosts():
         assert status_of(server, request) == 400
         assert ask(server, head("/page", host="good.example:99")).status == 200
         with raw_websocket(server, "/ws", host="good.example"):
+            pass
+
+
+@pytest.mark.abuse(16)
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "192.0.2.1", "[2001:db8::1]"])
+def test_a_server_on_the_loopback_answers_to_its_own_names_alone(host, log):
+    with serving(routes=routes_of()) as server:
+        # Rebinding makes Origin and Host agree.
+        request = upgrade("/ws", f"Origin: http://{host}", host=host)
+        assert status_of(server, request) == 400
+        assert status_of(server, upgrade("/ws", host=host)) == 400
+        for method in ("GET", "HEAD", "OPTIONS"):
+            assert status_of(server, head("/page", method=method, host=host)) == 400
+        assert status_of(server, head(f"http://{host}/page", host="localhost")) == 400
+        for own in ("localhost", f"127.0.0.1:{server.port}", "[::1]:80", "x.localhost", "box"):
+            assert ask(server, head("/page", host=own)).body == b"page"
+            with raw_websocket(server, "/ws", f"Origin: http://{own}", host=own):
+                pass
+        assert status_of(server, head("/page", host=None, version="HTTP/1.0")) == 200
+    record = log.wait_for("in its Host header")
+    assert record.levelname == "WARNING"
+    advised = record.message.partition("allowed_hosts=")[2]
+    with serving(routes=routes_of(), allowed_hosts=ast.literal_eval(advised)) as server:
+        assert ask(server, head("/page", host=host)).body == b"page"
+        assert status_of(server, head("/page", host="localhost")) == 400
+    with serving(routes=routes_of(), allowed_hosts="*") as server:
+        assert ask(server, head("/page", host=host)).body == b"page"
+
+
+@pytest.mark.parametrize("option", [{}, {"origins": ["https://app.example"]}, {"origins": []}])
+def test_the_scheme_of_the_own_origin(option):
+    certificates = Certificates()
+    with serving(echo, ssl_context=certificates.server, **option) as server:
+        for scheme in ("http", "https", "ws", "wss", "capacitor"):
+            origin = {"Origin": f"{scheme}://localhost:{server.port}"}
+            url = f"wss://localhost:{server.port}"
+            if scheme == "https" and option != {"origins": []}:
+                ws.connect(url, headers=origin, ssl_context=certificates.client).close()
+            else:
+                with pytest.raises(ws.HandshakeError) as caught:
+                    ws.connect(url, headers=origin, ssl_context=certificates.client)
+                assert caught.value.status == 403, scheme
+        ws.connect(url, ssl_context=certificates.client).close()  # a program
+
+
+def test_no_browser(log):
+    with serving(echo, origins=[]) as server:
+        host = f"localhost:{server.port}"
+        assert status_of(server, upgrade("/", f"Origin: http://{host}", host=host)) == 403
+        assert log.wait_for("from the origin").message.endswith(
+            "origins=[] is for no browser at all"
+        )
+        with raw_websocket(server, "/"):
             pass
 
 

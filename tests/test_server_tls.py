@@ -8,6 +8,7 @@ import pytest
 from websockets.sync.client import connect
 
 import scriptling_ws
+from heads import pieces
 from servers import (
     Answer,
     Certificates,
@@ -74,6 +75,31 @@ def trusting(server, certificates):
 
 
 @pytest.mark.abuse(19)
+@pytest.mark.parametrize("tls", [False, True])
+def test_an_empty_line_before_the_request_is_ignored(certificates, tls):
+    options = {"ssl_context": certificates.server} if tls else {}
+    with serving(routes=routes_of(), **options) as server:
+
+        def dialled():
+            return tls_dial(server, certificates) if tls else dial(server)
+
+        for request, status in (
+            (b"\r\n" + head("/page"), 200),
+            (b"\r\n\r\n" + head("/page"), 400),
+            (b"\n" + head("/page"), 400),
+            (b"\r\n" * 10_000, 400),
+        ):
+            for size in (1, len(request)) if len(request) < 1000 else (len(request),):
+                with dialled() as sock:
+                    for piece in pieces(request, size):
+                        with contextlib.suppress(OSError):  # it was refused at once
+                            sock.sendall(piece)
+                    assert Answer(read_all(sock)).status == status
+        with dialled() as sock:
+            sock.sendall(b"\r\n" + upgrade("/ws"))
+            assert read_until(sock, b"\r\n\r\n").startswith(b"HTTP/1.1 101 ")
+
+
 def test_plain_bytes_to_a_tls_port(certificates, log):
     with serving(echo, ssl_context=certificates.server, handshake_timeout=30) as server:
         with dial(server) as sock:

@@ -1,14 +1,16 @@
 """TLS contexts are taken for what they can do: of whichever class, replaced or not."""
 
+import socket
 import ssl
 import subprocess
 import sys
+import warnings
 
 import pytest
 
 from pairs import SOON, authority, tls_contexts
 from processes import python_environment
-from scriptling_ws import Server, connect
+from scriptling_ws import ConnectError, Server, connect
 from servers import echo, serving
 
 
@@ -74,6 +76,57 @@ def test_a_clients_context_is_refused_for_a_server_by_its_protocol_whatever_its_
     monkeypatch.setattr(ssl, "SSLContext", Other)
     with pytest.raises(ValueError, match="is a client's"):
         Server(echo, port=0, ssl_context=client).close()
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_servers_context_is_refused_for_a_client_before_anything_else(wrapped, monkeypatch):
+    def look_up(*_, **__):
+        raise AssertionError("nothing is looked up")
+
+    class Other(ssl.SSLContext):
+        pass
+
+    server = tls_contexts()[1]
+    if wrapped:
+        monkeypatch.setattr(ssl, "SSLContext", Other)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with pytest.raises(
+        ValueError, match=r"is a server's: make it with ssl\.create_default_context"
+    ):
+        connect("wss://no-such-host.invalid", ssl_context=server)
+
+
+@pytest.mark.parametrize("protocol", ["PROTOCOL_TLS", "PROTOCOL_TLSv1_2"])
+def test_a_context_for_both_sides_will_do_at_each(protocol):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        client, server = (ssl.SSLContext(getattr(ssl, protocol)) for _ in range(2))
+    authority().issue_cert("localhost").configure_cert(server)
+    with serving(echo, ssl_context=server) as running:
+        url = f"wss://localhost:{running.port}"
+        with connect(url, SOON, ssl_context=client) as conn:
+            conn.send("through")
+            assert conn.receive(SOON) == "through"
+
+
+def test_a_certificate_is_for_its_alternative_names_alone(monkeypatch, tmp_path):
+    """RFC 9110 section 4.3.4: by default the subject's common name is no host name."""
+    trust = tmp_path / "trust.pem"
+    authority().cert_pem.write_to_path(trust)
+    monkeypatch.setenv("SSL_CERT_FILE", str(trust))
+    _, good = tls_contexts()
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority().issue_cert("mail@localhost", common_name="localhost").configure_cert(old)
+    with serving(echo, ssl_context=good) as server:
+        connect(f"wss://localhost:{server.port}", SOON).close()
+    with serving(echo, ssl_context=old) as server:
+        url = f"wss://localhost:{server.port}"
+        with pytest.raises(ConnectError) as caught:
+            connect(url, SOON)
+        assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
+        own = ssl.create_default_context()  # the caller's: as the caller has made it
+        own.hostname_checks_common_name = True
+        connect(url, SOON, ssl_context=own).close()
 
 
 # In a process of its own, since it replaces the class for all.

@@ -5,6 +5,9 @@ Rules (RFC 6455 section 10.2, RFC 6454):
 - A browser sends any page's script to any server, with the user's cookies. So an
   upgrade with an Origin is refused unless the origin is the host that the request
   itself names, or one that was allowed. Programs send no Origin and pass.
+- The origin at the request's own host is one of https where this server has the TLS itself: a
+  page that came by http may have been changed on its way. Else it is one of http or https, as a
+  proxy in front may end the TLS. Apps (`capacitor://localhost`) are not the host's own pages.
 - An Origin that is scheme://host or scheme://host:port is compared in lower case and without
   its scheme's own port. Devices and apps send other things (`file://`, `app://.`, an origin
   with a path or a slash behind it): those are compared exactly as they stand.
@@ -12,6 +15,10 @@ Rules (RFC 6455 section 10.2, RFC 6454):
 - `allowed_hosts` is against DNS rebinding, where a foreign page reaches this
   server under the page's own host name, which makes Origin and Host agree. A request that
   names no host (HTTP/1.0) passes: a browser always names one.
+- A server that listens on the loopback alone trusts that nobody else reaches it. So without
+  `allowed_hosts` it answers to the loopback's names, and to the one that it was told to
+  listen on. Names without a dot pass too: nobody can register one, and containers and machines
+  of a local network have them. The name that a proxy in front passes on has to be allowed.
 - A client's address is that of its socket. Headers that claim another one
   (X-Forwarded-For) are never believed.
 - Whatever is full answers 503 with Retry-After; no limit makes a client wait in a queue.
@@ -23,12 +30,15 @@ import ipaddress
 import re
 import threading
 from collections import Counter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ._authority import parse_authority
 from ._fork import tell_after_fork
 from ._head import Refused
 from ._log import LONGEST, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["Hosts", "Limits", "Origins", "address_group"]
 
@@ -54,7 +64,7 @@ def _strings(value: object, name: str, example: str) -> list[str]:
 class Origins:
     """The origins from which browsers may open a WebSocket."""
 
-    __slots__ = ("_any", "_named")
+    __slots__ = ("_any", "_named", "_own")
 
     def __init__(self, origins: object = None) -> None:
         """Check what a caller allows.
@@ -62,7 +72,8 @@ class Origins:
         Args:
             origins: None for the request's own host only; "*" for any; or a list of
                 what may be in the Origin header, such as `https://example.com`, `null`
-                or `file://`, which is allowed beside it (`*` may be in it too).
+                or `file://`, which is allowed beside it (`*` may be in it too). An empty
+                list allows none, not the own host's either: no browser may connect.
 
         Raises:
             TypeError: it is neither None, "*" nor a list of str.
@@ -75,24 +86,29 @@ class Origins:
             entries = ["*"]
         else:
             entries = _strings(origins, "origins", "https://example.com")
+        self._own = origins is None or bool(entries)
         self._any = "*" in entries
         self._named = {_checked(entry) for entry in entries if entry != "*"}
 
-    def allow(self, origin: str | None, host: str) -> bool:
+    def allow(self, origin: str | None, host: str, *, secure: bool) -> bool:
         """Whether an upgrade with this Origin may go on.
 
         Args:
             origin: The Origin header, None if there was none.
             host: The Host header.
+            secure: Whether the request came by TLS that this server has ended itself.
         """
         if origin is None or self._any:
             return True
         known = _known(origin)
-        return known in self._named or (isinstance(known, tuple) and _same_host(known, host))
+        if known in self._named:
+            return True
+        return self._own and isinstance(known, tuple) and _same_host(known, host, secure=secure)
 
-    @staticmethod
-    def advice(origin: str) -> str:
+    def advice(self, origin: str) -> str:
         """For the log: what allows an Origin that was refused."""
+        if not self._own:
+            return "origins=[] is for no browser at all"
         try:
             _checked(origin)
         except ValueError:
@@ -153,13 +169,15 @@ def _own_port(scheme: str, port: int | None) -> int | None:
     return None if port == _DEFAULT_PORTS.get(scheme) else port
 
 
-def _same_host(origin: _Known, host: str) -> bool:
+def _same_host(origin: _Known, host: str, *, secure: bool) -> bool:
     """Whether an origin has the host and port that a Host header names.
 
-    The scheme is not compared: behind a proxy that ends TLS, the page came by https
-    and the request comes by http.
+    Without TLS of this server's own the two schemes are equal: behind a proxy that ends TLS,
+    the page came by https and the request comes by http.
     """
     scheme, *place = origin
+    if scheme not in (("https",) if secure else ("http", "https")):
+        return False
     try:
         name, port = parse_authority(host)
     except ValueError:
@@ -170,54 +188,91 @@ def _same_host(origin: _Known, host: str) -> bool:
 class Hosts:
     """The names under which the server may be addressed."""
 
-    __slots__ = ("_names",)
+    __slots__ = ("_loopback", "_names")
 
     def __init__(self, hosts: object = None) -> None:
         """Check what a caller allows.
 
         Args:
-            hosts: None for any; or a list of host names, each with a port or
-                without (then with any port).
+            hosts: None for any, unless `listen_on` says otherwise; "*" for any; or a list of
+                host names, each with a port or without (then with any port; `*` may be in
+                it too).
 
         Raises:
-            TypeError: it is neither None nor a list of str.
+            TypeError: it is neither None, "*" nor a list of str.
             ValueError: an entry is not a host name, or the list is empty.
         """
+        self._loopback = hosts is None  # whether `listen_on` has something to decide
         self._names: set[tuple[str, int | None]] | None = None
-        if hosts is None:
+        if hosts is None or hosts == "*":
             return
         entries = _strings(hosts, "allowed_hosts", "example.com")
         if not entries:
             raise ValueError("allowed_hosts is empty: every request would be refused")
-        self._names = {_checked_host(entry) for entry in entries}
+        if "*" not in entries:
+            self._names = {_checked_host(entry) for entry in entries}
 
-    def check(self, host: str | None) -> None:
-        """Check a request's Host header.
+    def listen_on(self, host: str, addresses: Iterable[str]) -> None:
+        """Say where the server listens, which decides what None stands for.
+
+        Args:
+            host: The name or address that it was told to listen on.
+            addresses: The addresses that it listens on.
+        """
+        self._loopback = self._loopback and all(map(_is_loopback, addresses))
+        if self._loopback:
+            self._names = {(host.lower().removesuffix("."), None)}
+
+    def allow(self, host: str | None) -> bool:
+        """Whether a request with this Host may go on.
 
         Args:
             host: The header, None if the request has none.
-
-        Raises:
-            Refused: 400, the server does not go by this name.
         """
         if self._names is None or host is None:
-            return
+            return True
         try:
             name, port = parse_authority(host)
         except ValueError:
-            name, port = "", None
-        if not {(name, port), (name, None)} & self._names:
-            raise Refused(400, "this server does not go by the name in the Host header")
+            return False
+        name = name.removesuffix(".")
+        if self._loopback and (_is_local(name) or _is_loopback(name)):
+            return True
+        return bool({(name, port), (name, None)} & self._names)
+
+    @staticmethod
+    def advice(host: str) -> str:
+        """For the log: what allows a host that was refused."""
+        if len(host) > LONGEST:  # it is not shown whole
+            return "to allow it, name it in the server's allowed_hosts"
+        name = host.rpartition(":")[0] if re.search(r":[0-9]*$", host) else host
+        return f"to allow it, give the server allowed_hosts=[{shown(name)}]"
+
+
+def _is_local(name: str) -> bool:
+    """Whether it is localhost, a name below it, or one without a dot: nobody can register it."""
+    return not {".", ":"} & {*name} or name.endswith(".localhost")
+
+
+def _is_loopback(address: str) -> bool:
+    """Whether it is an address of this machine alone, in brackets or not."""
+    try:
+        parsed = ipaddress.ip_address(address.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return parsed.is_loopback if mapped is None else bool(mapped.is_loopback)
 
 
 def _checked_host(entry: str) -> tuple[str, int | None]:
     try:
-        return parse_authority(entry)
+        name, port = parse_authority(entry)
     except ValueError as error:
         raise ValueError(
             f"{entry!r} is not a host: write a name such as 'example.com' (no wildcards; outside "
             "ASCII its xn-- form), or an address, with [] around an IPv6 one"
         ) from error
+    return name.removesuffix("."), port  # with its dot it is the same name
 
 
 def address_group(address: str) -> str:

@@ -90,7 +90,7 @@ def connect(
             `bytes`, which is the fast choice.
         subprotocols: Subprotocols to offer, the preferred one first.
         ssl_context: TLS settings for `wss://`; default: the system's trust
-            store, the host name checked, TLS 1.2 or later.
+            store, the host name checked (by subjectAltName alone), TLS 1.2 or later.
         max_line_size: The most bytes in a line of the server's answer to the upgrade.
         max_headers: The most headers in that answer.
         max_head_size: The most bytes in its head, which is all of it before a body.
@@ -103,7 +103,8 @@ def connect(
     Raises:
         InvalidURL: the URL is not a WebSocket URL.
         TypeError: an argument is of the wrong type, or an option unknown.
-        ValueError: a header, subprotocol or option cannot be used.
+        ValueError: a header, subprotocol or option cannot be used; `ssl_context` is given
+            for ws://, or is a server's.
         ConnectTimeout: the timeout came first.
         HandshakeError: the server refused the upgrade, or its answer is not valid:
             `.status`, `.headers`, `.body`.
@@ -116,7 +117,7 @@ def connect(
     chosen = Options(binary_type, **options)
     limits = HeadLimits(max_line_size, max_headers, max_head_size)
     if ssl_context is not None:
-        check_context(ssl_context)
+        check_context(ssl_context, server_side=False)
         if not target.secure:
             raise ValueError("ssl_context is given, but the URL is ws://: use wss://")
     handshake = ClientHandshake(
@@ -149,8 +150,7 @@ def _open_transport(url: URL, context: ssl.SSLContext | None, deadline: Deadline
         if not url.secure:
             return Transport(sock)
         if context is None:
-            context = ssl.create_default_context()
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            context = _default_context()
         transport = TLSTransport(sock, context, server_side=False, server_hostname=url.server_name)
         _tls_handshake(transport, deadline)
         return transport
@@ -163,6 +163,15 @@ def _open_transport(url: URL, context: ssl.SSLContext | None, deadline: Deadline
     except BaseException:
         sock.close()
         raise
+
+
+def _default_context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # A certificate is for the names in its subjectAltName (RFC 9110 section 4.3.4), and OpenSSL
+    # would take its subject where it has none.
+    context.hostname_checks_common_name = False
+    return context
 
 
 def _is_told(error: OSError) -> bool:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import ssl
 import threading
 from typing import TYPE_CHECKING, Any, Final, overload
 
@@ -39,6 +38,7 @@ from ._tls import check_context
 from ._transport import address_text
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
@@ -129,7 +129,10 @@ class Server:
             routes: In place of a handler, a table of several.
             ssl_context: TLS settings for the server's side; with it the server speaks
                 wss:// alone.
-            allowed_hosts: The host names under which it may be addressed, None for any.
+            allowed_hosts: The host names under which it may be addressed, such as
+                `["example.com"]`; "*" for any. By default any, but on a loopback address
+                names of this machine alone: `localhost`, `127.0.0.1`, `[::1]`, `host`, and
+                those without a dot. Behind a proxy, name what it passes on as Host.
             max_connections: The most WebSocket connections at a time, None for no limit.
             max_connections_per_address: The most connections and page requests of one
                 client address together, None for no limit.
@@ -162,6 +165,7 @@ class Server:
             for route in self._table.websockets
         }
         self._hosts = Hosts(allowed_hosts)
+        self._host_warnings = RareWarnings(_logger)
         self._origin_warnings = RareWarnings(_logger)
         self._sessions = Sessions(
             Limits(max_connections, max_connections_per_address, max_requests)
@@ -172,10 +176,13 @@ class Server:
         self._closer = 0  # the thread that closes or has closed, 0 for none
         self._on_close: list[Callable[[], None]] = []
         self._closed = threading.Event()
-        _check_context(ssl_context)
+        if ssl_context is not None:
+            check_context(ssl_context, server_side=True)
         timeout = check_timeout(handshake_timeout, "handshake_timeout")
         limits = HeadLimits(max_line_size, max_headers, max_head_size)
+        self._secure = ssl_context is not None
         listeners = listen(host, port)
+        self._hosts.listen_on(host, [listener.getsockname()[0] for listener in listeners])
         address = listeners[0].getsockname()
         self.port: int = address[1]
         self.address: str = address_text(address)
@@ -218,7 +225,7 @@ class Server:
             raise Refused(404, "there is a page at this path, but no WebSocket")
         elif request.method not in ("GET", "HEAD"):
             raise Refused(405, f"this page answers {_PAGE_METHODS}", [("Allow", _PAGE_METHODS)])
-        self._hosts.check(request.headers.get("host"))
+        self._check_host(transport, request)
         return functools.partial(self._start_page, page)
 
     def _admit_websocket(
@@ -227,13 +234,30 @@ class Server:
         upgrade = ServerUpgrade(head, request)
         settings = self._settings[route.path]
         origin, host = request.headers.get("origin"), request.headers["host"]
-        if origin is not None and not settings.origins.allow(origin, host):
-            self._warn_of_origin(transport, request, origin)
+        if origin is not None and not settings.origins.allow(origin, host, secure=self._secure):
+            self._warn_of_origin(transport, request, origin, settings.origins)
             raise Refused(403, "this origin may not connect")
-        self._hosts.check(host)
+        self._check_host(transport, request)
         return functools.partial(self._start_websocket, route, settings, upgrade)
 
-    def _warn_of_origin(self, transport: Transport, request: Request, origin: str) -> None:
+    def _check_host(self, transport: Transport, request: Request) -> None:
+        """Refuse a request by a name that is not this server's, and say how to allow it."""
+        host = request.headers.get("host")
+        if host is None or self._hosts.allow(host):
+            return
+        self._host_warnings.give(
+            shown(host),
+            "refused %s: a request for %s by the name %s in its Host header; %s",
+            transport.remote_addr,
+            shown(request.path),
+            shown(host),
+            Hosts.advice(host),
+        )
+        raise Refused(400, "this server does not go by the name in the Host header")
+
+    def _warn_of_origin(
+        self, transport: Transport, request: Request, origin: str, origins: Origins
+    ) -> None:
         """Say once in a while, for each origin, how to allow it."""
         self._origin_warnings.give(
             shown(origin),
@@ -241,7 +265,7 @@ class Server:
             transport.remote_addr,
             shown(request.path),
             shown(origin),
-            Origins.advice(origin),
+            origins.advice(origin),
         )
 
     def _start_websocket(
@@ -438,15 +462,3 @@ def _methods_page(methods: str) -> PageRoute:
     """What answers OPTIONS."""
     answer = Response(204, content_type="", headers=(("Allow", methods),))
     return PageRoute("", lambda _: answer)
-
-
-def _check_context(context: object) -> None:
-    if context is None:
-        return
-    check_context(context)
-    if getattr(context, "protocol", None) == ssl.PROTOCOL_TLS_CLIENT:
-        # Found here, or else by every connection.
-        raise ValueError(
-            "ssl_context is a client's: make it with ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) "
-            "and load_cert_chain"
-        )
