@@ -31,7 +31,8 @@ def refused(head):
     ("head", "wants"),
     [
         (request(), True),
-        (request(Upgrade="h2c", Sec_WebSocket_Key=None), True),
+        (request(Upgrade="h2c", Sec_WebSocket_Key=None), False),
+        (request(Upgrade="h2c, WebSocket", Sec_WebSocket_Key=None), True),
         (request(Upgrade=None), True),
         (request(Upgrade=None, Sec_WebSocket_Key=None), False),
     ],

@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from scriptling_ws._head import Refused
-from scriptling_ws._http import text
+from scriptling_ws._response import text
 from scriptling_ws._routes import Routes
 from servers import (
     Answer,
@@ -147,7 +147,7 @@ def test_every_answer_has_a_date(site, version):
 def test_a_page_takes_an_absolute_target():
     seen = []
     routes = routes_of(page=lambda request: seen.append(request) or "page")
-    with serving(routes=routes) as server:
+    with serving(routes=routes, allowed_hosts=["own.example"]) as server:
         assert status_of(server, head("http://Own.example:81/page?x=%FF", host="a")) == 200
         assert status_of(server, head("https://own.example/page", host="a")) == 200
         assert status_of(server, head("http://user@own.example/page", host="a")) == 400
@@ -187,10 +187,24 @@ def test_a_page_and_a_websocket_on_one_path():
     routes.websocket("/", echo)
     with serving(routes=routes) as server:
         assert ask(server, head("/")).body == b"page"
-        assert ask(server, head("/", "Upgrade: h2c", "Connection: Upgrade")).status == 400
+        for offer in ("h2c", "TLS/1.0", "h2c, TLS/1.0", "websocket2", "h2c\r\nUpgrade: x"):
+            lines = (
+                f"Upgrade: {offer}",
+                "Connection: Upgrade, HTTP2-Settings",
+                "HTTP2-Settings: A",
+            )
+            assert ask(server, head("/", *lines)).body == b"page", offer
+        for offer in ("websocket", "WebSocket", "h2c, websocket", "h2c\r\nUpgrade: websocket"):
+            lines = (f"Upgrade: {offer}", "Connection: Upgrade")
+            assert ask(server, head("/", *lines)).status == 400, offer  # there is no key
         with raw_websocket(server, "/") as client:
             client.send(1, b"socket")
             assert client.receive() == (1, b"socket")
+
+
+def test_an_upgrade_to_http2_of_a_socket_is_told_what_there_is(site):
+    answer = ask(site, head("/ws", "Upgrade: h2c", "Connection: Upgrade"))
+    assert (answer.status, answer.headers["upgrade"]) == (426, "websocket")
 
 
 def test_an_upgrade_to_http2_of_a_page_is_ignored(site):

@@ -21,14 +21,8 @@ from typing import TYPE_CHECKING, Final
 from wsproto import ConnectionType, WSConnection
 from wsproto import events as wsevents
 
-from ._head import (
-    FOREIGN_ERRORS,
-    PROXY_HINT,
-    Refused,
-    Request,
-    count_header,
-    is_http_1_0,
-)
+from ._fields import count_header
+from ._head import FOREIGN_ERRORS, PROXY_HINT, Refused, Request, is_http_1_0
 from ._terms import Terms, agree
 
 if TYPE_CHECKING:
@@ -53,8 +47,11 @@ _JUDGED: Final = (
 
 
 def wants_upgrade(request: Request) -> bool:
-    """Whether a request asks for an upgrade of any kind."""
-    return "upgrade" in request.headers or "sec-websocket-key" in request.headers
+    """Whether a request asks for an upgrade to WebSocket, perhaps one that is malformed.
+
+    Any other upgrade is an offer that a server may leave (RFC 9110 section 7.8), such as h2c.
+    """
+    return "websocket" in _tokens(request, "upgrade") or "sec-websocket-key" in request.headers
 
 
 class ServerUpgrade:
