@@ -76,7 +76,12 @@ def text_of(message: object) -> str:
 
 def _wrong_type(message: object) -> str:
     kind = type(message).__name__
-    if isinstance(message, (bytes, bytearray, memoryview, list, tuple)):
+    if isinstance(message, (list, tuple)):
+        return (
+            f"send() takes a str or a dict, not {kind}: use json.dumps() first to send it as JSON, "
+            "or send_binary() for a list of byte values"
+        )
+    if isinstance(message, (bytes, bytearray, memoryview)):
         return f"send() takes a str or a dict, not {kind}: use send_binary() for bytes and lists"
     return f"send() takes a str or a dict, not {kind}: use json.dumps() or str() first"
 
