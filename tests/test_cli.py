@@ -148,6 +148,71 @@ def test_the_script_may_be_in_a_library_directory(project):
 
 
 @posix_only
+@pytest.mark.parametrize(
+    ("name", "runs"), [("setup.py", "lib"), ("./setup.py", "own"), ("lib/setup.py", "lib")]
+)
+def test_a_script_named_with_a_directory_is_taken_as_written(project, name, runs):
+    for folder, kind in ((project, "own"), (project / "lib", "lib")):
+        (folder / "setup.py").write_text(
+            "import scriptling.runtime as runtime\n"
+            f"runtime.http.get('/', lambda request: {kind!r})\n"
+        )
+    for given in (name, project / name) if "/" in name else (name,):
+        with running("--server", ":0", "-L", "lib", given, cwd=project) as command:
+            with socket.create_connection(("127.0.0.1", command.port), 10) as sock:
+                sock.sendall(head("/"))
+                assert Answer(read_all(sock)).body == runs.encode()
+            assert command.end() == 0
+
+
+@posix_only
+def test_options_of_the_server(project):
+    options = ("-o", "allowed_hosts=own.example", "-o", "subprotocols=v2,v1", "-o", "origins=")
+    with running("--server", ":0", *options, "-L", "lib", "setup.py", cwd=project) as command:
+
+        def status(request):
+            with socket.create_connection(("127.0.0.1", command.port), 10) as sock:
+                sock.sendall(request)
+                return read_until(sock, b"\r\n\r\n")[9:12]
+
+        assert status(head("/", host="own.example")) == b"200"
+        assert status(head("/", host="localhost")) == b"400"
+        assert status(upgrade("/echo", host="own.example")) == b"101"
+        own = "Origin: http://own.example"
+        assert status(upgrade("/echo", own, host="own.example")) == b"403"
+        assert command.end() == 0
+    assert "allowed_hosts=['localhost']" in command.log
+
+
+@posix_only
+def test_what_anybody_can_read_is_told_of(project, tmp_path):
+    """The folder that is served has the script and the key in it, which others can read too."""
+    certificates = Certificates()
+    chain, key = project / "chain.pem", project / "key.pem"
+    certificates.certificate.private_key_pem.write_to_path(key)
+    for blob in certificates.certificate.cert_chain_pems:
+        blob.write_to_path(chain, append=True)
+    key.chmod(0o644)
+    with (project / "setup.py").open("a") as script:
+        script.write("\nruntime.http.static('/files', '.')\n")
+    tls = ("--tls-cert", chain, "--tls-key", key)
+    with running("--server", ":0", "-L", "lib", *tls, "setup.py", cwd=project) as command:
+        assert command.end() == 0
+    told = [line for line in command.log.splitlines() if "WARNING" in line]
+    assert len(told) == 3
+    assert f"other users can read or change the key '{key}'" in told[0]
+    assert f"'{project / 'setup.py'}' is in the folder '{project}', which is served" in told[1]
+    assert f"'{key}' is in the folder" in told[2]
+    key.chmod(0o600)
+    (project / "public").mkdir()
+    source = (project / "setup.py").read_text().replace("files', '.'", "', 'public'")
+    (project / "setup.py").write_text(source.replace('get("/")', 'get("/x")'))
+    with running("--server", ":0", "-L", "lib", *tls, "setup.py", cwd=project) as command:
+        assert command.end() == 0
+    assert "WARNING" not in command.log
+
+
+@posix_only
 def test_tls(project, tmp_path):
     certificates = Certificates()
     chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
@@ -277,6 +342,12 @@ def in_process(monkeypatch, capsys):
         (["--server", ":0", "--tls-key", "x", "setup.py"], "--tls-key needs --tls-cert"),
         (["--server", ":0", "--tls-cert", "x", "setup.py"], "cannot use --tls-cert 'x'"),
         (["--server", ":0", "--tls-cert", "setup.py", "setup.py"], "cannot use --tls-cert"),
+        (["--server", ":0", "-o", "max_conections=5", "setup.py"], "did you mean 'max_connect"),
+        (["--server", ":0", "-o", "max_connections=x", "setup.py"], "has to be a whole number"),
+        (["--server", ":0", "-o", "max_connections=0", "setup.py"], "has to be 1 or more"),
+        (["--server", ":0", "-o", "max_connections", "setup.py"], "write NAME=VALUE"),
+        (["--server", ":0", "-o", "allowed_hosts=", "setup.py"], "allowed_hosts is empty"),
+        (["--server", ":0", "-o", "allowed_hosts=*.a.b", "setup.py"], "no wildcards"),
         (["--server", "192.0.2.1:0", "setup.py"], "cannot listen on 192.0.2.1:0"),
         (["--server", "no-such-host.invalid:0", "setup.py"], "cannot find the host"),
         (["--server", "a..b:0", "setup.py"], "is not a host name"),
@@ -359,7 +430,17 @@ def test_help_names_everything(capsys):
         cli.main(["--help"])
     assert caught.value.code == 0
     shown = capsys.readouterr().out
-    for word in ("--server", "-L", "--tls-cert", "--tls-key", "--version", "demo", "setup.py"):
+    for word in (
+        "--server",
+        "-L",
+        "-o",
+        "allowed_hosts",
+        "--tls-cert",
+        "--tls-key",
+        "--version",
+        "demo",
+        "setup.py",
+    ):
         assert word in shown
 
 

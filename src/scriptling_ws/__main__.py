@@ -1,6 +1,7 @@
 """The command line: `scriptling-ws`, and `python -m scriptling_ws`.
 
     scriptling-ws --server :8080 -L examples/chat examples/chat/setup.py
+    scriptling-ws --server :8080 -o allowed_hosts=example.com -o max_connections=500 setup.py
     scriptling-ws demo
 
 Rules:
@@ -9,6 +10,8 @@ Rules:
   reach is spelled out, `0.0.0.0:8080` or `[::]:8080`.
 - The setup script is code that the user starts, like any script: its own directory
   and those of -L are on the module path.
+- What a program gives `serve` by name is `-o NAME=VALUE` here (`_typed`).
+- A folder that is served and has the script or the key in it is told of.
 - What the user can put right is one line on stderr, behind the usage if it is about the
   arguments' form, and exit status 2; an exception
   in the setup script is a traceback and 1; Ctrl-C and SIGTERM are a clean end, 0.
@@ -23,20 +26,24 @@ import contextlib
 import logging
 import os
 import runpy
-import ssl
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import _frame
+from ._certificate import load_certificate, open_to_others
 from ._server import Server, serve
+from ._typed import parse_options
 from ._version import __version__
 from .runtime import http
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Sequence
 
 __all__ = ["main"]
+
+_logger = logging.getLogger("scriptling_ws.server")
 
 _LOOPBACK = "127.0.0.1"
 _SETUP_NAME = "__setup__"
@@ -93,6 +100,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--tls-key", metavar="FILE", help="its key, unless it is in the same file")
     parser.add_argument(
+        "-o",
+        dest="options",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="an option of the server, such as allowed_hosts=example.com (lists with commas), "
+        "max_connections=500 or ping_interval=none; may be repeated; help(scriptling_ws.Server) "
+        "describes them",
+    )
+    parser.add_argument(
         "--version",
         action="version",
         version=f"scriptling-ws {__version__} ({_frame.IMPLEMENTATION} codec)",
@@ -101,7 +118,8 @@ def _parser() -> argparse.ArgumentParser:
         "script",
         nargs="?",
         metavar="setup.py",
-        help="the setup script; looked for in the -L directories first",
+        help="the setup script; a name without a directory is looked for in the -L "
+        "directories first",
     )
     return parser
 
@@ -118,6 +136,7 @@ def _demo(arguments: list[str]) -> int:
 
 def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     host, port = _address(parser, options.server)
+    given = _options(parser, options.options)
     context = _context(parser, options.tls_cert, options.tls_key)
     script = _find(parser, options.script, options.libraries)
     _extend_path(parser, script, options.libraries)
@@ -127,11 +146,12 @@ def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if not http.table():
         _fail(parser, f"{script} registers no route: call runtime.http.websocket(path, handler)")
+    _warn(script, options.tls_key or options.tls_cert)
     try:
-        serve(None, host, port, routes=http, ssl_context=context, ready=_announce)
+        serve(None, host, port, routes=http, ssl_context=context, ready=_announce, **given)
     except OSError as error:
         _fail(parser, error.strerror or str(error))
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         _fail(parser, str(error))
     return 0
 
@@ -161,22 +181,44 @@ def _context(
         if key is not None:
             _fail(parser, "--tls-key needs --tls-cert")
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(certificate, key)
-    except OSError as error:  # an ssl.SSLError too
-        _fail(parser, f"cannot use --tls-cert {certificate!r} and its key: {error}")
-    return context
+        return load_certificate(certificate, key)
+    except ValueError as error:
+        _fail(parser, str(error))
+
+
+def _options(parser: argparse.ArgumentParser, texts: list[str]) -> dict[str, Any]:
+    try:
+        return parse_options(texts)
+    except (TypeError, ValueError) as error:
+        _fail(parser, f"-o: {error}")
+
+
+def _warn(script: Path, key: str | None) -> None:
+    """Tell of secrets that others can read: by the mode of their file, or from the server."""
+    if key is not None and open_to_others(key):
+        _logger.warning("other users can read or change the key %r: chmod 600 it", key)
+    paths: list[Path | str] = [script] if key is None else [script, key]
+    for path in paths:
+        for folder in http.table().directories:
+            if folder.serves(path):
+                _logger.warning(
+                    "%r is in the folder %r, which is served: anybody can read it; serve a "
+                    "folder that has public files alone",
+                    str(path),
+                    folder.directory,
+                )
 
 
 def _find(parser: argparse.ArgumentParser, name: str, libraries: list[str]) -> Path:
-    """The setup script: in a -L directory, or else where it is said to be.
+    """The setup script: a bare name is looked for in the -L directories first.
 
     In this order, so that `-L examples/chat setup.py` is the example's script also from
     the root of a checkout, which has a setup.py of its own.
     """
-    candidates = (*(Path(library, name) for library in libraries), Path(name))
+    candidates = [Path(name)]
+    if not os.path.dirname(name):  # noqa: PTH120 - "./setup.py" says where it is
+        candidates[:0] = (Path(library, name) for library in libraries)
     script = next((candidate for candidate in candidates if os.path.isfile(candidate)), None)
     if script is None:
         _fail(parser, f"there is no file {name!r}")

@@ -1,0 +1,95 @@
+"""Options as text: what `-o NAME=VALUE` of the command line stands for.
+
+Rules:
+
+- An option's type is that of `ServerOptions`, where type checkers have it from. Its range is
+  checked where that of a caller's value is, by `serve`.
+- A list is written with commas, or by naming the option several times. All others are named once.
+- What has no text (`ssl_context`) has an argument of its own.
+"""
+
+from __future__ import annotations
+
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+
+from ._options import ServerOptions, check_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["parse_options"]
+
+_WORDS: Final = {"true": True, "false": False}
+_ELSEWHERE: Final = {
+    "ssl_context": "--tls-cert and --tls-key",
+    "host": "--server",
+    "port": "--server",
+    "handler": "the setup script",
+    "path": "the setup script",
+    "routes": "the setup script",
+    "ready": "the setup script",
+}
+
+
+def parse_options(texts: Iterable[str]) -> dict[str, Any]:
+    """The options that a command line names, by name, with their values.
+
+    Args:
+        texts: Each as `name=value`.
+
+    Raises:
+        TypeError: there is no such option.
+        ValueError: a text is malformed, not of the option's type, or another one's again.
+    """
+    hints = {**get_type_hints(ServerOptions), "binary_type": Literal["list", "bytes"]}
+    result: dict[str, Any] = {}
+    for text in texts:
+        name, mark, value = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not mark or not name:
+            raise ValueError(f"{text!r} is not an option: write NAME=VALUE, such as max_requests=8")
+        check_names("serve", [name])
+        if name in _ELSEWHERE:
+            raise ValueError(f"{name} is set by {_ELSEWHERE[name]}")
+        kinds = _kinds(hints[name])
+        if list in kinds:
+            result.setdefault(name, []).extend(filter(None, map(str.strip, value.split(","))))
+        elif name in result:
+            raise ValueError(f"{name} is there twice")
+        else:
+            result[name] = _value(name, kinds, value.strip())
+    if "binary_type" in result:
+        result["binary_type"] = {"list": list, "bytes": bytes}[result["binary_type"]]
+    return result
+
+
+def _kinds(hint: Any) -> list[Any]:
+    """What an option may be: types, `list` for any iterable, and the texts of a Literal."""
+    if get_origin(hint) in (Union, UnionType):
+        return [kind for part in get_args(hint) for kind in _kinds(part)]
+    if get_origin(hint) is Literal:
+        return list(get_args(hint))
+    return [list] if get_origin(hint) is not None else [hint]
+
+
+def _value(name: str, kinds: list[Any], text: str) -> Any:
+    word = text.lower()
+    if NoneType in kinds and word == "none":
+        return None
+    if text in kinds:
+        return text
+    if bool in kinds and word in _WORDS:
+        return _WORDS[word]
+    for kind in (int, float):
+        if kind in kinds:
+            try:
+                return kind(text)
+            except ValueError:
+                break
+    raise ValueError(f"{name} has to be {' or '.join(map(_named, kinds))}, not {text!r}")
+
+
+def _named(kind: Any) -> str:
+    names = {NoneType: "none", bool: "true or false", int: "a whole number", float: "a number"}
+    return names.get(kind, str(kind))

@@ -1,0 +1,117 @@
+"""Options as text: what `-o NAME=VALUE` of the command line stands for."""
+
+import pytest
+
+from scriptling_ws._options import ServerOptions
+from scriptling_ws._server import Server
+from scriptling_ws._typed import parse_options
+from servers import echo
+
+
+@pytest.mark.parametrize(
+    ("texts", "options"),
+    [
+        ([], {}),
+        (["max_connections=500"], {"max_connections": 500}),
+        (["max_connections=none"], {"max_connections": None}),
+        (["max-connections = 5"], {"max_connections": 5}),
+        (["max_message_size=None"], {"max_message_size": None}),
+        (["ping_interval=2.5", "ping_timeout=5"], {"ping_interval": 2.5, "ping_timeout": 5.0}),
+        (["server_no_context_takeover=True"], {"server_no_context_takeover": True}),
+        (["server_no_context_takeover=false"], {"server_no_context_takeover": False}),
+        (["compression=deflate"], {"compression": "deflate"}),
+        (["compression=none"], {"compression": None}),
+        (["binary_type=bytes"], {"binary_type": bytes}),
+        (["binary_type=list"], {"binary_type": list}),
+        (["allowed_hosts=a.example"], {"allowed_hosts": ["a.example"]}),
+        (["allowed_hosts=a.example, [::1],"], {"allowed_hosts": ["a.example", "[::1]"]}),
+        (
+            ["allowed_hosts=a", "max_requests=1", "allowed_hosts=b"],
+            {"allowed_hosts": ["a", "b"], "max_requests": 1},
+        ),
+        (["origins=*"], {"origins": ["*"]}),
+        (["origins="], {"origins": []}),  # for no browser
+        (["origins=https://a.example/?x=y"], {"origins": ["https://a.example/?x=y"]}),
+        (["subprotocols=v2,v1"], {"subprotocols": ["v2", "v1"]}),
+    ],
+)
+def test_values(texts, options):
+    parsed = parse_options(texts)
+    assert parsed == options
+    assert {name: type(value) for name, value in parsed.items()} == {
+        name: type(value) for name, value in options.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "says"),
+    [
+        ("max_connections", ValueError, "write NAME=VALUE"),
+        ("=5", ValueError, "write NAME=VALUE"),
+        ("", ValueError, "write NAME=VALUE"),
+        ("max_conections=5", TypeError, "did you mean 'max_connections'"),
+        ("nonsense=5", TypeError, "takes no option 'nonsense'"),
+        ("max_connections=many", ValueError, "has to be a whole number or none, not 'many'"),
+        ("max_connections=5.0", ValueError, "a whole number"),
+        ("max_connections=", ValueError, "a whole number"),
+        ("max_requests=none", ValueError, "has to be a whole number, not 'none'"),
+        ("max_requests=__import__('os')", ValueError, "a whole number"),
+        ("ping_interval=often", ValueError, "a number or none"),
+        ("server_no_context_takeover=1", ValueError, "true or false"),
+        ("compression=gzip", ValueError, "has to be deflate or none"),
+        ("binary_type=str", ValueError, "has to be list or bytes"),
+        ("ssl_context=x", ValueError, "set by --tls-cert"),
+        ("host=0.0.0.0", ValueError, "set by --server"),
+        ("port=80", ValueError, "set by --server"),
+        ("path=/x", ValueError, "set by the setup script"),
+        ("routes=x", ValueError, "set by the setup script"),
+        ("handler=x", ValueError, "set by the setup script"),
+        ("ready=x", ValueError, "set by the setup script"),
+    ],
+)
+def test_what_is_no_option_or_no_value_of_it(text, error, says):
+    with pytest.raises(error, match=says):
+        parse_options([text])
+
+
+def test_an_option_with_one_value_is_named_once():
+    with pytest.raises(ValueError, match="max_requests is there twice"):
+        parse_options(["max_requests=1", "max_requests=1"])
+
+
+# A text for each option that the server has, so that none is forgotten.
+TEXTS = {
+    "allowed_hosts": "localhost",
+    "binary_type": "bytes",
+    "client_max_window_bits": "15",
+    "client_no_context_takeover": "true",
+    "close_timeout": "0.5",
+    "compression": "deflate",
+    "compression_threshold": "0",
+    "handshake_timeout": "none",
+    "max_connections": "10",
+    "max_connections_per_address": "none",
+    "max_fragments": "10",
+    "max_head_size": "10000",
+    "max_headers": "10",
+    "max_line_size": "1000",
+    "max_message_size": "none",
+    "max_pending_pongs": "2",
+    "max_requests": "10",
+    "origins": "https://a.example,null",
+    "ping_interval": "none",
+    "ping_timeout": "1",
+    "send_timeout": "none",
+    "server_max_window_bits": "9",
+    "server_no_context_takeover": "false",
+    "shutdown_timeout": "0.1",
+    "subprotocols": "chat",
+}
+
+
+def test_each_option_of_the_server_has_a_text():
+    for name in {*ServerOptions.__annotations__, "binary_type"} - {"ssl_context"}:
+        text = TEXTS.get(name, "1")  # a count or a number of seconds
+        options = parse_options([f"{name}={text}"])
+        Server(echo, port=0, **options).close()
+    Server(echo, port=0, **parse_options(f"{k}={v}" for k, v in TEXTS.items())).close()
