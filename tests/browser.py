@@ -19,6 +19,8 @@ from programs import directory, find, started
 from servers import TIMEOUT
 
 NAMES = ["chromium", "chromium-browser", "google-chrome"]
+# A name that leads to this machine, as a stranger's name server may answer for it.
+REBOUND = "rebound.example"
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -31,6 +33,7 @@ FLAGS = [
     "--disable-dev-shm-usage",
     "--ignore-certificate-errors",
     "--remote-debugging-port=0",
+    f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1",
 ]
 
 

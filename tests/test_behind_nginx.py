@@ -8,7 +8,7 @@ import scriptling_ws as ws
 from behind import NGINX_HTTP_HOST, NGINX_PLAIN, NGINX_TLS, NGINX_WEBSOCKET, Backend, fetch
 from pairs import tls_contexts
 from programs import nginx, runs_once
-from servers import TIMEOUT, dial, raw_websocket, read_until, upgrade
+from servers import TIMEOUT, dial, head, raw_websocket, read_until, upgrade
 
 pytestmark = runs_once
 
@@ -208,9 +208,12 @@ def test_origins_names_the_own_page_where_the_proxy_changes_host(tmp_path, confi
     "configuration", [NGINX_WEBSOCKET, NGINX_ALWAYS_UPGRADE], ids=["map", "always-upgrade"]
 )
 @pytest.mark.parametrize("origin", ["http://app.example", "https://app.example"])
-def test_the_own_page_at_a_default_port(backend, configuration, origin):
+def test_the_own_page_at_a_default_port(tmp_path, configuration, origin):
     """On port 80 or 443 neither Origin nor Host has a port: $host is enough."""
-    with nginx(backend.server, configuration) as proxy:
+    with (
+        Backend(tmp_path, allowed_hosts=["app.example"]) as backend,
+        nginx(backend.server, configuration) as proxy,
+    ):
         lines = (f"Origin: {origin}",)
         with raw_websocket(proxy, "/echo", *lines, host="app.example") as raw:
             raw.send(8, b"\x03\xe8")
@@ -218,3 +221,16 @@ def test_the_own_page_at_a_default_port(backend, configuration, origin):
         with dial(proxy) as sock:
             sock.sendall(upgrade("/echo", "Origin: https://evil.example", host="app.example"))
             assert read_until(sock, b"\r\n\r\n").startswith(b"HTTP/1.1 403 ")
+
+
+@pytest.mark.parametrize(
+    "configuration", [NGINX_WEBSOCKET, NGINX_ALWAYS_UPGRADE], ids=["map", "always-upgrade"]
+)
+def test_a_name_that_the_proxy_passes_on_has_to_be_allowed(backend, log, configuration):
+    """The server listens on the loopback: the log says what to write."""
+    with nginx(backend.server, configuration) as proxy:
+        for request in (head("/page", host="app.example"), upgrade("/echo", host="app.example")):
+            with dial(proxy) as sock:
+                sock.sendall(request)
+                assert read_until(sock, b"\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+        assert "allowed_hosts=['app.example']" in log.wait_for("Host header").message

@@ -3,6 +3,7 @@
 `make programs` installs it on a Debian; where it is missing, these tests are skipped by name.
 """
 
+import contextlib
 import json
 import queue
 import re
@@ -10,7 +11,7 @@ import re
 import pytest
 
 from behind import NGINX_HTTP_HOST, NGINX_TLS, REASON
-from browser import chromium
+from browser import REBOUND, chromium
 from pairs import MIB, tls_contexts
 from programs import nginx, runs_once
 from scriptling_ws.runtime import HTTP
@@ -244,6 +245,62 @@ def test_a_page_from_a_file(browser, tmp_path, log):
         with Site(origins=[origin]) as site:
             assert tab.run(TRY.replace("URL", f"{site.server.url}/echo"))["open"] == ""
             assert site.requests.get(timeout=TIMEOUT).headers["origin"] == origin
+
+
+# -- what the page's address was, and is now -----------------------------------------
+
+
+@contextlib.contextmanager
+def left_page(browser, host, **options):
+    """A tab at the page of a server that is gone, and the port that it has listened on."""
+    with Site(**options) as gone, browser.tab(f"http://{host}:{gone.server.port}/") as tab:
+        assert tab.run("return document.title") == "a page"
+        gone.server.close()
+        yield tab, gone.server.port
+
+
+READ = """
+let page = null;
+try { page = (await fetch("/")).status; } catch (error) { page = "blocked"; }
+return { page, socket: await next(open("/echo")) };
+"""
+
+
+@runs_once
+def test_dns_rebinding_reads_nothing_from_a_server_on_the_loopback(browser, log):
+    """The page's name leads to this machine now: Origin and Host agree, and are a stranger's."""
+    with left_page(browser, REBOUND, allowed_hosts="*") as (tab, port):
+        with Site(port=port) as own:
+            assert tab.run(READ) == {"page": 400, "socket": REFUSED}
+            assert own.requests.empty()
+        assert f"allowed_hosts=['{REBOUND}']" in log.wait_for("Host header").message
+        with Site(port=port, allowed_hosts=[REBOUND]) as told:  # so it is the name that counts
+            came = tab.run(READ)
+            assert (came["page"], came["socket"]["open"]) == (200, "")
+            assert (
+                told.requests.get(timeout=TIMEOUT).headers["origin"] == f"http://{REBOUND}:{port}"
+            )
+
+
+@runs_once
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "app.localhost"])
+def test_a_server_on_the_loopback_has_its_own_names(browser, own, host):
+    with browser.tab(f"http://{host}:{own.server.port}/") as tab:
+        came = tab.run(READ)
+        assert (came["page"], came["socket"]["open"]) == (200, "")
+
+
+@runs_once
+def test_a_page_that_came_by_http_may_not_open_a_server_with_tls(browser, log):
+    """Anybody between the two may have changed it on its way."""
+    with left_page(browser, "localhost") as (tab, port):
+        script = TRY.replace("URL", f"wss://localhost:{port}/echo")
+        with Site(port=port, ssl_context=tls_contexts()[1]) as own:
+            assert tab.run(script) == REFUSED
+            assert f"origins=['http://localhost:{port}']" in log.wait_for("origin").message
+            with browser.tab(f"https://localhost:{port}/") as secure:
+                assert secure.run(script)["open"] == ""
+            assert own.requests.get(timeout=TIMEOUT).headers["origin"].startswith("https://")
 
 
 # -- TLS ---------------------------------------------------------------------------
