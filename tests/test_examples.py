@@ -137,7 +137,28 @@ def test_chat_goes_on_for_who_stays(chat):
     stop(server)
 
 
-@pytest.mark.parametrize("first", ["", "no JSON", "[]", '{"name": 1}', '{"name": " "}'])
+# JSON that a parser takes, or that makes it fail in another way, and that no handler fails by.
+NESTED = "[" * 2000
+SURROGATE = r"\ud800"
+DIGITS = "1" * 4000
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "",
+        "no JSON",
+        "[]",
+        "5",
+        "null",
+        '{"name": 1}',
+        '{"name": " "}',
+        NESTED,
+        '{"name": ' + NESTED,
+        f'{{"name": "{SURROGATE}"}}',
+        f'{{"name": {DIGITS}}}',
+    ],
+)
 def test_chat_wants_a_name(chat, first):
     server, port = chat
     with ws.connect(f"ws://127.0.0.1:{port}/chat") as conn:
@@ -153,8 +174,9 @@ def test_chat_survives_nonsense(chat):
         assert received(ann)["members"] == ["Ann"]
         with join(port, "Eve") as eve:
             assert received(eve)["members"] == received(ann)["members"] == ["Ann", "Eve"]
-            for nonsense in ("no JSON", "[]", '{"text": 5}', '{"text": ""}'):
+            for nonsense in ("no JSON", "[]", '{"text": 5}', '{"text": ""}', NESTED):
                 eve.send(nonsense)
+            eve.send(f'{{"text": "{SURROGATE}"}}')
             eve.send_binary([1, 2, 3])
             eve.send({"text": "sane again"})
             assert received(eve)["text"] == received(ann)["text"] == "sane again"
@@ -191,7 +213,19 @@ def test_feed_and_its_client_connects_again():
 
 
 @pytest.mark.parametrize(
-    "message", ["", "no JSON", "[1]", '{"action": "subscribe"}', '{"action": 1, "symbols": []}']
+    "message",
+    [
+        "",
+        "no JSON",
+        "[1]",
+        '{"action": "subscribe"}',
+        '{"action": 1, "symbols": []}',
+        '{"action": "subscribe", "symbols": "ABC"}',
+        '{"action": "subscribe", "symbols": {"ABC": 1}}',
+        '{"action": "subscribe", "symbols": [["ABC"]]}',
+        f'{{"action": "subscribe", "symbols": ["{SURROGATE}"]}}',
+        NESTED,
+    ],
 )
 def test_feed_refuses_what_is_no_subscription(message):
     with started("examples/feed/server.py", "127.0.0.1", "0") as (server, port):
@@ -239,6 +273,10 @@ def test_upload_client_says_when_nobody_listens(tmp_path):
         (["no JSON"], 1008),
         (['{"name": "a"}'], 1008),
         (['{"name": "a", "size": "1"}'], 1008),
+        ([NESTED], 1008),
+        ([f'{{"name": {NESTED}'], 1008),
+        (['{"name": ["a"], "size": 0}'], 1008),
+        ([f'{{"name": "{SURROGATE}", "size": 0}}'], 1008),
         (['{"name": "a", "size": -1}'], 1009),
         (['{"name": "a", "size": 1e999}'], 1009),
         (['{"name": "a", "size": 2}', [1, 2, 3]], 1008),

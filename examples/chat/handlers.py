@@ -36,10 +36,11 @@ def chat_handler(client):
 def _field(message, key):
     """A field of a JSON message, or an empty text if there is none: peers send anything."""
     try:
-        value = json.loads(message)[key]
-    except (TypeError, ValueError, KeyError):
+        value = json.loads(message)[key].strip()
+        value.encode()  # a lone surrogate could not be sent on
+    except (TypeError, ValueError, KeyError, AttributeError, RecursionError):  # nested deeply
         return ""
-    return value.strip() if isinstance(value, str) else ""
+    return value
 
 
 def _names():

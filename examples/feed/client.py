@@ -21,8 +21,12 @@ def follow(url, symbols):
         print(f"connected to {conn.remote_addr}", flush=True)
         conn.send({"action": "subscribe", "symbols": symbols})
         while (message := conn.receive(timeout=SILENCE)) is not None:
-            update = json.loads(message)
-            print(f"{update['symbol']}: {update['price']:.2f}", flush=True)
+            try:
+                update = json.loads(message)
+                print(f"{update['symbol']}: {update['price']:.2f}", flush=True)
+            except (TypeError, ValueError, KeyError, RecursionError):
+                print("something that is no price", flush=True)
+                continue
             any_price = True
         why = "silence" if conn.connected() else f"closed with code {conn.close_code}"
         print(f"connection lost: {why}", flush=True)

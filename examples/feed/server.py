@@ -35,9 +35,11 @@ def subscription(client, message):
     """The symbols that a message subscribes to; close the connection if it is no such thing."""
     try:
         request = json.loads(message)
-        if request["action"] == "subscribe" and all(isinstance(s, str) for s in request["symbols"]):
-            return request["symbols"][:100]
-    except (TypeError, ValueError, KeyError):
+        symbols = request["symbols"][:100]
+        "".join(symbols).encode()  # they are text, which can be sent back
+        if request["action"] == "subscribe" and isinstance(symbols, list):
+            return symbols
+    except (TypeError, ValueError, KeyError, RecursionError):  # the last where it is nested deeply
         pass
     client.close(1008, 'send {"action": "subscribe", "symbols": [...]}')
     return []

@@ -37,10 +37,11 @@ def upload(conn, path):
         while piece := file.read(PIECE):
             conn.send_binary(piece)  # waits while the server is busy: memory stays small
             digest.update(piece)
-    reply = conn.receive(timeout=30)
-    if reply is None or json.loads(reply)["sha256"] != digest.hexdigest():
+    try:
+        confirmed = json.loads(conn.receive(timeout=30))["sha256"] == digest.hexdigest()
+    except (TypeError, ValueError, KeyError, RecursionError):  # None after 30 s of silence, too
         return None
-    return digest.hexdigest()
+    return digest.hexdigest() if confirmed else None
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ def upload(client):
         try:
             announced = json.loads(message)
             name, size = announced["name"], announced["size"]
+            name.encode()  # it is text, which can be sent back
             acceptable = 0 <= size <= LARGEST
-        except (TypeError, ValueError, KeyError):
+        except (TypeError, ValueError, KeyError, AttributeError, RecursionError):
             client.close(1008, 'send {"name": ..., "size": ...} first')
             return
         if not acceptable:
