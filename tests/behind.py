@@ -44,6 +44,22 @@ NGINX_TLS = NGINX_WEBSOCKET.replace(
 # Host as the client has sent it.
 NGINX_HTTP_HOST = NGINX_TLS.replace("Host $host;", "Host $http_host;")
 
+# HTTP/2 for pages; docs/proxies.md says why each line is there.
+NGINX_HTTP2 = NGINX_HTTP_HOST.replace("LISTEN ssl;", "LISTEN ssl http2;").replace(
+    "map ",
+    """map $server_protocol $upgrade_of_http_1 {
+    default  $upstream_http_upgrade;
+    HTTP/2.0 '';
+}
+map """,
+)
+NGINX_HTTP2_HIDING = NGINX_HTTP2.replace(
+    "proxy_read_timeout",
+    """proxy_hide_header Upgrade;
+        add_header Upgrade $upgrade_of_http_1 always;
+        proxy_read_timeout""",
+)
+
 # What everybody starts with: to the server it speaks HTTP/1.0, and drops Upgrade.
 NGINX_PLAIN = """
 server {

@@ -175,7 +175,7 @@ def nginx(server, http):
     text = NGINX.replace("USER", user).replace("HTTP\n", http + "\n")
     with directory() as folder:
         command = [path, "-e", "stderr", "-p", folder, "-c", folder / "conf"]
-        with _proxy(server, text, folder, command, tls=" ssl;" in http) as proxy:
+        with _proxy(server, text, folder, command, tls="ssl_certificate " in http) as proxy:
             yield proxy
 
 

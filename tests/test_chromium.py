@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from behind import NGINX_HTTP_HOST, NGINX_TLS, REASON
+from behind import NGINX_HTTP2, NGINX_HTTP2_HIDING, NGINX_HTTP_HOST, NGINX_TLS, REASON
 from browser import REBOUND, chromium
 from pairs import MIB, tls_contexts
 from programs import nginx, runs_once
@@ -329,6 +329,25 @@ def test_tls_that_ends_at_nginx(browser, own):
 def test_tls_that_ends_at_nginx_where_host_has_no_port(browser, own):
     with nginx(own.server, NGINX_TLS) as proxy, browser.tab(page_of(proxy)) as tab:
         assert tab.run(TRY.replace("URL", "/echo")) == REFUSED
+
+
+@runs_once
+def test_http2_at_nginx(browser, own):
+    """A socket's path without an upgrade is 426, whose Upgrade header HTTP/2 does not allow."""
+    script = """
+    const { nextHopProtocol } = performance.getEntriesByType("navigation")[0];
+    const { status, headers } = await fetch("/close");
+    const socket = (await next(open("/echo"))).open;
+    return { nextHopProtocol, status, upgrade: headers.get("upgrade"), socket };
+    """
+    for configuration, header in ((NGINX_HTTP2, "websocket"), (NGINX_HTTP2_HIDING, None)):
+        with nginx(own.server, configuration) as proxy, browser.tab(page_of(proxy)) as tab:
+            assert tab.run(script) == {
+                "nextHopProtocol": "h2",
+                "status": 426,
+                "upgrade": header,
+                "socket": "",
+            }
 
 
 def page_of(proxy):

@@ -185,6 +185,25 @@ def test_options_of_the_server(project):
 
 
 @posix_only
+def test_the_script_has_the_server_and_an_end(project):
+    with (project / "setup.py").open("a") as script:
+        script.write(
+            "\nimport atexit\n"
+            "atexit.register(lambda: print('the end', runtime.http.server.wait(0), flush=True))\n"
+            "assert runtime.http.server is None\n"
+            "runtime.http.get('/n', lambda request: str(len(runtime.http.server.connections)))\n"
+        )
+    with running("--server", ":0", "-L", "lib", "setup.py", cwd=project) as command:
+        address = ("127.0.0.1", command.port)
+        with connect(command.url + "/echo"), socket.create_connection(address, 10) as sock:
+            sock.sendall(head("/n"))
+            assert Answer(read_all(sock)).body == b"1"
+        command.process.send_signal(signal.SIGTERM)
+        rest, _ = command.process.communicate(timeout=30)
+        assert (rest, command.process.returncode) == ("the end True\n", 0)
+
+
+@posix_only
 def test_what_anybody_can_read_is_told_of(project, tmp_path):
     """The folder that is served has the script and the key in it, which others can read too."""
     certificates = Certificates()

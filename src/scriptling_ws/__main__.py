@@ -157,6 +157,7 @@ def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
 
 
 def _announce(server: Server) -> None:
+    http.server = server
     with contextlib.suppress(OSError):  # nobody reads it: no reason not to serve
         print(f"scriptling-ws: listening on {server.url} (Ctrl-C ends it)", flush=True)
 

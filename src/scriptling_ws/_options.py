@@ -114,7 +114,9 @@ class RouteOptions(ConnectionOptions, total=False):
 
     Attributes:
         origins: The origins whose pages may connect, such as `["https://example.com"]`,
-            beside the request's own host, which always may; "*" for any.
+            beside the request's own host; "*" for any. By default the own host alone: with
+            an `ssl_context` by https, else by http or https. An empty list is for no
+            browser at all.
         subprotocols: The subprotocols that the route speaks, the preferred one first.
     """
 

@@ -9,6 +9,7 @@ Rules:
 - `http` is one table for the process: the command line serves it after the setup
   script has run, and so does `Server(routes=runtime.http)`.
 - What is registered wrongly fails at the line that registers it.
+- The server that the command line runs is `http.server`, for the handlers.
 """
 
 from __future__ import annotations
@@ -22,12 +23,20 @@ from ._routes import Routes
 
 if TYPE_CHECKING:
     from ._response import Headers
+    from ._server import Server
 
 __all__ = ["HTTP", "Request", "Response", "http"]
 
 
 class HTTP(Routes):
-    """A table of routes, with what their page handlers return within reach."""
+    """A table of routes, with what their page handlers return within reach.
+
+    Attributes:
+        server: The server that the command line runs, once it listens; None before, and where a
+            program makes its own.
+    """
+
+    server: Server | None = None
 
     @staticmethod
     def html(status: int, body: str, headers: Headers = None) -> Response:
