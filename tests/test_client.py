@@ -902,7 +902,9 @@ def test_tls_that_ends(how):
 
 
 def test_tls_with_settings_that_cannot_work():
-    wrong = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # for the other side
+    wrong = ssl.create_default_context()
+    wrong.minimum_version = ssl.TLSVersion.TLSv1_3
+    wrong.maximum_version = ssl.TLSVersion.TLSv1_2  # so there is none left
     with server(until_it_leaves) as port:
         error = refused(port, scheme="wss", ssl_context=wrong)
     assert type(error) is ConnectError
