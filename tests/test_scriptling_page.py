@@ -57,7 +57,7 @@ def serve(monkeypatch):
         return lookup(host, port, *args, flags=flags | socket.AI_NUMERICHOST, **kwargs)
 
     def start(handler):
-        servers.append(ws.Server(handler, port=0, ssl_context=context))
+        servers.append(ws.Server(handler, port=0, ssl_context=context, allowed_hosts=HOSTS))
 
     monkeypatch.setattr(socket, "getaddrinfo", on_loopback)
     yield start
