@@ -9,14 +9,18 @@ import weakref
 
 import pytest
 
-from pairs import tcp_pair, until
+from pairs import Running, tcp_pair, until
 from scriptling_ws import _accept, _server
 from scriptling_ws._accept import Acceptor
+from scriptling_ws._arrival import Admitted, PeerOptions
 from scriptling_ws._deadline import FOREVER, Deadline
+from scriptling_ws._delivery import Delivery
+from scriptling_ws._doors import Doors
 from scriptling_ws._head import Refused
+from scriptling_ws._limits import Limits
 from scriptling_ws._listen import listen
-from scriptling_ws._options import HeadLimits
-from scriptling_ws._peer import CLOSE, READ, READY, WRITE, Peer
+from scriptling_ws._peer import AGAIN, CLOSE, READ, READY, WRITE, WRITTEN, Peer
+from scriptling_ws._response import text
 from scriptling_ws._transport import Transport
 from servers import Answer, dial, echo, head, raw_websocket, read_all, serving, upgrade
 
@@ -56,13 +60,31 @@ class Script:
     def finish_writing(self):
         self.finished = True
 
+    def pulse(self):
+        return None
+
 
 def admit_all(transport, head, request):
-    return lambda arrival: None
+    return Admitted("upgrade" in request.headers, lambda arrival: None)
+
+
+def a_place():
+    return Limits(None, None, 1).arrive("127.0.0.1:1")
 
 
 def peer_of(transport, admit=admit_all):
-    return Peer(transport, FOREVER, admit)
+    return Peer(transport, a_place(), FOREVER, admit, PeerOptions())
+
+
+def acceptor_of(*listeners):
+    return Acceptor(
+        list(listeners),
+        admit_all,
+        context=None,
+        timeout=None,
+        limits=Limits(None, None, 1),
+        options=PeerOptions(),
+    )
 
 
 BUFFER = bytearray(4096)
@@ -113,6 +135,7 @@ def test_an_answer_that_does_not_fit_waits():
     assert peer.advance(BUFFER) == WRITE  # ten bytes went
     assert peer.advance(BUFFER) == WRITE  # all went, but TLS keeps some back
     assert not transport.finished
+    assert peer.advance(BUFFER) == WRITTEN
     assert peer.advance(BUFFER) == READ
     assert transport.finished
     assert Answer(transport.written).status == 403
@@ -121,9 +144,32 @@ def test_an_answer_that_does_not_fit_waits():
 
 
 def test_what_is_drained_is_bounded():
-    peer = Peer.to_drain(Script(*[bytes(4096)] * 2000), FOREVER)
-    assert peer.advance(BUFFER) == CLOSE
-    assert len(peer.transport.reads) > 900
+    transport = Script(*[bytes(4096)] * 2000)
+    peer = Peer.to_deliver(Delivery(transport, text(200, "answer"), head_only=False), a_place())
+    assert peer.advance(BUFFER) == WRITTEN
+    turns = 0
+    while (result := peer.advance(BUFFER)) == AGAIN:  # others have their turn
+        turns += 1
+    assert result == CLOSE
+    assert len(transport.reads) > 900
+    assert turns >= 16
+
+
+def test_a_body_is_read_in_turns():
+    reads = [bytes(4096)] * 200
+    peer = Peer(
+        Script(head("/", f"Content-Length: {200 * 4096}"), *reads),
+        a_place(),
+        FOREVER,
+        admit_all,
+        PeerOptions(max_body_size=200 * 4096),
+    )
+    results = [peer.advance(BUFFER)]
+    while results[-1] == AGAIN:
+        results.append(peer.advance(BUFFER))
+    assert results[-1] == READY
+    assert len(results) >= 3
+    assert peer.arrival.request.body == bytes(200 * 4096)
 
 
 def test_the_end_of_the_stream_is_an_error_until_answered():
@@ -156,11 +202,14 @@ def test_too_many_peers_are_left_in_the_backlog(monkeypatch, log):
 
 
 def test_a_pause_holds_for_all_listeners():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        acceptor = Acceptor([listener], admit_all, context=None, timeout=None, limits=HeadLimits())
-        acceptor._resume = Deadline(10)
-        acceptor._accept(listener)  # would block
-        acceptor.close()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        selectors.DefaultSelector() as selector,
+    ):
+        doors = Doors([listener], selector)
+        doors.resume = Deadline(10)
+        assert list(doors.accept(listener, 10)) == []  # it would block
+        doors.close()
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOTCONN, "gone"), ZeroDivisionError()])
@@ -229,27 +278,57 @@ def test_an_answer_that_does_not_fit_waits_until_it_can_be_written(monkeypatch):
         assert Answer(read_all(sock)).status == 404
 
 
-def test_an_answered_transport_is_closed_after_the_end():
-    acceptor = Acceptor([], admit_all, context=None, timeout=None, limits=HeadLimits())
-    thread = threading.Thread(target=acceptor.run)
-    thread.start()
-    acceptor.stop()
-    thread.join(10)
+def an_answer():
+    """A delivery and its place; both ends of its connection."""
     near, far = tcp_pair()
+    return (Delivery(Transport(near), text(200, ""), head_only=False), a_place()), near, far
+
+
+def test_an_answer_is_closed_after_the_end():
+    acceptor = acceptor_of()
+    running = Running(acceptor.run)
+    assert acceptor.leave(Deadline(10))
+    acceptor.stop(Deadline(0))
+    running.result()
+    (delivery, place), near, far = an_answer()
     with far:
-        acceptor.linger(Transport(near))
+        acceptor.deliver(delivery, place)
         assert near.fileno() == -1
-    acceptor.stop()
+        assert place.left
+    acceptor.stop(Deadline(0))
+    assert acceptor.leave(Deadline(0))
 
 
-def test_a_transport_in_the_inbox_at_the_end_is_closed():
-    acceptor = Acceptor([], admit_all, context=None, timeout=None, limits=HeadLimits())
-    near, far = tcp_pair()
+def test_an_answer_in_the_inbox_at_the_end_is_closed():
+    acceptor = acceptor_of()
+    (delivery, place), near, far = an_answer()
     with far:
-        acceptor.linger(Transport(near))
-        acceptor.stop()
+        acceptor.deliver(delivery, place)
+        acceptor.stop(Deadline(0))
         acceptor.run()
         assert near.fileno() == -1
+        assert place.left
+
+
+def test_an_answer_that_cannot_be_taken_is_one_peers_own(monkeypatch, log):
+    def fail(cls, delivery, place):
+        raise MemoryError
+
+    acceptor = acceptor_of()
+    running = Running(acceptor.run)
+    with monkeypatch.context() as patch:
+        patch.setattr(Peer, "to_deliver", classmethod(fail))
+        (delivery, place), _, far = an_answer()
+        with far:
+            acceptor.deliver(delivery, place)
+            log.wait_for("cannot be sent")
+            assert far.recv(1) == b""
+    (delivery, place), _, far = an_answer()
+    with far:
+        acceptor.deliver(delivery, place)
+        assert Answer(read_all(far)).status == 200
+    acceptor.stop(Deadline(0))
+    running.result()
 
 
 def test_a_server_that_cannot_start_leaves_nothing(monkeypatch):

@@ -1,12 +1,10 @@
-"""Origins, host names and limits: who may come in."""
+"""Origins and host names: who may come in."""
 
 import ast
-import threading
 
 import pytest
 
-from scriptling_ws._admission import Hosts, Limits, Origins, address_group
-from scriptling_ws._head import Refused
+from scriptling_ws._admission import Hosts, Origins
 
 
 @pytest.mark.parametrize(
@@ -337,107 +335,3 @@ def test_malformed_hosts_are_refused_at_once():
     for bad in ("example.com", 5, [5]):
         with pytest.raises(TypeError):
             Hosts(bad)
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("127.0.0.1:1", "127.0.0.1:2", True),
-        ("127.0.0.1:1", "127.0.0.2:1", False),
-        ("[2001:db8::1]:1", "[2001:db8::2:3]:1", True),  # one /64
-        ("[2001:db8::1]:1", "[2001:db8:0:1::1]:1", False),
-        ("[::ffff:10.0.0.1]:1", "10.0.0.1:9", True),
-        ("[fe80::1%eth0]:1", "[fe80::2%eth1]:1", True),
-        ("", "", True),
-    ],
-)
-def test_what_counts_as_one_address(one, other, same):
-    assert (address_group(one) == address_group(other)) is same
-
-
-def refused(limits, *args):
-    with pytest.raises(Refused) as caught:
-        limits.enter(*args)
-    assert dict(caught.value.headers)["Retry-After"]
-    return caught.value.status
-
-
-def test_limits_are_separate_for_connections_and_pages():
-    limits = Limits(2, None, 1)
-    limits.enter(True, "a")
-    limits.enter(True, "b")
-    assert refused(limits, True, "c") == 503
-    limits.enter(False, "c")
-    assert refused(limits, False, "d") == 503
-    limits.leave(True, "a")
-    limits.enter(True, "c")
-
-
-def test_the_limit_of_an_address_counts_both():
-    limits = Limits(None, 2, 10)
-    limits.enter(True, "a")
-    limits.enter(False, "a")
-    assert refused(limits, True, "a") == 503
-    assert refused(limits, False, "a") == 503
-    limits.enter(True, "b")
-    limits.leave(False, "a")
-    limits.enter(True, "a")
-
-
-def test_what_was_refused_is_not_counted():
-    limits = Limits(1, None, 10)
-    limits.enter(True, "a")
-    for _ in range(5):
-        assert refused(limits, True, "a") == 503
-    limits.leave(True, "a")
-    limits.enter(True, "a")
-
-
-def test_addresses_are_forgotten():
-    limits = Limits(None, 1, 10)
-    for number in range(100):
-        limits.enter(True, str(number))
-        limits.leave(True, str(number))
-    assert not limits._addresses
-
-
-@pytest.mark.parametrize("value", [0, -1])
-def test_limits_are_at_least_one(value):
-    for arguments in ((value, None, 1), (None, value, 1), (None, None, value)):
-        with pytest.raises(ValueError, match="1 or more"):
-            Limits(*arguments)
-
-
-@pytest.mark.parametrize("value", ["5", 1.5, True])
-def test_limit_types(value):
-    with pytest.raises(TypeError):
-        Limits(value, None, 1)
-
-
-def test_pages_always_have_a_limit():
-    with pytest.raises(TypeError, match="max_requests"):
-        Limits(None, None, None)
-
-
-def test_limits_hold_among_threads():
-    limits = Limits(5, None, 1)
-    inside, most = [], []
-
-    def come_and_go():
-        for _ in range(300):
-            try:
-                limits.enter(True, "a")
-            except Refused:
-                continue
-            inside.append(1)
-            most.append(len(inside))
-            inside.pop()
-            limits.leave(True, "a")
-
-    threads = [threading.Thread(target=come_and_go) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert max(most) <= 5
-    assert limits._counts[True] == 0

@@ -9,7 +9,6 @@ import locale
 import os
 import re
 import socket
-import threading
 import time
 import types
 from dataclasses import FrozenInstanceError, replace
@@ -25,7 +24,7 @@ from scriptling_ws._head import Refused
 from scriptling_ws._http import render
 from scriptling_ws._response import Response, html, json, redirect, refusal, text, to_response
 from scriptling_ws._transport import Transport
-from servers import Answer, ask, head, read_all, routes_of, serving
+from servers import Answer, ask, head, routes_of, serving
 
 
 def shown(response, **options):
@@ -530,18 +529,6 @@ def pair():
     far.close()
 
 
-def test_a_large_response_reaches_a_slow_reader(pair):
-    transport, far = pair
-    body = bytes(range(256)) * 20_000
-    received = []
-    reader = threading.Thread(target=lambda: received.append(read_all(far)))
-    reader.start()
-    _http.write_response(transport, Response(200, body), head_only=False, timeout=10)
-    transport.finish_writing()
-    reader.join(10)
-    assert Answer(received[0]).body == body
-
-
 def test_a_peer_that_does_not_read_is_given_up(pair):
     transport, _ = pair
     with pytest.raises(TimeoutError):
@@ -561,52 +548,6 @@ def test_what_tls_keeps_back_is_waited_for():
             received += buffer[: count or 0]
         writing.result()
         assert received == data
-
-
-def test_a_file_is_sent_in_pieces_and_closed(pair):
-    transport, far = pair
-
-    class Watched(io.BytesIO):
-        largest = 0
-
-        def read(self, size=-1):
-            data = super().read(size)
-            self.largest = max(self.largest, len(data))
-            return data
-
-    body = bytes(range(256)) * 8192
-    file = Watched(body + b"what was added since")
-    received = []
-    reader = threading.Thread(target=lambda: received.append(read_all(far)))
-    reader.start()
-    response = Response(200, file=file, length=len(body))
-    _http.write_response(transport, response, head_only=False, timeout=10)
-    transport.finish_writing()
-    reader.join(10)
-    assert Answer(received[0]).body == body
-    assert file.largest <= 256 * 1024
-    assert file.closed
-
-
-def test_a_file_that_became_shorter_breaks_off(pair):
-    transport, _ = pair
-    file = io.BytesIO(b"short")
-    response = Response(200, file=file, length=10)
-    with pytest.raises(OSError, match="shorter"):
-        _http.write_response(transport, response, head_only=False, timeout=10)
-    assert file.closed
-
-
-def test_head_closes_the_file_too(pair):
-    transport, far = pair
-    file = io.BytesIO(b"data")
-    response = Response(200, file=file, length=4)
-    _http.write_response(transport, response, head_only=True, timeout=10)
-    transport.finish_writing()
-    answer = Answer(read_all(far))
-    assert answer.headers["content-length"] == "4"
-    assert answer.body == b""
-    assert file.closed
 
 
 def test_json_round_trip():

@@ -143,7 +143,10 @@ TOO_LONG = "x" * 9000
         (head("/a/../page"), "GET '/a/../page' 404: there is nothing at a path with '.' or '..'"),
         (head("/a%2fpage"), "GET '/a%2fpage' 404: there is nothing at a path with an encoded"),
         (upgrade("/ws", version="HTTP/1.0"), "GET '/ws' 505: a WebSocket needs HTTP/1.1"),
-        (head("/page", "Content-Length: 1048577"), "GET '/page' 413: the body may have"),
+        (
+            head("/page", "Content-Length: 1048577"),
+            "GET '/page' 413: the body has more than the 65536 bytes of max_body_size",
+        ),
         (head("/page", "Transfer-Encoding: chunked"), "GET '/page' 411: send the body with"),
         # Refused before there is a request: what is known of its beginning.
         (

@@ -74,7 +74,6 @@ def trusting(server, certificates):
     )
 
 
-@pytest.mark.abuse(19)
 @pytest.mark.parametrize("tls", [False, True])
 def test_an_empty_line_before_the_request_is_ignored(certificates, tls):
     options = {"ssl_context": certificates.server} if tls else {}
@@ -100,16 +99,58 @@ def test_an_empty_line_before_the_request_is_ignored(certificates, tls):
             assert read_until(sock, b"\r\n\r\n").startswith(b"HTTP/1.1 101 ")
 
 
-def test_plain_bytes_to_a_tls_port(certificates, log):
+@pytest.mark.abuse(19)
+@pytest.mark.parametrize(
+    ("request_bytes", "words"),
+    [
+        (upgrade("/"), "GET '/'"),
+        (head("/page?s3cret", method="POST"), "POST '/page'"),
+        (b"\r\n\r\n", "- '-'"),
+        (b"G", "- '-'"),
+    ],
+)
+def test_plain_http_to_a_tls_port(certificates, log, request_bytes, words):
     with serving(echo, ssl_context=certificates.server, handshake_timeout=30) as server:
         with dial(server) as sock:
-            sock.sendall(upgrade("/"))
-            with contextlib.suppress(ConnectionResetError):
-                assert not read_all(sock).startswith(b"HTTP")
-        assert log.wait_for("- '-' -: TLS failed: ").levelname == "INFO"
+            sock.sendall(request_bytes)
+            answer = Answer(read_all(sock))
+            assert answer.status == 400
+            assert b"TLS" in answer.body
+            assert b"wss://" in answer.body
+        line = log.wait_for(f"{words} 400: this port speaks TLS alone")
+        assert line.levelname == "INFO"
+        assert "s3cret" not in line.message
         with trusting(server, certificates) as client:
             client.send("alive")
             assert client.receive(10) == "alive"
+
+
+@pytest.mark.abuse(19)
+@pytest.mark.parametrize("garbage", [b"\x00" * 50, b"\x16\x03\x01\x00\x05hello", b"\xff\xfe"])
+def test_garbage_to_a_tls_port(certificates, log, garbage):
+    with serving(echo, ssl_context=certificates.server, handshake_timeout=0.5) as server:
+        with dial(server) as sock:
+            sock.sendall(garbage)
+            with contextlib.suppress(ConnectionResetError):
+                assert not read_all(sock).startswith(b"HTTP")
+        assert log.wait_for("- '-' -: ").levelname == "INFO"
+
+
+def test_a_silent_peer_costs_no_tls_session(certificates, monkeypatch, log):
+    def fail(*args, **options):
+        raise AssertionError
+
+    with serving(echo, ssl_context=certificates.server, handshake_timeout=0.2) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr("scriptling_ws._accept.TLSTransport", fail)
+            with dial(server) as sock:
+                assert read_all(sock) == b""
+            log.wait_for("- '-' -: the TLS handshake took too long")
+            with dial(server):
+                pass
+            log.wait_for("left during the handshake: the peer left without a word")
+        with trusting(server, certificates):
+            pass
 
 
 @pytest.mark.abuse(19)

@@ -1,15 +1,18 @@
-"""The acceptor: one thread for all sockets that have no thread of their own yet.
+"""The acceptor: one thread for all sockets that have no thread of their own yet, or no more.
 
 Rules:
 
-- Listening sockets and handshaking peers are in one selector, non-blocking: a slow
-  or silent peer costs a descriptor and some bytes, never a thread and never
-  another peer's time.
+- Listening sockets, handshaking peers and those that are to take a page's answer are in one
+  selector, non-blocking: a slow or silent peer costs a descriptor and some bytes, never a
+  thread and never another peer's time. What is done for one peer at a time is bounded.
+- Nothing on this thread waits for another thread, or runs a handler's code. (What may take time
+  here: a piece of a file from a disk, see `_delivery`; and the handlers of the program's log.)
 - One deadline for the whole opening, TLS included. It is the same for all, so
-  the peers are in a queue and only its front is looked at.
-- Out of descriptors or memory, it stops accepting for a moment: the listening socket
-  stays readable, and asking again at once would spin.
-- No error of one peer ends the thread, and no handler's code runs on it.
+  the peers are in a queue and only its front is looked at. An answer has a least rate.
+- A peer is counted as it is accepted; one whose address has too many is closed at once.
+- No error of one peer ends the thread.
+- The end comes in two steps: `leave` stops listening and lets go of all that have no answer yet;
+  `stop` gives those that are taking an answer until a deadline, and ends the thread.
 - Who is refused, or closed without an answer, has a line in the log that says why; who
   leaves by itself, as health checks do, has one on the debug level.
 """
@@ -17,26 +20,28 @@ Rules:
 from __future__ import annotations
 
 import contextlib
-import errno
+import functools
 import logging
 import selectors
 import socket
 import ssl
 import threading
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from ._deadline import Deadline
+from ._delivery import TOO_SLOW, BrokenOff
+from ._doors import Doors
 from ._fork import tell_after_fork
 from ._head import Refused
 from ._log import RareWarning, log_answer
-from ._peer import CLOSE, READ, READY, Peer
+from ._peer import AGAIN, CLOSE, READ, READY, WRITTEN, Peer, PeerQueue
 from ._tls import TLSTransport
-from ._transport import Transport
+from ._transport import Transport, address_text
 
 if TYPE_CHECKING:
-    from ._options import HeadLimits
-    from ._peer import Admit
+    from ._arrival import Admit, PeerOptions
+    from ._delivery import Delivery
+    from ._limits import Limits, Place
 
 __all__ = ["LINGER", "Acceptor"]
 
@@ -46,40 +51,17 @@ LINGER: Final = 2.0
 _logger = logging.getLogger("scriptling_ws.server")
 
 _BUFFER: Final = 16 * 1024
-_BATCH: Final = 64  # connections accepted before the others get their turn
-_EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _LEFT: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # who ends TLS without an error
-_FIRST_PAUSE: Final = 0.1
-_LONGEST_PAUSE: Final = 1.0
 # select() takes 512 descriptors on Windows; elsewhere the number of descriptors decides.
 _MOST_PEERS: Final = (
     400 if issubclass(selectors.DefaultSelector, selectors.SelectSelector) else 65_536
 )
 
 
-class _Queue:
-    """Peers that all have the same time, the one whose deadline is next in front."""
-
-    def __init__(self) -> None:
-        self._peers: OrderedDict[Peer, None] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._peers)
-
-    def add(self, peer: Peer) -> None:
-        self._peers[peer] = None
-
-    def discard(self, peer: Peer) -> None:
-        self._peers.pop(peer, None)
-
-    def front(self) -> Peer | None:
-        return next(iter(self._peers), None)
-
-
 class Acceptor:
     """Accepts connections and brings each to a complete request or a refusal.
 
-    `run` is the thread's body; `linger` and `stop` may be called from any thread.
+    `run` is the thread's body; `deliver`, `leave` and `stop` may be called from any thread.
     """
 
     def __init__(
@@ -89,7 +71,8 @@ class Acceptor:
         *,
         context: ssl.SSLContext | None,
         timeout: float | None,
-        limits: HeadLimits,
+        limits: Limits,
+        options: PeerOptions,
     ) -> None:
         """Get ready; nothing is accepted before `run`.
 
@@ -100,16 +83,17 @@ class Acceptor:
                 return at once.
             context: The TLS settings, None for plain TCP.
             timeout: Seconds for the whole of an opening handshake, None for no limit.
-            limits: How long a request's head may be.
+            limits: Counts who comes and goes.
+            options: What holds for every peer.
 
         Raises:
             OSError: there are too few descriptors.
         """
-        self._listeners = listeners
         self._admit = admit
         self._context = context
         self._timeout = timeout
         self._limits = limits
+        self._options = options
         with contextlib.ExitStack() as undo:
             for listener in listeners:
                 undo.callback(listener.close)
@@ -117,42 +101,60 @@ class Acceptor:
             undo.callback(self._selector.close)
             self._wake_read, self._wake_write = socket.socketpair()
             undo.pop_all()
+        self._doors = Doors(listeners, self._selector)
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
-        self._opening = _Queue()
-        self._closing = _Queue()
+        self._opening = PeerQueue()  # no answer yet
+        self._delivering = PeerQueue()  # with a page's answer to take
+        self._closing = PeerQueue()  # with a refusal to take, or an answer to read
+        self._again: dict[Peer, None] = {}  # had their turn, with more to do at once
         self._buffer = bytearray(_BUFFER)
-        self._pause = 0.0  # how long the last pause was, 0 while accepting works
-        self._resume: Deadline | None = None  # set while accepting is paused
-        self._warning = RareWarning(_logger)
-        self._lock = threading.Lock()  # guards _inbox and _stopped
-        self._inbox: list[Transport] = []
+        self._crowds = RareWarning(_logger)
+        self._lock = threading.Lock()  # guards _inbox, and _stopped as it is set
+        self._inbox: list[tuple[Delivery, Place]] = []
+        self._leaving = False
+        self._left = threading.Event()  # nothing is accepted any more
+        self._last: Deadline | None = None  # when to stop, at the latest
         self._stopped = False
         tell_after_fork(self)
 
     def _after_fork(self) -> None:
         """In a forked child, which has no acceptor thread: let go of the port."""
-        self._lock = threading.Lock()
-        self._opening, self._closing = _Queue(), _Queue()  # their transports close themselves
-        self._inbox = []
+        self._lock, self._left = threading.Lock(), threading.Event()
+        # Their transports close themselves; and the parent's selector is not to forget them.
+        self._opening, self._delivering, self._closing = PeerQueue(), PeerQueue(), PeerQueue()
+        self._again, self._inbox = {}, []
         self.close()
 
     # -- from any thread ---------------------------------------------------
 
-    def linger(self, transport: Transport) -> None:
-        """Take over a transport on which an answer was written, and close it in time."""
+    def deliver(self, delivery: Delivery, place: Place) -> None:
+        """Take over an answer, or what is left of it, with its transport and its place.
+
+        Its peer gets it, has time to read it, and is closed.
+        """
         with self._lock:
             if not self._stopped:
-                self._inbox.append(transport)
+                self._inbox.append((delivery, place))
                 self._wake()
                 return
-        transport.close()
+        _let_go(delivery, place)
 
-    def stop(self) -> None:
-        """Make `run` close everything and return."""
-        with self._lock:
-            self._stopped = True
-            self._wake()
+    def leave(self, deadline: Deadline) -> bool:
+        """Stop listening, and let go of the peers that have no answer yet. Blocks.
+
+        Returns:
+            Whether that was done by the deadline.
+        """
+        self._leaving = True
+        self._wake()
+        return self._left.wait(deadline.left())
+
+    def stop(self, deadline: Deadline) -> None:
+        """Make `run` return, once the answers are written, or at the deadline."""
+        self._last = deadline
+        self._leaving = True
+        self._wake()
 
     def _wake(self) -> None:
         # A full buffer wakes as well, and a closed socket has nobody to wake.
@@ -165,8 +167,8 @@ class Acceptor:
         """Accept until `stop`. Blocks."""
         try:
             self._selector.register(self._wake_read, READ, None)
-            self._watch_listeners()
-            while not self._stopped:
+            self._doors.open()
+            while not self._over():
                 self._turn()
                 self._expire()
         except Exception:
@@ -174,93 +176,92 @@ class Acceptor:
         finally:
             self.close()
 
+    def _over(self) -> bool:
+        if self._last is None:
+            return False
+        return self._last.passed() or not (self._delivering or self._inbox)
+
     def _turn(self) -> None:
         # In a frame of its own, which holds no peer through the next wait: that may be long.
-        for key, _ in self._selector.select(self._time_left()):
+        again = list(self._again)
+        for key, _ in self._selector.select(0 if again else self._time_left()):
             if isinstance(key.data, Peer):
                 self._advance(key.data)
             elif key.data is None:
-                self._empty_inbox()
-            else:
+                self._look_up()
+            elif not self._leaving:
                 self._accept(key.data)
+        for peer in again:
+            if peer in self._again:  # it may have gone on, or left, meanwhile
+                self._advance(peer)
 
     def _time_left(self) -> float | None:
         times = [
             peer.deadline.left()
-            for queue in (self._opening, self._closing)
+            for queue in (self._opening, self._delivering, self._closing)
             if (peer := queue.front()) is not None
         ]
-        if self._resume is not None:
-            times.append(self._resume.left())
+        more = (self._doors.resume, self._last)
+        times += [moment.left() for moment in more if moment is not None]
         return min((time for time in times if time is not None), default=None)
 
-    def _watch_listeners(self) -> None:
-        for listener in self._listeners:
-            self._selector.register(listener, READ, listener)
-
     def _accept(self, listener: socket.socket) -> None:
-        if self._resume is not None:
-            return  # paused by the listener before this one
-        for _ in range(_BATCH):
-            if len(self._opening) + len(self._closing) >= _MOST_PEERS:
-                self._rest("there are too many connections in their opening handshake")
-                return
-            try:
-                sock, _address = listener.accept()
-            except BlockingIOError:
-                return
-            except MemoryError:
-                self._rest("no memory")
-                return
-            except OSError as error:
-                if error.errno in _EXHAUSTED:
-                    self._rest(str(error))
-                else:  # what went wrong with a connection that waited: it is gone
-                    _logger.debug("a connection was lost before it was accepted: %s", error)
-                return
-            self._pause = 0.0
-            self._welcome(sock)
+        peers = len(self._opening) + len(self._delivering) + len(self._closing)
+        for sock, address in self._doors.accept(listener, _MOST_PEERS - peers):
+            self._welcome(sock, address_text(address))
 
-    def _rest(self, why: str) -> None:
-        """Stop accepting for a moment, longer each time."""
-        self._warning.give("accepting no connections for a moment: %s", why)
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE) or _FIRST_PAUSE
-        self._resume = Deadline(self._pause)
-        for listener in self._listeners:
-            self._selector.unregister(listener)
-
-    def _welcome(self, sock: socket.socket) -> None:
-        try:
-            transport = (
-                Transport(sock)
-                if self._context is None
-                else TLSTransport(sock, self._context, server_side=True)
+    def _welcome(self, sock: socket.socket, address: str) -> None:
+        place = self._limits.arrive(address)
+        if place is None:
+            self._crowds.give(
+                "closed %s as it was accepted: its address has too many connections; "
+                "max_connections_per_address says how many",
+                address,
             )
-            peer = Peer(transport, Deadline(self._timeout), self._admit, self._limits)
-        except OSError as error:
-            _logger.debug("a connection was lost as it was accepted: %s", error)
             sock.close()
             return
-        except Exception:
-            _logger.exception("a connection could not be taken")
+        secure = None
+        if self._context is not None:
+            secure = functools.partial(TLSTransport, sock, self._context, server_side=True)
+        try:
+            transport, deadline = Transport(sock), Deadline(self._timeout)
+            peer = Peer(transport, place, deadline, self._admit, self._options, secure)
+        except BaseException as error:
             sock.close()
+            place.leave()
+            if not isinstance(error, Exception):
+                raise
+            if isinstance(error, OSError):
+                _logger.debug("a connection was lost as it was accepted: %s", error)
+            else:
+                _logger.exception("a connection could not be taken")
             return
         self._opening.add(peer)
         self._advance(peer)  # often the request is there already
 
     def _advance(self, peer: Peer) -> None:
         """Bring a peer as far as it gets without waiting."""
+        self._again.pop(peer, None)
         try:
             wanted = self._step(peer)
             if wanted == READY:
-                self._hand_over(peer)
-            elif wanted == CLOSE:
+                wanted = self._hand_over(peer)
+            if wanted == CLOSE:
                 self._drop(peer)
-            else:
+            elif wanted == AGAIN:
+                self._again[peer] = None
+            elif wanted != READY:
                 self._watch(peer, wanted)
+        except BrokenOff as error:
+            _logger.warning(
+                "the answer to %s was broken off: %s", peer.transport.remote_addr, error
+            )
+            self._drop(peer)
         except OSError as error:
             if isinstance(error, ssl.SSLError) and not isinstance(error, _LEFT):
                 self._unanswered(peer, f"TLS failed: {error}")
+            elif peer.answered:
+                _logger.debug("%s left before its answer: %s", peer.transport.remote_addr, error)
             else:
                 _logger.debug("%s left during the handshake: %s", peer.transport.remote_addr, error)
             self._drop(peer)
@@ -270,14 +271,21 @@ class Acceptor:
 
     def _step(self, peer: Peer) -> int:
         try:
-            return peer.advance(self._buffer)
+            wanted = peer.advance(self._buffer)
         except Refused as refused:
-            return self._refuse(peer, refused)
+            self._refuse(peer, refused)
+            wanted = peer.advance(self._buffer)
+        if wanted == WRITTEN:
+            self._delivering.discard(peer)
+            self._closing.discard(peer)
+            peer.deadline = Deadline(LINGER)
+            self._closing.add(peer)
+            wanted = peer.advance(self._buffer)
+        return wanted
 
-    def _refuse(self, peer: Peer, refused: Refused) -> int:
+    def _refuse(self, peer: Peer, refused: Refused) -> None:
         peer.refuse(refused, Deadline(LINGER))
         self._answered(peer)
-        return peer.advance(self._buffer)
 
     def _answered(self, peer: Peer) -> None:
         self._opening.discard(peer)
@@ -288,19 +296,17 @@ class Acceptor:
     def _unanswered(self, peer: Peer, reason: str) -> None:
         log_answer(peer.transport.remote_addr, *peer.first_words(), "-", reason)
 
-    def _hand_over(self, peer: Peer) -> None:
+    def _hand_over(self, peer: Peer) -> int:
+        """Let a session have the complete request; READY if it has, else what is wanted next."""
         self._unwatch(peer)
         assert peer.start is not None
         try:
             peer.start(peer.arrival)
         except Refused as refused:  # such as: no thread could be started
-            wanted = self._refuse(peer, refused)
-            if wanted == CLOSE:
-                self._drop(peer)
-            else:
-                self._watch(peer, wanted)
-        else:
-            self._opening.discard(peer)
+            self._refuse(peer, refused)
+            return self._step(peer)
+        self._opening.discard(peer)
+        return READY
 
     def _watch(self, peer: Peer, events: int) -> None:
         if not peer.events:
@@ -316,9 +322,10 @@ class Acceptor:
 
     def _drop(self, peer: Peer) -> None:
         self._unwatch(peer)
-        self._opening.discard(peer)
-        self._closing.discard(peer)
-        peer.transport.close()
+        self._again.pop(peer, None)
+        for queue in (self._opening, self._delivering, self._closing):
+            queue.discard(peer)
+        peer.close()
 
     def _expire(self) -> None:
         while (peer := self._opening.front()) is not None and peer.deadline.passed():
@@ -328,35 +335,59 @@ class Acceptor:
             else:
                 self._unanswered(peer, peer.reason)
                 self._drop(peer)
+        while (peer := self._delivering.front()) is not None and peer.deadline.passed():
+            self._delivering.discard(peer)
+            if peer.renew():
+                self._delivering.add(peer)
+            else:
+                _logger.info("broke off the answer to %s: %s", peer.transport.remote_addr, TOO_SLOW)
+                self._drop(peer)
         while (peer := self._closing.front()) is not None and peer.deadline.passed():
             self._drop(peer)
-        if self._resume is not None and self._resume.passed():
-            self._resume = None
-            self._watch_listeners()
+        self._doors.look()
 
-    def _empty_inbox(self) -> None:
+    def _look_up(self) -> None:
+        """Do what another thread has woken this one for."""
         with contextlib.suppress(BlockingIOError):
             while self._wake_read.recv(4096):
                 pass
         with self._lock:
-            transports, self._inbox = self._inbox, []
-        for transport in transports:
-            peer = Peer.to_drain(transport, Deadline(LINGER))
-            self._closing.add(peer)
-            self._advance(peer)
+            inbox, self._inbox = self._inbox, []
+        for delivery, place in inbox:
+            try:
+                peer = Peer.to_deliver(delivery, place)
+            except Exception:  # such as: no memory
+                _logger.exception("the answer to %s cannot be sent", delivery.transport.remote_addr)
+                _let_go(delivery, place)
+            else:
+                self._delivering.add(peer)
+                self._advance(peer)
+        if self._leaving and not self._left.is_set():
+            self._doors.close()
+            self._drop_all(self._opening)
+            self._left.set()
+
+    def _drop_all(self, queue: PeerQueue) -> None:
+        while (peer := queue.front()) is not None:
+            self._drop(peer)
 
     def close(self) -> None:
         """Close everything: the end of `run`, or in its place where it cannot be started."""
         with self._lock:
             self._stopped = True
-            transports, self._inbox = self._inbox, []
-        for listener in self._listeners:
-            listener.close()
-        for queue in (self._opening, self._closing):
-            while (peer := queue.front()) is not None:
-                self._drop(peer)
-        for transport in transports:
-            transport.close()
+            inbox, self._inbox = self._inbox, []
+        self._doors.close(watched=False)
+        for queue in (self._opening, self._delivering, self._closing):
+            self._drop_all(queue)
+        for delivery, place in inbox:
+            _let_go(delivery, place)
         self._selector.close()
         self._wake_write.close()  # first: a write to it may not raise SIGPIPE
         self._wake_read.close()
+        self._left.set()
+
+
+def _let_go(delivery: Delivery, place: Place) -> None:
+    delivery.close()
+    delivery.transport.close()
+    place.leave()

@@ -1,4 +1,4 @@
-"""Who may come in: origins, host names, and how many at a time.
+"""Who may come in: origins and host names.
 
 Rules (RFC 6455 section 10.2, RFC 6454):
 
@@ -19,33 +19,25 @@ Rules (RFC 6455 section 10.2, RFC 6454):
   `allowed_hosts` it answers to the loopback's names, and to the one that it was told to
   listen on. Names without a dot pass too: nobody can register one, and containers and machines
   of a local network have them. The name that a proxy in front passes on has to be allowed.
-- A client's address is that of its socket. Headers that claim another one
-  (X-Forwarded-For) are never believed.
-- Whatever is full answers 503 with Retry-After; no limit makes a client wait in a queue.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-import threading
-from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ._authority import parse_authority
-from ._fork import tell_after_fork
-from ._head import Refused
 from ._log import LONGEST, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Hosts", "Limits", "Origins", "address_group"]
+__all__ = ["Hosts", "Origins"]
 
 _ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)")
 _PRINTABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")  # a header's value has no blanks around it
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-_RETRY: Final = [("Retry-After", "5")]
 
 _Known = tuple[str, str, "int | None"]  # an origin's scheme, host and port, None for the scheme's
 
@@ -273,99 +265,3 @@ def _checked_host(entry: str) -> tuple[str, int | None]:
             "ASCII its xn-- form), or an address, with [] around an IPv6 one"
         ) from error
     return name.removesuffix("."), port  # with its dot it is the same name
-
-
-def address_group(address: str) -> str:
-    """The key under which an address is counted.
-
-    An IPv6 client owns a whole /64, so the /64 is what is counted; an IPv4 address
-    that an IPv6 socket shows as ::ffff:a.b.c.d is counted as a.b.c.d.
-
-    Args:
-        address: A client's address as text: `127.0.0.1:80`, `[::1]:80`.
-    """
-    host = address.rpartition(":")[0].strip("[]")
-    if ":" not in host:
-        return host
-    parsed = ipaddress.IPv6Address(host.partition("%")[0])
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return parsed.packed[:8].hex()
-
-
-class Limits:
-    """How many connections and page requests there may be at a time.
-
-    Safe for any number of threads.
-    """
-
-    def __init__(
-        self,
-        max_connections: int | None,
-        max_connections_per_address: int | None,
-        max_requests: int,
-    ) -> None:
-        """Count from zero.
-
-        Args:
-            max_connections: The most WebSocket connections, None for no limit.
-            max_connections_per_address: The most connections and page requests of
-                one client address together, None for no limit.
-            max_requests: The most page requests.
-
-        Raises:
-            TypeError: one of them is not an int.
-            ValueError: one of them is below 1.
-        """
-        self._most = {
-            True: _limit(max_connections, "max_connections"),
-            False: _limit(max_requests, "max_requests"),
-        }
-        self._most_per_address = _limit(max_connections_per_address, "max_connections_per_address")
-        self._lock = threading.Lock()  # guards _counts and _addresses
-        self._counts = {True: 0, False: 0}
-        self._addresses: Counter[str] = Counter()
-        tell_after_fork(self)
-
-    def _after_fork(self) -> None:
-        self._lock = threading.Lock()
-
-    def enter(self, websocket: bool, group: str) -> None:
-        """Count one in.
-
-        Args:
-            websocket: Whether it is a connection, or a page request.
-            group: Its client's `address_group`.
-
-        Raises:
-            Refused: 503, a limit is reached; nothing was counted.
-        """
-        most = self._most[websocket]
-        with self._lock:
-            if most is not None and self._counts[websocket] >= most:
-                raise Refused(503, "the server is full: try again later", _RETRY)
-            if (
-                self._most_per_address is not None
-                and self._addresses[group] >= self._most_per_address
-            ):
-                raise Refused(503, "too many connections from your address", _RETRY)
-            self._counts[websocket] += 1
-            self._addresses[group] += 1
-
-    def leave(self, websocket: bool, group: str) -> None:
-        """Count one out that was counted in."""
-        with self._lock:
-            self._counts[websocket] -= 1
-            self._addresses[group] -= 1
-            if not self._addresses[group]:
-                del self._addresses[group]  # or every address ever seen would stay
-
-
-def _limit(value: object, name: str) -> int | None:
-    if value is None and name != "max_requests":
-        return None
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} has to be an int, not {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"{name} has to be 1 or more, not {value}")
-    return value

@@ -16,12 +16,12 @@ from __future__ import annotations
 from email.utils import formatdate
 from functools import lru_cache
 from time import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from ._deadline import Deadline
 from ._response import BODYLESS, Response, phrase, refusal, to_response
 
 if TYPE_CHECKING:
+    from ._deadline import Deadline
     from ._transport import Transport
 
 __all__ = [
@@ -31,12 +31,7 @@ __all__ = [
     "render",
     "to_response",
     "write_all",
-    "write_response",
 ]
-
-# How much of a file is in memory at a time. A peer has to take this much in
-# each `timeout`: large enough that a slow but living peer passes easily.
-_PIECE: Final = 256 * 1024
 
 
 def http_date() -> str:
@@ -94,34 +89,3 @@ def _wait(transport: Transport, deadline: Deadline) -> None:
     if deadline.passed():
         raise TimeoutError("the peer does not read")
     transport.wait(read=False, write=True, deadline=deadline)
-
-
-def write_response(
-    transport: Transport, response: Response, *, head_only: bool, timeout: float | None
-) -> None:
-    """Write a response. Blocks; the response's file is closed in any case.
-
-    Args:
-        transport: Where to.
-        response: The response.
-        head_only: Leave the body out, as the answer to HEAD does.
-        timeout: Seconds for the head and body, and for each piece of a file.
-
-    Raises:
-        TimeoutError: the peer did not read in time.
-        OSError: the connection is broken, or the file became shorter.
-    """
-    try:
-        write_all(transport, render(response, head_only=head_only), Deadline(timeout))
-        left = 0 if response.file is None or head_only else response.length
-        while left:
-            assert response.file is not None
-            piece = response.file.read(min(left, _PIECE))
-            if not piece:
-                # The length was announced: all that is left is to break off.
-                raise OSError("the file became shorter while it was sent")
-            left -= len(piece)
-            write_all(transport, piece, Deadline(timeout))
-    finally:
-        if response.file is not None:
-            response.file.close()

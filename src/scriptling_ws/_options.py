@@ -132,6 +132,7 @@ class ServerOptions(RouteOptions, total=False):
     max_connections: int | None
     max_connections_per_address: int | None
     max_requests: int
+    max_body_size: int
     handshake_timeout: float | None
     shutdown_timeout: float | None
     max_line_size: int

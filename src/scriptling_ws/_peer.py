@@ -1,103 +1,104 @@
-"""One accepted socket, from its first byte to a complete request or a refusal that was read.
+"""One accepted socket, from its first byte to a complete request, and to an answer that was read.
 
 Rules:
 
 - A Peer never blocks: `advance` does what can be done at once and says what to
   wait for. Whoever calls it brings the deadlines.
-- The stages are TLS, head, (body), and then either the request is handed over, or
-  an answer is written and what still comes is drained.
+- What one call does is bounded, however fast the peer is: others have their turn then.
+- The stages are TLS, head, (body), and then either the request is handed over, or an answer
+  is written and what still comes is drained. A page's answer comes back here to be written.
+- Whether a request is taken is decided by its head: of a body that nobody wants, no byte is
+  kept. A body that is wanted has a limit of its own, and a place among the others.
+- Under TLS, no session is made before the peer's first byte shows that it speaks TLS. One that
+  speaks HTTP is told so in HTTP.
 - The drain (RFC 9112 section 9.6, "lingering close") is what lets the peer read the
   answer: closing a socket with unread bytes in it resets the connection, and
-  the reset overtakes the answer.
-- What is held is bounded: a head's limits, MAX_BODY, and nothing while draining.
+  the reset overtakes the answer. Under TLS it is not decrypted.
+- What is held is bounded: a head's limits, `max_body_size`, a piece of an answer, and
+  nothing while draining.
 """
 
 from __future__ import annotations
 
 import re
 import selectors
-from dataclasses import dataclass, replace
+from collections import OrderedDict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from ._head import HeadReader, Refused, Request, parse_request
-from ._http import Response, refusal, render
-from ._options import HeadLimits
+from ._arrival import Arrival, PeerOptions, awaits_continue, body_length
+from ._delivery import Delivery
+from ._head import HeadReader, Refused, parse_request
+from ._http import refusal
+from ._limits import BODY, REQUEST, WEBSOCKET
 from ._tls import TLSTransport
+from ._transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._arrival import Admit, Admitted, Start
     from ._deadline import Deadline
-    from ._transport import Transport
+    from ._head import Request
+    from ._limits import Place
 
-    Start = Callable[["Arrival"], None]
-    Admit = Callable[[Transport, bytes, Request], Start]
-
-__all__ = ["CLOSE", "MAX_BODY", "READ", "READY", "WRITE", "Arrival", "Peer"]
+__all__ = ["AGAIN", "CLOSE", "READ", "READY", "WRITE", "WRITTEN", "Peer", "PeerQueue"]
 
 READ: Final = selectors.EVENT_READ
 WRITE: Final = selectors.EVENT_WRITE
 READY: Final = 4
 """The request is complete: take `arrival` over."""
 CLOSE: Final = 8
-"""It is over: close the transport."""
-
-MAX_BODY: Final = 1024 * 1024
-"""The most bytes that the body of a page's request may have."""
+"""It is over: close it."""
+AGAIN: Final = 16
+"""It has had its turn, and there is more to do at once."""
+WRITTEN: Final = 32
+"""The answer is written: from here on the peer has time to read it. Go on at once."""
 
 _GO_ON: Final = 0
-_NO_CHOICE: Final = HeadLimits()
 _MAX_DRAIN: Final = 4 * 1024 * 1024
+_TURN: Final = 256 * 1024  # bytes that one peer may send or take before others have their turn
 _TLS_HANDSHAKE: Final = 0x16  # the first byte of a TLS record that starts a handshake
+_HTTP = re.compile(rb"[A-Za-z\r\n]")  # the first byte of a request; of TLS none is a letter
 _KEPT: Final = 256  # first bytes that are kept for the log
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Method and path, as far as they came; of a whole URL neither the user nor the host.
 _FIRST_WORDS = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) (?:[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]*)?(/[^?#\s]*|\*)"
 )
 
 
-@dataclass(frozen=True)
-class Arrival:
-    """A complete request and the transport that it came on.
-
-    Attributes:
-        transport: Whoever takes the arrival over closes it.
-        request: The request, its body included.
-        rest: What came after it.
-        deadline: When the opening handshake has to be over.
-    """
-
-    transport: Transport
-    request: Request
-    rest: bytes
-    deadline: Deadline
-
-
 class Peer:
-    """The handshake's state machine for one socket; the acceptor thread's alone.
+    """The state machine for one socket; the acceptor thread's alone.
 
     Attributes:
         transport: The socket.
+        place: Its place among the limits.
         deadline: When the peer has to be through.
         request: The request's head, once it came.
         events: What the acceptor's selector waits for, 0 if it does not watch the peer.
         start: What takes the complete request over.
-        answered: The status of the refusal, 0 if none was made.
+        answered: The answer's status, 0 if there is none.
         reason: Why it was refused, or is closed without an answer; for the log.
     """
 
     __slots__ = (
         "_admit",
         "_body",
+        "_delivery",
         "_drained",
         "_first",
+        "_kind",
         "_missing",
+        "_options",
         "_outgoing",
         "_reader",
+        "_secure",
         "_step",
         "answered",
         "deadline",
         "events",
+        "place",
         "reason",
         "request",
         "start",
@@ -107,20 +108,25 @@ class Peer:
     def __init__(
         self,
         transport: Transport,
+        place: Place,
         deadline: Deadline,
         admit: Admit,
-        limits: HeadLimits = _NO_CHOICE,
+        options: PeerOptions,
+        secure: Callable[[], TLSTransport] | None = None,
     ) -> None:
         """Begin at the first byte.
 
         Args:
-            transport: A connected socket.
+            transport: A connected socket, as it is without TLS.
+            place: Its place among the limits.
             deadline: When the request has to be complete.
             admit: Called with the transport, the head and the request; raises
                 Refused, or returns what will take the arrival over.
-            limits: How long the request's head may be.
+            options: What holds for every peer.
+            secure: Makes the same socket's transport under TLS; None for plain TCP.
         """
         self.transport = transport
+        self.place = place
         self.deadline = deadline
         self.request: Request | None = None
         self.events = 0
@@ -128,20 +134,28 @@ class Peer:
         self.answered = 0
         self.reason = ""
         self._admit = admit
-        self._reader = HeadReader(True, limits)
+        self._options = options
+        self._secure = secure
+        self._reader: HeadReader | None = HeadReader(True, options.heads)
         self._first = b""
         self._body = bytearray()
         self._missing = 0
-        self._outgoing = memoryview(b"")
+        self._kind = REQUEST
+        self._outgoing = b""
+        self._delivery: Delivery | None = None
         self._drained = 0
         # Functions, not methods: a reference to itself would keep the peer, and its buffers, until
         # the garbage collector comes.
-        self._step = Peer._shake if isinstance(transport, TLSTransport) else Peer._read_head
+        self._step = Peer._read_head if secure is None else Peer._listen
 
     @classmethod
-    def to_drain(cls, transport: Transport, deadline: Deadline) -> Peer:
-        """A peer to which an answer was already written."""
-        peer = cls(transport, deadline, _no_admission)
+    def to_deliver(cls, delivery: Delivery, place: Place) -> Peer:
+        """A peer that gets a page's answer, or what is left of it."""
+        delivery.begin()
+        peer = cls(delivery.transport, place, delivery.deadline, _no_admission, PeerOptions())
+        peer._reader = None
+        peer.answered = delivery.status
+        peer._delivery = delivery
         peer._step = Peer._write
         return peer
 
@@ -153,43 +167,51 @@ class Peer:
         request = replace(self.request, body=bytes(self._body[:length]))
         # Without a body, all of what followed the head is the connection's.
         rest = bytes(self._body[length:])
-        return Arrival(self.transport, request, rest, self.deadline)
+        return Arrival(self.transport, self.place, request, rest, self.deadline)
 
     def advance(self, buffer: bytearray) -> int:
-        """Do what can be done at once.
+        """Do what can be done at once, within bounds.
 
         Args:
             buffer: Scratch space to read into.
 
         Returns:
-            READ or WRITE, what to wait for before the next call; READY or CLOSE.
+            READ or WRITE, what to wait for before the next call; or AGAIN, READY, WRITTEN
+            or CLOSE.
 
         Raises:
             Refused: answer it with `refuse`.
+            BrokenOff: the answer's file failed.
             OSError: the connection is broken.
         """
-        while True:
+        for _ in range(_TURN // len(buffer)):
             result = self._step(self, buffer)
             if result != _GO_ON:
                 return result
+        return AGAIN
 
     def refuse(self, refused: Refused, deadline: Deadline) -> None:
         """Answer with a refusal; `advance` then writes it.
 
         Args:
             refused: What to answer.
-            deadline: When the peer has to have read it.
+            deadline: When the peer has to have taken it.
         """
         self.reason = refused.text
-        self._answer(refusal(refused), deadline)
-
-    def _answer(self, response: Response, deadline: Deadline) -> None:
-        self.answered = response.status
+        self.answered = refused.status
         self.deadline = deadline
+        self.place.answered()
         head_only = self.request is not None and self.request.method == "HEAD"
-        self._outgoing = memoryview(render(response, head_only=head_only))
-        self._body = bytearray()
+        self._delivery = Delivery(self.transport, refusal(refused), head_only=head_only)
+        self._body, self._reader = bytearray(), None
         self._step = Peer._write
+
+    def renew(self) -> bool:
+        """A page's answer has passed its deadline: whether the peer takes it fast enough."""
+        if self._delivery is None or not self._delivery.renew():
+            return False
+        self.deadline = self._delivery.deadline
+        return True
 
     def expire(self, deadline: Deadline) -> bool:
         """The deadline has passed.
@@ -201,7 +223,7 @@ class Peer:
         if self.answered:
             return False
         if not self._first:
-            shaking = self._step is Peer._shake
+            shaking = self._step in (Peer._listen, Peer._shake)
             self.reason = "the TLS handshake took too long" if shaking else "no request came"
             return False
         self.refuse(Refused(408, "the request took too long"), deadline)
@@ -217,7 +239,29 @@ class Peer:
         method, path = found.groups()
         return method.decode("ascii"), path.decode("latin-1")
 
+    def close(self) -> None:
+        """Close the socket, and what belongs to it."""
+        if self._delivery is not None:
+            self._delivery.close()
+        self.transport.close()
+        self.place.leave()
+
     # -- the stages --------------------------------------------------------
+
+    def _listen(self, buffer: bytearray) -> int:
+        """Wait for the first byte, which shows whether the peer speaks TLS."""
+        first = self.transport.peek(1)
+        if first is None:
+            return READ
+        if not first:
+            raise ConnectionResetError("the peer left without a word")
+        if _HTTP.match(first):
+            self._note(self._read(buffer) or b"")
+            raise Refused(400, "this port speaks TLS alone: use wss:// or https://")
+        assert self._secure is not None
+        self.transport = self._secure()
+        self._step = Peer._shake
+        return _GO_ON
 
     def _shake(self, buffer: bytearray) -> int:  # noqa: ARG002  # a stage's signature
         assert isinstance(self.transport, TLSTransport)
@@ -232,6 +276,11 @@ class Peer:
             raise ConnectionResetError("the peer left before its request was complete")
         return None if count is None else bytes(memoryview(buffer)[:count])
 
+    def _note(self, data: bytes) -> None:
+        """Keep the first bytes, for the log."""
+        if len(self._first) < _KEPT:
+            self._first += data[: _KEPT - len(self._first)]
+
     def _read_head(self, buffer: bytearray) -> int:
         data = self._read(buffer)
         if data is None:
@@ -239,20 +288,46 @@ class Peer:
         if not self._first and data[0] == _TLS_HANDSHAKE:
             # It waits for an answer in TLS, not for a line end.
             raise Refused(400, "this port does not speak TLS: use ws:// or http://")
-        if len(self._first) < _KEPT:
-            self._first += data[: _KEPT - len(self._first)]
+        self._note(data)
+        assert self._reader is not None
         head = self._reader.feed(data)
         if head is None:
             return _GO_ON
+        rest, self._reader = self._reader.rest, None
+        self._take_head(head, rest)
+        return _GO_ON
+
+    def _take_head(self, head: bytes, rest: bytes) -> None:
+        """Decide by the head whether the request may come in, and its body."""
         self.request = parse_request(head)
-        self.start = self._admit(self.transport, head, self.request)
-        self._body += self._reader.rest
-        self._missing = _body_length(self.request) - len(self._body)
+        admitted = self._admit(self.transport, head, self.request)
+        self.start = admitted.start
+        self._kind = WEBSOCKET if admitted.websocket else REQUEST
+        length = body_length(self.request, self._options.max_body_size)
+        waits = awaits_continue(head, self.request)
+        self._missing = length - len(rest)
+        self._step = Peer._read_body
+        if self._missing > 0:
+            self.place.enter(BODY)
+            if waits:
+                self._outgoing = _CONTINUE
+                self._step = Peer._tell_to_go_on
+        self._body += rest
+
+    def _tell_to_go_on(self, buffer: bytearray) -> int:  # noqa: ARG002  # a stage's signature
+        while self._outgoing:
+            count = self.transport.write(self._outgoing)
+            if not count:
+                return WRITE
+            self._outgoing = self._outgoing[count:]
+        if not self.transport.flush():
+            return WRITE
         self._step = Peer._read_body
         return _GO_ON
 
     def _read_body(self, buffer: bytearray) -> int:
         if self._missing <= 0:
+            self.place.enter(self._kind)
             return READY
         data = self._read(buffer)
         if data is None:
@@ -262,36 +337,45 @@ class Peer:
         return _GO_ON
 
     def _write(self, buffer: bytearray) -> int:  # noqa: ARG002  # a stage's signature
-        while self._outgoing:
-            count = self.transport.write(self._outgoing)
-            if not count:
-                return WRITE
-            self._outgoing = self._outgoing[count:]
-        if not self.transport.flush():
+        assert self._delivery is not None
+        if not self._delivery.advance(_TURN):
             return WRITE
+        self._delivery.close()
+        self.place.answered()  # before the end of the stream tells the peer that it may come again
         self.transport.finish_writing()
         self._step = Peer._drain
-        return _GO_ON
+        return WRITTEN
 
     def _drain(self, buffer: bytearray) -> int:
-        count = self.transport.read_into(buffer)
+        if isinstance(self.transport, TLSTransport):
+            # As it comes: nobody looks at it, and decrypting takes time and memory.
+            count = Transport.read_into(self.transport, buffer)
+        else:
+            count = self.transport.read_into(buffer)
         if count is None:
             return READ
         self._drained += count
         return CLOSE if count == 0 or self._drained > _MAX_DRAIN else _GO_ON
 
 
-def _no_admission(*_: object) -> Start:
+def _no_admission(*_: object) -> Admitted:
     raise AssertionError  # pragma: no cover - an answered peer makes no request
 
 
-def _body_length(request: Request) -> int:
-    if "transfer-encoding" in request.headers:
-        raise Refused(411, "send the body with a Content-Length")
-    announced = request.headers.get("content-length", "0")
-    if not (announced.isascii() and announced.isdigit()):  # pragma: no cover - h11 has refused it
-        raise Refused(400, "Content-Length is malformed")
-    length = int(announced) if len(announced) < 20 else MAX_BODY + 1
-    if length > MAX_BODY:
-        raise Refused(413, f"the body may have {MAX_BODY} bytes")
-    return length
+class PeerQueue:
+    """Peers that all have the same time, the one whose deadline is next in front."""
+
+    def __init__(self) -> None:
+        self._peers: OrderedDict[Peer, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def add(self, peer: Peer) -> None:
+        self._peers[peer] = None
+
+    def discard(self, peer: Peer) -> None:
+        self._peers.pop(peer, None)
+
+    def front(self) -> Peer | None:
+        return next(iter(self._peers), None)

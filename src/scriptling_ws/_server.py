@@ -6,8 +6,9 @@ Rules (RFC 6455 section 4.2; RFC 9110 for the statuses):
   path (404), method (405), is it an upgrade (426, 400), origin (403), host (400), room (503).
 - A page's: path (404), method (405), host (400), room (503).
 - OPTIONS, which health checks send, gets the methods of a path, that of a WebSocket too.
-- Whatever a server starts ends with it: after `close`, no thread of it runs,
-  save a handler that takes no notice, and no descriptor of it is open.
+- Whatever a server starts ends with it: after `close`, no thread of it runs, except for a
+  handler that takes no notice, and no descriptor of it is open. `close` waits for nothing
+  without a deadline.
 - `close` may be called from any thread, a handler's too, and more than once.
 - Data from a request goes to the log in ASCII with escapes, never as it came. An Origin
   that is refused has a warning with the entry that would allow it.
@@ -21,16 +22,18 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from ._accept import Acceptor
-from ._admission import Hosts, Limits, Origins
+from ._admission import Hosts, Origins
+from ._arrival import Admitted, PeerOptions
 from ._deadline import Deadline, check_timeout
 from ._fork import tell_after_fork
 from ._handlers import check_handler
 from ._handshake_server import WEBSOCKET_METHODS, ServerUpgrade, wants_upgrade
 from ._head import Refused, Request
 from ._http import Response
+from ._limits import Limits
 from ._listen import listen
 from ._log import RareWarnings, shown
-from ._options import HeadLimits, check_names
+from ._options import HeadLimits, check_count, check_names
 from ._routes import PageRoute, Routes, RouteTable, Settings, WebSocketRoute
 from ._sessions import Session, Sessions, run_page, run_websocket, start_thread
 from ._signals import StopSignal
@@ -44,9 +47,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from ._arrival import Arrival
     from ._connection import Connection
     from ._options import ServerOptions
-    from ._peer import Arrival, Start
     from ._routes import BytesHandler, Handler, ListHandler
     from ._transport import Transport
 
@@ -55,8 +58,8 @@ __all__ = ["Server", "serve"]
 _logger = logging.getLogger("scriptling_ws.server")
 
 _PAGE_METHODS: Final = "GET, HEAD, OPTIONS"
-# Seconds in which a peer has to take a response, or a piece of a file.
-_PAGE_TIMEOUT: Final = 60.0
+# What the acceptor has to end, once its deadline has passed.
+_MOMENT: Final = 1.0
 
 
 class Server:
@@ -109,6 +112,7 @@ class Server:
         max_connections: int | None = None,
         max_connections_per_address: int | None = None,
         max_requests: int = 64,
+        max_body_size: int = 65_536,
         handshake_timeout: float | None = 10,
         shutdown_timeout: float | None = 5,
         max_line_size: int = 8192,
@@ -134,13 +138,19 @@ class Server:
                 names of this machine alone: `localhost`, `127.0.0.1`, `[::1]`, `host`, and
                 those without a dot. Behind a proxy, name what it passes on as Host.
             max_connections: The most WebSocket connections at a time, None for no limit.
-            max_connections_per_address: The most connections and page requests of one
-                client address together, None for no limit.
-            max_requests: The most page requests at a time.
+            max_connections_per_address: The most connections, page requests and answers
+                under way of one client address together, None for no limit. With a limit
+                an address may have eight more connections that ask for nothing yet, as
+                browsers do; what comes beyond these is closed at once.
+            max_requests: The most page requests at a time. One whose answer is made, but is
+                not read yet, is none any more.
+            max_body_size: The most bytes in the body of a page's request; a longer one is
+                refused with 413.
             handshake_timeout: Seconds for the whole of an opening handshake, TLS
                 included; None for no limit.
             shutdown_timeout: Seconds that `close` gives the connections to close and the
-                handlers to return. The default is what a peer has to answer a close
+                handlers to return, and that peers have to take the answers of pages. The
+                default is what a peer has to answer a close
                 frame, and half of what container managers wait before they kill.
             max_line_size: The most bytes in a line of a request's head; a longer one is
                 refused with 431, or 414 if it is the first.
@@ -167,9 +177,8 @@ class Server:
         self._hosts = Hosts(allowed_hosts)
         self._host_warnings = RareWarnings(_logger)
         self._origin_warnings = RareWarnings(_logger)
-        self._sessions = Sessions(
-            Limits(max_connections, max_connections_per_address, max_requests)
-        )
+        self._sessions = Sessions()
+        limits = Limits(max_connections, max_connections_per_address, max_requests)
         self._shutdown_timeout = check_timeout(shutdown_timeout, "shutdown_timeout")
         # An RLock: a signal handler may call close() inside of close().
         self._close_lock = threading.RLock()  # guards _closer and _on_close
@@ -179,8 +188,9 @@ class Server:
         if ssl_context is not None:
             check_context(ssl_context, server_side=True)
         timeout = check_timeout(handshake_timeout, "handshake_timeout")
-        limits = HeadLimits(max_line_size, max_headers, max_head_size)
         self._secure = ssl_context is not None
+        check_count("max_body_size", max_body_size, least=0)
+        peers = PeerOptions(HeadLimits(max_line_size, max_headers, max_head_size), max_body_size)
         listeners = listen(host, port)
         self._hosts.listen_on(host, [listener.getsockname()[0] for listener in listeners])
         address = listeners[0].getsockname()
@@ -188,7 +198,12 @@ class Server:
         self.address: str = address_text(address)
         self.url: str = f"{'ws' if ssl_context is None else 'wss'}://{self.address}"
         self._acceptor = Acceptor(
-            listeners, self._admit, context=ssl_context, timeout=timeout, limits=limits
+            listeners,
+            self._admit,
+            context=ssl_context,
+            timeout=timeout,
+            limits=limits,
+            options=peers,
         )
         try:
             self._thread = start_thread(self._acceptor.run, f"scriptling-ws {self.address}")
@@ -211,7 +226,7 @@ class Server:
 
     # -- what the acceptor asks: on its thread, so nothing here may block ----
 
-    def _admit(self, transport: Transport, head: bytes, request: Request) -> Start:
+    def _admit(self, transport: Transport, head: bytes, request: Request) -> Admitted:
         route = self._table.websocket(request.path)
         page = self._table.page(request.path)
         upgrading = wants_upgrade(request)
@@ -226,11 +241,11 @@ class Server:
         elif request.method not in ("GET", "HEAD"):
             raise Refused(405, f"this page answers {_PAGE_METHODS}", [("Allow", _PAGE_METHODS)])
         self._check_host(transport, request)
-        return functools.partial(self._start_page, page)
+        return Admitted(False, functools.partial(self._start_page, page))
 
     def _admit_websocket(
         self, route: WebSocketRoute, transport: Transport, head: bytes, request: Request
-    ) -> Start:
+    ) -> Admitted:
         upgrade = ServerUpgrade(head, request)
         settings = self._settings[route.path]
         origin, host = request.headers.get("origin"), request.headers["host"]
@@ -238,7 +253,7 @@ class Server:
             self._warn_of_origin(transport, request, origin, settings.origins)
             raise Refused(403, "this origin may not connect")
         self._check_host(transport, request)
-        return functools.partial(self._start_websocket, route, settings, upgrade)
+        return Admitted(True, functools.partial(self._start_websocket, route, settings, upgrade))
 
     def _check_host(self, transport: Transport, request: Request) -> None:
         """Refuse a request by a name that is not this server's, and say how to allow it."""
@@ -274,13 +289,13 @@ class Server:
         def body(session: Session) -> None:
             run_websocket(self._sessions, session, arrival, upgrade, route, settings)
 
-        self._sessions.start(arrival.transport, websocket=True, body=body)
+        self._sessions.start(arrival, body)
 
     def _start_page(self, page: PageRoute, arrival: Arrival) -> None:
         def body(session: Session) -> None:
-            run_page(session, arrival, page, _PAGE_TIMEOUT, self._acceptor.linger)
+            run_page(session, arrival, page, self._acceptor.deliver)
 
-        self._sessions.start(arrival.transport, websocket=False, body=body)
+        self._sessions.start(arrival, body)
 
     # -- the end -------------------------------------------------------------
 
@@ -288,7 +303,8 @@ class Server:
         """Stop listening, close every connection with 1001, and wait for the handlers.
 
         Blocks for about `shutdown_timeout` at the longest: then connections whose handlers
-        still run are ended, which unblocks the handlers. Called from a handler, it waits
+        still run are ended, which unblocks the handlers, and answers of pages that are still
+        being read are cut off. Called from a handler, it waits
         for the others; called again, for the first call (a handler does not wait, nor a
         signal handler that has interrupted that call). If a signal handler's exception ends
         the call, the server counts as closed; another call does what is left to do.
@@ -310,10 +326,16 @@ class Server:
 
     def _end(self) -> None:
         """As close, for the thread that closes. What was done already may be done again."""
+        deadline = Deadline(self._shutdown_timeout)
         try:
-            self._acceptor.stop()
-            self._thread.join()
-            self._sessions.close(self._shutdown_timeout)
+            if not self._acceptor.leave(deadline.sooner(_MOMENT)):
+                _logger.warning("the acceptor is busy: what it takes up now is refused")
+            self._sessions.close(deadline)
+            self._acceptor.stop(deadline)
+            left = deadline.left()
+            self._thread.join(None if left is None else left + _MOMENT)
+            if self._thread.is_alive():
+                _logger.warning("the acceptor does not end: its thread is left behind")
         finally:
             self._closed.set()
             with self._close_lock:

@@ -4,6 +4,10 @@ Rules (RFC 6455 sections 7.1.1, 7.4.1):
 
 - A thread is started before anything is answered: where none can be started, the
   peer still gets its 503, and the server lives.
+- A page's thread ends as soon as its answer is made and what can be sent at once is sent: the
+  acceptor writes the rest. (It stays for a file that only this thread can read.)
+- Whatever a page's handler returns or raises, or its answer's file raises before anything was
+  sent, is an answer: a 500 if need be, with the traceback in the log.
 - A handler that returns closes its connection with 1000, one that raises with
   1011 (whatever it raises, SystemExit too), and the traceback goes to the log. A
   handler that is told by ConnectionClosed or SendTimeout that its own peer has left has
@@ -11,6 +15,9 @@ Rules (RFC 6455 sections 7.1.1, 7.4.1):
 - A shutdown closes every connection with 1001, gives the handlers a grace period, then
   ends the connections under them. A handler that takes no notice of that is left
   behind on its daemon thread: Python cannot end it.
+- Nobody waits for a thread but `close`, and that until a deadline: after a handler has returned,
+  its thread may still be busy for as long as the program likes (with what is in its
+  `threading.local`).
 """
 
 from __future__ import annotations
@@ -22,23 +29,23 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from ._admission import address_group
 from ._deadline import Deadline
 from ._deflating import make_connection
+from ._delivery import BrokenOff, Delivery
 from ._errors import ConnectionClosed, SendTimeout
 from ._fork import tell_after_fork
 from ._head import Refused
-from ._http import http_date, refusal, to_response, write_all, write_response
+from ._http import http_date, refusal, to_response, write_all
+from ._limits import ANSWER, REQUEST
 from ._log import RareWarning, log_answer, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ._admission import Limits
+    from ._arrival import Arrival
     from ._connection import Connection
     from ._handshake_server import ServerUpgrade
-    from ._http import Response
-    from ._peer import Arrival
+    from ._limits import Place
     from ._routes import PageRoute, Settings, WebSocketRoute
     from ._transport import Transport
 
@@ -51,6 +58,8 @@ _GOING_AWAY: Final = 1001
 _REASON: Final = "the server is shutting down"
 # What a handler gets, once its connection was ended under it, to clean up.
 _LEAVE: Final = 2.0
+# What a page's thread writes at most before the acceptor goes on, if the peer takes it at once.
+_AT_ONCE: Final = 1024 * 1024
 
 
 def start_thread(body: Callable[[], None], name: str) -> threading.Thread:
@@ -67,15 +76,18 @@ def start_thread(body: Callable[[], None], name: str) -> threading.Thread:
 class Session:
     """One thread and the socket that it answers."""
 
-    __slots__ = ("connection", "counted", "group", "thread", "transport", "websocket")
+    __slots__ = ("connection", "place", "thread", "transport")
 
-    def __init__(self, transport: Transport, websocket: bool) -> None:
+    def __init__(self, transport: Transport, place: Place) -> None:
         self.transport = transport
-        self.websocket = websocket
-        self.group = address_group(transport.remote_addr)
+        self.place: Place | None = place  # None once another thread has it
         self.thread: threading.Thread | None = None
         self.connection: Connection[Any] | None = None
-        self.counted = True  # it has a place; not any more once its peer has left
+
+    @property
+    def open(self) -> bool:
+        """Whether it has a connection whose peer has not left."""
+        return self.connection is not None and self.place is not None and not self.place.left
 
     def abort(self) -> None:
         """End the connection: whoever is blocked in it returns."""
@@ -96,14 +108,12 @@ class Session:
 class Sessions:
     """The sessions of one server. Safe for any number of threads."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self) -> None:
         self._warning = RareWarning(_logger)
         self._lock = threading.Lock()  # guards _sessions, _closing and Session.connection
         self._sessions: set[Session] = set()
         self._closing = False
-        # Threads at their very end. Joining them here, not in their sessions'
-        # registry, is what makes "no thread is left" exact.
+        # Threads at their very end: `close` waits for these too, so that no thread is left.
         self._finished: deque[threading.Thread] = deque()
         tell_after_fork(self)
 
@@ -119,33 +129,32 @@ class Sessions:
         # Without the lock, which an RLock would not replace: a signal handler that closes the
         # server here waits for threads that wait for it. A set's copy is made in one step.
         sessions = self._sessions.copy()
-        return [s.connection for s in sessions if s.connection is not None and s.counted]
+        return [s.connection for s in sessions if s.connection is not None and s.open]
 
-    def start(
-        self, transport: Transport, *, websocket: bool, body: Callable[[Session], None]
-    ) -> None:
-        """Run `body` on a thread of its own; the transport is then its. Does not block.
+    def start(self, arrival: Arrival, body: Callable[[Session], None]) -> None:
+        """Run `body` on a thread of its own. Does not block.
 
         Args:
-            transport: The connection; its peer is what the limits count.
-            websocket: Whether it is a WebSocket, or a page request.
+            arrival: The request; from now on its transport and its place are the session's.
             body: What to run.
 
         Raises:
-            Refused: 503; nothing was started, and the transport is still the caller's.
+            Refused: 503; nothing was started, and all of the arrival is still the caller's.
         """
-        self._reap()
-        session = Session(transport, websocket)
-        self._limits.enter(websocket, session.group)
+        self._forget_finished()
+        session, address = Session(arrival.transport, arrival.place), arrival.transport.remote_addr
         with self._lock:
+            if self._closing:
+                raise Refused(503, "the server is shutting down")
             self._sessions.add(session)
         try:
             session.thread = start_thread(
-                lambda: self._run(session, body), f"scriptling-ws {transport.remote_addr}"
+                lambda: self._run(session, body), f"scriptling-ws {address}"
             )
         except (RuntimeError, MemoryError) as error:
-            self._warning.give("refused %s: %s", transport.remote_addr, error)
-            self._forget(session)
+            self._warning.give("refused %s: %s", address, error)
+            with self._lock:
+                self._sessions.discard(session)
             raise Refused(
                 503, "the server has no thread left: try again later", [("Retry-After", "5")]
             ) from error
@@ -164,20 +173,16 @@ class Sessions:
     def _forget(self, session: Session) -> None:
         with self._lock:
             self._sessions.discard(session)
-        self._give_up_place(session)
+        if session.place is not None:
+            session.place.leave()
 
-    def _give_up_place(self, session: Session) -> None:
-        """Another connection may come: this one is over, though its handler may go on."""
-        with self._lock:
-            counted, session.counted = session.counted, False
-        if counted:
-            self._limits.leave(session.websocket, session.group)
-
-    def _reap(self) -> None:
-        """Let go of the threads that have ended."""
-        with contextlib.suppress(IndexError):
-            while True:
-                self._finished.popleft().join()
+    def _forget_finished(self) -> None:
+        """Let go of threads that have ended: of two at a time, since one was started."""
+        for _ in range(min(2, len(self._finished))):
+            with contextlib.suppress(IndexError):
+                thread = self._finished.popleft()
+                if thread.is_alive():
+                    self._finished.append(thread)
 
     def attach(self, session: Session, connection: Connection[Any]) -> None:
         """The session's upgrade is through: from now on a shutdown says 1001 to it."""
@@ -186,7 +191,8 @@ class Sessions:
             closing = self._closing
         if closing:  # pragma: no cover - a race with `close`
             connection._begin_close(_GOING_AWAY, _REASON)
-        connection.on_close(lambda: self._give_up_place(session))
+        if session.place is not None:  # pragma: no branch - only a page's is handed on
+            connection.on_close(session.place.leave)  # though the handler may go on
 
     def includes_this_thread(self) -> bool:
         """Whether the caller runs on one of the sessions' threads."""
@@ -194,11 +200,12 @@ class Sessions:
         sessions = self._sessions.copy()  # without the lock, as in `connections`
         return any(session.thread is this for session in sessions)
 
-    def close(self, grace: float | None) -> None:
+    def close(self, deadline: Deadline) -> None:
         """Close every connection and wait for the threads. Blocks; `start` must be over.
 
         Args:
-            grace: Seconds that the handlers have before their connections are ended.
+            deadline: Until when the handlers have time before their connections are ended;
+                then they have a moment more to leave.
         """
         with self._lock:
             self._closing = True
@@ -206,28 +213,33 @@ class Sessions:
         for session in sessions:
             if session.connection is not None:
                 session.connection._begin_close(_GOING_AWAY, _REASON)
-        self._join(sessions, Deadline(grace))
+        self._join([session.thread for session in sessions], deadline)
         with self._lock:
             late = [session for session in sessions if session in self._sessions]
         for session in late:
             session.abort()
-        self._join(late, Deadline(_LEAVE))
-        self._reap()
-        this = threading.current_thread()
-        for session in late:
-            if session.thread is not this and session.thread and session.thread.is_alive():
-                _logger.warning(
-                    "the handler of %s takes no notice of the shutdown: its thread is left behind",
-                    session.transport.remote_addr,
-                )
+        moment = Deadline(_LEAVE)
+        self._join([session.thread for session in late], moment)
+        ending = list(self._finished)
+        self._join(ending, moment)
+        for thread in {session.thread for session in late} | set(ending):
+            if thread is not None and thread is not threading.current_thread():
+                self._tell_of(thread)
 
-    def _join(self, sessions: Iterable[Session], deadline: Deadline) -> None:
+    def _tell_of(self, thread: threading.Thread) -> None:
+        if thread.is_alive():
+            _logger.warning(
+                "the handler of %s takes no notice of the shutdown: its thread is left behind",
+                thread.name.rpartition(" ")[2],
+            )
+
+    def _join(self, threads: Iterable[threading.Thread | None], deadline: Deadline) -> None:
         this = threading.current_thread()
-        for session in sessions:
-            if session.thread is not None and session.thread is not this:
+        for thread in threads:
+            if thread is not None and thread is not this:
                 left = deadline.left()
-                session.thread.join(left)
-                if session.thread.is_alive():
+                thread.join(left)
+                if thread.is_alive():
                     deadline.waited(left)
 
 
@@ -291,35 +303,56 @@ def run_page(
     session: Session,
     arrival: Arrival,
     route: PageRoute,
-    timeout: float | None,
-    linger: Callable[[Transport], None],
+    deliver: Callable[[Delivery, Place], None],
 ) -> None:
-    """Run a page's handler and write its response: the body of a page request's thread."""
-    request, address = arrival.request, arrival.transport.remote_addr
-    response, reason = _page(arrival, route)
-    log_answer(address, request.method, request.path, response.status, reason)
+    """Run a page's handler and send its answer: the body of a page request's thread.
+
+    Args:
+        session: The thread's session.
+        arrival: The request.
+        route: The page.
+        deliver: Takes over an answer, or what is left of it, with its place.
+    """
+    delivery, reason = _answer(arrival, route)
+    request, place, address = arrival.request, arrival.place, arrival.transport.remote_addr
+    log_answer(address, request.method, request.path, delivery.status, reason)
     try:
-        write_response(
-            arrival.transport, response, head_only=request.method == "HEAD", timeout=timeout
-        )
-    except OSError as error:
-        _logger.debug("the response to %s was not sent: %s", address, error)
+        if delivery.portable:
+            place.answered()
+            if not delivery.advance(_AT_ONCE) and not place.stay(ANSWER, delivery.held):
+                place.stay(REQUEST)  # it takes too much memory to wait without a thread
+                delivery.write()
+        else:
+            delivery.write()
+            delivery.close()  # here, as that may be the program's code
+        deliver(delivery, place)
+        session.place = None
+    except BaseException as error:
+        delivery.close()
         session.end()
-    else:
-        linger(arrival.transport)
+        if isinstance(error, BrokenOff):
+            path = shown(request.path)
+            _logger.warning(
+                "the answer of %s to %s was broken off: %s", path, address, error, exc_info=True
+            )
+        elif isinstance(error, OSError):
+            _logger.debug("the response to %s was not sent: %s", address, error)
+        else:
+            raise
 
 
-def _page(arrival: Arrival, route: PageRoute) -> tuple[Response, str]:
-    """A page's response, and for the log the reason if it is a refusal."""
+def _answer(arrival: Arrival, route: PageRoute) -> tuple[Delivery, str]:
+    """A page's answer, and for the log the reason if it is a refusal."""
+    transport, head_only = arrival.transport, arrival.request.method == "HEAD"
     try:
-        return to_response(route.handler(arrival.request)), ""
+        response = to_response(route.handler(arrival.request))
+        return Delivery(transport, response, head_only=head_only), ""
     except Refused as refused:
-        return refusal(refused), refused.text
+        response, reason = refusal(refused), refused.text
     except BaseException:
         _logger.exception(
-            "the page %s failed for %s",
-            shown(arrival.request.path),
-            arrival.transport.remote_addr,
+            "the page %s failed for %s", shown(arrival.request.path), transport.remote_addr
         )
         failed = Refused(500, "the server's page handler failed; its log says why")
-        return refusal(failed), "the page handler failed"
+        response, reason = refusal(failed), "the page handler failed"
+    return Delivery(transport, response, head_only=head_only), reason
