@@ -9,7 +9,9 @@ import time
 import pytest
 from websockets.sync.client import connect
 
+from pairs import until
 from scriptling_ws import _accept, _server, _sessions
+from scriptling_ws._limits import SPARE
 from servers import (
     Answer,
     ask,
@@ -160,6 +162,83 @@ def test_max_connections_per_address():
                 return  # one loopback address only
             other.sendall(upgrade())
             assert read_until(other, b"\r\n\r\n").startswith(b"HTTP/1.1 101")
+
+
+def from_address(server, address):
+    """A plain socket to a server from another loopback address."""
+    try:
+        sock = socket.create_connection(("127.0.0.1", server.port), 10, source_address=(address, 0))
+    except OSError:
+        pytest.skip("one loopback address only")
+    return sock
+
+
+def ended(sock):
+    """Whether the server has closed a connection on which nothing was said."""
+    try:
+        return sock.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.abuse(18, 63)
+@pytest.mark.parametrize("said", [b"", b"GET / HT"], ids=["silent", "half a head"])
+def test_an_address_cannot_use_up_the_descriptors(said, log):
+    with (
+        serving(echo, max_connections_per_address=4, handshake_timeout=30) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        held = [stack.enter_context(from_address(server, "127.0.0.2")) for _ in range(4 + SPARE)]
+        for sock in held:
+            sock.sendall(said)
+        for _ in range(50):
+            with from_address(server, "127.0.0.2") as more:
+                assert ended(more)
+        assert len(server._acceptor._opening) <= 4 + SPARE
+        with raw_websocket(server):  # from another address
+            pass
+        # One warning, though peers can cause it as often as they like.
+        assert sum("max_connections_per_address" in text for text in log.texts(30)) == 1
+        held.pop().close()  # makes room
+        until(lambda: len(server._acceptor._opening) < 4 + SPARE)
+        with from_address(server, "127.0.0.2") as again:
+            again.sendall(upgrade())
+            assert read_until(again, b"\r\n\r\n").startswith(b"HTTP/1.1 101")
+
+
+def test_spare_connections_of_a_browser_do_not_count_against_its_requests():
+    with (
+        serving(routes=routes_of(), max_connections_per_address=2) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        for _ in range(6):
+            stack.enter_context(dial(server))
+        with raw_websocket(server, "/ws"):
+            assert status_of(server, head("/page")) == 200
+            with raw_websocket(server, "/ws"):
+                assert status_of(server, head("/page")) == 503
+
+
+def test_refusals_that_are_not_read_count_among_the_connections_of_an_address():
+    with (
+        serving(routes=routes_of(), max_connections_per_address=1) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        for _ in range(1 + SPARE):
+            sock = stack.enter_context(dial(server))
+            sock.sendall(head("/nowhere"))
+            assert sock.recv(1)
+        with dial(server) as more:
+            assert ended(more)
+
+
+def test_without_a_limit_an_address_may_have_any_number():
+    with serving(echo, handshake_timeout=30) as server, contextlib.ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(dial(server))
+        with raw_websocket(server):
+            pass
+        until(lambda: len(server._acceptor._opening) == 100)
 
 
 def test_max_requests():

@@ -1,6 +1,7 @@
 """The end of a server: what its peers are told, what is left of it, signals that end it."""
 
 import contextlib
+import logging
 import signal
 import socket
 import sys
@@ -29,6 +30,14 @@ from servers import (
     serving,
     upgrade,
 )
+
+
+def read_after(server, request):
+    """What comes for a request, to its end."""
+    with dial(server) as sock:
+        sock.sendall(request)
+        return read_all(sock)
+
 
 # -- close -----------------------------------------------------------------
 
@@ -247,6 +256,47 @@ def test_a_handler_that_takes_no_notice_is_left_behind(log):
         server.close()
         log.wait_for("takes no notice of the shutdown")
         leave.set()
+
+
+def test_an_acceptor_that_is_held_up_does_not_hold_up_the_shutdown(log):
+    # By a handler of the program's log, which is all of the program that runs there.
+    held, leave = threading.Event(), threading.Event()
+
+    def hold(record):
+        if "404" in record.getMessage():
+            held.set()
+            leave.wait(30)
+        return True
+
+    access = logging.getLogger("scriptling_ws.access")
+    access.addFilter(hold)
+    try:
+        server = serving(routes=routes_of(), shutdown_timeout=0.3)
+        with raw_websocket(server, "/ws") as client, dial(server) as sock:
+            sock.sendall(head("/nowhere"))
+            assert held.wait(10)
+            closing = Running(server.close)
+            assert client.close_code() == 1001
+            client.leave(1001)
+            start = time.monotonic()
+            closing.result()
+            assert time.monotonic() - start < 5
+            log.wait_for("the acceptor is busy")
+            log.wait_for("its thread is left behind")
+            leave.set()
+            server._thread.join(10)
+            assert server_threads() == []
+            with contextlib.suppress(ConnectionResetError):
+                read_all(sock)
+    finally:
+        access.removeFilter(hold)
+
+
+def test_a_handler_that_starts_while_the_server_closes_is_told():
+    # What a busy acceptor takes up after `close` has told all others.
+    with serving(echo, shutdown_timeout=0.2) as server:
+        server._sessions._closing = True
+        assert Answer(read_after(server, upgrade())).status == 503
 
 
 def test_a_page_in_progress_is_finished():

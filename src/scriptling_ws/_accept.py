@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Final
 from ._deadline import Deadline
 from ._delivery import TOO_SLOW, BrokenOff
 from ._doors import Doors
+from ._errors import forget_frames
 from ._fork import tell_after_fork
 from ._head import Refused
 from ._log import RareWarning, log_answer
@@ -273,6 +274,7 @@ class Acceptor:
         try:
             wanted = peer.advance(self._buffer)
         except Refused as refused:
+            forget_frames(refused)
             self._refuse(peer, refused)
             wanted = peer.advance(self._buffer)
         if wanted == WRITTEN:

@@ -24,7 +24,7 @@ from ._handshake_client import ClientHandshake
 from ._options import HeadLimits, Options, check_names
 from ._tls import TLSTransport, check_context
 from ._transport import NAP, Transport
-from ._url import URL, parse_url
+from ._url import URL, host_port, parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["connect"]
 
 _READ = 16 * 1024
+_NO_TLS = "WRONG_VERSION_NUMBER"  # what OpenSSL calls an answer that is no TLS, such as HTTP
 _MOMENT = 1.0  # seconds that the body of a refusal has
 
 
@@ -152,7 +153,7 @@ def _open_transport(url: URL, context: ssl.SSLContext | None, deadline: Deadline
         if context is None:
             context = _default_context()
         transport = TLSTransport(sock, context, server_side=False, server_hostname=url.server_name)
-        _tls_handshake(transport, deadline)
+        _tls_handshake(transport, deadline, host_port(url.host, url.port))
         return transport
     except OSError as error:
         sock.close()
@@ -180,11 +181,17 @@ def _is_told(error: OSError) -> bool:
     return foreign or isinstance(error, ConnectError)
 
 
-def _tls_handshake(transport: TLSTransport, deadline: Deadline) -> None:
-    while not transport.handshake_step():
-        if deadline.passed():
-            raise ConnectTimeout("the TLS handshake did not end within the timeout")
-        transport.wait(True, transport.pending, deadline)
+def _tls_handshake(transport: TLSTransport, deadline: Deadline, where: str) -> None:
+    try:
+        while not transport.handshake_step():
+            if deadline.passed():
+                raise ConnectTimeout("the TLS handshake did not end within the timeout")
+            transport.wait(True, transport.pending, deadline)
+    except ssl.SSLError as error:
+        if error.reason != _NO_TLS:
+            raise
+        text = f"{where} does not speak TLS: is this the right port, or is it for ws://? ({error})"
+        raise ConnectError(text, error) from error
 
 
 def _upgrade(transport: Transport, handshake: ClientHandshake, deadline: Deadline) -> None:

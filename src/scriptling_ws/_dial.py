@@ -22,7 +22,7 @@ import threading
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
-from ._errors import ConnectError, ConnectTimeout
+from ._errors import ConnectError, ConnectTimeout, forget_frames
 from ._url import host_port
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def _look_up(host: str, port: int, deadline: Deadline) -> Sequence[_Address]:
         try:
             found.append(socket.getaddrinfo(host, port, type=kind))
         except (OSError, UnicodeError) as error:
+            forget_frames(error)  # they hold the list
             found.append(error)
 
     try:
@@ -139,6 +140,7 @@ class _Attempts:
         try:
             sock = socket.socket(family, kind, protocol)
         except OSError as error:
+            forget_frames(error)  # they hold this object
             self.error = error
             return
         sock.setblocking(False)

@@ -157,6 +157,17 @@ class ProtocolError(WebSocketError):
         return type(self), (self.code, str(self)), self.__dict__
 
 
+def forget_frames(error: BaseException | None) -> None:
+    """Let go of the frames that an error has come through, and those that it was raised from.
+
+    An error whose frames hold that error keeps all that they hold until the garbage collector
+    comes. h11 makes such errors, and so does code that keeps an error to raise it later.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
 class Violation(Exception):  # no error of this program
     """What the peer did wrong, and the status code for it.
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from wsproto import ConnectionType, WSConnection
 from wsproto import events as wsevents
 
-from ._errors import HandshakeError
+from ._errors import HandshakeError, forget_frames
 from ._fields import check_header, count_header, joined_headers
 from ._head import FOREIGN_ERRORS, HeadReader, Refused
 from ._options import HeadLimits, check_subprotocols
@@ -117,7 +117,8 @@ class ClientHandshake:
         self._reader: HeadReader | None = HeadReader(False, limits)
         self._start = b""  # the first bytes, until it is clear that they are HTTP
         self._interim = 0
-        self._rejection: HandshakeError | None = None
+        # What the error is made of, not the error: that would hold its frames, and they this.
+        self._rejection: tuple[str, int, dict[str, str]] | None = None
         self._body = bytearray()  # of the rejection
         self.subprotocol: str | None = None
         self.rest = b""
@@ -202,6 +203,7 @@ class ClientHandshake:
         try:
             self._ws.receive_data(head)
         except FOREIGN_ERRORS as error:
+            forget_frames(error)
             raise HandshakeError("the server's answer is not valid HTTP", status) from error
         # The first event alone: of an empty body the end has come too, for _collect_body.
         event = next(self._ws.events())
@@ -228,6 +230,7 @@ class ClientHandshake:
             self._ws.receive_data(_with_lists_joined(head))
             (event,) = self._ws.events()
         except FOREIGN_ERRORS as error:
+            forget_frames(error)
             raise invalid(str(error), error) from error
         if not isinstance(event, wsevents.AcceptConnection):  # pragma: no cover - see _head
             raise invalid("it is incomplete")
@@ -243,7 +246,8 @@ class ClientHandshake:
                 if isinstance(event, wsevents.RejectData):  # pragma: no branch - no other comes
                     self._body += event.data
                     done = done or event.body_finished
-        except FOREIGN_ERRORS:
+        except FOREIGN_ERRORS as error:
+            forget_frames(error)
             done = True  # the status is known; a broken body changes nothing
         if done or len(self._body) >= _MAX_BODY:
             self.give_up()
@@ -251,8 +255,7 @@ class ClientHandshake:
     def give_up(self) -> None:
         """Raise the rejection, if there is one: no more of its body can be had."""
         if self._rejection is not None:
-            self._rejection.body = bytes(self._body[:_MAX_BODY])
-            raise self._rejection
+            raise HandshakeError(*self._rejection, bytes(self._body[:_MAX_BODY]))
 
 
 def _check_headers(headers: object) -> list[tuple[bytes, bytes]]:
@@ -308,11 +311,10 @@ _ADVICE = {
 _ADVICE.update(dict.fromkeys((302, 303, 307, 308), _ADVICE[301]))
 
 
-def _rejection(event: wsevents.RejectConnection) -> HandshakeError:
+def _rejection(event: wsevents.RejectConnection) -> tuple[str, int, dict[str, str]]:
+    """A HandshakeError's text, status and headers."""
     status = event.status_code
     advice = _ADVICE.get(status, "it may not be a WebSocket endpoint")
     headers = joined_headers((bytes(name), bytes(value)) for name, value in event.headers)
     where = f" (Location: {headers['location']!r})" if "location" in headers else ""
-    return HandshakeError(
-        f"the server answered with HTTP status {status}: {advice}{where}", status, headers
-    )
+    return f"the server answered with HTTP status {status}: {advice}{where}", status, headers

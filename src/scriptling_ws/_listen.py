@@ -78,7 +78,7 @@ def _look_up(host: str, port: int) -> list[tuple[int, Any]]:
 
 def _open_all(addresses: list[tuple[int, Any]], port: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
-    absent: OSError | None = None
+    absent = (errno.EADDRNOTAVAIL, "no address")  # not the error: it would hold this frame
     with contextlib.ExitStack() as undo:
         for family, address in addresses:
             try:
@@ -86,13 +86,13 @@ def _open_all(addresses: list[tuple[int, Any]], port: int) -> list[socket.socket
             except OSError as error:
                 if error.errno not in _ABSENT:
                     raise
-                absent = error  # such as ::1 where IPv6 is off
+                absent = (error.errno, str(error.strerror))  # such as ::1 where IPv6 is off
                 continue
             undo.callback(sock.close)
             sockets.append(sock)
             port = sock.getsockname()[1]
         if not sockets:
-            raise absent if absent is not None else OSError(errno.EADDRNOTAVAIL, "no address")
+            raise OSError(*absent)
         undo.pop_all()
     return sockets
 

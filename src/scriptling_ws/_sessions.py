@@ -214,6 +214,7 @@ class Sessions:
             if session.connection is not None:
                 session.connection._begin_close(_GOING_AWAY, _REASON)
         self._join([session.thread for session in sessions], deadline)
+        self._join(list(self._finished), deadline)
         with self._lock:
             late = [session for session in sessions if session in self._sessions]
         for session in late:

@@ -1,0 +1,216 @@
+"""A server under floods: nobody else waits, its memory stays flat, and it ends in time."""
+
+import contextlib
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import scriptling_ws as ws
+from pairs import KIB, MIB, until
+from processes import Process
+from renegotiation import Renegotiating
+from servers import Certificates, dial, head, routes_of, serving, upgrade
+
+resource = pytest.importorskip("resource")
+
+SOON = 2.0  # seconds that another client may take on a busy machine; by itself it takes some 10 ms
+FOR = 2.0  # seconds that a flood lasts
+
+PROGRAM = """
+import ssl, sys
+import scriptling_ws as ws
+
+context = None
+if sys.argv[1:]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[1])
+
+def echo(client):
+    for message in client:
+        client.send(message)
+
+routes = ws.Routes()
+routes.websocket("/", echo)
+routes.get("/page", lambda request: "page")
+ws.serve(
+    routes=routes, port=0, ssl_context=context, shutdown_timeout=2, handshake_timeout=3,
+    ready=lambda server: print(server.port, flush=True),
+)
+"""
+
+
+class Flooded:
+    """A server in a process of its own, some floods, and what others see of it meanwhile."""
+
+    def __init__(self, *arguments, scheme="ws", context=None):
+        self.process = Process.python("-c", PROGRAM, *arguments)
+        self.port = int(self.process.line())
+        self.url = f"{scheme}://localhost:{self.port}/"
+        self.context = context
+        self.stop = threading.Event()
+        self.threads = []
+        self.rounds = 0
+
+    def dial(self):
+        sock = socket.create_connection(("127.0.0.1", self.port), 10)
+        sock.settimeout(10)
+        return sock
+
+    def flood(self, attack, times=1):
+        """Attack again and again, each time on a connection of its own."""
+
+        def run():
+            while not self.stop.is_set():
+                with contextlib.suppress(OSError, AssertionError), self.dial() as sock:
+                    attack(self, sock)
+                self.rounds += 1
+
+        for _ in range(times):
+            self.threads.append(threading.Thread(target=run, daemon=True))
+            self.threads[-1].start()
+
+    def memory(self):
+        """What the server's process has in memory, in bytes."""
+        pages = Path(f"/proc/{self.process._process.pid}/statm").read_text().split()[1]
+        return int(pages) * resource.getpagesize()
+
+    def echo(self):
+        """Connect, and have a message echoed; the seconds that took."""
+        start = time.monotonic()
+        options = {} if self.context is None else {"ssl_context": self.context}
+        with ws.connect(self.url, **options) as conn:
+            conn.send("served")
+            assert conn.receive(10) == "served"
+            return time.monotonic() - start
+
+    def end(self):
+        """End the floods, once the server has ended."""
+        self.stop.set()
+        for thread in self.threads:
+            thread.join(15)
+            assert not thread.is_alive()
+
+    def check(self):
+        """The whole of it: others are served, memory is flat, SIGTERM ends it in time."""
+        self.echo()  # so that what is made once is there
+        before = self.memory()
+        until(lambda: self.rounds > 0 or any(t.is_alive() for t in self.threads))
+        times, most = [], 0
+        end = time.monotonic() + FOR
+        while time.monotonic() < end:
+            times.append(self.echo())
+            most = max(most, self.memory())
+        assert max(times) < SOON, times
+        assert most - before < 24 * MIB
+        start = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.finish() == ([], 0)
+        assert time.monotonic() - start < 4
+
+
+@pytest.fixture
+def plain():
+    server = Flooded()
+    with server.process:
+        yield server
+        server.end()
+
+
+@pytest.fixture
+def secure(tmp_path):
+    certificates = Certificates()
+    path = tmp_path / "server.pem"
+    path.write_bytes(certificates.certificate.private_key_and_cert_chain_pem.bytes())
+    server = Flooded(path, scheme="wss", context=certificates.client)
+    with server.process:
+        yield server
+        server.end()
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc here")
+
+
+def renegotiate(server, sock):
+    peer = Renegotiating(sock)
+    while not server.stop.is_set():
+        peer.ask(50)
+
+
+def renegotiate_slowly(server, sock):
+    # Below what ends a connection at once, a few requests at a time, until the deadline.
+    peer = Renegotiating(sock)
+    while not server.stop.wait(0.001):
+        peer.ask(1)
+
+
+def renegotiate_as_a_connection(server, sock):
+    peer = Renegotiating(sock)
+    peer.send(upgrade())
+    while not server.stop.is_set():
+        peer.ask(50)
+
+
+def send_to_a_refusal(server, sock):
+    sock.sendall(head("/nowhere", "Content-Length: 999999999"))
+    while not server.stop.is_set():
+        sock.sendall(bytes(256 * KIB))
+
+
+def drip(server, sock):
+    for byte in head("/", "X: " + "x" * 8000):
+        if server.stop.is_set():
+            break
+        sock.sendall(bytes([byte]))
+
+
+def say_nothing(server, sock):
+    pass  # a connection, and its end
+
+
+def leave_at_once(server, sock):
+    sock.sendall(head("/page"))
+
+
+@needs_proc
+@pytest.mark.abuse(17, 19)
+@pytest.mark.parametrize(
+    "attack",
+    [renegotiate, renegotiate_slowly, renegotiate_as_a_connection, send_to_a_refusal, say_nothing],
+)
+def test_a_flood_at_a_tls_port(secure, attack):
+    secure.flood(attack, 2)
+    secure.check()
+
+
+@needs_proc
+@pytest.mark.abuse(17, 18)
+@pytest.mark.parametrize("attack", [send_to_a_refusal, drip, say_nothing, leave_at_once])
+def test_a_flood_at_a_plain_port(plain, attack):
+    plain.flood(attack, 2)
+    plain.check()
+
+
+@pytest.mark.abuse(17)
+def test_a_thousand_peers_that_send_a_byte_at_a_time():
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 2500:
+        pytest.skip("there are too few descriptors")
+    with (
+        serving(routes=routes_of(), handshake_timeout=30) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        peers = [stack.enter_context(dial(server)) for _ in range(1000)]
+        request = head("/page", "X: " + "x" * 200)
+        for byte in request[:40]:
+            for peer in peers:
+                peer.send(bytes([byte]))
+        start = time.monotonic()
+        with ws.connect(f"ws://127.0.0.1:{server.port}/ws") as conn:
+            conn.send("served")
+            assert conn.receive(10) == "served"
+        assert time.monotonic() - start < SOON
+        peers[0].sendall(request[40:])
+        assert peers[0].recv(4096).startswith(b"HTTP/1.1 200")
