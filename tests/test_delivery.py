@@ -199,6 +199,28 @@ def test_a_regular_file_is_portable(pair, tmp_path, make):
     assert file.closed
 
 
+def test_a_file_that_the_program_closes_meanwhile_breaks_off(pair, tmp_path):
+    file = opened(tmp_path, "rb")
+    answer = delivery(pair[0], 200, file=file, length=len(BODY))
+    number = file.fileno()
+    file.close()
+    with (tmp_path / "other").open("w+b") as other:
+        assert other.fileno() == number  # of another file now
+        other.write(bytes(len(BODY)))
+        other.flush()
+        with pytest.raises(BrokenOff, match="closed file"):
+            while True:
+                answer.advance(PIECE)
+                pair[1].recv(65536)
+
+
+def test_a_file_that_is_closed_already_fails_before_the_head_leaves(pair, tmp_path):
+    file = opened(tmp_path, "rb")
+    file.close()
+    with pytest.raises(ValueError, match="closed file"):
+        delivery(pair[0], 200, file=file, length=len(BODY))
+
+
 def test_what_was_written_into_a_file_is_sent(pair):
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the delivery closes it
     file.write(b"x" * 10)

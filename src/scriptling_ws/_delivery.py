@@ -216,14 +216,15 @@ class Delivery:
 class _ByPosition:
     """Reads a regular file from where it stands, without moving it."""
 
-    __slots__ = ("_descriptor", "_position")
+    __slots__ = ("_file", "_position")
 
-    def __init__(self, descriptor: int, position: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, file: io.FileIO, position: int) -> None:
+        self._file = file
         self._position = position
 
     def read(self, size: int) -> bytes:
-        data = os.pread(self._descriptor, size, self._position)
+        # Asked for the number each time: once the program has closed the file, it is another's.
+        data = os.pread(self._file.fileno(), size, self._position)
         self._position += len(data)
         return data
 
@@ -239,4 +240,4 @@ def _reader(file: Any) -> Callable[[int], bytes] | None:
         read: Callable[[int], bytes] = file.read
         return read
     file.flush()  # what was written into a BufferedRandom
-    return _ByPosition(raw.fileno(), file.tell()).read
+    return _ByPosition(raw, file.tell()).read
