@@ -1,6 +1,7 @@
 """A server under TLS."""
 
 import contextlib
+import socket
 import ssl
 import time
 
@@ -9,6 +10,7 @@ from websockets.sync.client import connect
 
 import scriptling_ws
 from heads import pieces
+from pairs import Running
 from servers import (
     Answer,
     Certificates,
@@ -162,6 +164,37 @@ def test_tls_to_a_plain_port(certificates):
         assert time.monotonic() - start < 5  # at once, not at the deadline
         with raw_websocket(server):
             pass
+
+
+@pytest.mark.abuse(19)
+@pytest.mark.parametrize("greeting", [None, b"SSH-2.0-x\r\n", b"220 mail\r\n"])
+def test_a_client_says_that_a_port_speaks_no_tls(certificates, greeting):
+    with contextlib.ExitStack() as stack:
+        if greeting is None:
+            port = stack.enter_context(serving(echo)).port
+        else:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            port = listener.getsockname()[1]
+
+            def greet():
+                sock, _ = listener.accept()
+                with sock:
+                    sock.sendall(greeting)
+                    sock.recv(4096)
+
+            stack.callback(Running(greet).result)
+        with pytest.raises(scriptling_ws.ConnectError) as caught:
+            scriptling_ws.connect(f"wss://localhost:{port}/", ssl_context=certificates.client)
+    assert f"localhost:{port} does not speak TLS" in str(caught.value)
+    assert "ws://" in str(caught.value)
+    assert isinstance(caught.value.__cause__, ssl.SSLError)
+
+
+def test_a_client_keeps_the_text_of_other_tls_errors(certificates):
+    with serving(echo, ssl_context=certificates.server) as server:
+        with pytest.raises(scriptling_ws.ConnectError, match="CERTIFICATE_VERIFY_FAILED") as caught:
+            scriptling_ws.connect(server.url)
+        assert "does not speak TLS" not in str(caught.value)
 
 
 @pytest.mark.abuse(19)

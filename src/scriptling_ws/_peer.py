@@ -56,6 +56,7 @@ WRITTEN: Final = 32
 """The answer is written: from here on the peer has time to read it. Go on at once."""
 
 _GO_ON: Final = 0
+_NO_CHOICE: Final = PeerOptions()
 _MAX_DRAIN: Final = 4 * 1024 * 1024
 _TURN: Final = 256 * 1024  # bytes that one peer may send or take before others have their turn
 _TLS_HANDSHAKE: Final = 0x16  # the first byte of a TLS record that starts a handshake
@@ -152,7 +153,7 @@ class Peer:
     def to_deliver(cls, delivery: Delivery, place: Place) -> Peer:
         """A peer that gets a page's answer, or what is left of it."""
         delivery.begin()
-        peer = cls(delivery.transport, place, delivery.deadline, _no_admission, PeerOptions())
+        peer = cls(delivery.transport, place, delivery.deadline, _no_admission, _NO_CHOICE)
         peer._reader = None
         peer.answered = delivery.status
         peer._delivery = delivery
