@@ -57,6 +57,23 @@ def test_a_body_has_a_limit_by_default(size):
         assert len(ask(server, posted(bytes(65536))).body) == 65536
 
 
+@pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+def test_a_large_body_is_read_in_turns_to_its_end(tls):
+    certificates = Certificates()
+    options = {"ssl_context": certificates.server} if tls else {}
+    page = routes_of(page=lambda request: str(len(request.body)))
+    with (
+        serving(routes=page, max_body_size=8 * MIB, handshake_timeout=30, **options) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        sock = stack.enter_context(dial(server))
+        if tls:
+            wrapped = certificates.client.wrap_socket(sock, server_hostname="localhost")
+            sock = stack.enter_context(wrapped)
+        sock.sendall(posted(bytes(8 * MIB)))
+        assert Answer(read_all(sock)).body == b"%d" % (8 * MIB)
+
+
 def test_bodies_may_be_refused_altogether():
     with serving(routes=routes_of(page=echoing), max_body_size=0) as server:
         assert status_of(server, posted(b"")) == 200
