@@ -180,6 +180,14 @@ def test_pages_always_have_a_limit():
         Limits(None, None, None)
 
 
+def test_a_place_can_be_left_in_a_signal_handler_that_interrupts_another_ones():
+    limits = Limits(None, None, 1)
+    place = limits.arrive(A)
+    with limits._lock:
+        place.leave()
+    assert nothing_counted(limits)
+
+
 def test_limits_hold_among_threads():
     limits = Limits(5, None, 1)
     inside, most = [], []

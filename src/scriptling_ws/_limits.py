@@ -92,7 +92,8 @@ class Limits:
             BODY: requests,
         }
         self._most_per_address = _limit(max_connections_per_address, "max_connections_per_address")
-        self._lock = threading.Lock()  # guards all below, and the places
+        # An RLock: a signal handler that closes a connection may interrupt its holder.
+        self._lock = threading.RLock()  # guards all below, and the places
         self._counts: Counter[str] = Counter()
         self._sockets: Counter[str] = Counter()  # by address: all that were accepted
         self._busy: Counter[str] = Counter()  # by address: those that are counted as something
@@ -100,7 +101,7 @@ class Limits:
         tell_after_fork(self)
 
     def _after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def arrive(self, address: str) -> Place | None:
         """Count a connection that was accepted.
