@@ -132,7 +132,7 @@ class Delivery:
             self.held = left
 
     def _next_piece(self) -> memoryview:
-        piece = memoryview(self._read(min(self._left, PIECE)))[: self._left]
+        piece = memoryview(self._read(min(self._left, PIECE))).cast("B")[: self._left]
         if not piece:
             # The length was announced: all that is left is to break off.
             raise BrokenOff("its file is shorter than was announced")
