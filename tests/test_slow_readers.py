@@ -13,7 +13,7 @@ import pytest
 from memory import counts_references, tracemalloc
 from pairs import KIB, MIB, Running, until
 from scriptling_ws import _delivery, _limits
-from scriptling_ws._http import Response
+from scriptling_ws._response import Response
 from scriptling_ws._routes import Routes
 from servers import (
     Answer,
@@ -298,7 +298,7 @@ class Broken(io.BytesIO):
         self.error, self.good = error, good
 
     def read(self, size=-1):
-        if self.tell() >= self.good:
+        if size and self.tell() >= self.good:
             raise self.error
         return super().read(size)
 

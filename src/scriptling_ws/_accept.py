@@ -262,7 +262,9 @@ class Acceptor:
             if isinstance(error, ssl.SSLError) and not isinstance(error, _LEFT):
                 self._unanswered(peer, f"TLS failed: {error}")
             elif peer.answered:
-                _logger.debug("%s left before its answer: %s", peer.transport.remote_addr, error)
+                _logger.debug(
+                    "the response to %s was not sent: %s", peer.transport.remote_addr, error
+                )
             else:
                 _logger.debug("%s left during the handshake: %s", peer.transport.remote_addr, error)
             self._drop(peer)
