@@ -47,7 +47,12 @@ def slow(server, path="/big", address="127.0.0.1", **options):
 @contextlib.contextmanager
 def slow_ones(server, count, path="/big"):
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(slow(server, path)) for _ in range(count)]
+        peers = []
+        for number in range(1, count + 1):
+            peers.append(stack.enter_context(slow(server, path)))
+            # One at a time: those whose handlers run count as requests.
+            until(lambda number=number: delivering(server) >= number)
+        yield peers
 
 
 def only_the_acceptor():
@@ -56,12 +61,6 @@ def only_the_acceptor():
 
 def delivering(server):
     return len(server._acceptor._delivering)
-
-
-def all_are_delivering(server, count):
-    """Wait until so many answers wait for their peers: many take their time on a busy machine."""
-    for number in range(1, count + 1):
-        until(lambda number=number: delivering(server) >= number)
 
 
 @pytest.fixture
@@ -84,7 +83,7 @@ def test_a_hundred_slow_readers_hold_up_no_page(site):
         serving(routes=site, max_requests=4, shutdown_timeout=0.1) as server,
         slow_ones(server, 100) as peers,
     ):
-        all_are_delivering(server, 100)
+        assert delivering(server) == 100
         assert only_the_acceptor()
         assert ask(server, head("/")).body == b"hello"
         with raw_websocket(server, "/ws") as client:
@@ -100,10 +99,8 @@ def test_a_large_body_does_not_need_its_thread_either():
     body = os.urandom(SIZE)
     with (
         serving(routes=routes_of(page=lambda request: body), max_requests=1) as server,
-        slow(server, "/page") as first,
-        slow(server, "/page") as second,
+        slow_ones(server, 2, "/page") as (first, second),
     ):
-        until(lambda: delivering(server) == 2)
         assert only_the_acceptor()
         assert Answer(read_all(second)).body == body
         assert Answer(read_all(first)).body == body
@@ -116,7 +113,8 @@ def test_over_tls_too(site):
         contextlib.ExitStack() as stack,
     ):
         peers = []
-        for _ in range(4):
+        for number in range(4):
+            until(lambda number=number: delivering(server) == number)
             sock = socket.socket()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             sock.settimeout(10)
@@ -136,7 +134,7 @@ def test_slow_readers_take_little_memory(site):
         tracemalloc.start()
         try:
             with slow_ones(server, 100):
-                all_are_delivering(server, 100)
+                assert delivering(server) == 100
                 assert only_the_acceptor()
                 assert tracemalloc.get_traced_memory()[0] < 100 * 100 * KIB
         finally:
@@ -236,7 +234,6 @@ def test_answers_count_among_those_of_an_address(site):
         serving(routes=site, max_connections_per_address=3, shutdown_timeout=0.1) as server,
         slow_ones(server, 3) as peers,
     ):
-        until(lambda: delivering(server) == 3)
         answer = ask(server, head("/"))
         assert answer.status == 503
         assert b"your address" in answer.body
