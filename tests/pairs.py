@@ -74,12 +74,28 @@ def connection(stream, *, client=True, received=b"", deflate=None, **options):
     )
 
 
+class Counted(Transport):
+    """A transport that counts how often it is read (but for runs of messages), and waited on."""
+
+    def __init__(self, sock):
+        super().__init__(sock)
+        self.reads = self.waits = 0
+
+    def read_into(self, buffer, nap=False):
+        self.reads += 1
+        return super().read_into(buffer, nap)
+
+    def wait(self, *arguments, **keywords):
+        self.waits += 1
+        super().wait(*arguments, **keywords)
+
+
 @contextlib.contextmanager
-def raw_peer(*, client=True, **options):
+def raw_peer(*, client=True, transport=Transport, **options):
     """A Connection, and the plain socket of its peer."""
     near, far = tcp_pair()
     far.settimeout(10)
-    conn = connection(near, client=client, **options)
+    conn = connection(transport(near), client=client, **options)
     try:
         yield conn, far
     finally:

@@ -129,6 +129,7 @@ class RawWebSocket:
 
     def __init__(self, sock, answer, rest):
         self.sock = sock
+        self.address = sock.getsockname()
         self.answer = answer
         self._rest = rest
 

@@ -15,6 +15,8 @@ from pairs import (
     SOON,
     TEXT,
     Running,
+    arrived,
+    at_least,
     both_ends,
     connection,
     fill,
@@ -32,6 +34,8 @@ from pairs import (
 )
 from scriptling_ws import ConnectionClosed, SendTimeout
 from scriptling_ws._closing import Closing
+from scriptling_ws._deadline import Deadline
+from scriptling_ws._transport import Transport
 
 # -- pings of a peer that does not read ------------------------------------
 
@@ -80,12 +84,11 @@ def test_a_peer_that_pings_and_never_reads_is_given_up(client):
 @pytest.mark.abuse(54)
 def test_a_receiver_that_sleeps_gives_up_such_a_peer_too():
     """No byte comes any more: it is the deadline itself that wakes it."""
-    with raw_peer(send_timeout=0.3) as (conn, peer):
+    with raw_peer(send_timeout=0.3, ping_interval=None) as (conn, peer):
         fill(conn)
         peer.sendall(frame(PING))
-        start = time.monotonic()
-        assert conn.receive(None) is None
-        assert time.monotonic() - start >= 0.3
+        with at_least(0.3, SOON / 2):
+            assert conn.receive(SOON) is None
         assert conn.close_code == 1006
 
 
@@ -104,6 +107,46 @@ def test_a_peer_that_reads_late_but_in_time_is_not_given_up():
         assert len(seen) <= 2
         peer.sendall(frame(TEXT, b"over"))
         assert receiving.result() == "over"
+        assert conn._stalled is None
+
+
+@pytest.mark.abuse(54)
+def test_a_message_that_leaves_shows_that_the_peer_reads():
+    with raw_peer() as (conn, peer):
+        filled = fill(conn)
+        peer.sendall(frame(PING))
+        arrived(conn)
+        assert conn.receive(0) is None
+        assert conn._stalled is not None
+        with running(lambda: conn.send("on its way")):
+            receive_exactly(peer, filled)
+            assert receive_frame(peer) == (0x8A, b"")
+            assert receive_frame(peer) == (0x81, b"on its way")
+        assert conn._stalled is None
+
+
+class Keeping(Transport):
+    """One that takes what it is given, but does not get rid of all, as TLS may."""
+
+    def flush(self):
+        self.pending = self.keeps
+        return not self.keeps
+
+    keeps = True
+
+
+@pytest.mark.abuse(54)
+def test_a_stall_that_is_over_does_not_shorten_the_next_one():
+    with raw_peer(transport=Keeping, send_timeout=SOON) as (conn, peer):
+        conn._stalled = Deadline(0)  # the peer has read nothing for so long; now it does
+        peer.sendall(frame(PING))
+        arrived(conn)
+        assert conn.receive(0) is None
+        assert receive_frame(peer) == (0x8A, b"")
+        assert not conn._stalled.passed()
+        assert conn.connected()
+        conn._transport.keeps = False
+        assert conn.receive(0) is None
         assert conn._stalled is None
 
 

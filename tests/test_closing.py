@@ -16,6 +16,7 @@ from pairs import (
     PING,
     SOON,
     TEXT,
+    Counted,
     Running,
     arrived,
     at_least,
@@ -34,6 +35,7 @@ from pairs import (
 )
 from scriptling_ws import ConnectionClosed, ProtocolError, SendTimeout, WebSocketError, _closing
 from scriptling_ws._locks import attempt
+from scriptling_ws._transport import Transport
 
 # -- closing ---------------------------------------------------------------
 
@@ -132,6 +134,15 @@ def test_a_peer_that_answers_but_does_not_end_the_stream():
         with at_least(0.15, 5):
             conn.close()
         assert conn.fileno() == -1
+
+
+@pytest.mark.parametrize("answer", [b"", close_frame()], ids=["silent", "answers"])
+def test_a_close_does_not_poll_beside_a_peer_that_does_not_end_the_stream(answer):
+    with raw_peer(close_timeout=0.3, transport=Counted) as (conn, peer):
+        peer.sendall(answer)
+        conn.close()
+        assert conn._transport.reads < 12  # a nap of a hundredth of a second each would be 30
+        assert conn._transport.waits < 6
 
 
 def test_a_peer_that_does_not_read_cannot_hold_up_a_close():
@@ -319,6 +330,82 @@ def test_close_as_a_send_begins_waits_once_for_the_sender_to_leave(monkeypatch):
     with raw_peer(close_timeout=0.05) as (conn, _), conn._send_lock:
         conn.close()
         assert 0 < sum(waits) <= 0.01
+
+
+def test_a_close_waits_for_a_sender_for_a_second_at_most(monkeypatch):
+    def noting(lock, timeout=0.0, **more):
+        if lock is conn._send_lock and timeout:
+            waits.append(timeout)
+        return attempt(lock, **more)
+
+    waits = []
+    monkeypatch.setattr(_closing, "attempt", noting)
+    with raw_peer(close_timeout=0) as (conn, _), conn._send_lock:
+        conn.close()
+        assert 0.5 < max(waits) <= 1  # what is left of it, should it ask again
+
+
+class Closing(Transport):
+    """One in whose wait the connection is closed, as a signal handler may do that."""
+
+    def wait(self, *arguments, **keywords):
+        if self.conn is not None:
+            conn, self.conn = self.conn, None
+            conn.close()
+        super().wait(*arguments, **keywords)
+
+
+@pytest.mark.abuse(70)
+def test_a_close_inside_a_receive_does_not_wait_for_its_end(monkeypatch):
+    def noting(lock, timeout=0.0, **more):
+        if lock is conn._recv_lock:
+            waits.append(timeout)
+        return attempt(lock, timeout, **more)
+
+    waits = []
+    with raw_peer(transport=Closing, close_timeout=SOON) as (conn, _):
+        conn._transport.conn = conn
+        monkeypatch.setattr(_closing, "attempt", noting)
+        assert conn.receive(SOON) is None
+        assert waits == [0]
+        assert conn.fileno() == -1
+
+
+def test_after_an_abort_nothing_is_read_any_more():
+    with raw_peer(transport=Counted) as (conn, peer):
+        peer.sendall(frame(TEXT, b"first") + frame(TEXT, b"second"))
+        arrived(conn, 15)
+        assert conn.receive(SOON) == "first"
+        peer.sendall(frame(TEXT, b"too late"))
+        arrived(conn, 10)
+        before = conn._transport.reads
+        conn._abort()
+        assert conn.receive(SOON) == "second"
+        assert conn.receive(SOON) is None
+        assert conn._transport.reads == before
+        assert not conn.connected()
+
+
+def test_what_a_close_reads_of_a_peer_that_goes_on_sending_is_bounded():
+    class Endless(Transport):
+        """One whose peer sends at once, without end, what no other end would."""
+
+        read = -1  # none, before the close
+
+        def read_into(self, buffer, nap=False):
+            if self.read < 0:
+                return super().read_into(buffer, nap)
+            self.read += len(buffer)
+            return len(buffer)
+
+    with raw_peer(transport=Endless, close_timeout=None) as (conn, peer):
+        peer.sendall(close_frame())
+        arrived(conn)
+        with conn._recv_lock:
+            conn._read_some(nap=False)
+        conn._transport.read = 0
+        conn.close()
+        assert 16 * MIB < conn._transport.read < 17 * MIB
 
 
 # -- after the end ---------------------------------------------------------

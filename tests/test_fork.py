@@ -367,6 +367,27 @@ def test_a_child_does_not_keep_a_servers_port():
             pass
 
 
+def test_the_locks_of_a_server_that_other_threads_hold_are_free_in_the_child():
+    with serving(echo) as server:
+        sessions, acceptor = server._sessions, server._acceptor
+
+        def call():
+            sessions._limits.enter(True, "an address")  # as where a handler has forked and ends
+            sessions._limits.leave(True, "an address")
+            sessions.close(0)
+            acceptor.stop()
+            server.close()
+            return True
+
+        with (
+            sessions._lock,
+            sessions._limits._lock,
+            acceptor._lock,
+            server._close_lock,
+        ):
+            assert Running(in_child, call).result() is True
+
+
 def test_a_handler_that_forks():
     children = []
 

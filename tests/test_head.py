@@ -8,6 +8,7 @@ from abuse import row
 from heads import pieces, request
 from memory import tracemalloc
 from scriptling_ws._head import HeadReader, Refused, parse_request
+from scriptling_ws._options import HeadLimits
 
 # -- HeadReader ------------------------------------------------------------
 
@@ -192,6 +193,28 @@ def test_a_head_may_have_64_kib_in_all():
     assert caught.value.status == 431
     fits = b"GET / HTTP/1.1\r\n" + b"\r\n".join(lines[:8]) + b"\r\n\r\n"
     assert HeadReader().feed(fits) == fits
+
+
+@pytest.mark.parametrize("step", [1, 1000])
+def test_every_limit_of_a_head_is_the_most_that_it_may_have(step):
+    head = b"GET / HTTP/1.1\r\nHost: h\r\nA: bc\r\n\r\n"
+    exact = {"max_line_size": 14, "max_headers": 2, "max_head_size": len(head)}
+    reader = HeadReader(True, HeadLimits(**exact))
+    assert [each for piece in pieces(head, step) if (each := reader.feed(piece))] == [head]
+    for name, most in exact.items():
+        reader = HeadReader(True, HeadLimits(**exact | {name: most - 1}))
+        with pytest.raises(Refused) as caught:
+            for piece in pieces(head, step):
+                reader.feed(piece)
+        assert caught.value.status == (414 if name == "max_line_size" else 431)
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_an_empty_line_and_no_header_are_a_head_too(step):
+    """It is for `parse_request` to refuse, at once."""
+    reader = HeadReader()
+    got = [reader.feed(piece) for piece in pieces(b"\r\n\r\n", step)]
+    assert got[-1] == b"\r\n\r\n"
 
 
 def test_what_follows_the_head_does_not_count():

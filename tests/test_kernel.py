@@ -336,8 +336,13 @@ def test_header_bounds(kernel: ModuleType) -> None:
     for length in (-1, 2**63, 2**64, 2**64 + 5):
         with pytest.raises(ValueError, match=f"length is {length}: it has to be 0 to {INT64_MAX}"):
             kernel.encode_header(BINARY, length, None)
-    with pytest.raises(ValueError, match="length is an int of 16610 bits: it has to be"):
-        kernel.encode_header(BINARY, 10**5000, None)
+    for length, shown in (
+        (2**128 - 1, str(2**128 - 1)),  # the largest that is written out
+        (2**128, "an int of 129 bits"),
+        (10**5000, "an int of 16610 bits"),
+    ):
+        with pytest.raises(ValueError, match=f"length is {shown}: it has to be"):
+            kernel.encode_header(BINARY, length, None)
 
 
 @pytest.mark.abuse(38)
@@ -1081,3 +1086,15 @@ def test_nothing_leaks(kernel: ModuleType) -> None:
     for _ in range(300):
         go()
     assert blocks() - before < 100
+
+
+def test_a_room_grows_by_a_share_of_its_size(kernel: ModuleType) -> None:
+    """So that what is put in piece by piece is not copied once for each piece."""
+    room: list[bytes | bytearray] = []
+    used, sizes = 0, set()
+    for _ in range(4000):
+        used = kernel.read_payload(bytearray(4096), 0, 4096, None, 0, room, used)
+        sizes.add(sys.getsizeof(room[0]))
+    assert used == 4000 * 4096
+    assert len(sizes) < 200
+    del room[:]

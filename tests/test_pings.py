@@ -1,9 +1,11 @@
 """Pings, latency and keepalive: the peer is a plain socket that answers as a test wants."""
 
 import gc
+import socket
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import monotonic
 
 import pytest
@@ -20,6 +22,7 @@ from pairs import (
     raw_peer,
     receive_exactly,
     tcp_pair,
+    until,
 )
 from scriptling_ws import ConnectionClosed, ProtocolError, _keepalive
 from scriptling_ws._options import Options
@@ -108,6 +111,35 @@ def test_a_ping_while_another_thread_receives():
         assert asked.result() > 0
         peer.sendall(frame(TEXT, b"x"))
         assert receiving.result() == "x"
+
+
+def test_a_ping_does_not_spin_while_another_thread_receives():
+    with raw_peer() as (conn, peer), ThreadPoolExecutor() as pool:
+        receiving = pool.submit(conn.receive, None)
+        until(conn._recv_lock.locked)
+        turns = []
+        read = conn._read_if_free
+        conn._read_if_free = lambda *call, **more: turns.append(read(*call, **more))
+        assert conn.ping(0.1) is None
+        del conn._read_if_free
+        assert len(turns) <= 10  # a fiftieth of a second each
+        peer.sendall(frame(TEXT, b"x"))
+        assert receiving.result() == "x"
+
+
+@pytest.mark.parametrize("why", ["receivers", "backlog"])
+def test_a_ping_leaves_messages_to_receivers_and_to_the_system(why, monkeypatch):
+    with raw_peer() as (conn, peer):
+        peer.sendall(frame(TEXT, b"x"))
+        arrived(conn)
+        if why == "receivers":
+            conn._lock_waiters = 1  # as one that is just about to read
+        else:
+            monkeypatch.setattr(_reading, "MAX_BACKLOG", 0)
+        assert conn.ping(0.05) is None
+        assert not conn._ready
+        conn._lock_waiters = 0
+        assert conn.receive(0) == "x"
 
 
 def test_a_ping_without_answer():
@@ -254,8 +286,10 @@ def test_bad_options(name, value, error):
 class Watched:
     """Something to look after, which tells each time it is."""
 
-    def __init__(self, moments):
+    def __init__(self, moments, due=_keepalive.Next, descriptor=0):
         self.moments = list(moments)
+        self.due = due
+        self.descriptor = descriptor
         self.looked = threading.Semaphore(0)
 
     def _look_after(self):
@@ -263,13 +297,13 @@ class Watched:
         moment = self.moments.pop(0) if self.moments else None
         if isinstance(moment, Exception):
             raise moment
-        return None if moment is None else _keepalive.Next(monotonic() + moment)
+        return moment if moment is None else self.due(monotonic() + moment)
 
     def _is_free(self):
         return True
 
     def _descriptor(self):
-        return 0 if self.moments else -1
+        return self.descriptor if self.moments else -1
 
     def was_looked_after(self, times):
         return all(self.looked.acquire(timeout=10) for _ in range(times))
@@ -290,6 +324,30 @@ def test_one_that_fails_does_not_end_the_others(caplog):
     assert bad.was_looked_after(1)
     assert good.was_looked_after(2)
     assert "keepalive has failed" in caplog.text
+
+
+def test_one_that_wants_no_more_is_let_go_without_a_word(caplog):
+    over, next_one = Watched([]), Watched([])
+    _keepalive.watch(over, monotonic())
+    assert over.was_looked_after(1)
+    _keepalive.watch(next_one, monotonic())
+    assert next_one.was_looked_after(1)
+    assert not caplog.records
+    assert not any(entry.watched() is over for entry in _keepalive._service._entries)
+
+
+def test_one_to_which_something_comes_is_looked_after_at_once():
+    near, far = socket.socketpair()
+    with near, far:
+        watched = Watched(
+            [AGES, AGES, None], partial(_keepalive.Next, readable=True), near.fileno()
+        )
+        _keepalive.watch(watched, monotonic())
+        assert watched.was_looked_after(1)
+        for _ in range(2):  # also when it was listened for before
+            far.send(b"x")
+            assert watched.was_looked_after(1)
+            near.recv(1)
 
 
 def test_one_that_is_gone_is_forgotten():

@@ -20,6 +20,7 @@ from pairs import (
     PONG,
     SOON,
     TEXT,
+    Counted,
     Running,
     arrived,
     at_least,
@@ -37,6 +38,7 @@ from pairs import (
     until,
 )
 from scriptling_ws import ConnectionClosed
+from scriptling_ws._transport import Transport
 
 # -- messages and timeouts -------------------------------------------------
 
@@ -245,6 +247,18 @@ def test_zero_takes_a_message_that_is_larger_than_a_window():
         assert conn.receive(0) == "x" * 60_000
 
 
+def test_how_often_a_quiet_connection_is_read():
+    with raw_peer(transport=Counted) as (conn, _):
+        for _ in range(20):
+            assert conn.receive(0) is None
+        assert (conn._transport.reads, conn._transport.waits) == (20, 0)
+    with raw_peer(transport=Counted) as (conn, _):
+        assert conn.receive(0.1) is None
+        # At first, after the wait, and where the clock is coarse once more.
+        assert conn._transport.reads <= 3
+        assert conn._transport.waits <= 2
+
+
 @pytest.mark.parametrize("timeout", [0.001, 0.05, 0.2])
 def test_a_timeout_is_kept(timeout):
     with raw_peer() as (conn, _), at_least(timeout):
@@ -351,6 +365,31 @@ def test_without_a_limit_any_length_may_be_announced(limit, open_):
 
 
 # -- the end, as the receiver sees it --------------------------------------
+
+
+class Overtaken(Transport):
+    """One whose reader has just got what came, when another thread begins to close."""
+
+    begin_close = None
+
+    @property
+    def receive(self):
+        return self._receive
+
+    def _receive(self, buffer):
+        count = self._recv_into(buffer)
+        if self.begin_close:
+            self.begin_close()
+        return count
+
+
+def test_a_message_that_comes_as_a_close_begins_is_dropped():
+    with raw_peer(transport=Overtaken, close_timeout=0) as (conn, peer):
+        peer.sendall(frame(TEXT, b"too late"))
+        arrived(conn, 10)
+        conn._transport.begin_close = lambda: conn._start_close(1000, "", discard=True)
+        assert conn.receive(SOON) is None
+        assert not conn.connected()
 
 
 @pytest.mark.abuse(53)

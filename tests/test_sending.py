@@ -39,7 +39,7 @@ from pairs import (
     transports,
     until,
 )
-from scriptling_ws import ConnectionClosed, SendTimeout
+from scriptling_ws import ConnectionClosed, ProtocolError, SendTimeout
 
 # -- what goes out, and what does not --------------------------------------
 
@@ -406,6 +406,15 @@ def test_a_local_close_is_no_reason_to_drop_silently():
         conn._begin_close(1001)
         with pytest.raises(ConnectionClosed):
             conn.send("x")
+
+
+def test_a_broken_protocol_is_no_reason_to_drop_silently():
+    with raw_peer() as (conn, peer):
+        peer.sendall(frame(3))
+        assert conn.ping(SOON) is None  # it was read here: nobody was told
+        with pytest.raises(ConnectionClosed) as caught:
+            conn.send("x")
+        assert isinstance(caught.value.__cause__, ProtocolError)
 
 
 def test_sending_to_a_peer_that_was_reset_tells_why():

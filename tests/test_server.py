@@ -237,7 +237,8 @@ def test_how_a_handler_ends_is_the_close_code(action, code, log):
             assert bystander.receive() == (10, b"still there?")
         failures = [record for record in log.records if record.levelname == "ERROR"]
         if code == 1011:
-            assert "the handler of '/' failed" in failures[0].message
+            host, port = client.address
+            assert failures[0].message == f"the handler of '/' failed for {host}:{port}"
             assert failures[0].exc_info
         else:
             assert not failures
@@ -268,7 +269,8 @@ def test_another_connections_end_is_a_failure(log):
 
     with serving(handler) as server, raw_websocket(server) as client:
         assert client.close_code() == 1011
-        log.wait_for("failed")
+        host, port = client.address
+        log.wait_for(f"the handler of '/' failed for {host}:{port}")
 
 
 def test_what_a_handler_closes_stays_closed_so():

@@ -105,7 +105,7 @@ def test_close_twice_and_from_several_threads():
     assert server_threads() == []
 
 
-def test_close_from_a_handler():
+def test_close_from_a_handler(log):
     result = []
     over = threading.Event()
 
@@ -126,6 +126,7 @@ def test_close_from_a_handler():
     server.close()
     assert over.wait(10)
     assert result == [False]
+    assert not log.texts(logging.WARNING)  # the handler that closes is not one that stays
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no pthread_kill")

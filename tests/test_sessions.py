@@ -55,12 +55,19 @@ def test_a_failure_outside_the_handler_is_logged(monkeypatch, log):
         log.wait_for("the thread for")
 
 
-def test_a_failure_of_the_log_ends_the_connection(log):
+def test_a_failure_of_the_log_ends_the_connection(monkeypatch, log):
     def fail(record):
         if record.getMessage().endswith("101"):
             raise ZeroDivisionError
         return True
 
+    def make(*arguments, **options):
+        made.append(make_connection(*arguments, **options))
+        return made[0]
+
+    made = []
+    make_connection = _sessions.make_connection
+    monkeypatch.setattr(_sessions, "make_connection", make)
     access = logging.getLogger("scriptling_ws.access")
     with serving(echo) as server:
         access.addFilter(fail)
@@ -71,6 +78,9 @@ def test_a_failure_of_the_log_ends_the_connection(log):
         finally:
             access.removeFilter(fail)
         until(lambda: not server.connections)
+        assert made[0]._disposed
+        assert made[0].close_code is not None
+        assert "closed" in repr(made[0])
 
 
 def test_a_page_that_takes_no_notice_of_a_shutdown_is_cut_off(monkeypatch):

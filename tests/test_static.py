@@ -244,6 +244,13 @@ def test_other_names_on_windows(segment, monkeypatch):
     assert not _static._allowed(segment)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there they are other names")
+@pytest.mark.parametrize("name", ["a:b.txt", "a.", "a "])
+def test_what_windows_forbids_are_names_elsewhere(tree, name):
+    (tree / name).write_text("here")
+    assert fetch(StaticFiles("/", tree), f"/{name}")[1] == b"here"
+
+
 def test_a_path_that_the_system_cannot_look_up(tree, monkeypatch):
     files = StaticFiles("/", tree)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import shutil
 import socket
 import ssl
@@ -13,6 +14,7 @@ import trustme
 
 from pairs import (
     SOON,
+    Interrupt,
     Running,
     authority,
     read_from,
@@ -24,6 +26,7 @@ from pairs import (
     tls_pair,
 )
 from processes import Process
+from scriptling_ws import _tls
 from scriptling_ws._deadline import Deadline
 from scriptling_ws._tls import TLSTransport
 
@@ -129,6 +132,43 @@ def test_nothing_there_is_none():
         assert client.read_into(bytearray(1)) is None
         assert server.read_into(bytearray(1)) is None
         assert server.read_into(bytearray(1), nap=True) is None
+
+
+def with_a_large_buffer(client, server):
+    """Have the server's end receive so much that it takes a large buffer."""
+    with running(lambda: send(client, bytes(1_000_000))):
+        read_from(server, 1_000_000)
+    assert len(server._cipher) == _tls._READ
+
+
+def test_who_waits_keeps_no_large_buffer():
+    with secure() as (client, server):
+        with_a_large_buffer(client, server)
+        server.wait(False, True, Deadline(0))  # for room to write: nothing is over
+        assert len(server._cipher) == _tls._READ
+        server.wait(True, False, Deadline(0))
+        assert len(server._cipher) == _tls._IDLE
+        send(client, b"still there")
+        assert read_from(server, 11) == b"still there"
+
+
+def test_who_waits_keeps_ciphertext_that_was_received_and_not_decrypted():
+    def interrupt():
+        raise Interrupt
+        yield
+
+    with secure() as (client, server):
+        with_a_large_buffer(client, server)
+        assert server.read_into(bytearray(100)) is None
+        send(client, b"not to be lost")
+        assert select.select([server], [], [], SOON)[0]
+        turns, server._turns = server._turns, interrupt()
+        with pytest.raises(Interrupt):  # received, but not handed to OpenSSL
+            server.read_into(bytearray(100))
+        server._turns = turns
+        server.wait(False, True, Deadline(0))
+        server.wait(True, False, Deadline(0))
+        assert read_from(server, 14) == b"not to be lost"
 
 
 # What OpenSSL has decrypted, no poll of the socket will show.

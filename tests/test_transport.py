@@ -9,6 +9,7 @@ import time
 import pytest
 
 from pairs import SOON, Running, read_from, receive_exactly, reset, running, tcp_pair
+from processes import Process
 from scriptling_ws import _transport
 from scriptling_ws._deadline import FOREVER, Deadline
 from scriptling_ws._transport import NAP, Transport, address_text
@@ -259,6 +260,34 @@ def test_waking_without_eventfd(monkeypatch):
         waiting.result()
     with plain() as (transport, _):  # made, but never set
         transport.wait(True, False, Deadline(0), wakeable=True)
+
+
+def test_what_wakes_is_no_other_processs_and_does_not_block():
+    with plain() as (transport, _):
+        transport.wait(True, False, Deadline(0), wakeable=True)
+        descriptor = transport._waker.fileno()
+        assert not os.get_inheritable(descriptor)
+        if hasattr(os, "eventfd"):
+            assert not os.get_blocking(descriptor)
+
+
+@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="no eventfd here")
+def test_what_wakes_may_be_descriptor_0():
+    program = """
+import os
+from scriptling_ws._transport import _Waker
+os.close(0)
+waker = _Waker()
+assert waker.fileno() == 0
+waker.close()
+try:
+    os.fstat(0)
+except OSError:
+    print("closed")
+waker.close()
+"""
+    with Process.python("-c", program) as process:
+        assert process.line() == "closed"
 
 
 def test_a_wait_that_no_descriptor_is_left_to_wake_is_short(monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scriptling_ws import _url
 from scriptling_ws._errors import InvalidURL, WebSocketError
 from scriptling_ws._url import host_port, parse_url
 
@@ -273,3 +274,10 @@ def test_any_text_parses_safely_or_is_refused(text):
 def test_brackets_hold_ipv6_alone():
     with pytest.raises(InvalidURL, match="not an IPv6 address"):
         parse_url("ws://[v1.a:b]/")
+
+
+def test_the_longest():
+    url = "ws://h/".ljust(_url._LONGEST, "a")
+    assert parse_url(url).target == url[6:]
+    with pytest.raises(InvalidURL, match="characters long"):
+        parse_url(url + "a")

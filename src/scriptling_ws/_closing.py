@@ -181,8 +181,13 @@ class Closing(Writing):
             self._settle(Deadline(0))
 
     def _abort(self) -> None:
-        """End the connection at once, without a goodbye: whoever is blocked in it returns."""
-        self._closing = True
+        """End the connection at once, without a goodbye: whoever is blocked in it returns.
+
+        Messages that were read stay ready; nothing is read any more.
+        """
+        with self._state_lock:
+            self._protocol.discard(keep_ready=True)
+            self._closing = True
         self._transport.wake()
         self._transport.abort()
         self._tell_closed()
