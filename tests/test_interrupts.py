@@ -15,6 +15,7 @@ from pairs import (
     PING,
     SOON,
     TEXT,
+    Counted,
     Interrupt,
     Running,
     both_ends,
@@ -32,7 +33,7 @@ from pairs import (
     until,
     writable,
 )
-from scriptling_ws import ConnectionClosed, SendTimeout
+from scriptling_ws import ConnectionClosed, SendTimeout, _transport
 from scriptling_ws._deadline import Deadline
 from scriptling_ws._transport import Transport
 
@@ -207,6 +208,31 @@ def test_close_from_a_signal_handler_during_a_send():
 
         with running(shoot), pytest.raises(ConnectionClosed):
             conn.send_binary(bytes(15 * MIB))
+        signal.signal(signal.SIGUSR1, previous)
+        assert conn.fileno() == -1
+
+
+@pytest.mark.parametrize("call", ["receive", "send"])
+def test_a_signal_that_does_not_interrupt_the_wait_is_handled_soon(call, monkeypatch):
+    """It came to another thread, or just before the system call: the handler runs after that."""
+    monkeypatch.setattr(_transport, "_LOOK_UP", 0.05)
+    options = {"close_timeout": 0.1, "send_timeout": None, "ping_interval": None}
+    with raw_peer(transport=Counted, **options) as (conn, _):
+
+        def handle(number, stack):
+            conn.close(4000)
+
+        def shoot():
+            until(lambda: conn._transport.waits)
+            signal.raise_signal(signal.SIGUSR1)  # in this thread: the main one sleeps on
+
+        previous = signal.signal(signal.SIGUSR1, handle)
+        with running(shoot):
+            if call == "receive":
+                assert conn.receive(None) is None
+            else:
+                with pytest.raises(ConnectionClosed):
+                    conn.send_binary(bytes(15 * MIB))
         signal.signal(signal.SIGUSR1, previous)
         assert conn.fileno() == -1
 

@@ -65,6 +65,7 @@ _CAN_NAP: Final = bool(_DONTWAIT) and hasattr(socket, "SO_RCVTIMEO") and sys.pla
 # costs a descriptor and three system calls for a single wait.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 _UNWOKEN: Final = 0.1  # seconds for which a wait sleeps that no descriptor is left to wake
+_LOOK_UP: Final = 1.0  # seconds for which the main thread sleeps at a time: see `wait`
 _NAP_TIMEVAL: Final = struct.pack("@ll", 0, int(NAP * 1_000_000))
 _TCP_INFO: Final[int] = getattr(socket, "TCP_INFO", 0) if sys.platform == "linux" else 0
 # In Linux' struct tcp_info: state at 0, unacked at 24, bytes_acked and bytes_received at 120,
@@ -272,7 +273,7 @@ class Transport:
         return True
 
     def wait(self, read: bool, write: bool, deadline: Deadline, wakeable: bool = False) -> None:
-        """Sleep until something may have changed; the caller finds out what.
+        """Sleep until something may have changed; the caller finds out what, if anything.
 
         Args:
             read: Return when bytes (or the end) can be read.
@@ -292,6 +293,10 @@ class Transport:
                     deadline = deadline.sooner(_UNWOKEN)
                 else:
                     selector.register(waker, selectors.EVENT_READ)
+            if threading.current_thread() is threading.main_thread():
+                # A signal that arrives just before the system call, or in another thread, does
+                # not interrupt it. Its handler, which may close the connection, runs afterwards.
+                deadline = deadline.sooner(_LOOK_UP)
             seconds = deadline.left()
             if not selector.select(seconds):
                 deadline.waited(seconds)
