@@ -13,7 +13,8 @@ NODE_MODULES = tests/peers/node_modules
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-compiled test-pure install-check lint format api peers \
-    programs conformance conformance-gate free-threaded pypy architectures fuzz sanitize coverage soak \
+    programs conformance conformance-gate free-threaded pypy architectures fuzz sanitize coverage \
+    mutants soak \
     wheels wheels-free-threaded bench bench-quick callgrind clean
 
 help: ## list the targets
@@ -234,6 +235,14 @@ coverage: $(COVERAGE_VENV)/made peers ## whether the tests reach every branch, a
 	rm -f $(COVERED)/.coverage.*  # of a child that a test has killed as it wrote
 	cd $(COVERED) && $(COVERAGE_RUN) -m coverage report --include=src/_wsframe.pyx --fail-under=0
 	cd $(COVERED) && $(COVERAGE_RUN) -m coverage report
+
+# Of the modules that differ from MUTANTS_BASE, or of MODULES="_reading _head".
+MUTANTS_BASE ?= main
+SEED ?= 0
+COUNT ?= 40
+
+mutants: $(VENV)/tested ## whether the tests notice COUNT=40 changes of what differs from MUTANTS_BASE=main; SEED=0
+	$(RUN) tests/mutants.py --base $(MUTANTS_BASE) --seed $(SEED) --count $(COUNT) $(MUTANTS_ARGS) $(MODULES)
 
 MINUTES ?= 20
 

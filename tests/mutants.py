@@ -1,0 +1,416 @@
+"""Change the code a little, and see whether a test notices: `python tests/mutants.py _reading`.
+
+Rules:
+
+- A mutant is one change of one expression or statement. Which are tried is drawn by the
+  seed from all that the given modules have, or the modules that differ from --base.
+- Mutants live in copies of the tree, one for each of the --jobs; the tree itself is only read.
+- A module's tests are those of its name, then those of its wing (WINGS). Unchanged, they
+  have to pass first; how long they take then is what a mutant's run is measured by.
+- Not changed: types, docstrings and other texts, asserts, `__all__` and `__slots__`, debug
+  logging, and what is marked `pragma: no cover`. A change that no test could notice is
+  marked `pragma: no mutate` on its line, which says why.
+
+Prints each mutant's fate, then the survivors as diffs. The exit status is 1 if less than
+--least per cent were noticed, 2 if the tests fail without a change.
+
+Own code, as no maintained tool fits: mutmut 3 runs its mutants in forks of a process that has
+loaded the tests, and puts a call before each function's body, where this package's rules
+about signal handlers allow none; cosmic-ray 8 has one list of tests for all modules, and
+changes the files where they are. Neither draws by a seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import copy
+import difflib
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path("src/scriptling_ws")
+PARTS = ("src", "tests", "fuzz", "pyproject.toml", "README.md", "CHANGELOG.md", "examples", "docs")
+
+# The modules of each wing, and what tests them beside the files of their own names.
+WINGS = {
+    "connection": (
+        "_closing _connection _keepalive _liveness _locks _pings _reading _shared _writing",
+        (
+            "receiving sending closing pings liveness keepalive interrupts threads connection "
+            "abuse_close abuse_misuse clock fork abuse_network"
+        ),
+    ),
+    "wire": (
+        (
+            "_assembly _control _deflate _deflating _frame _inflation _keys _outgoing _protocol "
+            "_wsframe_py"
+        ),
+        (
+            "kernel kernel_equal kernel_io protocol deflate deflating inflation properties "
+            "sending fuzz_seeds abuse_frames"
+        ),
+    ),
+    "network": (
+        "_deadline _dial _fork _listen _tls _transport",
+        (
+            "transport tls deadline dial listen clock fork interrupts keepalive receiving client "
+            "abuse_handshake_client server_tls"
+        ),
+    ),
+    "handshakes": (
+        "_authority _handshake_client _handshake_server _head _http _idna _terms _url",
+        (
+            "head http terms url handshake_client handshake_server client abuse_handshake_client "
+            "abuse_handshake_server server_refusals server_pages fuzz_seeds"
+        ),
+    ),
+    "client": (
+        "__init__ __main__ _client _demo _errors _options _version",
+        "options errors client cli abuse_handshake_client api",
+    ),
+    "server": (
+        "_accept _admission _handlers _log _peer _routes _server _sessions _signals _static runtime",
+        (
+            "accept admission routes sessions static runtime server server_limits server_pages "
+            "server_refusals server_shutdown server_tls abuse_handshake_server fork options clock"
+        ),
+    ),
+}
+
+_COMPARED = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+}  # fmt: skip
+_COMPUTED = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.FloorDiv: ast.Mult,
+    ast.BitOr: ast.BitAnd, ast.BitAnd: ast.BitOr, ast.LShift: ast.RShift, ast.RShift: ast.LShift,
+}  # fmt: skip
+_TEXTS = (ast.JoinedStr, ast.Constant)
+_LISTS = {"__all__", "__slots__"}
+_SKIPPED = re.compile(r"# (?:.*\b)?pragma: no (cover|mutate)")
+
+
+class Mutant(NamedTuple):
+    """One change of a module: the text from `start` to `end` becomes `text`."""
+
+    module: str
+    line: int
+    start: int
+    end: int
+    text: str
+
+    def apply(self, source: bytes) -> bytes:
+        """The module's source with the change made."""
+        return source[: self.start] + self.text.encode() + source[self.end :]
+
+
+class Finder(ast.NodeVisitor):
+    """Finds every mutant of a module."""
+
+    def __init__(self, module: str, source: bytes) -> None:
+        self.module = module
+        self.mutants: list[Mutant] = []
+        self._starts = [0]
+        for line in source.splitlines(keepends=True):
+            self._starts.append(self._starts[-1] + len(line))
+        self._lines = source.decode().splitlines()
+        self.visit(ast.parse(source))
+
+    def _add(self, node: ast.AST, new: ast.AST | str) -> None:
+        text = new if isinstance(new, str) else f"({ast.unparse(new)})"
+        start = self._starts[node.lineno - 1] + node.col_offset
+        end = self._starts[node.end_lineno - 1] + node.end_col_offset
+        self.mutants.append(Mutant(self.module, node.lineno, start, end, text))
+
+    def _changed(self, node: ast.AST, **fields: object) -> None:
+        new = copy.copy(node)
+        for name, value in fields.items():
+            setattr(new, name, value)
+        self._add(node, new)
+
+    def visit(self, node: ast.AST) -> None:
+        """Visit what may be changed."""
+        line = self._lines[node.lineno - 1] if hasattr(node, "lineno") else ""
+        if _SKIPPED.search(line) or isinstance(node, (ast.Assert, ast.JoinedStr, ast.Import)):
+            return
+        super().visit(node)
+
+    def generic_visit(self, node: ast.AST) -> None:
+        """All fields but those that are types or decorators."""
+        for name, value in ast.iter_fields(node):
+            if name in ("annotation", "returns", "decorator_list", "bases"):
+                continue
+            for each in value if isinstance(value, list) else [value]:
+                if isinstance(each, ast.AST):
+                    self.visit(each)
+
+    def visit_If(self, node: ast.If) -> None:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            for each in node.orelse:
+                self.visit(each)
+            return
+        self._negate(node.test)
+        self.generic_visit(node)
+
+    def visit_IfExp(self, node: ast.IfExp) -> None:
+        self._negate(node.test)
+        self.generic_visit(node)
+
+    def _negate(self, test: ast.expr) -> None:
+        if not isinstance(test, (ast.Compare, ast.BoolOp, ast.UnaryOp)):  # they have their own
+            self._add(test, ast.UnaryOp(ast.Not(), test))
+
+    def visit_Compare(self, node: ast.Compare) -> None:
+        for at, operator in enumerate(node.ops):
+            ops = [*node.ops[:at], _COMPARED[type(operator)](), *node.ops[at + 1 :]]
+            self._changed(node, ops=ops)
+        self.generic_visit(node)
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> None:
+        self._changed(node, op=ast.Or() if isinstance(node.op, ast.And) else ast.And())
+        for at in range(len(node.values)):
+            self._changed(node, values=[*node.values[:at], *node.values[at + 1 :]])
+        self.generic_visit(node)
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
+        if isinstance(node.op, ast.Not):
+            self._add(node, node.operand)
+        self.generic_visit(node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> None:
+        new = _COMPUTED.get(type(node.op))
+        texts = [each for each in (node.left, node.right) if isinstance(each, _TEXTS)]
+        if new and not any(isinstance(getattr(each, "value", ""), (str, bytes)) for each in texts):
+            self._changed(node, op=new())
+        self.generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        if isinstance(node.value, bool):
+            self._changed(node, value=not node.value)
+        elif isinstance(node.value, (int, float)):
+            for value in (node.value + 1, node.value - 1):
+                self._changed(node, value=value)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        if isinstance(node.func, ast.Name) and node.func.id in ("min", "max"):
+            other = ast.Name("max" if node.func.id == "min" else "min")
+            self._changed(node, func=other)
+        self.generic_visit(node)
+
+    def visit_Expr(self, node: ast.Expr) -> None:
+        if isinstance(node.value, ast.Constant):
+            return  # a docstring
+        if isinstance(node.value, ast.Call):
+            function = ast.unparse(node.value.func)
+            if function.endswith(".debug"):
+                return
+            self._add(node, "pass")
+        self.generic_visit(node)
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        if isinstance(node.targets[0], ast.Name) and node.targets[0].id in _LISTS:
+            return
+        if isinstance(node.targets[0], (ast.Attribute, ast.Subscript)):
+            self._add(node, "pass")
+        self.generic_visit(node)
+
+    visit_AugAssign = visit_Delete = visit_Raise = lambda self, node: (
+        self._add(node, "pass"),
+        self.generic_visit(node),
+    )
+
+    def visit_Return(self, node: ast.Return) -> None:
+        if node.value is not None and not isinstance(node.value, ast.Constant):
+            self._add(node, "return None")
+        self.generic_visit(node)
+
+    def visit_Break(self, node: ast.Break) -> None:
+        self._add(node, "pass")
+
+    def visit_Continue(self, node: ast.Continue) -> None:
+        self._add(node, "break")
+
+
+def mutants_of(module: str, root: Path = ROOT) -> list[Mutant]:
+    """Every mutant of a module that compiles."""
+    source = (root / PACKAGE / f"{module}.py").read_bytes()
+    return [each for each in Finder(module, source).mutants if _compiles(each.apply(source))]
+
+
+def _compiles(source: bytes) -> bool:
+    try:
+        compile(source, "mutant", "exec")
+    except SyntaxError:
+        return False
+    return True
+
+
+def tests_of(module: str) -> list[str]:
+    """The test files for a module, those of its name first."""
+    (names,) = (tests for modules, tests in WINGS.values() if module in modules.split())
+    own = sorted(path.stem for path in (ROOT / "tests").glob(f"test_{module.strip('_')}*.py"))
+    files = dict.fromkeys([*own, *(f"test_{name}" for name in names.split())])
+    return [f"tests/{name}.py" for name in files]
+
+
+class Copy:
+    """A copy of the tree, in which one mutant after the other is tried."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        leave = shutil.ignore_patterns("__pycache__", "node_modules", "*.egg-info")
+        for part in PARTS:
+            if (ROOT / part).is_dir():
+                shutil.copytree(ROOT / part, folder / part, ignore=leave)
+            else:
+                shutil.copy(ROOT / part, folder / part)
+        # No .pyc: a mutant may have the size and the second of the one before.
+        source = str(folder / "src")
+        self._environment = {**os.environ, "PYTHONPATH": source, "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def run(self, tests: list[str], seconds: float | None = None) -> tuple[int, str]:
+        """Run tests: their exit status, -1 for too late, and what they print."""
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+        with tempfile.TemporaryFile("w+") as output:
+            process = subprocess.Popen(
+                [*command, "-o", "timeout=60", *tests],
+                cwd=self.folder,
+                env=self._environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            try:
+                status = process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                status = -1
+            finally:
+                with contextlib.suppress(ProcessLookupError):  # its children, too
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            output.seek(0)
+            return status, output.read()
+
+    def try_out(self, mutant: Mutant, seconds: float) -> str:
+        """What became of a mutant: "" if it has survived."""
+        path = self.folder / PACKAGE / f"{mutant.module}.py"
+        source = path.read_bytes()
+        try:
+            path.write_bytes(mutant.apply(source))
+            status, text = self.run(tests_of(mutant.module), seconds)
+        finally:
+            path.write_bytes(source)
+        if not status:
+            return ""
+        if status < 0:
+            return "too late"
+        failed = re.search(r"^(?:FAILED|ERROR) (tests/\S+)", text, re.MULTILINE)
+        return failed[1] if failed else text.strip().rpartition("\n")[2]
+
+
+def differing(base: str) -> list[str]:
+    """The modules that differ from a revision."""
+    command = ["git", "diff", "--name-only", "--diff-filter=AM", base, "--", str(PACKAGE)]
+    names = subprocess.check_output(command, cwd=ROOT, text=True).split()
+    return [Path(name).stem for name in names if name.endswith(".py")]
+
+
+def shown(mutant: Mutant) -> str:
+    """A mutant as a diff."""
+    name = f"{PACKAGE / mutant.module}.py"
+    source = (ROOT / name).read_bytes()
+    sides = [each.decode().splitlines() for each in (source, mutant.apply(source))]
+    return "\n".join(difflib.unified_diff(*sides, name, f"line {mutant.line}", n=2, lineterm=""))
+
+
+def measure(copies: list[Copy], modules: list[str]) -> dict[str, float] | None:
+    """How long each module's tests take unchanged; None if they fail."""
+    seconds: dict[frozenset[str], float] = {}
+    for module in modules:
+        tests = tests_of(module)
+        if frozenset(tests) not in seconds:
+            start = time.monotonic()
+            status, text = copies[0].run(tests)
+            if status:
+                print(text[-3000:])
+                return None
+            seconds[frozenset(tests)] = time.monotonic() - start
+    return {module: seconds[frozenset(tests_of(module))] for module in modules}
+
+
+def run(drawn: list[Mutant], jobs: int, minutes: float) -> Iterator[tuple[Mutant, str]]:
+    """Try mutants: each with its fate, in turn, until the time is over."""
+    end = time.monotonic() + 60 * minutes
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        copies = [Copy(Path(folder) / str(number)) for number in range(jobs)]
+        seconds = measure(copies, sorted({mutant.module for mutant in drawn}))
+        if seconds is None:
+            raise SystemExit(2)
+        free: SimpleQueue[Copy] = SimpleQueue()
+        for each in copies:
+            free.put(each)
+
+        def fate(mutant: Mutant) -> str | None:
+            if time.monotonic() > end:
+                return None
+            mine = free.get()
+            try:
+                return mine.try_out(mutant, 60 + 3 * seconds[mutant.module])
+            finally:
+                free.put(mine)
+
+        with ThreadPoolExecutor(jobs) as pool:
+            for mutant, killer in zip(drawn, pool.map(fate, drawn), strict=True):
+                if killer is not None:
+                    yield mutant, killer
+
+
+def main() -> int:
+    """Draw, try, and tell."""
+    parser = argparse.ArgumentParser(prog="python tests/mutants.py", description=__doc__)
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help="such as _reading")
+    parser.add_argument("--base", default="main", help="else those that differ from it")
+    parser.add_argument("--seed", default="0")
+    parser.add_argument("--count", type=int, default=40, help="mutants at the most")
+    parser.add_argument("--minutes", type=float, default=30, help="start none after that")
+    parser.add_argument("--jobs", type=int, default=2, help="at a time")
+    parser.add_argument("--least", type=float, default=97, help="per cent to be noticed")
+    options = parser.parse_args()
+    modules = sorted(set(options.modules or differing(options.base)))
+    mutants = [each for module in modules for each in mutants_of(module)]
+    choose = random.Random(options.seed)
+    drawn = choose.sample(mutants, min(options.count, len(mutants)))
+    print(f"{len(drawn)} of {len(mutants)} mutants of {' '.join(modules)}", flush=True)
+    if not drawn:
+        return 0
+    fates = []
+    for mutant, killer in run(drawn, options.jobs, options.minutes):
+        fates.append((mutant, killer))
+        print(f"{mutant.module}:{mutant.line:<4} {killer or 'SURVIVED'}", flush=True)
+    survivors = [mutant for mutant, killer in fates if not killer]
+    for mutant in survivors:
+        print(f"\n{shown(mutant)}")
+    score = 100 * (1 - len(survivors) / len(fates)) if fates else 0.0
+    print(f"\nnoticed: {len(fates) - len(survivors)} of {len(fates)}, {score:.1f} %")
+    return 0 if score >= options.least else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
