@@ -239,6 +239,20 @@ SEEDS = {
         "strange": b"\x0c\7\0\2\5\0\1\x7f\x80\xff",
         "blocks": b"\x0d\x0b\0\x21\xff\5abc",
     },
+    "tls_records": {
+        # The version and who is hasty, how much each sends, and the plans of both ways.
+        "quiet": b"\0\x20\x20\0",
+        "quiet-1.2": b"\1\x20\x20\0",
+        "large": b"\0\xf2\xf1\0",
+        "hasty": b"\6\xf2\xf2\0",
+        "cut": b"\0\x40\x40\x10" + b"\x80\0\3\0\x40" * 3 + b"\0" + b"\x80\0\1\0\2" * 3,
+        "flipped": b"\1\x40\x40\x0c" + b"\0\0\0\0\x94\0\x09" + bytes(5) + b"\0\0\x95\0\7",
+        "dropped": b"\0\x40\x40\4\0\0\0\xa0\0\0\0\0\xa1",
+        "doubled": b"\0\x40\x40\4\0\0\0\xb0\0\0\0\0\xb0",
+        "swapped": b"\0\xf2\x40\4\0\0\0\xc0\0\0\0\0\xc0",
+        "made-up": b"\0\x40\x40\x09\0\0\0\xdf\0\5\2\1\0\0\xff\x20\0",
+        "behind-the-end": b"\7_u\x18z\1\x1d\x16\6\xee\xeb3\x1f\xd1\x9d\xf9\xa8&\x9f",
+    },
     "kernel_read": raw_streams(b"\x0c\0\0\0", masked=False)
     | {f"{name}-masked": data for name, data in raw_streams(b"\x0d\0\0\0", masked=True).items()}
     | {"made": b"\x09\0\3\0\0\3abc\0\1\xff\x0cab\0"},

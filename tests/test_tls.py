@@ -400,6 +400,21 @@ def test_close_notify_is_the_end():
             client.finish_writing()
 
 
+@pytest.mark.abuse(61)
+def test_what_cannot_be_decrypted_after_close_notify_is_dropped_unseen():
+    with secure() as (client, server):
+        client.finish_writing()
+        server._sock.sendall(b"\x17\x03\x03\x00\x10" + bytes(16))  # a record that nobody encrypted
+        client.wait(True, False, Deadline(SOON))
+        assert client.read_into(bytearray(100)) is None
+        server._sock.sendall(b"\x81\x05hello")
+        client.wait(True, False, Deadline(SOON))
+        assert client.peek(100) == bytes(7)
+        buffer = bytearray(b"x" * 100)
+        assert client.read_into(buffer) == 7
+        assert buffer == bytes(7) + b"x" * 93
+
+
 # The peer waits for our close_notify, and leaves TCP open until it comes.
 def test_close_notify_in_one_segment_with_the_last_data_is_the_end_too():
     with secure() as (client, server):

@@ -16,7 +16,8 @@ Rules:
   updates of keys, empty records). A step of the handshake takes in so many pieces and then comes
   back to its deadline; and more than _BARREN bytes without data end the connection.
 - Once this end has said close_notify, OpenSSL may refuse what still comes. That is no error, nor
-  the end: it is received as it is (`_draining`), so that the peer is not reset while it reads.
+  the end: it is received and dropped (`_draining`), so that the peer is not reset while it
+  reads. The reader gets as many zeros: bytes that no key has vouched for are nobody's to see.
 - The end of the stream is the end, with or without close_notify: WebSocket has a
   close of its own.
 """
@@ -217,7 +218,7 @@ class TLSTransport(Transport):
             return self._take_ahead(buffer)
         while True:
             if self._draining:
-                return super().read_into(buffer, nap)
+                return self._drain(buffer, nap)
             if self._unread:
                 ended = self._decrypt(buffer)
                 more = self._more and self._decrypted < min(len(buffer), _ENOUGH)
@@ -243,6 +244,12 @@ class TLSTransport(Transport):
         count, self._decrypted = self._decrypted, 0
         return count
 
+    def _drain(self, buffer: bytearray | memoryview, nap: bool) -> int | None:
+        """Receive what is not decrypted any more, and put zeros in its place."""
+        count = super().read_into(buffer, nap)
+        buffer[: count or 0] = bytes(count or 0)
+        return count
+
     def _is_expected(self, error: OSError) -> bool:
         """Whether the error of a receive ends a call that has more to do; raise it if it matters.
 
@@ -257,7 +264,8 @@ class TLSTransport(Transport):
     def peek(self, size: int) -> bytes | None:
         """As of a bare socket, decrypted; only where no other of the reader's calls goes on."""
         if self._draining:
-            return super().peek(size)
+            raw = super().peek(size)
+            return raw and bytes(len(raw))
         if self._ahead is None and not self._decrypted:
             if not self._unread:
                 data = super().peek(_AHEAD)
