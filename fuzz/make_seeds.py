@@ -159,6 +159,16 @@ sessions = {
 
 SEEDS = {
     "handshake_server": requests,
+    "http_requests": {
+        **{name: b"\0" + data[1:] for name, data in requests.items() if data[:1] != b"\1"},
+        "post-hello": b"\0\3\2\7\x20POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
+        "two-lengths": b"\0\0PUT / HTTP/1.1\r\nHost: a\r\n"
+        b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nhi!",
+        "head-1.0": b"\0\0HEAD /a?b HTTP/1.0\r\nCookie: a=b\r\ncookie: c=d\r\n\r\n",
+        "valid": b"\1\3\2\5\x20\0\1\5abcde\0\4efgh\2\3xyz\4\2ab\1\5hello\2ok\5title",
+        "valid-head": b"\1\0\1\3\0\0\0\0\0\0\0\0\0\3abc\0\1\4\4",
+        "valid-large": b"\1\4\3\1\7\7\2\2\x0bsome/where/\0\0\0\0\0\0\1\xff\x08abcdefgh\0\xff\7abcd",
+    },
     "handshake_client": answers,
     "urls": urls,
     "protocol_chunks": protocol_streams(b"\x0c\0\0\4\5\1\7\x20"),
