@@ -13,8 +13,8 @@ NODE_MODULES = tests/peers/node_modules
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-compiled test-pure install-check lint format api peers \
-    programs conformance conformance-gate free-threaded pypy architectures fuzz sanitize coverage \
-    mutants soak \
+    programs conformance conformance-gate free-threaded pypy architectures fuzz fuzz-quick sanitize \
+    coverage mutants soak \
     wheels wheels-free-threaded bench bench-quick callgrind clean
 
 help: ## list the targets
@@ -179,6 +179,10 @@ $(FUZZ_VENV)/installed: pyproject.toml setup.py src/_wsframe.pyx src/_wsframe.h
 
 fuzz: $(FUZZ_VENV)/installed ## every fuzz target for a share of SECONDS=120; FUZZ_ARGS=...
 	$(FUZZ_VENV)/bin/python fuzz/run.py --seconds $(SECONDS) $(FUZZ_ARGS)
+
+# Changed seeds alone, the same ones each time: it needs no atheris.
+fuzz-quick: $(VENV)/tested ## the same blindly, in half a minute
+	$(RUN) fuzz/run.py --random --seconds 30 $(FUZZ_ARGS)
 
 # The kernel alone is built with the sanitizers, apart from the other builds; the first
 # report ends the run. PYTHONMALLOC: every object is a block that AddressSanitizer knows.

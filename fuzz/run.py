@@ -12,6 +12,7 @@ exit status is 1 then.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import importlib
 import random
 import re
@@ -24,6 +25,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 OUT = HERE.parent / "out" / "fuzz"
 TARGETS = tuple(sorted(folder.name for folder in (HERE / "corpus").iterdir()))
+_STUCK = 120  # seconds for a hundred inputs, after which one of them hangs
 LONGEST = 1024  # bytes of an input: what is large is made from few bytes, see Source.payload
 _DONE = re.compile(r"stat::number_of_executed_units: (\d+)")
 
@@ -57,18 +59,21 @@ def blind(target: str, seconds: int, seed: int) -> tuple[int, bool]:
     seeds = [path.read_bytes() for path in sorted((HERE / "corpus" / target).iterdir())]
     end = time.monotonic() + seconds
     count = 0
-    while time.monotonic() < end:
-        for _ in range(100):
-            data = changed(choose.choice(seeds), seeds, choose)
-            count += 1
-            try:
+    try:
+        while time.monotonic() < end:
+            faulthandler.dump_traceback_later(_STUCK, exit=True)
+            for _ in range(100):
+                data = changed(choose.choice(seeds), seeds, choose)
+                count += 1
                 check(data)
-            except Exception:
-                traceback.print_exc()
-                folder = OUT / "crashes" / target
-                folder.mkdir(parents=True, exist_ok=True)
-                (folder / f"random-{seed}-{count}").write_bytes(data)
-                return count, False
+    except Exception:
+        traceback.print_exc()
+        folder = OUT / "crashes" / target
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"random-{seed}-{count}").write_bytes(data)
+        return count, False
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     return count, True
 
 
