@@ -371,6 +371,24 @@ def test_a_close_inside_a_receive_does_not_wait_for_its_end(monkeypatch):
         assert conn.fileno() == -1
 
 
+def test_the_end_of_close_timeout_ends_a_receive_and_the_connection():
+    with raw_peer(close_timeout=0.05, ping_interval=None) as (conn, peer):
+        peer.sendall(close_frame())  # and the stream goes on
+        with at_least(0.04):
+            assert conn.receive(SOON) is None
+        assert conn.fileno() == -1
+
+
+def test_connected_does_not_wait_for_the_streams_end():
+    with raw_peer(transport=Counted) as (conn, peer):
+        peer.sendall(close_frame())
+        arrived(conn)
+        assert not conn.connected()
+        assert conn._transport.waits <= 1  # which comes back at once
+        with at_least(0, 0.9):
+            assert not conn.connected()
+
+
 def test_after_an_abort_nothing_is_read_any_more():
     with raw_peer(transport=Counted) as (conn, peer):
         peer.sendall(frame(TEXT, b"first") + frame(TEXT, b"second"))

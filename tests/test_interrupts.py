@@ -116,6 +116,26 @@ def test_whatever_a_signal_handler_raises_comes_out_of_receive(error):
 
 
 @pytest.mark.abuse(70)
+@pytest.mark.parametrize("call", ["send", "receive"])
+def test_an_interrupted_wait_for_another_thread_leaves_that_its_lock(call):
+    with raw_peer() as (conn, _):
+        lock = conn._send_lock if call == "send" else conn._recv_lock
+        release = threading.Event()
+
+        def hold():
+            with lock:
+                release.wait(SOON)
+
+        with running(hold):
+            until(lock.locked)
+            with Interrupter(itertools.repeat(0.05)), pytest.raises(Interrupt):
+                conn.send("x") if call == "send" else conn.receive(None)
+            assert lock.locked()
+            release.set()
+        assert not lock.locked()
+
+
+@pytest.mark.abuse(70)
 @cpython_handlers
 @pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError, OSError, RuntimeError])
 def test_whatever_a_signal_handler_raises_comes_out_of_send(error):

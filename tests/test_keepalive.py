@@ -10,6 +10,7 @@ import select
 import socket
 import sys
 import threading
+from time import monotonic
 
 import pytest
 
@@ -24,10 +25,12 @@ from pairs import (
     arrived,
     close_frame,
     connection,
+    ended,
     frame,
     raw_peer,
     receive_close,
     receive_frame,
+    reset,
     roles,
     tcp_pair,
     tls_pair,
@@ -175,6 +178,22 @@ def test_after_a_sleep_of_the_process_it_looks_before_it_judges(tls, reading):
         assert (receiving.result() if receiving else conn.receive(SOON)) == "alive"
         conn.send("alive")
         assert answering.result() == "alive"
+
+
+def test_a_look_before_the_interval_is_over_asks_nothing():
+    with raw_peer(ping_interval=AGES) as (conn, _):
+        for _ in range(3):
+            due = look(conn)
+            assert due.moment > monotonic() + AGES / 2
+        assert conn._key is None
+        conn._liveness.asked -= AGES
+        look(conn)
+        asked = conn._key
+        assert asked is not None
+        conn._heard = True  # whatever comes is an answer
+        for _ in range(3):
+            look(conn)
+        assert conn._key == asked
 
 
 def test_a_ping_behind_a_frame_counts_from_when_it_has_left():
@@ -343,6 +362,16 @@ def test_a_stream_that_ends_without_a_word_is_noticed_without_a_caller():
         peer.close()
         until(lambda: descriptor(conn) == -1)
         assert conn.close_code == 1006
+
+
+@transports
+def test_a_reset_is_noticed_without_a_caller(tls):
+    with a_pair(tls=tls, ping_interval=AGES, close_timeout=0.1) as (conn, peer):
+        with conn._send_lock:  # so that keepalive does not get to the end by itself
+            reset(peer._transport._sock)
+            ended(conn)
+            until(lambda: look(conn) and conn.close_code == 1006)
+        until(lambda: descriptor(conn) == -1)
 
 
 def test_without_keepalive_a_close_that_was_told_ends_without_another_call():

@@ -324,6 +324,25 @@ def test_one_that_fails_does_not_end_the_others(caplog):
     assert bad.was_looked_after(1)
     assert good.was_looked_after(2)
     assert "keepalive has failed" in caplog.text
+    assert not bad.looked.acquire(blocking=False)  # before ten seconds are over
+    (entry,) = (each for each in _keepalive._service._entries if each.watched() is bad)
+    assert 5 < entry.moment - monotonic() <= 10
+
+
+def test_an_exception_in_the_thread_itself_forgets_nobody(monkeypatch, caplog):
+    service = _keepalive._service
+
+    def fail(_):
+        monkeypatch.undo()
+        raise MemoryError
+
+    now, later = Watched([]), Watched([])
+    _keepalive.watch(later, monotonic() + AGES)
+    monkeypatch.setattr(service, "_silence", fail)
+    _keepalive.watch(now, monotonic())
+    assert now.was_looked_after(1)
+    assert later.was_looked_after(1)  # all are, for what was listened for is not known any more
+    assert "begins anew" in caplog.text
 
 
 def test_one_that_wants_no_more_is_let_go_without_a_word(caplog):
@@ -361,10 +380,13 @@ def test_one_that_is_gone_is_forgotten():
 
 def test_closed_connections_do_not_pile_up():
     service = _keepalive._service
+    alive = Watched([AGES])  # with the descriptor 0, which one of a program without stdin has
+    _keepalive.watch(alive, monotonic() + AGES)
     for _ in range(300):
         _keepalive.watch(Watched([]), monotonic() + AGES)
         _keepalive.forget()
     assert len(service._entries) < 200
+    assert any(entry.watched() is alive for entry in service._entries)
 
 
 @pytest.mark.abuse(63)

@@ -966,3 +966,35 @@ def test_what_wsproto_refuses_is_a_violation(monkeypatch):
     assert control.receive(PING, b"", None)[0] == 0x80 | CLOSE
     assert control.code == 1002
     assert isinstance(control.error, ProtocolError)
+
+
+# -- what comes next, before it is taken ---------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "ahead", "count"),
+    [
+        (b"", b"", 0),
+        (b"", frame(PING, b"a") + frame(PONG, b"bc"), 3 + 4),
+        (b"", frame(PING, b"a") + frame(TEXT, b"text"), 3),
+        (b"", frame(PING, b"a") + frame(PING, b"abc")[:4], 3),
+        (b"", frame(TEXT, b"text") + frame(PING), 0),
+        (frame(PING, b"abc")[:1], frame(PING, b"abc")[1:], 4),
+        (frame(PING, b"abc")[:1], frame(PING, b"abc")[1:4], 0),
+        (frame(TEXT, b"text")[:3], frame(TEXT, b"text")[3:] + frame(PING), 0),
+        (frame(TEXT, b"a", fin=False), frame(PING), 2),
+        (b"", frame(PING, bytes(126)), 130),  # which breaks the protocol
+        (b"", b"\x89\x7f" + b"\xff" * 8 + b"x", 11),
+        (frame(CLOSE), frame(TEXT, b"late"), 6),
+    ],
+)
+def test_how_much_of_what_comes_next_is_no_message(before, ahead, count):
+    proto = protocol()
+    feed(proto, before)
+    assert proto.controls(ahead) == count
+
+
+def test_once_a_message_is_of_no_use_all_that_comes_next_is_none():
+    proto = protocol()
+    proto.discard(keep_ready=True)
+    assert proto.controls(frame(TEXT, b"late")) == 6

@@ -16,6 +16,7 @@ from pairs import (
     KIB,
     MIB,
     PING,
+    PONG,
     SOON,
     TEXT,
     Running,
@@ -39,7 +40,8 @@ from pairs import (
     transports,
     until,
 )
-from scriptling_ws import ConnectionClosed, ProtocolError, SendTimeout
+from scriptling_ws import ConnectionClosed, ProtocolError, SendTimeout, _reading
+from scriptling_ws._transport import Transport
 
 # -- what goes out, and what does not --------------------------------------
 
@@ -524,3 +526,62 @@ def test_a_caller_can_refuse_what_it_does_not_ask_for():
         assert peer.receive(SOON) == bytes(16 * MIB)
         sending.result()
         assert conn.receive(SOON) == "unasked"
+
+
+# -- what is left for the one who holds the lock -----------------------------
+
+
+class Busy(Transport):
+    """One in whose last step another thread leaves an answer: it has found the lock taken."""
+
+    leave = None
+
+    def flush(self):
+        leave, self.leave = self.leave, None
+        if leave:
+            leave()
+        return super().flush()
+
+
+def test_an_answer_that_comes_up_while_the_last_one_leaves_is_sent_too():
+    with raw_peer(transport=Busy) as (conn, peer):
+        pong = frame(PONG, b"left to this thread", mask=True)
+        conn._transport.leave = lambda: conn._outbox.append(pong)
+        peer.sendall(frame(PING))
+        arrived(conn)
+        assert conn.receive(0) is None
+        assert receive_frame(peer) == (0x8A, b"")
+        assert receive_frame(peer) == (0x8A, b"left to this thread")
+
+
+def test_the_stream_is_not_ended_before_what_an_interrupted_send_has_left():
+    with raw_peer(client=False) as (conn, peer):
+        conn._tail.append(frame(TEXT, b"left"))
+        assert conn._finish_writing() is False
+        conn._flush()
+        assert conn._finish_writing() is True
+        assert receive_to_end(peer) == frame(TEXT, b"left")
+
+
+def test_a_send_that_fails_reads_no_more_than_may_lie_unread(monkeypatch):
+    with raw_peer() as (conn, peer):
+        peer.sendall(frame(TEXT, b"unread"))
+        arrived(conn, 8)
+        monkeypatch.setattr(_reading, "MAX_BACKLOG", 0)
+        conn._transport.finish_writing()
+        with pytest.raises(ConnectionClosed):
+            conn.send("x")
+        assert not conn._ready
+        assert conn.receive(0) == "unread"
+
+
+def test_reading_for_others_counts_what_it_brings():
+    with raw_peer() as (conn, peer):
+        with conn._recv_lock:
+            assert not conn._read_ahead()
+        assert conn._backlog == 0
+        peer.sendall(frame(TEXT, b"12345"))
+        arrived(conn, 7)
+        with conn._recv_lock:
+            assert conn._read_ahead()
+        assert conn._backlog == 7 + 64  # the bytes, and about what a message costs beside them

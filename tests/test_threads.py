@@ -344,6 +344,17 @@ def test_who_polls_sends_an_answer_for_which_there_was_no_room(poll):
         assert receive_frame(peer) == (0x8A, b"one")
 
 
+def test_who_receives_a_message_sends_an_answer_for_which_there_was_no_room():
+    with raw_peer() as (conn, peer):
+        filled = fill(conn)
+        peer.sendall(frame(PING, b"one"))
+        assert conn.receive(0.05) is None
+        receive_exactly(peer, filled)
+        peer.sendall(frame(TEXT, b"message"))
+        assert conn.receive(SOON) == "message"
+        assert receive_frame(peer) == (0x8A, b"one")
+
+
 def test_a_blocked_receiver_answers_a_ping_between_two_frames_of_a_busy_sender():
     stop = threading.Event()
 

@@ -152,6 +152,18 @@ def test_who_waits_keeps_no_large_buffer():
         assert read_from(server, 11) == b"still there"
 
 
+def test_a_large_buffer_is_made_once():
+    with secure() as (client, server):
+        made = set()
+        with running(lambda: send(client, bytes(4_000_000))):
+            left, buffer = 4_000_000, bytearray(1 << 20)
+            while left:
+                assert select.select([server], [], [], SOON)[0]
+                left -= server.read_into(buffer) or 0
+                made.add(id(server._cipher.obj))
+        assert len(made) <= 2  # the small one, and then that
+
+
 def test_who_waits_keeps_ciphertext_that_was_received_and_not_decrypted():
     def interrupt():
         raise Interrupt
@@ -413,6 +425,21 @@ def test_what_cannot_be_decrypted_after_close_notify_is_dropped_unseen():
         buffer = bytearray(b"x" * 100)
         assert client.read_into(buffer) == 7
         assert buffer == bytes(7) + b"x" * 93
+        assert client.read_into(buffer) is None
+        assert client.peek(100) is None
+        server._sock.shutdown(socket.SHUT_WR)
+        wait_for(client, 0)
+
+
+def test_what_comes_with_a_record_that_cannot_be_decrypted_after_close_notify_is_read():
+    with secure() as (client, server):
+        client.finish_writing()
+        server._tls.write(b"good")
+        server._sock.sendall(server._out.read() + b"\x17\x03\x03\x00\x10" + bytes(16))
+        client.wait(True, False, Deadline(SOON))
+        client._more = True  # as where a large buffer was filled: it would receive on
+        assert read_from(client, 4) == b"good"
+        assert client.read_into(bytearray(100)) is None
 
 
 # The peer waits for our close_notify, and leaves TCP open until it comes.
