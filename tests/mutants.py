@@ -24,11 +24,13 @@ from __future__ import annotations
 
 import argparse
 import ast
+import compileall
 import contextlib
 import copy
 import difflib
 import math
 import os
+import py_compile
 import random
 import re
 import shutil
@@ -293,7 +295,10 @@ class Copy:
                 shutil.copytree(ROOT / part, folder / part, ignore=leave)
             else:
                 shutil.copy(ROOT / part, folder / part)
-        # No .pyc: a mutant may have the size and the second of the one before.
+        # Known by their hashes: a mutant may have the size and the second of the one before.
+        # What is compiled while a test counts memory would be counted, too.
+        mode = py_compile.PycInvalidationMode.CHECKED_HASH
+        compileall.compile_dir(folder, quiet=2, invalidation_mode=mode)
         source = str(folder / "src")
         self._environment = {**os.environ, "PYTHONPATH": source, "PYTHONDONTWRITEBYTECODE": "1"}
 

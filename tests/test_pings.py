@@ -128,14 +128,12 @@ def test_a_ping_does_not_spin_while_another_thread_receives():
 
 
 @pytest.mark.parametrize("why", ["receivers", "backlog"])
-def test_a_ping_leaves_messages_to_receivers_and_to_the_system(why, monkeypatch):
-    with raw_peer() as (conn, peer):
+def test_a_ping_leaves_messages_to_receivers_and_to_the_system(why):
+    with raw_peer(max_backlog=0 if why == "backlog" else 1000) as (conn, peer):
         peer.sendall(frame(TEXT, b"x"))
         arrived(conn)
         if why == "receivers":
             conn._lock_waiters = 1  # as one that is just about to read
-        else:
-            monkeypatch.setattr(_reading, "MAX_BACKLOG", 0)
         assert conn.ping(0.05) is None
         assert not conn._ready
         conn._lock_waiters = 0

@@ -40,7 +40,7 @@ from pairs import (
     transports,
     until,
 )
-from scriptling_ws import ConnectionClosed, ProtocolError, SendTimeout, _reading
+from scriptling_ws import ConnectionClosed, ProtocolError, SendTimeout
 from scriptling_ws._transport import Transport
 
 # -- what goes out, and what does not --------------------------------------
@@ -545,12 +545,11 @@ class Busy(Transport):
 
 def test_an_answer_that_comes_up_while_the_last_one_leaves_is_sent_too():
     with raw_peer(transport=Busy) as (conn, peer):
-        pong = frame(PONG, b"left to this thread", mask=True)
-        conn._transport.leave = lambda: conn._outbox.append(pong)
-        peer.sendall(frame(PING))
-        arrived(conn)
-        assert conn.receive(0) is None
-        assert receive_frame(peer) == (0x8A, b"")
+        answers = [frame(PONG, text, mask=True) for text in (b"first", b"left to this thread")]
+        conn._outbox.append(answers[0])
+        conn._transport.leave = lambda: conn._outbox.append(answers[1])
+        conn._flush()
+        assert receive_frame(peer) == (0x8A, b"first")
         assert receive_frame(peer) == (0x8A, b"left to this thread")
 
 
@@ -563,11 +562,10 @@ def test_the_stream_is_not_ended_before_what_an_interrupted_send_has_left():
         assert receive_to_end(peer) == frame(TEXT, b"left")
 
 
-def test_a_send_that_fails_reads_no_more_than_may_lie_unread(monkeypatch):
-    with raw_peer() as (conn, peer):
+def test_a_send_that_fails_reads_no_more_than_may_lie_unread():
+    with raw_peer(max_backlog=0) as (conn, peer):
         peer.sendall(frame(TEXT, b"unread"))
         arrived(conn, 8)
-        monkeypatch.setattr(_reading, "MAX_BACKLOG", 0)
         conn._transport.finish_writing()
         with pytest.raises(ConnectionClosed):
             conn.send("x")

@@ -437,9 +437,10 @@ def test_what_comes_with_a_record_that_cannot_be_decrypted_after_close_notify_is
         server._tls.write(b"good")
         server._sock.sendall(server._out.read() + b"\x17\x03\x03\x00\x10" + bytes(16))
         client.wait(True, False, Deadline(SOON))
-        client._more = True  # as where a large buffer was filled: it would receive on
-        assert read_from(client, 4) == b"good"
-        assert client.read_into(bytearray(100)) is None
+        buffer = bytearray(100)
+        assert client.read_into(buffer) == 4
+        assert buffer[:4] == b"good"
+        assert client.read_into(buffer) is None
 
 
 # The peer waits for our close_notify, and leaves TCP open until it comes.
