@@ -138,6 +138,10 @@ class Wire:
 
     setsockopt = setblocking  # type: ignore[assignment]
 
+    def getsockopt(self, *_: int) -> bytes:
+        """Nothing is counted, as on a socket that is not of TCP."""
+        raise OSError(errno.ENOPROTOOPT, "Protocol not available")
+
 
 class WireTransport(Transport):
     """A transport whose one place that sleeps is the wire's."""
