@@ -80,9 +80,11 @@ class Counted(Transport):
     def __init__(self, sock):
         super().__init__(sock)
         self.reads = self.waits = 0
+        self.naps = []
 
     def read_into(self, buffer, nap=False):
         self.reads += 1
+        self.naps.append(nap)
         return super().read_into(buffer, nap)
 
     def wait(self, *arguments, **keywords):

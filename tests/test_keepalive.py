@@ -37,7 +37,7 @@ from pairs import (
     transports,
     until,
 )
-from scriptling_ws import ConnectionClosed, _keepalive, _pings, connect
+from scriptling_ws import ConnectionClosed, _keepalive, _pings, _transport, connect
 from scriptling_ws._terms import Terms
 from scriptling_ws._transport import Transport
 from servers import echo, serving
@@ -525,6 +525,22 @@ def test_the_pulse_counts_what_the_kernels_have_taken():
         until(lambda: transport.pulse().acknowledged == before.acknowledged + 3)
         transport.close()
         assert transport.pulse() is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux' struct tcp_info")
+def test_what_the_peer_has_no_room_for_is_queued_though_nothing_is_under_way():
+    near, far = tcp_pair(64 * KIB)
+    with far, contextlib.closing(Transport(near)) as transport:
+        assert not transport.pulse().queued
+        while transport.write(bytes(65_536)):
+            pass
+
+        def under_way():
+            info = near.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _transport._INFO.size)
+            return _transport._INFO.unpack(info)[1]
+
+        until(lambda: not under_way())
+        assert transport.pulse().queued
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux' struct tcp_info")

@@ -271,6 +271,18 @@ def test_without_ping_interval_nobody_looks(monkeypatch):
         assert watched
 
 
+@pytest.mark.parametrize(("ping_interval", "times"), [(None, 0), (5, 1)])
+def test_keepalive_is_told_once_of_a_close_it_has_waited_for(ping_interval, times, monkeypatch):
+    told = []
+    with raw_peer(ping_interval=ping_interval, close_timeout=0) as (conn, _):
+        monkeypatch.setattr(_keepalive, "forget", lambda: told.append(conn))
+        conn.close()
+        conn.close()
+        conn._dispose()
+        assert len(told) == times
+        monkeypatch.undo()
+
+
 @pytest.mark.parametrize("name", ["ping_interval", "ping_timeout"])
 @pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-1, ValueError), ("1", TypeError)])
 def test_bad_options(name, value, error):

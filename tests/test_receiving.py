@@ -38,7 +38,7 @@ from pairs import (
     until,
 )
 from scriptling_ws import ConnectionClosed
-from scriptling_ws._transport import Transport
+from scriptling_ws._transport import NAP, Transport
 
 # -- messages and timeouts -------------------------------------------------
 
@@ -257,6 +257,24 @@ def test_how_often_a_quiet_connection_is_read():
         # At first, after the wait, and where the clock is coarse once more.
         assert conn._transport.reads <= 3
         assert conn._transport.waits <= 2
+        assert conn._transport.naps[0]
+        assert not any(conn._transport.naps[1:])
+
+
+def test_a_timeout_that_is_shorter_than_a_nap_is_waited_for_without_one():
+    with raw_peer(transport=Counted) as (conn, _):
+        assert conn.receive(NAP / 2) is None
+        assert not any(conn._transport.naps)
+
+
+@pytest.mark.parametrize("timeout", [0, SOON])
+def test_whatever_is_received_shows_keepalive_that_the_peer_lives(timeout):
+    with raw_peer() as (conn, peer):
+        peer.sendall(frame(TEXT, b"x"))
+        arrived(conn, 3)
+        conn._heard = False
+        assert conn.receive(timeout) == "x"
+        assert conn._heard
 
 
 @pytest.mark.parametrize("timeout", [0.001, 0.05, 0.2])

@@ -573,13 +573,20 @@ def test_a_send_that_fails_reads_no_more_than_may_lie_unread():
         assert conn.receive(0) == "unread"
 
 
-def test_reading_for_others_counts_what_it_brings():
-    with raw_peer() as (conn, peer):
+@pytest.mark.parametrize(("kind", "weight"), [(list, 8), (bytes, 1)])
+def test_reading_for_others_counts_what_it_brings(kind, weight):
+    with raw_peer(binary_type=kind) as (conn, peer):
         with conn._recv_lock:
             assert not conn._read_ahead()
         assert conn._backlog == 0
-        peer.sendall(frame(TEXT, b"12345"))
-        arrived(conn, 7)
-        with conn._recv_lock:
-            assert conn._read_ahead()
-        assert 5 < conn._backlog < 500  # the bytes, and what a message costs beside them
+        counts = []
+        for size in (100, 1100):
+            peer.sendall(frame(BINARY, bytes(size)))
+            arrived(conn, size + 2)
+            with conn._recv_lock:
+                assert conn._read_ahead()
+            counts.append(conn._backlog - sum(counts))
+        small, large = counts
+        header = 2  # bytes more, of the larger frame
+        assert large - small == (1000 + header) * weight
+        assert small > 100 * weight

@@ -16,6 +16,7 @@ from pairs import (
     SOON,
     Interrupt,
     Running,
+    at_least,
     authority,
     read_from,
     reset,
@@ -132,6 +133,13 @@ def test_nothing_there_is_none():
         assert client.read_into(bytearray(1)) is None
         assert server.read_into(bytearray(1)) is None
         assert server.read_into(bytearray(1), nap=True) is None
+
+
+def test_wake_leaves_other_waits_alone_under_tls():
+    with secure() as (_, server):
+        server.wake()
+        with at_least(0.045):
+            server.wait(True, False, Deadline(0.05))
 
 
 def with_a_large_buffer(client, server):
