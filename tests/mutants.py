@@ -6,7 +6,8 @@ Rules:
   seed from all that the given modules have, or the modules that differ from --base.
 - Mutants live in copies of the tree, one for each of the --jobs; the tree itself is only read.
 - A module's tests are those of its name, then those of its wing (WINGS). Unchanged, they
-  have to pass first; how long they take then is what a mutant's run is measured by.
+  have to pass first; how long they take then is what a mutant's run is measured by. A test
+  that fails has to fail again alone: one that fails by chance notices nothing.
 - Not changed: types, docstrings and other texts, asserts, `__all__` and `__slots__`, debug
   logging, and what is marked `pragma: no cover`. A change that no test could notice is
   marked `pragma: no mutate` on its line, which says why.
@@ -331,15 +332,24 @@ class Copy:
         source = path.read_bytes()
         try:
             path.write_bytes(mutant.apply(source))
-            status, text = self.run(tests_of(mutant.module), seconds)
+            return self._killer(tests_of(mutant.module), seconds)
         finally:
             path.write_bytes(source)
-        if not status:
-            return ""
-        if status < 0:
-            return "too late"
-        failed = re.search(r"^(?:FAILED|ERROR) (tests/\S+)", text, re.MULTILINE)
-        return failed[1] if failed else text.strip().rpartition("\n")[2]
+
+    def _killer(self, tests: list[str], seconds: float) -> str:
+        """The test that fails, and fails again when it is run alone; "" for none."""
+        for _ in range(2):
+            status, text = self.run(tests, seconds)
+            if not status:
+                break
+            if status < 0:
+                return "too late"
+            failed = re.search(r"^(?:FAILED|ERROR) (tests/\S+)", text, re.MULTILINE)
+            if failed is None:
+                return text.strip().rpartition("\n")[2]
+            if self.run([failed[1]], seconds)[0]:
+                return failed[1]
+        return ""
 
 
 def differing(base: str) -> list[str]:
@@ -408,10 +418,13 @@ def run(drawn: list[Mutant], jobs: int, minutes: float) -> Iterator[tuple[Mutant
             finally:
                 free.put(mine)
 
-        with ThreadPoolExecutor(jobs) as pool:
+        pool = ThreadPoolExecutor(jobs)
+        try:
             for mutant, killer in zip(drawn, pool.map(fate, drawn), strict=True):
                 if killer is not None:
                     yield mutant, killer
+        finally:
+            pool.shutdown(cancel_futures=True)  # where it is interrupted
 
 
 def main() -> int:
