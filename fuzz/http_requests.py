@@ -16,8 +16,9 @@ import h11
 from harness import Source, fuzz
 from scriptling_ws._deadline import FOREVER
 from scriptling_ws._head import Refused, Request, is_http_1_0
-from scriptling_ws._http import Response, render, to_response
+from scriptling_ws._http import render
 from scriptling_ws._peer import CLOSE, READY, Arrival, Peer
+from scriptling_ws._response import Response, to_response
 
 METHODS = ("GET", "HEAD", "POST", "OPTIONS", "PUT", "M-SEARCH")
 HOSTS = ("localhost", "example.com:8080", "127.0.0.1", "[::1]:80")

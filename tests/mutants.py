@@ -58,7 +58,7 @@ WINGS = {
         "_closing _connection _keepalive _liveness _locks _pings _reading _shared _writing",
         (
             "receiving sending closing pings liveness keepalive interrupts threads connection "
-            "abuse_close abuse_misuse clock fork abuse_network"
+            "abuse_close abuse_misuse clock fork on_close abuse_network"
         ),
     ),
     "wire": (
@@ -79,14 +79,17 @@ WINGS = {
         ),
     ),
     "handshakes": (
-        "_authority _handshake_client _handshake_server _head _http _idna _terms _url",
+        (
+            "_authority _fields _handshake_client _handshake_server _head _http _idna _paths "
+            "_response _terms _url"
+        ),
         (
             "head http terms url handshake_client handshake_server client abuse_handshake_client "
-            "abuse_handshake_server server_refusals server_pages fuzz_seeds"
+            "abuse_handshake_server server_refusals server_pages http_arguments fuzz_seeds"
         ),
     ),
     "client": (
-        "__init__ __main__ _client _demo _errors _options _version",
+        "__init__ __main__ _certificate _client _demo _errors _options _typed _version",
         "options errors client cli abuse_handshake_client api",
     ),
     "server": (
