@@ -16,10 +16,10 @@ import h11
 
 from harness import Source, fuzz
 from scriptling_ws._admission import Hosts, Origins
+from scriptling_ws._arrival import body_length
 from scriptling_ws._handshake_server import ServerUpgrade, wants_upgrade
 from scriptling_ws._head import HeadReader, Refused, Request, parse_request
 from scriptling_ws._http import refusal, render
-from scriptling_ws._peer import _body_length
 
 ORIGINS = (Origins(), Origins(["https://example.com"]), Origins("*"))
 HOSTS = Hosts(["example.com", "127.0.0.1:8080", "[::1]"])
@@ -44,7 +44,7 @@ def check(data: bytes) -> None:
     head, _ = whole
     try:
         request = parse_request(head)
-        _body_length(request)
+        body_length(request, 1024 * 1024)
         admit(request, origins)
         upgrade = ServerUpgrade(head, request)
     except Refused as refused:

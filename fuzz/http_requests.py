@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 import h11
 
 from harness import Source, fuzz
+from scriptling_ws._arrival import Admitted, Arrival, PeerOptions
 from scriptling_ws._deadline import FOREVER
 from scriptling_ws._head import Refused, Request, is_http_1_0
 from scriptling_ws._http import render
-from scriptling_ws._peer import CLOSE, READY, Arrival, Peer
+from scriptling_ws._limits import Limits
+from scriptling_ws._peer import CLOSE, READY, Peer
 from scriptling_ws._response import Response, to_response
 
 METHODS = ("GET", "HEAD", "POST", "OPTIONS", "PUT", "M-SEARCH")
@@ -86,10 +88,11 @@ def read(pieces: list[bytes]) -> Taken | Answered | None:
 
     def admit(transport: Any, head: bytes, request: Request) -> Any:
         heads.append(head)
-        return lambda arrival: None
+        return Admitted(websocket=False, start=lambda arrival: None)
 
     wire, buffer = Wire(pieces), bytearray(512)
-    peer = Peer(wire, FOREVER, admit)  # type: ignore[arg-type]
+    place = Limits(None, None, 1).arrive(wire.remote_addr)
+    peer = Peer(wire, place, FOREVER, admit, PeerOptions())  # type: ignore[arg-type]
     for _ in range(len(pieces) + 2):
         try:
             if peer.advance(buffer) == READY:

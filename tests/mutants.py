@@ -94,12 +94,13 @@ WINGS = {
     ),
     "server": (
         (
-            "_accept _admission _handlers _log _peer _routes _server _sessions _signals _static "
-            "runtime"
+            "_accept _admission _arrival _delivery _doors _handlers _limits _log _peer _routes "
+            "_server _sessions _signals _static runtime"
         ),
         (
-            "accept admission routes sessions static runtime server server_limits server_pages "
-            "server_refusals server_shutdown server_tls abuse_handshake_server fork options clock"
+            "accept admission bodies delivery limits routes sessions slow_readers static runtime "
+            "server server_limits server_pages server_refusals server_shutdown server_tls "
+            "abuse_handshake_server fork options clock"
         ),
     ),
 }

@@ -120,15 +120,6 @@ def test_a_body_is_told_from_what_follows_it(pieces):
     assert peer.arrival.rest == b"".join(pieces)[3:]
 
 
-def test_a_body_may_have_1_mib():
-    peer = peer_of(Script(head("/x", f"Content-Length: {MIB}"), *[b"x" * 4096] * (MIB // 4096)))
-    assert peer.advance(BUFFER) == READY
-    assert peer.arrival.request.body == b"x" * MIB
-    with pytest.raises(Refused, match=str(MIB)) as refused:
-        peer_of(Script(head("/x", f"Content-Length: {MIB + 1}"))).advance(BUFFER)
-    assert refused.value.status == 413
-
-
 def test_an_answer_that_does_not_fit_waits():
     transport = Script(upgrade("/x"), None, b"more", None, b"", room=[0, 10, 0])
     transport.flushes = [False]
@@ -219,39 +210,6 @@ def test_a_pause_holds_for_all_listeners():
         doors.resume = Deadline(10)
         assert list(doors.accept(listener, 10)) == []  # it would block
         doors.close()
-
-
-def test_a_pause_grows_and_begins_anew_once_a_connection_was_accepted():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setblocking(False)
-        acceptor = Acceptor([listener], admit_all, context=None, timeout=None, limits=HeadLimits())
-
-        def pause():
-            acceptor._watch_listeners()
-            acceptor._rest("a test wants it")
-            left, acceptor._resume = acceptor._resume.left(), None
-            return round(left + 0.04, 1)  # which takes no longer than that
-
-        assert [pause() for _ in range(6)] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
-        with socket.create_connection(listener.getsockname()):
-            acceptor._accept(listener)
-            assert pause() == 0.1
-            acceptor.close()
-
-
-def test_a_refused_peer_has_two_seconds_to_read_why():
-    acceptor = Acceptor([], admit_all, context=None, timeout=None, limits=HeadLimits())
-    near, far = tcp_pair()
-    with far:
-        far.sendall(b"nonsense\n")
-        transport = Transport(near)
-        transport.wait(True, False, Deadline(10))
-        peer = peer_of(transport)
-        acceptor._opening.add(peer)
-        acceptor._advance(peer)
-        assert peer.answered == 400
-        assert 1 < peer.deadline.left() <= 2
-        acceptor.close()
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOTCONN, "gone"), ZeroDivisionError()])

@@ -209,14 +209,6 @@ def test_every_limit_of_a_head_is_the_most_that_it_may_have(step):
         assert caught.value.status == (414 if name == "max_line_size" else 431)
 
 
-@pytest.mark.parametrize("step", [1, 4])
-def test_an_empty_line_and_no_header_are_a_head_too(step):
-    """It is for `parse_request` to refuse, at once."""
-    reader = HeadReader()
-    got = [reader.feed(piece) for piece in pieces(b"\r\n\r\n", step)]
-    assert got[-1] == b"\r\n\r\n"
-
-
 def test_what_follows_the_head_does_not_count():
     head, rest = request(), b"x" * 200_000
     reader = HeadReader()
