@@ -25,7 +25,7 @@ from pairs import (
     transports,
     until,
 )
-from scriptling_ws import SendTimeout, _keepalive, _pings, connect
+from scriptling_ws import HandshakeError, SendTimeout, _keepalive, _pings, connect
 from servers import dial, raw_websocket, serving, upgrade
 
 OFTEN = 0.02
@@ -188,6 +188,36 @@ def test_the_place_of_a_peer_that_has_left_is_free():
             conn.close()
             until(lambda: not server.connections)
         leave.set()
+
+
+@pytest.mark.abuse(63)
+def test_handlers_that_go_on_without_their_peers_are_bounded():
+    leave = threading.Event()
+    with serving(lambda client: leave.wait(SOON), max_connections=2) as server:
+        for _ in range(2):
+            with connect(server.url):
+                until(lambda: len(server.connections) == 1)
+            until(lambda: not server.connections)
+        with pytest.raises(HandshakeError) as caught:
+            connect(server.url)
+        assert caught.value.status == 503
+        assert b"have left" in caught.value.body
+        leave.set()
+        until(lambda: opens(server))
+
+
+def opens(server):
+    with contextlib.suppress(HandshakeError), connect(server.url):
+        return True
+
+
+def test_a_server_without_a_thread_says_so(monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(OSError, match="needs threads"):
+        serving(lambda client: None)
 
 
 def test_a_handler_hears_of_the_servers_closing():

@@ -15,6 +15,8 @@ Rules:
   answers hold in memory is bounded for all of them together; a file is not in memory.
 - A client's address is that of its socket. Headers that claim another one
   (X-Forwarded-For) are never believed.
+- A WebSocket whose peer has left gives its place to another one, though its handler may go on.
+  Handlers that do are bounded too: by max_connections once more, as each has a thread.
 - Whatever is full answers 503 with Retry-After; no limit makes a client wait in a queue.
 """
 
@@ -98,6 +100,7 @@ class Limits:
         self._sockets: Counter[str] = Counter()  # by address: all that were accepted
         self._busy: Counter[str] = Counter()  # by address: those that are counted as something
         self._held = 0
+        self._handlers_left = 0  # handlers that go on without their peers
         tell_after_fork(self)
 
     def _after_fork(self) -> None:
@@ -124,6 +127,8 @@ class Limits:
         with self._lock:
             if most is not None and self._counts[kind] >= most:
                 raise Refused(503, "the server is full: try again later", _RETRY)
+            if kind == WEBSOCKET and most is not None and self._handlers_left >= most:
+                raise Refused(503, "the server is busy with clients that have left", _RETRY)
             others = self._busy[place.group] - (place.kind is not None)
             if self._most_per_address is not None and others >= self._most_per_address:
                 raise Refused(503, "too many connections from your address", _RETRY)
@@ -142,12 +147,14 @@ class Limits:
         with self._lock:
             self._put(place, None)
 
-    def _leave(self, place: Place) -> None:
+    def _leave(self, place: Place, handler: bool) -> None:
         with self._lock:
             self._put(place, None)
             if not place.left:
                 place.left = True
                 _count_down(self._sockets, place.group)
+            self._handlers_left += handler - place.handler
+            place.handler = handler
 
     def _put(self, place: Place, kind: str | None) -> None:
         """Count a place as something else. Holds _lock."""
@@ -170,9 +177,10 @@ class Place:
         kind: What it is counted as, None for nothing but a connection.
         held: The bytes that its answer has in memory.
         left: Whether it has left.
+        handler: Whether it has left, and its handler goes on.
     """
 
-    __slots__ = ("_limits", "group", "held", "kind", "left")
+    __slots__ = ("_limits", "group", "handler", "held", "kind", "left")
 
     def __init__(self, limits: Limits, group: str) -> None:
         self._limits = limits
@@ -180,6 +188,7 @@ class Place:
         self.kind: str | None = None
         self.held = 0
         self.left = False
+        self.handler = False
 
     def enter(self, kind: str) -> None:
         """Be counted as a WEBSOCKET, a BODY or a REQUEST.
@@ -206,8 +215,12 @@ class Place:
         self._limits._answered(self)
 
     def leave(self) -> None:
-        """The connection is closed. Called again, it does nothing."""
-        self._limits._leave(self)
+        """The connection is closed, and its handler has returned. It may be called again."""
+        self._limits._leave(self, False)
+
+    def leave_to_handler(self) -> None:
+        """The connection closes, but its handler goes on: call `leave` when it has returned."""
+        self._limits._leave(self, True)
 
 
 def _count_down(counts: Counter[str], key: str) -> None:

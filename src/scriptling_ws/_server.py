@@ -16,6 +16,7 @@ Rules (RFC 6455 section 4.2; RFC 9110 for the statuses):
 
 from __future__ import annotations
 
+import errno
 import functools
 import logging
 import threading
@@ -207,8 +208,11 @@ class Server:
         )
         try:
             self._thread = start_thread(self._acceptor.run, f"scriptling-ws {self.address}")
-        except BaseException:
+        except BaseException as error:
             self._acceptor.close()
+            if isinstance(error, (RuntimeError, MemoryError)):  # as in a subinterpreter
+                text = f"a server needs threads, and there is none for it: {error}"
+                raise OSError(errno.EAGAIN, text) from error
             raise
         tell_after_fork(self)
 

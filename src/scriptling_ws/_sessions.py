@@ -192,7 +192,7 @@ class Sessions:
         if closing:  # pragma: no cover - a race with `close`
             connection._begin_close(_GOING_AWAY, _REASON)
         if session.place is not None:  # pragma: no branch - only a page's is handed on
-            connection.on_close(session.place.leave)  # though the handler may go on
+            connection.on_close(session.place.leave_to_handler)
 
     def includes_this_thread(self) -> bool:
         """Whether the caller runs on one of the sessions' threads."""
