@@ -52,6 +52,7 @@ TOO_SLOW: Final = f"the peer takes less than {LEAST} bytes in {PERIOD:.0f} s"
 
 _logger = logging.getLogger("scriptling_ws.server")
 
+_pread: Final[Callable[[int, int, int], bytes] | None] = getattr(os, "pread", None)
 _FILES: Final = (io.BufferedReader, io.BufferedRandom)
 
 
@@ -223,8 +224,9 @@ class _ByPosition:
         self._position = position
 
     def read(self, size: int) -> bytes:
+        assert _pread is not None
         # Asked for the number each time: once the program has closed the file, it is another's.
-        data = os.pread(self._file.fileno(), size, self._position)
+        data = _pread(self._file.fileno(), size, self._position)
         self._position += len(data)
         return data
 
@@ -236,7 +238,7 @@ def _reader(file: Any) -> Callable[[int], bytes] | None:
     raw = file.raw if type(file) in _FILES else file
     if type(raw) is not io.FileIO or not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
         return None
-    if not hasattr(os, "pread"):  # pragma: no cover - Windows, which has no fork either
+    if _pread is None:  # pragma: no cover - Windows, which has no fork either
         read: Callable[[int], bytes] = file.read
         return read
     file.flush()  # what was written into a BufferedRandom
