@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed as PeerClosed
 from websockets.sync.client import connect
 
 import scriptling_ws
+from pairs import until
 from scriptling_ws import __main__ as cli
 from scriptling_ws import _frame, runtime
 from servers import Answer, Certificates, RawWebSocket, head, read_all, read_until, upgrade
@@ -194,10 +195,14 @@ def test_the_script_has_the_server_and_an_end(project):
             "runtime.http.get('/n', lambda request: str(len(runtime.http.server.connections)))\n"
         )
     with running("--server", ":0", "-L", "lib", "setup.py", cwd=project) as command:
-        address = ("127.0.0.1", command.port)
-        with connect(command.url + "/echo"), socket.create_connection(address, 10) as sock:
-            sock.sendall(head("/n"))
-            assert Answer(read_all(sock)).body == b"1"
+
+        def open_connections():
+            with socket.create_connection(("127.0.0.1", command.port), 10) as sock:
+                sock.sendall(head("/n"))
+                return Answer(read_all(sock)).body
+
+        with connect(command.url + "/echo"):
+            until(lambda: open_connections() == b"1")
         command.process.send_signal(signal.SIGTERM)
         rest, _ = command.process.communicate(timeout=30)
         assert (rest, command.process.returncode) == ("the end True\n", 0)

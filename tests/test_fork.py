@@ -26,8 +26,10 @@ from pairs import (
     until,
 )
 from scriptling_ws import ConnectionClosed, connect
+from scriptling_ws._deadline import Deadline
 from scriptling_ws._fork import tell_after_fork
 from scriptling_ws._keys import next_key
+from scriptling_ws._limits import WEBSOCKET
 from scriptling_ws._transport import Transport
 from servers import dial, echo, raw_websocket, serving
 
@@ -370,18 +372,20 @@ def test_a_child_does_not_keep_a_servers_port():
 def test_the_locks_of_a_server_that_other_threads_hold_are_free_in_the_child():
     with serving(echo) as server:
         sessions, acceptor = server._sessions, server._acceptor
+        limits = acceptor._limits
 
         def call():
-            sessions._limits.enter(True, "an address")  # as where a handler has forked and ends
-            sessions._limits.leave(True, "an address")
-            sessions.close(0)
-            acceptor.stop()
+            place = limits.arrive("127.0.0.1:1")  # as where a handler has forked and ends
+            place.enter(WEBSOCKET)
+            place.leave()
+            sessions.close(Deadline(0))
+            acceptor.stop(Deadline(0))
             server.close()
             return True
 
         with (
             sessions._lock,
-            sessions._limits._lock,
+            limits._lock,
             acceptor._lock,
             server._close_lock,
         ):
