@@ -5,9 +5,9 @@ Rules:
 - A mutant is one change of one expression or statement. Which are tried is drawn by the
   seed from all that the given modules have, or the modules that differ from --base.
 - Mutants live in copies of the tree, one for each of the --jobs; the tree itself is only read.
-- A module's tests are those of its name, then those of its wing (WINGS). Unchanged, they
-  have to pass first; how long they take then is what a mutant's run is measured by. A test
-  that fails has to fail again alone: one that fails by chance notices nothing.
+- A module's tests are those of its name and those of its wing (WINGS). Unchanged, they have to
+  pass first: how long they take then is what a mutant's run is measured by, and the quickest go
+  first. A test that fails has to fail again alone: one that fails by chance notices nothing.
 - Not changed: types, docstrings and other texts, asserts, `__all__` and `__slots__`, debug
   logging, and what is marked `pragma: no cover`. A change that no test could notice is
   marked `pragma: no mutate` on its line, which says why.
@@ -330,13 +330,13 @@ class Copy:
             output.seek(0)
             return status, output.read()
 
-    def try_out(self, mutant: Mutant, seconds: float) -> str:
+    def try_out(self, mutant: Mutant, tests: list[str], seconds: float) -> str:
         """What became of a mutant: "" if it has survived."""
         path = self.folder / PACKAGE / f"{mutant.module}.py"
         source = path.read_bytes()
         try:
             path.write_bytes(mutant.apply(source))
-            return self._killer(tests_of(mutant.module), seconds)
+            return self._killer(tests, seconds)
         finally:
             path.write_bytes(source)
 
@@ -372,7 +372,7 @@ def shown(mutant: Mutant) -> str:
 
 
 def measure(copies: list[Copy], modules: list[str]) -> dict[str, float] | None:
-    """How long each module's tests take unchanged; None if they fail."""
+    """How long each file of the modules' tests takes unchanged; None if one fails."""
     free = queue_of(copies)
     files = sorted({test for module in modules for test in tests_of(module)})
 
@@ -390,9 +390,7 @@ def measure(copies: list[Copy], modules: list[str]) -> dict[str, float] | None:
 
     with ThreadPoolExecutor(len(copies)) as pool:
         seconds = dict(zip(files, pool.map(time_of, files), strict=True))
-    if math.inf in seconds.values():
-        return None
-    return {module: sum(seconds[test] for test in tests_of(module)) for module in modules}
+    return None if math.inf in seconds.values() else seconds
 
 
 def queue_of(copies: list[Copy]) -> SimpleQueue[Copy]:
@@ -416,9 +414,10 @@ def run(drawn: list[Mutant], jobs: int, minutes: float) -> Iterator[tuple[Mutant
         def fate(mutant: Mutant) -> str | None:
             if time.monotonic() > end:
                 return None
+            tests = sorted(tests_of(mutant.module), key=seconds.__getitem__)
             mine = free.get()
             try:
-                return mine.try_out(mutant, 60 + 3 * seconds[mutant.module])
+                return mine.try_out(mutant, tests, 60 + 3 * sum(seconds[test] for test in tests))
             finally:
                 free.put(mine)
 

@@ -81,6 +81,7 @@ def test_what_differs_is_asked_of_git():
     assert isinstance(mutants.differing("HEAD"), list)
 
 
+TEST = ["tests/test_one.py"]
 TESTS = {
     "noticed": ("assert one() == 9", "tests/test_one.py::test_one"),
     "unnoticed": ("one()", ""),
@@ -106,7 +107,7 @@ def test_what_becomes_of_a_mutant(name, tree, tmp_path, monkeypatch):
     mutant = next(each for each in mutants.mutants_of("_one", tree) if each.text == "(10)")
     folder = tmp_path / "copy"
     folder.mkdir()
-    assert mutants.Copy(folder).try_out(mutant, 3 if name == "endless" else 60) == fate
+    assert mutants.Copy(folder).try_out(mutant, TEST, 3 if name == "endless" else 60) == fate
     assert "return 9" in module.read_text()  # the tree itself was not changed
     assert "return 9" in (folder / mutants.PACKAGE / "_one.py").read_text()
     assert "+    return (10)" in mutants.shown(mutant)
