@@ -269,8 +269,21 @@ def _check_headers(headers: object) -> list[tuple[bytes, bytes]]:
     return result
 
 
+def _is_plain(lower: bytes) -> bool:
+    """Whether a head, in lower case, has two lists alone and one element in each, as most have."""
+    return (
+        b"\r\nupgrade: websocket\r\n" in lower
+        and b"\r\nconnection: upgrade\r\n" in lower
+        and not any(count_header(lower, name) > 1 for name in (b"upgrade", b"connection"))
+        and b"\r\nsec-websocket-protocol:" not in lower
+        and b"\r\nsec-websocket-extensions:" not in lower
+    )
+
+
 def _with_lists_joined(head: bytes) -> bytes:
     """The head with each list in one line; one without an element is left out."""
+    if _is_plain(head.lower()):
+        return head
     lines: list[bytes] = []
     lists: dict[bytes, list[bytes]] = {}
     for line in head[:-4].split(b"\r\n"):
