@@ -115,6 +115,36 @@ def test_whatever_a_signal_handler_raises_comes_out_of_receive(error):
         assert conn.receive(SOON) == "x"
 
 
+class Full(Transport):
+    """One that takes nothing, until a signal handler has raised in a wait for it."""
+
+    full = True
+
+    def write(self, data):
+        return 0 if self.full else super().write(data)
+
+    @property
+    def send(self):
+        return lambda data, _flags: self.write(data)
+
+    def wait(self, *arguments, **keywords):
+        if self.full:
+            self.full = False
+            raise Interrupt
+        super().wait(*arguments, **keywords)
+
+
+@pytest.mark.abuse(70)
+@pytest.mark.parametrize("size", [1, 1_000_000])
+def test_a_send_that_was_interrupted_before_it_began_is_not_made_up_for(size):
+    """The caller may send it again: it would come twice."""
+    with raw_peer(transport=Full) as (conn, peer):
+        with pytest.raises(Interrupt):
+            conn.send("x" * size)
+        conn.send("after")
+        assert receive_frame(peer) == (0x81, b"after")
+
+
 @pytest.mark.abuse(70)
 @pytest.mark.parametrize("call", ["send", "receive"])
 def test_an_interrupted_wait_for_another_thread_leaves_that_its_lock(call):
