@@ -486,6 +486,34 @@ def test_a_peer_that_takes_a_little_now_and_then_is_one():
     conn.close()
 
 
+class Dripping(Transport):
+    """One whose peer takes a KiB every fiftieth of a second."""
+
+    room = 0
+
+    def write(self, data):
+        count = super().write(data[: self.room]) if self.room else 0
+        self.room -= count
+        return count
+
+    @property
+    def send(self):
+        return lambda data, _flags: self.write(data)
+
+    def wait(self, *_, **__):
+        threading.Event().wait(0.02)
+        self.room = KIB
+
+
+def test_a_peer_that_takes_less_than_64_kib_within_send_timeout_is_given_up():
+    with (
+        raw_peer(transport=Dripping, send_timeout=0.2, ping_interval=None) as (conn, _),
+        at_least(0.2),
+        pytest.raises(SendTimeout),
+    ):
+        conn.send_binary(bytes(256 * KIB))
+
+
 @roles
 def test_a_receiver_does_not_spin_while_a_sender_is_busy(client):
     with raw_peer(client=client, ping_interval=None) as (conn, peer):

@@ -392,3 +392,38 @@ def test_a_signal_handler_that_raises_has_no_number_closed_twice(monkeypatch):
         transport.close()
         waker.close()  # as the collector does
         assert len(closed) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "unread"),
+    [(ConnectionResetError(errno.ECONNRESET, "reset"), True), (TimeoutError("a handler's"), None)],
+)
+def test_what_is_asked_of_a_socket_tells_its_errors_from_a_signal_handlers(error, unread):
+    class Failing(socket.socket):
+        def recv(self, *_):
+            raise error
+
+        def getsockopt(self, *_):
+            raise error
+
+    near, far = tcp_pair()
+    with far, contextlib.closing(Transport(Failing(fileno=near.detach()))) as transport:
+        if unread:
+            assert transport.unread()
+            assert transport.pulse() is None
+        else:
+            with pytest.raises(TimeoutError, match="a handler's"):
+                transport.unread()
+            if _transport._TCP_INFO:
+                with pytest.raises(TimeoutError, match="a handler's"):
+                    transport.pulse()
+
+
+@pytest.mark.skipif(not _transport._TCP_INFO, reason="Linux' struct tcp_info")
+@pytest.mark.parametrize("end", [socket.socket.close, reset])
+def test_the_pulse_tells_that_the_peer_has_ended(end):
+    with plain() as (transport, far):
+        assert not transport.pulse().ended
+        end(far)
+        transport.wait(True, False, Deadline(SOON))
+        assert transport.pulse().ended
