@@ -30,6 +30,7 @@ from processes import Process
 from scriptling_ws import _tls
 from scriptling_ws._deadline import Deadline
 from scriptling_ws._tls import TLSTransport
+from scriptling_ws._transport import Transport
 
 
 @contextlib.contextmanager
@@ -713,3 +714,34 @@ def test_shaking_twice_does_no_harm():
         shake(client, server)
         send(client, b"x")
         assert read_from(server, 1) == b"x"
+
+
+def test_a_first_look_sees_what_has_come():
+    with secure() as (client, server):
+        server._unread = True  # as after the handshake
+        send(client, b"\x89\x00")
+        deadline = Deadline(SOON)
+        server.wait(True, False, deadline)
+        ahead = server.peek(100)
+        while ahead is None and not deadline.passed():  # a ticket of the session came first
+            server.wait(True, False, deadline)
+            ahead = server.peek(100)
+        assert ahead == b"\x89\x00"
+        assert server.unread()
+        assert read_from(server, 2) == b"\x89\x00"
+        assert not server.unread()
+
+
+def test_what_a_reader_was_interrupted_with_is_not_looked_at():
+    """Nor taken for nothing: keepalive would poll for it again and again."""
+    with secure() as (client, server):
+        send(client, b"data")
+        server.wait(True, False, Deadline(SOON))
+        buffer = bytearray(16)
+        while server._decrypted == 0:
+            server._received = Transport.read_into(server, server._cipher)
+            server._decrypt(buffer)
+        assert server.peek(100) == b"\0"
+        assert server.read_into(buffer) == 4
+        assert buffer[:4] == b"data"
+        assert server.peek(100) is None

@@ -47,6 +47,7 @@ __all__ = ["TLSTransport", "check_context"]
 # One TLS record holds 16 KiB of data. Handing OpenSSL four of them at a time
 # bounds what a message adds to the memory while it is sent.
 _SLICE: Final = 4 * 16_384
+_NO_CONTROL: Final = b"\x00"  # in place of bytes that are not to be looked at: no control frame
 _READ: Final = 8 * 16_384  # OpenSSL's buffer keeps four thirds of that for the connection's life
 _IDLE: Final = 4 * 1024
 _AHEAD: Final = 4 * 1024  # what `peek` takes in, of ciphertext and of what is in it
@@ -266,16 +267,19 @@ class TLSTransport(Transport):
         if self._draining:
             raw = super().peek(size)
             return raw and bytes(len(raw))
-        if self._ahead is None and not self._decrypted:
-            if not self._unread:
-                data = super().peek(_AHEAD)
-                if not data:
-                    return data
-                with self._tls_lock:
-                    for self._owed in map(self._in.write, (data,)):
-                        self._unread = True
-                        break
-                self._barren += self._owed
+        if self._decrypted:  # a signal handler has cut a read short: what is there is the reader's
+            return _NO_CONTROL
+        if self._ahead is None and self._unread and self._look_ahead():
+            return b""
+        if self._ahead is None:
+            data = super().peek(_AHEAD)
+            if not data:
+                return data
+            with self._tls_lock:
+                for self._owed in map(self._in.write, (data,)):
+                    self._unread = True
+                    break
+            self._barren += self._owed
             if self._look_ahead():
                 return b""
         return None if self._ahead is None else bytes(self._ahead[:size])
