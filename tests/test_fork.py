@@ -419,3 +419,17 @@ def test_without_a_fork_nothing_is_kept():
     del conn
     gc.collect()
     assert gone() is None
+
+
+def test_a_childs_end_of_a_connection_tells_nobody():
+    told = []
+    with both_ends() as (client, _):
+        client.on_close(lambda: told.append("closed"))
+
+        def close():
+            client.close()
+            client.on_close(lambda: told.append("the child's own"))
+            return told
+
+        assert in_child(close) == ["the child's own"]
+        assert told == []

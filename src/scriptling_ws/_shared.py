@@ -227,6 +227,7 @@ class Shared:
         self._send_error = OSError(errno.EBADF, _NOT_OURS)
         self._outbox.clear()
         self._ready.clear()
+        self._callbacks = []  # the parent's: what they wake is not here
 
     def _note_state(self) -> None:
         """Bring what depends on the control plane up to date. Holds _state_lock."""
