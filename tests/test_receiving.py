@@ -24,6 +24,7 @@ from pairs import (
     Running,
     arrived,
     at_least,
+    both_ends,
     close_frame,
     connection,
     ended,
@@ -37,7 +38,7 @@ from pairs import (
     tcp_pair,
     until,
 )
-from scriptling_ws import ConnectionClosed
+from scriptling_ws import ConnectionClosed, _connection
 from scriptling_ws._transport import NAP, Transport
 
 # -- messages and timeouts -------------------------------------------------
@@ -552,3 +553,40 @@ def test_iteration_keeps_no_message_while_it_waits():
         assert references == 2  # the list's and the call's
         peer.sendall(close_frame(1000))
         consuming.result()
+
+
+@pytest.mark.abuse(81)
+@pytest.mark.parametrize("how", ["this end", "the peer"])
+@pytest.mark.parametrize(
+    ("timeout", "pause"), [(0.5, 0.01), (None, 0.01), (0.001, 0.001), (0, 0)], ids=str
+)
+def test_a_loop_that_receives_on_a_closed_connection_is_slowed_down(
+    monkeypatch, how, timeout, pause
+):
+    pauses = []
+    monkeypatch.setattr(_connection, "sleep", pauses.append)
+    with raw_peer(close_timeout=0.1) as (conn, peer):
+        if how == "this end":
+            conn.close()
+        else:
+            peer.sendall(close_frame())
+            peer.shutdown(socket.SHUT_WR)
+            assert conn.receive(SOON) is None
+            until(lambda: conn._disposed)
+        while conn._nones < 10_000:
+            assert conn.receive(timeout) is None
+        assert not pauses  # many Nones in a row, at full speed
+        for _ in range(3):
+            assert conn.receive(timeout) is None
+        assert pauses == [pause] * 3
+
+
+def test_a_loop_that_receives_on_a_closed_connection_uses_little_of_a_core():
+    with both_ends(close_timeout=0) as (client, _):
+        client.close()
+        for _ in range(10_000):
+            client.receive(0.5)
+        cpu, start = time.thread_time(), time.monotonic()
+        for _ in range(30):
+            assert client.receive(0.5) is None
+        assert time.thread_time() - cpu < (time.monotonic() - start) / 4

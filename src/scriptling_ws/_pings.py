@@ -260,7 +260,7 @@ class Pinging(Closing):
         return self._key is not None
 
     def _ping_has_left(self) -> bool:
-        """Whether keepalive's latest ping is out of this process: it may wait behind a frame."""
+        """Whether the latest ping is out of this process: it may wait behind a frame."""
         rest, ping = self._rest, self._ping
         begun = rest is not None and rest[0] is ping
         return not (self._transport.pending or begun or any(each is ping for each in self._outbox))

@@ -32,7 +32,6 @@ LOOK_AGAIN: Final = 0.1
 
 _AHEAD: Final = 4096  # bytes in which control frames are looked for
 _TURNS: Final = 16  # so often at a time: a peer can send pings without end
-_ITEM: Final = 8  # bytes that an item of a list takes
 _MESSAGE_OVERHEAD: Final = 64  # what a small message costs beside its bytes, about
 
 
@@ -194,6 +193,7 @@ class Reading(Shared, ABC):
             # Without the GIL the copy fails where a message is taken meanwhile: full for now.
             with contextlib.suppress(RuntimeError):
                 waiting = self._ready.copy()
-                size = sum(len(m) * (_ITEM if isinstance(m, list) else 1) for m in waiting)
+                weight = self._weight  # of an item of a list
+                size = sum(len(m) * (weight if isinstance(m, list) else 1) for m in waiting)
                 self._backlog = size + _MESSAGE_OVERHEAD * len(waiting)
         return self._backlog >= self._max_backlog
