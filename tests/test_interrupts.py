@@ -33,7 +33,7 @@ from pairs import (
     until,
     writable,
 )
-from scriptling_ws import ConnectionClosed, SendTimeout, _transport
+from scriptling_ws import ConnectionClosed, SendTimeout, _threads
 from scriptling_ws._deadline import Deadline
 from scriptling_ws._transport import Transport
 
@@ -265,7 +265,7 @@ def test_close_from_a_signal_handler_during_a_send():
 @pytest.mark.parametrize("call", ["receive", "send"])
 def test_a_signal_that_does_not_interrupt_the_wait_is_handled_soon(call, monkeypatch):
     """It came to another thread, or just before the system call: the handler runs after that."""
-    monkeypatch.setattr(_transport, "_LOOK_UP", 0.05)
+    monkeypatch.setattr(_threads, "_LOOK_UP", 0.05)
     options = {"close_timeout": 0.1, "send_timeout": None, "ping_interval": None}
     with raw_peer(transport=Counted, **options) as (conn, _):
 

@@ -275,9 +275,10 @@ def test_what_wakes_is_no_other_processs_and_does_not_block():
 def test_what_wakes_may_be_descriptor_0():
     program = """
 import os
-from scriptling_ws._transport import _Waker
+from scriptling_ws._waiting import engine
+engine()
 os.close(0)
-waker = _Waker()
+waker = engine().waker()
 assert waker.fileno() == 0
 waker.close()
 try:

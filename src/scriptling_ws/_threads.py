@@ -110,6 +110,7 @@ class Threads:
 
     __slots__ = ()
 
+    naps: Final = True
     lock = staticmethod(threading.Lock)
     rlock = staticmethod(threading.RLock)
     event = staticmethod(threading.Event)

@@ -3,7 +3,7 @@
 Rules:
 
 - `read_into` and `write` do what can be done at once; `wait` is the one place that
-  sleeps (save for a nap, see below), and the seam for another way of sleeping.
+  sleeps (save for a nap, see below). How it sleeps is the engine's: see `_waiting`.
 - One thread reads at a time and one writes: the caller's locks see to that. A
   reader and a writer at the same time are fine.
 - A read error that means "the peer is gone" is an OSError like any other; the
@@ -16,7 +16,8 @@ is a blocking one, and `read_into(..., nap=True)` lets the kernel sleep in `recv
 for up to NAP. On a busy connection that is one system call a read, where asking
 first (poll, then recv) takes two. A quiet connection leaves `recv` after NAP and
 sleeps in `wait`, where `wake` reaches it. A socket that waits by other means than the
-system's (gevent's) does not know SO_RCVTIMEO: it does not block, and does not nap.
+system's (gevent's) does not know SO_RCVTIMEO: it does not block, and does not nap. Nor does any
+under an engine that naps not.
 
 Whether a peer lives is told by what the kernel counts (`pulse`) and by what lies in its
 buffers (`unread`, `peek`): asking takes nothing out of them.
@@ -29,20 +30,20 @@ from __future__ import annotations
 import _socket
 import contextlib
 import os
-import selectors
 import socket
 import struct
 import sys
-import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from ._fork import tell_after_fork
 from ._liveness import Pulse
+from ._waiting import READ, WRITE, engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._deadline import Deadline
+    from ._waiting import Waker
 
 __all__ = ["NAP", "SEND_FLAGS", "Transport", "address_text"]
 
@@ -61,11 +62,7 @@ _SEND_AT_ONCE: Final = (SEND_FLAGS,)
 _WHOLE: Final = (0,)  # as much as the buffer holds
 _PEEK: Final = _DONTWAIT | socket.MSG_PEEK
 _CAN_NAP: Final = bool(_DONTWAIT) and hasattr(socket, "SO_RCVTIMEO") and sys.platform != "win32"
-# poll, where there is one: select fails on descriptors from 1024 on, and epoll
-# costs a descriptor and three system calls for a single wait.
-_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 _UNWOKEN: Final = 0.1  # seconds for which a wait sleeps that no descriptor is left to wake
-_LOOK_UP: Final = 1.0  # seconds for which the main thread sleeps at a time: see `wait`
 _NAP_TIMEVAL: Final = struct.pack("@ll", 0, int(NAP * 1_000_000))
 _TCP_INFO: Final[int] = getattr(socket, "TCP_INFO", 0) if sys.platform == "linux" else 0
 # In Linux' struct tcp_info: state at 0, unacked at 24, bytes_acked and bytes_received at 120,
@@ -82,41 +79,6 @@ def address_text(address: Any) -> str:
     return os.fsdecode(address) if address else ""
 
 
-class _Waker:
-    """A descriptor that is readable from the first `set` on, for ever."""
-
-    __slots__ = ("_event", "_pair")
-
-    def __init__(self) -> None:
-        self._event = -1
-        self._pair: tuple[socket.socket, ...] = ()
-        if sys.platform == "linux" and hasattr(os, "eventfd"):
-            # Unpacked, as in read_into: not to be lost should a signal handler raise.
-            (self._event,) = map(os.eventfd, (0,), (os.EFD_CLOEXEC | os.EFD_NONBLOCK,))
-        else:
-            self._pair = socket.socketpair()
-
-    def fileno(self) -> int:
-        return self._pair[0].fileno() if self._pair else self._event
-
-    def set(self) -> None:
-        if self._pair:
-            self._pair[1].close()  # what is readable is the end of the stream
-        elif sys.platform == "linux":  # pragma: no branch - else there is a pair
-            os.eventfd_write(self._event, 1)
-
-    def close(self) -> None:
-        for sock in self._pair:
-            sock.close()
-        # The number is taken out first: should a signal handler raise, it is not closed again
-        # when it is another file's.
-        event, self._event = self._event, -1
-        if event >= 0:
-            os.close(event)
-
-    __del__ = close
-
-
 class Transport:
     """A connected TCP (or Unix) stream socket.
 
@@ -130,6 +92,7 @@ class Transport:
 
     __slots__ = (
         "__weakref__",
+        "_engine",
         "_recv_into",
         "_send",
         "_sock",
@@ -147,9 +110,10 @@ class Transport:
         self._sock = sock
         self._recv_into = sock.recv_into
         self._send = sock.send
+        self._engine = engine()
         # RLocks: a signal handler that closes the connection may interrupt their holder.
-        self._wake_lock = threading.RLock()  # guards _waker and _woken
-        self._waker: _Waker | None = None
+        self._wake_lock = self._engine.rlock()  # guards _waker and _woken
+        self._waker: Waker | None = None
         self._woken = False
         self.pending: bool = False
         self.uncounted: int = 0
@@ -160,14 +124,14 @@ class Transport:
 
     def _after_fork(self) -> None:
         """In a forked child: close its copies of the descriptors, and nothing more."""
-        self._wake_lock = threading.RLock()
+        self._wake_lock = self._engine.rlock()
         self.close()
 
     def _prepare(self) -> None:
         sock = self._sock
         if sock.family != getattr(socket, "AF_UNIX", None):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        naps = _CAN_NAP and isinstance(sock, _socket.socket)
+        naps = _CAN_NAP and self._engine.naps and isinstance(sock, _socket.socket)
         if naps:
             try:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _NAP_TIMEVAL)
@@ -282,31 +246,22 @@ class Transport:
             wakeable: Return when `wake` is or has been called; in a moment, called or not,
                 if no descriptor is left for that.
         """
-        events = (selectors.EVENT_READ if read else 0) | (selectors.EVENT_WRITE if write else 0)
-        with _Selector() as selector:
-            selector.register(self._sock, events)
-            if wakeable:
-                waker = self._get_waker()
-                if self._woken:
-                    return
-                if waker is None:
-                    deadline = deadline.sooner(_UNWOKEN)
-                else:
-                    selector.register(waker, selectors.EVENT_READ)
-            if threading.current_thread() is threading.main_thread():
-                # A signal that arrives just before the system call, or in another thread, does
-                # not interrupt it. Its handler, which may close the connection, runs afterwards.
-                deadline = deadline.sooner(_LOOK_UP)
-            seconds = deadline.left()
-            if not selector.select(seconds):
-                deadline.waited(seconds)
+        waker = None
+        if wakeable:
+            waker = self._get_waker()
+            if self._woken:
+                return
+            if waker is None:
+                deadline = deadline.sooner(_UNWOKEN)
+        events = (READ if read else 0) | (WRITE if write else 0)
+        self._engine.wait(self._sock, events, deadline, waker)
 
-    def _get_waker(self) -> _Waker | None:
+    def _get_waker(self) -> Waker | None:
         """What `wake` makes readable; None if it cannot be made now."""
         with self._wake_lock:
             if self._waker is None:
                 try:
-                    self._waker = _Waker()
+                    self._waker = self._engine.waker()
                 except OSError as error:
                     if error.errno is None:
                         raise  # a signal handler's, such as TimeoutError

@@ -155,7 +155,15 @@ class Poller(Protocol):
 
 
 class Engine(Protocol):
-    """A way of waiting."""
+    """A way of waiting.
+
+    Attributes:
+        naps: Whether a task may sleep in a system call for a moment, as in `recv` on a blocking
+            socket, and the others go on meanwhile.
+    """
+
+    @property
+    def naps(self) -> bool: ...
 
     def lock(self) -> Lock:
         """Make a lock."""
