@@ -23,12 +23,12 @@ Rules:
 from __future__ import annotations
 
 import ipaddress
-import threading
 from collections import Counter
 from typing import Final
 
 from ._fork import tell_after_fork
 from ._head import Refused
+from ._waiting import engine
 
 __all__ = ["ANSWER", "BODY", "REQUEST", "SPARE", "WEBSOCKET", "Limits", "Place", "address_group"]
 
@@ -95,7 +95,7 @@ class Limits:
         }
         self._most_per_address = _limit(max_connections_per_address, "max_connections_per_address")
         # An RLock: a signal handler that closes a connection may interrupt its holder.
-        self._lock = threading.RLock()  # guards all below, and the places
+        self._lock = engine().rlock()  # guards all below, and the places
         self._counts: Counter[str] = Counter()
         self._sockets: Counter[str] = Counter()  # by address: all that were accepted
         self._busy: Counter[str] = Counter()  # by address: those that are counted as something
@@ -104,7 +104,7 @@ class Limits:
         tell_after_fork(self)
 
     def _after_fork(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = engine().rlock()
 
     def arrive(self, address: str) -> Place | None:
         """Count a connection that was accepted.

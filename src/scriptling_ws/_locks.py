@@ -22,8 +22,9 @@ from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Iterable
+
+    from ._waiting import Lock, RLock
 
 __all__ = ["attempt", "attempts", "turns"]
 
@@ -31,9 +32,7 @@ _WITHOUT_WAITING: Final = repeat((False,))
 _WAITING: Final = repeat(())
 
 
-def attempt(
-    lock: threading.Lock, timeout: float | None = 0.0, *, wanted: bool = True
-) -> Iterable[bool]:
+def attempt(lock: Lock, timeout: float | None = 0.0, *, wanted: bool = True) -> Iterable[bool]:
     """Take a lock if that can be done in time.
 
     Args:
@@ -46,12 +45,12 @@ def attempt(
     return map(lock.acquire, (True,), (-1.0 if timeout is None else timeout,))
 
 
-def attempts(lock: threading.Lock) -> Iterable[bool]:
+def attempts(lock: Lock) -> Iterable[bool]:
     """As `attempt`, without waiting: made once, and taken from any number of times."""
     return starmap(lock.acquire, _WITHOUT_WAITING)
 
 
-def turns(lock: threading.RLock) -> Iterable[bool]:
+def turns(lock: RLock) -> Iterable[bool]:
     """As `attempts`, waiting for ever.
 
     `iter(lock.acquire, False)` would do so on CPython alone: PyPy makes a generator of it,

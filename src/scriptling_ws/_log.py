@@ -15,10 +15,10 @@ Rules:
 from __future__ import annotations
 
 import logging
-import threading
 from typing import Final
 
 from ._deadline import Deadline
+from ._waiting import engine
 
 __all__ = ["LONGEST", "RareWarning", "RareWarnings", "log_answer", "shown"]
 
@@ -62,7 +62,7 @@ class RareWarning:
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._lock = threading.Lock()  # guards the two below
+        self._lock = engine().lock()  # guards the two below
         self._quiet = Deadline(0)
         self._left_out = 0
 
@@ -98,7 +98,7 @@ class RareWarnings:
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._lock = threading.Lock()  # guards _known
+        self._lock = engine().lock()  # guards _known
         self._known: dict[str, RareWarning] = {}
         self._others = RareWarning(logger)
 

@@ -29,7 +29,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import ssl
-import threading
 from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
@@ -146,7 +145,7 @@ class TLSTransport(Transport):
         # The C object behind it: the methods of SSLObject are Python code, in which a signal
         # handler that raises would lose what was read or written.
         self._session: Any = getattr(self._tls, "_sslobj", self._tls)
-        self._tls_lock = threading.RLock()  # guards _tls, _in, _out and _answering
+        self._tls_lock = self._engine.rlock()  # guards _tls, _in, _out and _answering
         self._turns = turns(self._tls_lock)
         self._answering = False  # OpenSSL has written something of its own into _out
         self._unsent: bytes = b""  # ciphertext taken out of _out; the writer's
