@@ -3,9 +3,9 @@
 Rules:
 
 - An address needs no lookup. That of a name has no timeout of its own anywhere, so it
-  runs on a daemon thread that is left behind if the deadline comes first. Where no such
-  thread can be started (an isolated subinterpreter, a program that ends, no threads left),
-  it runs in the calling thread, which it may keep beyond the deadline.
+  runs in a worker that is left behind if the deadline comes first. Where none can be
+  started (an isolated subinterpreter, a program that ends, no threads left), it runs in
+  the calling task, which it may keep beyond the deadline.
 - Several addresses are tried as RFC 8305 ("Happy Eyeballs") says: in the
   resolver's order with the families interleaved, a new attempt every quarter of
   a second, the first that connects wins and the rest are closed.
@@ -16,14 +16,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import selectors
 import socket
-import threading
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from ._errors import ConnectError, ConnectTimeout, forget_frames
 from ._url import host_port
+from ._waiting import WRITE, engine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +33,6 @@ __all__ = ["dial"]
 
 _STAGGER = 0.25  # RFC 8305 section 5, "Connection Attempt Delay"
 _IN_PROGRESS = {0, errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", 0)}
-_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 _Address = tuple[int, int, int, str, Any]
 
@@ -88,32 +86,25 @@ def _look_up(host: str, port: int, deadline: Deadline) -> Sequence[_Address]:
     kind = socket.SOCK_STREAM
     with contextlib.suppress(OSError):  # an IPv6 zone, or IPv4 as one number
         return socket.getaddrinfo(host, port, type=kind, flags=socket.AI_NUMERICHOST)
-    found: list[Sequence[_Address] | OSError | UnicodeError] = []
 
-    def run() -> None:
+    def ask() -> Sequence[_Address] | OSError | UnicodeError:
         try:
-            found.append(socket.getaddrinfo(host, port, type=kind))
+            return socket.getaddrinfo(host, port, type=kind)
         except (OSError, UnicodeError) as error:
-            forget_frames(error)  # they hold the list
-            found.append(error)
+            forget_frames(error)  # they would hold this frame, and it the error
+            return error
 
-    try:
-        thread = threading.Thread(target=run, name="scriptling-ws-lookup", daemon=True)
-        thread.start()
-    except (RuntimeError, MemoryError):
-        run()  # without the deadline: better than no connection
-    else:
-        thread.join(deadline.left())
-    if not found:
+    found = engine().in_worker(ask, deadline.left(), "scriptling-ws-lookup")
+    if found is None:
         raise ConnectTimeout(f"no answer to the lookup of {host!r} within the timeout")
-    if isinstance(found[0], Exception):
-        raise ConnectError(f"cannot find {host!r}: {found[0]}", found[0]) from found[0]
-    if not found[0]:
+    if isinstance(found, Exception):
+        raise ConnectError(f"cannot find {host!r}: {found}", found) from found
+    if not found:
         text = "it has no address"
         raise ConnectError(
             f"cannot find {host!r}: {text}", socket.gaierror(socket.EAI_NONAME, text)
         )
-    return found[0]
+    return found
 
 
 def _interleave(addresses: Sequence[_Address]) -> list[_Address]:
@@ -131,7 +122,7 @@ class _Attempts:
     """The connection attempts under way."""
 
     def __init__(self) -> None:
-        self._selector = _Selector()
+        self._poller = engine().poller()
         self.running: list[socket.socket] = []
         self.error: OSError | None = None
 
@@ -149,7 +140,7 @@ class _Attempts:
             self.error = OSError(status, os.strerror(status))
             sock.close()
             return
-        self._selector.register(sock, selectors.EVENT_WRITE, sock)
+        self._poller.register(sock, WRITE, sock)
         self.running.append(sock)
 
     def wait(self, deadline: Deadline) -> socket.socket | None:
@@ -157,12 +148,12 @@ class _Attempts:
         if not self.running:
             return None
         left = deadline.left()
-        events = self._selector.select(left)
+        events = self._poller.select(left)
         if not events:
             deadline.waited(left)
         for key, _ in events:
             sock: socket.socket = key.data
-            self._selector.unregister(sock)
+            self._poller.unregister(sock)
             self.running.remove(sock)
             status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if not status:
@@ -174,4 +165,4 @@ class _Attempts:
     def close(self) -> None:
         for sock in self.running:
             sock.close()
-        self._selector.close()
+        self._poller.close()

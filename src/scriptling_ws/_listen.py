@@ -19,6 +19,7 @@ import socket
 from typing import Any, Final
 
 from ._url import host_port
+from ._waiting import engine
 
 __all__ = ["listen"]
 
@@ -65,8 +66,9 @@ def listen(host: str, port: int) -> list[socket.socket]:
 
 
 def _look_up(host: str, port: int) -> list[tuple[int, Any]]:
+    kind, flags = socket.SOCK_STREAM, socket.AI_PASSIVE
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = engine().blocking(lambda: socket.getaddrinfo(host, port, type=kind, flags=flags))
     except UnicodeError as error:
         raise ValueError(f"{host!r} is not a host name") from error
     except OSError as error:

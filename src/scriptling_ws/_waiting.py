@@ -250,7 +250,11 @@ class Engine(Protocol):
         """
 
     def blocking(self, function: Callable[[], _T]) -> _T:
-        """Call a function that a disk may delay, and that has no deadline."""
+        """Call a function that a disk or a name server may delay, and that has no deadline.
+
+        Returns:
+            What it returns; what it raises, this raises.
+        """
 
 
 _engine: Engine | None = None
