@@ -3,7 +3,7 @@
 Rules:
 
 - Listening sockets, handshaking peers and those that are to take a page's answer are in one
-  selector, non-blocking: a slow or silent peer costs a descriptor and some bytes, never a
+  poller, non-blocking: a slow or silent peer costs a descriptor and some bytes, never a
   thread and never another peer's time. What is done for one peer at a time is bounded.
 - Nothing on this thread waits for another thread, or runs a handler's code. (What may take time
   here: a piece of a file from a disk, see `_delivery`; and the handlers of the program's log.)
@@ -22,10 +22,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import selectors
 import socket
 import ssl
-import threading
 from typing import TYPE_CHECKING, Final
 
 from ._deadline import Deadline
@@ -35,9 +33,10 @@ from ._errors import forget_frames
 from ._fork import tell_after_fork
 from ._head import Refused
 from ._log import RareWarning, log_answer
-from ._peer import AGAIN, CLOSE, READ, READY, WRITTEN, Peer, PeerQueue
+from ._peer import AGAIN, CLOSE, READY, WRITTEN, Peer, PeerQueue
 from ._tls import TLSTransport
 from ._transport import Transport, address_text
+from ._waiting import READ, engine
 
 if TYPE_CHECKING:
     from ._arrival import Admit, PeerOptions
@@ -53,10 +52,7 @@ _logger = logging.getLogger("scriptling_ws.server")
 
 _BUFFER: Final = 16 * 1024
 _LEFT: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # who ends TLS without an error
-# select() takes 512 descriptors on Windows; elsewhere the number of descriptors decides.
-_MOST_PEERS: Final = (
-    400 if issubclass(selectors.DefaultSelector, selectors.SelectSelector) else 65_536
-)
+_MOST_PEERS: Final = 65_536  # or what the poller takes
 
 
 class Acceptor:
@@ -98,11 +94,12 @@ class Acceptor:
         with contextlib.ExitStack() as undo:
             for listener in listeners:
                 undo.callback(listener.close)
-            self._selector = selectors.DefaultSelector()
-            undo.callback(self._selector.close)
+            self._poller = engine().poller(many=True)
+            undo.callback(self._poller.close)
             self._wake_read, self._wake_write = socket.socketpair()
             undo.pop_all()
-        self._doors = Doors(listeners, self._selector)
+        self._most = engine().capacity(self._poller)
+        self._doors = Doors(listeners, self._poller)
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
         self._opening = PeerQueue()  # no answer yet
@@ -111,18 +108,18 @@ class Acceptor:
         self._again: dict[Peer, None] = {}  # had their turn, with more to do at once
         self._buffer = bytearray(_BUFFER)
         self._crowds = RareWarning(_logger)
-        self._lock = threading.Lock()  # guards _inbox, and _stopped as it is set
+        self._lock = engine().lock()  # guards _inbox, and _stopped as it is set
         self._inbox: list[tuple[Delivery, Place]] = []
         self._leaving = False
-        self._left = threading.Event()  # nothing is accepted any more
+        self._left = engine().event()  # nothing is accepted any more
         self._last: Deadline | None = None  # when to stop, at the latest
         self._stopped = False
         tell_after_fork(self)
 
     def _after_fork(self) -> None:
         """In a forked child, which has no acceptor thread: let go of the port."""
-        self._lock, self._left = threading.Lock(), threading.Event()
-        # Their transports close themselves; and the parent's selector is not to forget them.
+        self._lock, self._left = engine().lock(), engine().event()
+        # Their transports close themselves; and the parent's poller is not to forget them.
         self._opening, self._delivering, self._closing = PeerQueue(), PeerQueue(), PeerQueue()
         self._again, self._inbox = {}, []
         self.close()
@@ -167,7 +164,7 @@ class Acceptor:
     def run(self) -> None:
         """Accept until `stop`. Blocks."""
         try:
-            self._selector.register(self._wake_read, READ, None)
+            self._poller.register(self._wake_read, READ, None)
             self._doors.open()
             while not self._over():
                 self._turn()
@@ -185,7 +182,7 @@ class Acceptor:
     def _turn(self) -> None:
         # In a frame of its own, which holds no peer through the next wait: that may be long.
         again = list(self._again)
-        for key, _ in self._selector.select(0 if again else self._time_left()):
+        for key, _ in self._poller.select(0 if again else self._time_left()):
             if isinstance(key.data, Peer):
                 self._advance(key.data)
             elif key.data is None:
@@ -208,7 +205,7 @@ class Acceptor:
 
     def _accept(self, listener: socket.socket) -> None:
         peers = len(self._opening) + len(self._delivering) + len(self._closing)
-        for sock, address in self._doors.accept(listener, _MOST_PEERS - peers):
+        for sock, address in self._doors.accept(listener, min(_MOST_PEERS, self._most) - peers):
             self._welcome(sock, address_text(address))
 
     def _welcome(self, sock: socket.socket, address: str) -> None:
@@ -314,14 +311,14 @@ class Acceptor:
 
     def _watch(self, peer: Peer, events: int) -> None:
         if not peer.events:
-            self._selector.register(peer.transport, events, peer)
+            self._poller.register(peer.transport, events, peer)
         elif peer.events != events:
-            self._selector.modify(peer.transport, events, peer)
+            self._poller.modify(peer.transport, events, peer)
         peer.events = events
 
     def _unwatch(self, peer: Peer) -> None:
         if peer.events:
-            self._selector.unregister(peer.transport)
+            self._poller.unregister(peer.transport)
             peer.events = 0
 
     def _drop(self, peer: Peer) -> None:
@@ -385,7 +382,7 @@ class Acceptor:
             self._drop_all(queue)
         for delivery, place in inbox:
             _let_go(delivery, place)
-        self._selector.close()
+        self._poller.close()
         self._wake_write.close()  # first: a write to it may not raise SIGPIPE
         self._wake_read.close()
         self._left.set()

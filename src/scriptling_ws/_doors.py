@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import errno
 import logging
-import selectors
 from typing import TYPE_CHECKING, Any, Final
 
 from ._deadline import Deadline
 from ._log import RareWarning
+from ._waiting import READ
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
+
+    from ._waiting import Poller
 
 __all__ = ["Doors"]
 
@@ -32,16 +34,16 @@ _LONGEST_PAUSE: Final = 1.0
 
 
 class Doors:
-    """Listening sockets in a selector, each registered with itself as its data.
+    """Listening sockets in a poller, each registered with itself as its data.
 
     Attributes:
         resume: When accepting goes on; None while it is not paused.
     """
 
-    def __init__(self, listeners: list[socket.socket], selector: selectors.BaseSelector) -> None:
+    def __init__(self, listeners: list[socket.socket], poller: Poller) -> None:
         """Take the listeners over, which are non-blocking; `open` begins to watch them."""
         self._listeners = listeners
-        self._selector = selector
+        self._poller = poller
         self._pause = 0.0  # how long the last pause was, 0 while accepting works
         self._warning = RareWarning(_logger)
         self.resume: Deadline | None = None
@@ -50,7 +52,7 @@ class Doors:
         """Watch the listeners, also after a pause."""
         self.resume = None
         for listener in self._listeners:
-            self._selector.register(listener, selectors.EVENT_READ, listener)
+            self._poller.register(listener, READ, listener)
 
     def accept(self, listener: socket.socket, room: int) -> Iterator[tuple[socket.socket, Any]]:
         """Accept what waits at a listener: sockets and their addresses.
@@ -86,7 +88,7 @@ class Doors:
         self._pause = min(2 * self._pause, _LONGEST_PAUSE) or _FIRST_PAUSE
         self.resume = Deadline(self._pause)
         for listener in self._listeners:
-            self._selector.unregister(listener)
+            self._poller.unregister(listener)
 
     def look(self) -> None:
         """End the pause, if it is over."""
@@ -97,11 +99,11 @@ class Doors:
         """Close the listeners. Called again, it does nothing.
 
         Args:
-            watched: Take them out of the selector too.
+            watched: Take them out of the poller too.
         """
         listeners, self._listeners = self._listeners, []
         for listener in listeners:
             if watched and self.resume is None:
-                self._selector.unregister(listener)
+                self._poller.unregister(listener)
             listener.close()
         self.resume = None

@@ -21,7 +21,6 @@ Rules:
 from __future__ import annotations
 
 import re
-import selectors
 from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -33,6 +32,7 @@ from ._http import refusal
 from ._limits import BODY, REQUEST, WEBSOCKET
 from ._tls import TLSTransport
 from ._transport import Transport
+from ._waiting import READ, WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,10 +42,8 @@ if TYPE_CHECKING:
     from ._head import Request
     from ._limits import Place
 
-__all__ = ["AGAIN", "CLOSE", "READ", "READY", "WRITE", "WRITTEN", "Peer", "PeerQueue"]
+__all__ = ["AGAIN", "CLOSE", "READY", "WRITTEN", "Peer", "PeerQueue"]
 
-READ: Final = selectors.EVENT_READ
-WRITE: Final = selectors.EVENT_WRITE
 READY: Final = 4
 """The request is complete: take `arrival` over."""
 CLOSE: Final = 8
@@ -77,7 +75,7 @@ class Peer:
         place: Its place among the limits.
         deadline: When the peer has to be through.
         request: The request's head, once it came.
-        events: What the acceptor's selector waits for, 0 if it does not watch the peer.
+        events: What the acceptor's poller waits for, 0 if it does not watch the peer.
         start: What takes the complete request over.
         answered: The answer's status, 0 if there is none.
         reason: Why it was refused, or is closed without an answer; for the log.

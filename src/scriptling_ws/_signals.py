@@ -22,8 +22,9 @@ import contextlib
 import functools
 import signal
 import socket
-import threading
 from typing import TYPE_CHECKING, Any, Final
+
+from ._waiting import READ, engine
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
@@ -70,7 +71,7 @@ class StopSignal:
         self.restore()
 
     def _take_over(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
+        if not engine().hears_signals():
             return
         # Noted before, or in the step in which it is taken over, as unpacking a `map` does.
         self._previous = {n: signal.getsignal(n) for n in _SIGNALS if _ends_us(n)}
@@ -122,7 +123,9 @@ class StopSignal:
         """Block until a signal arrives or `set` was called."""
         # Other signals that have a Python handler write their numbers too.
         ending = {_SET, *self._previous}
-        while not ending.intersection(self._read.recv(64)):
+        poller = engine().poller()
+        poller.register(self._read, READ)
+        while not (poller.select() and ending.intersection(self._read.recv(64))):
             pass
 
 
