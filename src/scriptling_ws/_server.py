@@ -19,7 +19,6 @@ from __future__ import annotations
 import errno
 import functools
 import logging
-import threading
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from ._accept import Acceptor
@@ -40,6 +39,7 @@ from ._sessions import Session, Sessions, run_page, run_websocket, start_thread
 from ._signals import StopSignal
 from ._tls import check_context
 from ._transport import address_text
+from ._waiting import engine
 
 if TYPE_CHECKING:
     import ssl
@@ -182,10 +182,10 @@ class Server:
         limits = Limits(max_connections, max_connections_per_address, max_requests)
         self._shutdown_timeout = check_timeout(shutdown_timeout, "shutdown_timeout")
         # An RLock: a signal handler may call close() inside of close().
-        self._close_lock = threading.RLock()  # guards _closer and _on_close
+        self._close_lock = engine().rlock()  # guards _closer and _on_close
         self._closer = 0  # the thread that closes or has closed, 0 for none
         self._on_close: list[Callable[[], None]] = []
-        self._closed = threading.Event()
+        self._closed = engine().event()
         if ssl_context is not None:
             check_context(ssl_context, server_side=True)
         timeout = check_timeout(handshake_timeout, "handshake_timeout")
@@ -218,9 +218,9 @@ class Server:
 
     def _after_fork(self) -> None:
         """In a forked child, where nothing of the server runs: be closed."""
-        self._close_lock = threading.RLock()
-        self._closer = threading.get_ident()
-        self._closed = threading.Event()
+        self._close_lock = engine().rlock()
+        self._closer = engine().identity()
+        self._closed = engine().event()
         self._closed.set()
 
     @property
@@ -313,7 +313,7 @@ class Server:
         signal handler that has interrupted that call). If a signal handler's exception ends
         the call, the server counts as closed; another call does what is left to do.
         """
-        this, first = threading.get_ident(), False
+        this, first = engine().identity(), False
         try:
             with self._close_lock:
                 first = not self._closer

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -38,6 +37,7 @@ from ._head import Refused
 from ._http import http_date, refusal, to_response, write_all
 from ._limits import ANSWER, REQUEST
 from ._log import RareWarning, log_answer, shown
+from ._waiting import engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from ._limits import Place
     from ._routes import PageRoute, Settings, WebSocketRoute
     from ._transport import Transport
+    from ._waiting import Task
 
 __all__ = ["Session", "Sessions", "run_page", "run_websocket", "start_thread"]
 
@@ -62,15 +63,14 @@ _LEAVE: Final = 2.0
 _AT_ONCE: Final = 1024 * 1024
 
 
-def start_thread(body: Callable[[], None], name: str) -> threading.Thread:
-    """Start what a server runs beside itself: the seam for another way of doing so.
+def start_thread(body: Callable[[], None], name: str) -> Task:
+    """Start what a server runs beside itself.
 
     Raises:
         RuntimeError: the system has no thread left.
+        MemoryError: likewise.
     """
-    thread = threading.Thread(target=body, name=name, daemon=True)
-    thread.start()
-    return thread
+    return engine().spawn(body, name)
 
 
 class Session:
@@ -81,7 +81,7 @@ class Session:
     def __init__(self, transport: Transport, place: Place) -> None:
         self.transport = transport
         self.place: Place | None = place  # None once another thread has it
-        self.thread: threading.Thread | None = None
+        self.thread: Task | None = None
         self.connection: Connection[Any] | None = None
 
     @property
@@ -110,16 +110,16 @@ class Sessions:
 
     def __init__(self) -> None:
         self._warning = RareWarning(_logger)
-        self._lock = threading.Lock()  # guards _sessions, _closing and Session.connection
+        self._lock = engine().lock()  # guards _sessions, _closing and Session.connection
         self._sessions: set[Session] = set()
         self._closing = False
         # Threads at their very end: `close` waits for these too, so that no thread is left.
-        self._finished: deque[threading.Thread] = deque()
+        self._finished: deque[Task] = deque()
         tell_after_fork(self)
 
     def _after_fork(self) -> None:
         """In a forked child, which has none of the threads."""
-        self._lock = threading.Lock()
+        self._lock = engine().lock()
         self._sessions = set()
         self._finished.clear()
 
@@ -160,14 +160,14 @@ class Sessions:
             ) from error
 
     def _run(self, session: Session, body: Callable[[Session], None]) -> None:
-        session.thread = threading.current_thread()  # it may get here before `start` does
+        session.thread = engine().current()  # it may get here before `start` does
         try:
             body(session)
         except BaseException:
             _logger.exception("the thread for %s failed", session.transport.remote_addr)
             session.end()
         finally:
-            self._finished.append(threading.current_thread())
+            self._finished.append(engine().current())
             self._forget(session)
 
     def _forget(self, session: Session) -> None:
@@ -196,7 +196,7 @@ class Sessions:
 
     def includes_this_thread(self) -> bool:
         """Whether the caller runs on one of the sessions' threads."""
-        this = threading.current_thread()
+        this = engine().current()
         sessions = self._sessions.copy()  # without the lock, as in `connections`
         return any(session.thread is this for session in sessions)
 
@@ -224,18 +224,18 @@ class Sessions:
         ending = list(self._finished)
         self._join(ending, moment)
         for thread in {session.thread for session in late} | set(ending):
-            if thread is not None and thread is not threading.current_thread():
+            if thread is not None and thread is not engine().current():
                 self._tell_of(thread)
 
-    def _tell_of(self, thread: threading.Thread) -> None:
+    def _tell_of(self, thread: Task) -> None:
         if thread.is_alive():
             _logger.warning(
                 "the handler of %s takes no notice of the shutdown: its thread is left behind",
                 thread.name.rpartition(" ")[2],
             )
 
-    def _join(self, threads: Iterable[threading.Thread | None], deadline: Deadline) -> None:
-        this = threading.current_thread()
+    def _join(self, threads: Iterable[Task | None], deadline: Deadline) -> None:
+        this = engine().current()
         for thread in threads:
             if thread is not None and thread is not this:
                 left = deadline.left()
