@@ -21,6 +21,7 @@ Rules:
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import os
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ._deadline import Deadline
 from ._http import render
+from ._waiting import engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -226,7 +228,8 @@ class _ByPosition:
     def read(self, size: int) -> bytes:
         assert _pread is not None
         # Asked for the number each time: once the program has closed the file, it is another's.
-        data = _pread(self._file.fileno(), size, self._position)
+        read = functools.partial(_pread, self._file.fileno(), size, self._position)
+        data = engine().blocking(read)
         self._position += len(data)
         return data
 
@@ -239,7 +242,6 @@ def _reader(file: Any) -> Callable[[int], bytes] | None:
     if type(raw) is not io.FileIO or not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
         return None
     if _pread is None:  # pragma: no cover - Windows, which has no fork either
-        read: Callable[[int], bytes] = file.read
-        return read
+        return lambda size: engine().blocking(lambda: bytes(file.read(size)))
     file.flush()  # what was written into a BufferedRandom
     return _ByPosition(raw, file.tell()).read

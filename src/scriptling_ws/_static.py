@@ -27,6 +27,7 @@ from urllib.parse import quote
 
 from ._head import Refused
 from ._response import Response
+from ._waiting import engine
 
 if TYPE_CHECKING:
     from ._head import Request
@@ -98,6 +99,9 @@ class StaticFiles:
             Refused: 404 for what is not there or not to be served, 503 where no
                 descriptor is left.
         """
+        return engine().blocking(lambda: self._answer(request))
+
+    def _answer(self, request: Request) -> Response:
         path = request.path
         if path + "/" == self._prefix:
             return _redirect(request)
