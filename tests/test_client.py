@@ -42,6 +42,7 @@ from scriptling_ws import (
     connect,
 )
 from scriptling_ws._tls import TLSTransport
+from scriptling_ws._waiting import engine
 
 
 @contextlib.contextmanager
@@ -974,7 +975,7 @@ def test_no_keepalive_no_connection(monkeypatch):
 
     with server(script) as port:
         service = _keepalive._Service()
-        monkeypatch.setattr(_keepalive, "_service", service)
+        monkeypatch.setitem(_keepalive._services, engine(), service)
         monkeypatch.setattr(socket, "socketpair", refuse)
         with pytest.raises(ConnectError, match="no file") as caught:
             connect(f"ws://127.0.0.1:{port}")

@@ -40,6 +40,7 @@ from pairs import (
 from scriptling_ws import ConnectionClosed, _keepalive, _pings, _transport, connect
 from scriptling_ws._terms import Terms
 from scriptling_ws._transport import Transport
+from scriptling_ws._waiting import engine
 from servers import echo, serving
 
 OFTEN = 0.02  # seconds
@@ -469,8 +470,8 @@ def no_thread(monkeypatch):
     def refuse(_):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(_keepalive, "_service", service)
-    monkeypatch.setattr(_keepalive.threading.Thread, "start", refuse)
+    monkeypatch.setitem(_keepalive._services, engine(), service)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
     yield
     for end in service._alarm or ():
         end.close()

@@ -257,7 +257,7 @@ def test_a_connection_that_is_read_now_and_then_is_looked_after_once():
                     read_ping(peer)
                 peer.sendall(frame(TEXT, b"x"))
                 read_ping(peer)
-        entries = _keepalive._service._entries.copy()
+        entries = _keepalive._service()._entries.copy()
         assert sum(entry.watched() is conn for entry in entries) <= 1
 
 
@@ -335,12 +335,12 @@ def test_one_that_fails_does_not_end_the_others(caplog):
     assert good.was_looked_after(2)
     assert "keepalive has failed" in caplog.text
     assert not bad.looked.acquire(blocking=False)  # before ten seconds are over
-    (entry,) = (each for each in _keepalive._service._entries if each.watched() is bad)
+    (entry,) = (each for each in _keepalive._service()._entries if each.watched() is bad)
     assert 5 < entry.moment - monotonic() <= 10
 
 
 def test_an_exception_in_the_thread_itself_forgets_nobody(monkeypatch, caplog):
-    service = _keepalive._service
+    service = _keepalive._service()
 
     def fail(_):
         monkeypatch.undo()
@@ -362,7 +362,7 @@ def test_one_that_wants_no_more_is_let_go_without_a_word(caplog):
     _keepalive.watch(next_one, monotonic())
     assert next_one.was_looked_after(1)
     assert not caplog.records
-    assert not any(entry.watched() is over for entry in _keepalive._service._entries)
+    assert not any(entry.watched() is over for entry in _keepalive._service()._entries)
 
 
 def test_one_to_which_something_comes_is_looked_after_at_once():
@@ -389,7 +389,7 @@ def test_one_that_is_gone_is_forgotten():
 
 
 def test_closed_connections_do_not_pile_up():
-    service = _keepalive._service
+    service = _keepalive._service()
     alive = Watched([AGES])  # with the descriptor 0, which one of a program without stdin has
     _keepalive.watch(alive, monotonic() + AGES)
     for _ in range(300):

@@ -21,18 +21,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import selectors
 import socket
-import threading
 import weakref
 from heapq import heapify, heappop, heappush
 from itertools import count
-from time import monotonic, sleep
+from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 from typing import Protocol as Interface
 
+from ._waiting import READ, engine
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ._waiting import Engine, Key
 
 __all__ = ["NAME", "Next", "Watched", "start", "watch"]
 
@@ -44,11 +46,7 @@ _PAUSE: Final = 0.1  # seconds after which the thread goes on that an exception 
 _AFTER_FAILURE: Final = 10.0  # seconds after which a connection is looked after that has failed
 _FEW: Final = 64  # stale entries that are not worth sweeping
 _SWEEP: Final = 1.0  # seconds between two questions to a connection whether anybody reads it
-# select() takes 512 descriptors on Windows: what is more waits for its time.
-_MOST: Final = 65_536 if hasattr(selectors, "PollSelector") else 400
 _logger = logging.getLogger("scriptling_ws.keepalive")
-# poll, where there is one: select fails on descriptors from 1024 on.
-_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 class Next(NamedTuple):
@@ -86,16 +84,18 @@ class _Entry(NamedTuple):
 
 class _Service:
     def __init__(self) -> None:
+        self._engine = engine()
         # An RLock: a signal handler may open a connection while its thread holds it.
-        self._lock = threading.RLock()  # guards _entries, _waiting, _stale and starting
+        self._lock = self._engine.rlock()  # guards _entries, _waiting, _stale and starting
         self._entries: list[_Entry] = []  # a heap
         self._waiting: set[int] = set()  # numbers of those in it that were not taken out early
         self._stale = 0  # entries whose connection is closed, about
         self._numbers = count()
-        self._thread: threading.Thread | None = None
+        self._started = False
         self._alarm: tuple[socket.socket, socket.socket] | None = None
         # The thread's own: by their entries' numbers, whom it listens for and who is being read.
-        self._selector = _Selector()
+        self._poller = self._engine.poller()
+        self._most = self._engine.capacity(self._poller)
         self._descriptors: dict[int, int] = {}
         self._read: dict[int, _Entry] = {}
         self._next_sweep = 0.0
@@ -104,17 +104,17 @@ class _Service:
     def start(self) -> bool:
         """Start the thread if it does not run; False if the interpreter gives none."""
         with self._lock:
-            if self._thread is not None:
+            if self._started:
                 return True
             if self._alarm is None:
                 self._alarm = socket.socketpair()
                 for end in self._alarm:
                     end.setblocking(False)
+            self._started = True  # before: a signal handler may come here once more
             try:
-                self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
-                self._thread.start()
+                self._engine.spawn(self._run, NAME)
             except (RuntimeError, MemoryError) as error:  # the next connection tries again
-                self._thread = None
+                self._started = False
                 _logger.debug("no thread for keepalive: %s", error)
                 return False
             return True
@@ -181,22 +181,22 @@ class _Service:
         while (due := self._pop_due()) is not None:
             yield due
 
-    def _select(self) -> list[selectors.SelectorKey]:
+    def _select(self) -> list[Key]:
         assert self._alarm is not None
-        if self._alarm[0].fileno() not in self._selector.get_map():
-            self._selector.register(self._alarm[0], selectors.EVENT_READ)
+        if self._alarm[0].fileno() not in self._poller.get_map():
+            self._poller.register(self._alarm[0], READ)
         try:
-            events = self._selector.select(self._left())
+            events = self._poller.select(self._left())
         except (OSError, ValueError):  # select(), of a descriptor that was closed meanwhile
-            return [*self._selector.get_map().values()]
+            return [*self._poller.get_map().values()]
         with contextlib.suppress(OSError):
             self._alarm[0].recv(4096)
         return [key for key, _ in events]
 
     def _begin_anew(self) -> None:
         """After an exception: listen for nobody, and look after all that wait, in a moment."""
-        sleep(_PAUSE)
-        self._selector = _Selector()
+        self._engine.sleep(_PAUSE)
+        self._poller = self._engine.poller()
         self._descriptors.clear()
         self._read.clear()
         with self._lock:
@@ -252,18 +252,18 @@ class _Service:
 
     def _listen(self, entry: _Entry, descriptor: int) -> None:
         """Look after it as soon as there is something to read."""
-        if descriptor < 0 or len(self._descriptors) >= _MOST:
-            return
-        if descriptor in self._selector.get_map():  # of a connection that was closed meanwhile
-            self._silence(self._selector.get_key(descriptor).data)
-        self._selector.register(descriptor, selectors.EVENT_READ, entry)
+        if descriptor < 0 or len(self._descriptors) >= self._most:
+            return  # it waits for its time
+        if descriptor in self._poller.get_map():  # of a connection that was closed meanwhile
+            self._silence(self._poller.get_key(descriptor).data)
+        self._poller.register(descriptor, READ, entry)
         self._descriptors[entry.number] = descriptor
 
     def _silence(self, entry: _Entry) -> None:
         """Listen for it no more."""
         descriptor = self._descriptors.pop(entry.number, None)
         if descriptor is not None:
-            self._selector.unregister(descriptor)
+            self._poller.unregister(descriptor)
 
 
 def _is_free(entry: _Entry) -> bool:
@@ -276,7 +276,13 @@ def _is_open(entry: _Entry) -> bool:
     return watched is not None and watched._descriptor() >= 0
 
 
-_service = _Service()
+_services: dict[Engine, _Service] = {}  # one for each engine; made at the first use
+
+
+def _service() -> _Service:
+    service = _services.get(engine())
+    # setdefault: of two threads that come here first, both get the same one.
+    return service or _services.setdefault(engine(), _Service())
 
 
 def watch(watched: Watched, moment: float) -> bool:
@@ -289,23 +295,18 @@ def watch(watched: Watched, moment: float) -> bool:
     Raises:
         OSError: there are too few descriptors.
     """
-    return _service.watch(watched, moment)
+    return _service().watch(watched, moment)
 
 
 def forget() -> None:
     """Take note that a watched connection was closed. Thread-safe; does not block."""
-    _service.forget()
+    _service().forget()
 
 
 def start() -> bool:
     """Start the thread now, rather than with the first connection; whether it runs."""
-    return _service.start()
-
-
-def _start_anew() -> None:
-    global _service  # noqa: PLW0603  # the one there is
-    _service = _Service()
+    return _service().start()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
-    os.register_at_fork(after_in_child=_start_anew)
+    os.register_at_fork(after_in_child=_services.clear)
