@@ -1,4 +1,4 @@
-"""In programs that gevent has patched, before they import this package: nothing may hang.
+"""In programs that gevent has patched, before they use this package: nothing may hang.
 
 Each scenario is a program of its own, as patching is for good. In all of them a greenlet ticks, to
 show that no call of the package stops the others.
@@ -63,9 +63,9 @@ def serve(handler, **options):
 """
 
 
-def run(body, *arguments):
+def run(body, *arguments, before=""):
     """Run a program to its end."""
-    program = PROLOGUE + textwrap.dedent(body) + "\nprint('fine', flush=True)\n"
+    program = before + PROLOGUE + textwrap.dedent(body) + "\nprint('fine', flush=True)\n"
     with Process.python("-W", "default", "-c", program, *arguments) as child:
         assert child.line() == "fine"
         child.end_input()
@@ -200,4 +200,22 @@ def test_many_connections_at_once(certificates):
             took(0, 20, gevent.joinall, [gevent.spawn(talk, n) for n in range(20)], 20, True)
         """,
         *certificates,
+    )
+
+
+def test_a_program_that_is_patched_after_the_import(certificates):
+    run(
+        """
+        with serve(echo) as server, open(server, ping_interval=0.05) as conn:
+            assert took(0.2, 1.5, conn.receive, 0.2) is None
+            conn.send("to and fro")
+            assert took(0, 2, conn.receive, 5) == "to and fro"
+            waiting = gevent.spawn(took, 0.2, 2, conn.receive, None)
+            gevent.sleep(0.3)
+            took(0, 2, conn.close)
+            waiting.join(5)
+            assert waiting.successful()
+        """,
+        *certificates,
+        before="import scriptling_ws",
     )

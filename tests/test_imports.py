@@ -73,6 +73,10 @@ WITHOUT_IO = [
 ]
 IO = {"socket", "ssl", "select", "selectors", "threading", "time", "asyncio"}
 
+# What waits, or is waited for, is in the default engine alone. These still do so by themselves:
+WAITING = {"_thread", "threading", "selectors", "select", "asyncio", "concurrent", "queue"}
+NOT_YET = {"_shared", "_reading", "_writing", "_closing", "_pings", "_connection", "_deflating"}
+
 
 def imported(module):
     """The package's modules that a module imports, those for type checking too."""
@@ -112,6 +116,27 @@ def test_imports_go_down(module):
 @pytest.mark.parametrize("module", WITHOUT_IO)
 def test_protocol_code_does_no_io(module):
     assert not IO & set(foreign(module))
+
+
+def sleeps(module):
+    """Whether a module has to do with `time.sleep`."""
+    for node in ast.walk(ast.parse((SOURCE / f"{module}.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and not node.level and node.module == "time":
+            if any(alias.name == "sleep" for alias in node.names):
+                return True
+        elif isinstance(node, ast.Attribute) and ast.unparse(node) == "time.sleep":
+            return True
+    return False
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - NOT_YET - {"_threads"}))
+def test_waiting_is_the_engines(module):
+    assert not WAITING & set(foreign(module))
+    assert not sleeps(module)
+
+
+def test_the_default_engine_is_imported_by_the_seam_alone():
+    assert [module for module in MODULES if "_threads" in imported(module)] == ["_waiting"]
 
 
 def below(module):
