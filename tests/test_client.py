@@ -523,10 +523,12 @@ def test_an_upgrade_that_is_accepted_before_the_request_has_come():
     def script(sock):
         head = sock.recv(1000).partition(b"X-0:")[0]
         sock.sendall(upgrade_answer(head))
-        until_it_leaves(sock)
+        done.wait(SOON)  # without reading, or the request might be whole before the answer is seen
 
+    done = threading.Event()
     with server(script) as port:
         error = refused(port, headers=HUGE_HEADERS)
+        done.set()
     assert type(error) is HandshakeError
     assert "before it had the request" in str(error)
 
