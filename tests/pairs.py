@@ -21,8 +21,8 @@ import pytest
 from wsproto.connection import Connection as WSProtoConnection
 from wsproto.connection import ConnectionType
 
+from scriptling_ws._connection import Connection
 from scriptling_ws._deadline import Deadline
-from scriptling_ws._deflating import make_connection
 from scriptling_ws._options import Options
 from scriptling_ws._tls import TLSTransport
 from scriptling_ws._transport import Transport
@@ -64,7 +64,7 @@ def connection(stream, *, client=True, received=b"", deflate=None, **options):
         **options: The connection's.
     """
     kind = ConnectionType.CLIENT if client else ConnectionType.SERVER
-    return make_connection(
+    return Connection(
         stream if isinstance(stream, Transport) else Transport(stream),
         WSProtoConnection(kind),
         client=client,

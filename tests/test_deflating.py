@@ -35,7 +35,8 @@ from pairs import (
 )
 from scriptling_ws import _outgoing
 from scriptling_ws._connection import Connection
-from scriptling_ws._deflating import Connection as DeflatingConnection
+from scriptling_ws._deflating import DeflatingEncoder
+from scriptling_ws._outgoing import PlainEncoder
 from scriptling_ws._terms import Terms
 from scriptling_ws.runtime import HTTP
 from servers import echo, raw_websocket, serving
@@ -299,7 +300,7 @@ def test_an_exception_around_the_compressor(monkeypatch, method, late):
         inflater = Inflater(peer)
         conn.send("Hello, Hello")
         assert inflater.receive()[2] == b"Hello, Hello"
-        whole = getattr(type(conn._compressor), method)
+        whole = getattr(type(conn._encoder._compressor), method)
 
         def cut_short(*args):
             if late:
@@ -307,7 +308,7 @@ def test_an_exception_around_the_compressor(monkeypatch, method, late):
             raise Interrupt
 
         with monkeypatch.context() as patch, pytest.raises(Interrupt):
-            patch.setattr(type(conn._compressor), method, cut_short)
+            patch.setattr(type(conn._encoder._compressor), method, cut_short)
             conn.send("Hello, world")
         for _ in range(3):
             conn.send("Hello, Hello, world")
@@ -496,18 +497,18 @@ def test_both_have_to_want_it(client, server):
     kinds = []
 
     def handler(conn):
-        kinds.append(type(conn))
+        kinds.append(type(conn._encoder))
         echo(conn)
 
     with (
         serving(handler, compression=server) as running_server,
         ws.connect(running_server.url, compression=client) as conn,
     ):
-        kinds.append(type(conn))
+        kinds.append(type(conn._encoder))
         for message in ("short", "x" * 5000):
             conn.send(message)
             assert conn.receive(SOON) == message
-        expected = DeflatingConnection if client and server else Connection
+        expected = DeflatingEncoder if client and server else PlainEncoder
         assert kinds == [expected] * 2
         assert repr(conn) == f"<Connection {conn.local_addr} to {conn.remote_addr}, open>"
         assert (conn._protocol.inflated > 0) is bool(client and server)
@@ -516,7 +517,7 @@ def test_both_have_to_want_it(client, server):
 def test_to_a_caller_it_is_a_connection():
     """Nothing that Python prints of it names another class."""
     with both_ends(deflate=TERMS) as (conn, _):
-        assert type(conn) is DeflatingConnection
+        assert type(conn) is Connection
         assert str(type(conn)).endswith(".Connection'>")
         for mistake in (lambda: conn.send(), lambda: conn.recv(), lambda: copy.copy(conn)):
             with pytest.raises((TypeError, AttributeError)) as caught:

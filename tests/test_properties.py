@@ -37,7 +37,7 @@ from pairs import (
 )
 from scriptling_ws import ConnectionClosed, HandshakeError, InvalidURL, _frame
 from scriptling_ws._handshake_client import ClientHandshake
-from scriptling_ws._outgoing import any_frame, binary_frame
+from scriptling_ws._outgoing import PlainEncoder
 from scriptling_ws._url import parse_url
 
 LATE = 2.0  # seconds by which a call may be late on a busy machine
@@ -110,7 +110,7 @@ def frame_of(first, payload):
 @examples(120)
 @given(st.lists(messages, max_size=6), st.booleans(), cuts)
 def test_what_is_sent_is_what_comes(sent, client, sizes):
-    made = [any_frame(message, masked=client) for message in sent]
+    made = [PlainEncoder(masked=client).either(message) for message in sent]
     data = b"".join(each if isinstance(each, bytes) else b"".join(each) for each in made)
     receiver = streams.protocol(client=not client)
     for piece in chunked(data, sizes):
@@ -166,10 +166,10 @@ def test_exactly_the_ints_from_0_to_255_are_bytes(values, client):
     if bad:
         error = ValueError if type(values[bad[0]]) is int else TypeError
         with pytest.raises(error, match=f"^item {bad[0]} is "):
-            binary_frame(values, client)
+            PlainEncoder(masked=client).binary(values)
         return
     receiver = streams.protocol(client=not client, as_list=True)
-    streams.feed(receiver, binary_frame(values, client))
+    streams.feed(receiver, PlainEncoder(masked=client).binary(values))
     assert list(receiver.ready) == [values]
 
 

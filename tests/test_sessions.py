@@ -48,7 +48,7 @@ def test_a_failure_outside_the_handler_is_logged(monkeypatch, log):
         raise ZeroDivisionError
 
     with serving(echo, max_connections=1) as server, monkeypatch.context() as patch:
-        patch.setattr(_sessions, "make_connection", fail)
+        patch.setattr(_sessions, "Connection", fail)
         with dial(server) as sock:
             sock.sendall(upgrade())
             assert read_all(sock).startswith(b"HTTP/1.1 101")
@@ -66,8 +66,8 @@ def test_a_failure_of_the_log_ends_the_connection(monkeypatch, log):
         return made[0]
 
     made = []
-    make_connection = _sessions.make_connection
-    monkeypatch.setattr(_sessions, "make_connection", make)
+    make_connection = _sessions.Connection
+    monkeypatch.setattr(_sessions, "Connection", make)
     access = logging.getLogger("scriptling_ws.access")
     with serving(echo) as server:
         access.addFilter(fail)

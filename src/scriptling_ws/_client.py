@@ -16,8 +16,8 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any, overload
 
+from ._connection import Connection
 from ._deadline import Deadline, check_timeout
-from ._deflating import make_connection
 from ._dial import dial
 from ._errors import ConnectError, ConnectTimeout, HandshakeError
 from ._handshake_client import ClientHandshake
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from ._connection import Connection
     from ._options import ClientOptions
 
 __all__ = ["connect"]
@@ -128,7 +127,7 @@ def connect(
     transport = _open_transport(target, ssl_context, deadline)
     try:
         _upgrade(transport, handshake, deadline)
-        return make_connection(
+        return Connection(
             transport,
             handshake.connection,
             client=True,

@@ -23,16 +23,10 @@ from time import sleep
 from typing import TYPE_CHECKING, Any, Final, Generic
 
 from ._deadline import Deadline, check_timeout
+from ._deflating import make_encoder
 from ._locks import attempt
 from ._options import check_count
-from ._outgoing import (
-    BATCH,
-    any_frame,
-    binary_frame,
-    check_close,
-    text_frame,
-    text_of,
-)
+from ._outgoing import check_close
 from ._pings import Pinging
 from ._protocol import Protocol
 
@@ -136,6 +130,9 @@ class Connection(Pinging, Generic[Binary_co]):
             ping_timeout=check_timeout(options.ping_timeout),
             attended=attended,
         )
+        self._encoder = make_encoder(
+            client=client, deflate=deflate, threshold=options.compression_threshold
+        )
         self._nones = 0  # receives since all was over
         self.subprotocol = subprotocol
         self.request = request
@@ -150,7 +147,7 @@ class Connection(Pinging, Generic[Binary_co]):
     def send(
         self,
         message: str | dict[str, Any],
-        compress: bool = True,  # noqa: ARG002  # of a connection that compresses
+        compress: bool = True,
         *,
         timeout: float | EllipsisType | None = ...,
     ) -> None:
@@ -179,15 +176,16 @@ class Connection(Pinging, Generic[Binary_co]):
             SendTimeout: the peer has not read in time; if part of the message had left, the
                 connection is dead, otherwise it stays usable.
         """
+        frame = self._encoder.text(message, compress)
         if timeout is ...:
-            self._send_frame(text_frame(text_of(message), self._client))
+            self._send_frame(frame)
         else:
-            self._send_within(text_frame(text_of(message), self._client), timeout)
+            self._send_within(frame, timeout)
 
     def send_binary(
         self,
         data: Any,
-        compress: bool = True,  # noqa: ARG002  # of a connection that compresses
+        compress: bool = True,
         *,
         timeout: float | EllipsisType | None = ...,
     ) -> None:
@@ -211,12 +209,13 @@ class Connection(Pinging, Generic[Binary_co]):
             SendTimeout: the peer has not read in time; if part of the message had left, the
                 connection is dead, otherwise it stays usable.
         """
+        frame = self._encoder.binary(data, compress)
         if timeout is ...:
-            self._send_frame(binary_frame(data, self._client))
+            self._send_frame(frame)
         else:
-            self._send_within(binary_frame(data, self._client), timeout)
+            self._send_within(frame, timeout)
 
-    def send_many(self, messages: Iterable[Any], compress: bool = True) -> None:  # noqa: ARG002
+    def send_many(self, messages: Iterable[Any], compress: bool = True) -> None:
         """Send many messages with as few system calls as they fit in; the first ones wait.
 
         A message waits until about 256 KiB of them have come together, or the iterable ends:
@@ -235,29 +234,9 @@ class Connection(Pinging, Generic[Binary_co]):
             ConnectionClosed, SendTimeout: as `send`; how many of the messages have
                 left is not known.
         """
-        batch: list[bytes] = []
-        size = 0
-        try:
-            for message in messages:
-                frame = any_frame(message, self._client)
-                if isinstance(frame, bytes):
-                    batch.append(frame)
-                    size += len(frame)
-                    if size < BATCH:
-                        continue
-                self._send_batch(batch)
-                size = 0
-                if not isinstance(frame, bytes):
-                    self._send_frame(frame)
-                del frame  # it may lock the caller's buffer, who may want to fill it anew
-        finally:
-            self._send_batch(batch)
-
-    def _send_batch(self, batch: list[bytes]) -> None:
-        if batch:
-            frames = b"".join(batch)
-            batch.clear()
-            self._send_frame(frames)
+        for frame in self._encoder.batches(messages, compress):
+            self._send_frame(frame)
+            del frame  # it may lock the caller's buffer, who may want to fill it anew
 
     # -- receiving ---------------------------------------------------------
 

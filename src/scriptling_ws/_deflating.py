@@ -1,10 +1,7 @@
-"""Connections whose messages are compressed on their way out (RFC 7692).
+"""The encoder of a connection that compresses what it sends (RFC 7692).
 
 Rules:
 
-- A connection that does not compress is a `_connection.Connection`, and knows nothing of this.
-- To a caller both are a Connection: the class here has that name too, which tracebacks
-  and help() show.
 - Everything is checked and encoded before a lock is taken, as without compression.
 - A message is compressed when it is its turn to be sent, under the send lock: the other
   end inflates messages in the order in which they were compressed.
@@ -17,8 +14,7 @@ from copy import copy
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from . import _connection, _frame
-from ._connection import Binary_co
+from . import _frame
 from ._deflate import Compressor
 from ._keys import next_key
 from ._outgoing import (
@@ -26,24 +22,22 @@ from ._outgoing import (
     BINARY,
     TEXT,
     Pieces,
-    binary_frame,
+    PlainEncoder,
     binary_payload,
-    text_frame,
     text_of,
     text_payload,
 )
 from ._terms import LEAST_BITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from types import EllipsisType
+    from collections.abc import Iterable, Iterator
 
     from typing_extensions import Buffer
 
-    from ._options import Options
+    from ._outgoing import Encoder
     from ._terms import Terms
 
-__all__ = ["Connection", "make_connection"]
+__all__ = ["DeflatingEncoder", "make_encoder"]
 
 _COMPRESSED: Final = 0x40  # RSV1
 _LONGEST: Final = 4  # bytes of a character
@@ -53,17 +47,22 @@ _LONGEST: Final = 4  # bytes of a character
 _Part = bytes | Pieces | tuple[int, "bytes | memoryview"]
 
 
-def make_connection(
-    *args: Any, deflate: Terms | None, **keywords: Any
-) -> _connection.Connection[Any]:
-    """A connection, on which the terms of compression are kept, if there are any.
+def make_encoder(*, client: bool, deflate: Terms | None, threshold: int) -> Encoder:
+    """The encoder for the terms of compression that were agreed on, None for none.
 
-    Takes what Connection takes. Where the other end wants a window that zlib cannot
-    compress in, messages are sent as they are, which is always allowed.
+    Where the other end wants a window that zlib cannot compress in, messages are sent as they
+    are, which is always allowed.
+
+    Args:
+        client: Whether this end is the client.
+        deflate: The terms.
+        threshold: The bytes from which on a message is compressed.
     """
-    if deflate is None or deflate.of(client=keywords["client"])[0] < LEAST_BITS:
-        return _connection.Connection(*args, deflate=deflate, **keywords)
-    return Connection(*args, deflate=deflate, **keywords)
+    if deflate is None or deflate.of(client=client)[0] < LEAST_BITS:
+        return PlainEncoder(masked=client)
+    return DeflatingEncoder(
+        Compressor(*deflate.of(client=client)), threshold=threshold, masked=client
+    )
 
 
 def _kept(part: _Part) -> _Part:
@@ -73,38 +72,36 @@ def _kept(part: _Part) -> _Part:
     return part
 
 
-class Connection(_connection.Connection[Binary_co]):
-    """A Connection that compresses what it sends."""
+class DeflatingEncoder:
+    """Makes frames of messages, compressed from a size on."""
 
-    def __init__(self, *args: Any, options: Options, deflate: Terms, **keywords: Any) -> None:
-        super().__init__(*args, options=options, deflate=deflate, **keywords)
-        self._compressor = Compressor(*deflate.of(client=self._client))  # under _send_lock
-        self._threshold = options.compression_threshold
+    __slots__ = ("_compressor", "_masked", "_plain", "_threshold")
 
-    def send(
-        self,
-        message: str | dict[str, Any],
-        compress: bool = True,
-        *,
-        timeout: float | EllipsisType | None = ...,
-    ) -> None:
-        """As `Connection.send`."""
-        self._send_parts([self._text_part(text_of(message), compress)], timeout)
+    def __init__(self, compressor: Compressor, *, threshold: int, masked: bool) -> None:
+        """Compress what has at least `threshold` bytes; mask frames, or not."""
+        self._masked = masked
+        self._plain = PlainEncoder(masked=masked)
+        self._compressor = compressor  # guarded by the send lock: see _Deflated
+        self._threshold = threshold
 
-    def send_binary(
-        self, data: Any, compress: bool = True, *, timeout: float | EllipsisType | None = ...
-    ) -> None:
-        """As `Connection.send_binary`."""
-        self._send_parts([self._binary_part(data, compress)], timeout)
+    def text(self, message: object, compress: bool = True) -> bytes | Pieces | _Deflated:
+        """As `Encoder.text`."""
+        return self._whole(self._text_part(message, compress))
 
-    def send_many(self, messages: Iterable[Any], compress: bool = True) -> None:
-        """As `Connection.send_many`."""
+    def binary(self, data: Any, compress: bool = True) -> bytes | Pieces | _Deflated:
+        """As `Encoder.binary`."""
+        return self._whole(self._binary_part(data, compress))
+
+    def batches(
+        self, messages: Iterable[Any], compress: bool = True
+    ) -> Iterator[bytes | Pieces | _Deflated]:
+        """As `Encoder.batches`."""
         batch: list[_Part] = []
         size = 0
         try:
             for message in messages:
                 if isinstance(message, (str, dict)):
-                    part = self._text_part(text_of(message), compress)
+                    part = self._text_part(message, compress)
                 else:
                     part = _kept(self._binary_part(message, compress))
                 batch.append(part)
@@ -114,32 +111,41 @@ class Connection(_connection.Connection[Binary_co]):
                     size += len(part) if isinstance(part, bytes) else len(part[1])
                 del part  # it may lock the caller's buffer, who may want to fill it anew
                 if size >= BATCH:
-                    self._send_parts(batch)
+                    yield self._joined(batch)
                     size = 0
-        finally:
-            self._send_parts(batch)
+        except BaseException:
+            if batch:
+                yield self._joined(batch)
+            raise
+        if batch:
+            yield self._joined(batch)
 
-    def _text_part(self, text: str, compress: bool) -> _Part:
+    def _text_part(self, message: object, compress: bool) -> _Part:
+        text = text_of(message)
         if compress and len(text) * _LONGEST >= self._threshold:
             payload = text_payload(text)
             if len(payload) >= self._threshold:
                 return TEXT, payload
-        return text_frame(text, self._client)
+        return self._plain.text(text)
 
     def _binary_part(self, data: Any, compress: bool) -> _Part:
         if compress:
             data = binary_payload(data)
             if len(data) >= self._threshold:
                 return BINARY, data
-        return binary_frame(data, self._client)
+        return self._plain.binary(data)
 
-    def _send_parts(self, batch: list[_Part], timeout: float | EllipsisType | None = ...) -> None:
+    def _whole(self, part: _Part) -> bytes | Pieces | _Deflated:
+        if isinstance(part, tuple):
+            return _Deflated(self._compressor, [part], self._masked)
+        return part
+
+    def _joined(self, batch: list[_Part]) -> bytes | Pieces | _Deflated:
         parts = batch.copy()
         batch.clear()
-        if len(parts) == 1 and not isinstance(parts[0], tuple):
-            self._send_within(parts[0], timeout)
-        elif parts:
-            self._send_within(_Deflated(self._compressor, parts, self._client), timeout)
+        if len(parts) == 1:
+            return self._whole(parts[0])
+        return _Deflated(self._compressor, parts, self._masked)
 
 
 class _Deflated:

@@ -13,21 +13,24 @@ Rules (RFC 6455 sections 5.3, 5.6):
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+from typing import Protocol as Interface
 
 from . import _frame
 from ._keys import next_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 __all__ = [
     "BATCH",
     "BINARY",
     "TEXT",
+    "Encoder",
     "Pieces",
-    "any_frame",
-    "binary_frame",
+    "PlainEncoder",
     "binary_payload",
     "check_close",
-    "text_frame",
     "text_of",
     "text_payload",
 ]
@@ -86,20 +89,6 @@ def _wrong_type(message: object) -> str:
     return f"send() takes a str or a dict, not {kind}: use json.dumps() or str() first"
 
 
-def text_frame(text: str, masked: bool) -> bytes | Pieces:
-    """The frame of a text message, in pieces if it is large.
-
-    Raises:
-        ValueError: the text holds a lone surrogate.
-    """
-    try:
-        if len(text) > BATCH:
-            return Pieces(TEXT, memoryview(text.encode("utf-8")), masked)
-        return _frame.encode_frame(TEXT, text, next_key() if masked else None)
-    except UnicodeEncodeError as error:
-        raise _surrogate(error) from error
-
-
 def text_payload(text: str) -> bytes:
     """The payload of a text message.
 
@@ -116,30 +105,6 @@ def _surrogate(error: UnicodeEncodeError) -> ValueError:
     return ValueError(
         f"the text cannot be sent as UTF-8: it has a lone surrogate at position {error.start}"
     )
-
-
-def binary_frame(data: Any, masked: bool) -> bytes | Pieces:
-    """The frame of a binary message, in pieces if it is large and bytes-like.
-
-    Raises:
-        TypeError: it is neither list, tuple nor bytes-like, or an element is no int.
-        ValueError: an element is not in 0 to 255, a list too long, or the buffer not
-            contiguous.
-    """
-    if isinstance(data, bytes) and len(data) <= BATCH:  # first, because it is the fast choice
-        return _frame.encode_frame(BINARY, data, next_key() if masked else None)
-    if isinstance(data, str):
-        raise TypeError(_STR_AS_BINARY)
-    if not isinstance(data, (list, tuple)) and hasattr(data, "__len__") and len(data) > BATCH:
-        _frame.parse_header(data, 0, 0)  # refuses what is no bytes, as encode_frame does
-        view = memoryview(data)
-        if view.nbytes:
-            return Pieces(BINARY, view.cast("B"), masked)
-    if not isinstance(data, (list, tuple)):
-        data = _buffer(data)
-    else:
-        _check_items(data)
-    return _frame.encode_frame(BINARY, data, next_key() if masked else None)
 
 
 def binary_payload(data: Any) -> bytes | memoryview:
@@ -175,11 +140,113 @@ def _buffer(data: Any) -> memoryview:
         raise TypeError(text) from None
 
 
-def any_frame(message: Any, masked: bool) -> bytes | Pieces:
-    """The frame of a message of either kind: text for str and dict, else binary."""
-    if isinstance(message, (str, dict)):
-        return text_frame(text_of(message), masked)
-    return binary_frame(message, masked)
+class Encoder(Interface):
+    """Makes frames of messages. Thread-safe.
+
+    What a method returns is sent whole, before anything else: one `bytes`, or pieces, each
+    valid until the next one is asked for.
+    """
+
+    def text(self, message: object, compress: bool = True) -> bytes | Iterable[memoryview]:
+        """The frame of a text message.
+
+        Args:
+            message: A str, or a dict, which becomes JSON.
+            compress: Whether it may be compressed.
+
+        Raises:
+            TypeError: it is neither, or the dict holds what JSON cannot.
+            ValueError: JSON or UTF-8 cannot say it.
+        """
+
+    def binary(self, data: Any, compress: bool = True) -> bytes | Iterable[memoryview]:
+        """The frame of a binary message.
+
+        Raises:
+            TypeError: it is neither list, tuple nor bytes-like, or an element is no int.
+            ValueError: an element is not in 0 to 255, a list too long, or the buffer not
+                contiguous.
+        """
+
+    def batches(
+        self, messages: Iterable[Any], compress: bool = True
+    ) -> Iterator[bytes | Iterable[memoryview]]:
+        """The frames of many messages, small ones together: see `Connection.send_many`.
+
+        A message that cannot be sent raises once those before it were given out.
+        """
+
+
+class PlainEncoder:
+    """Makes frames of messages as they are: the Encoder of a connection without compression."""
+
+    __slots__ = ("_masked",)
+
+    def __init__(self, *, masked: bool) -> None:
+        """Mask the frames, as a client has to, or not."""
+        self._masked = masked
+
+    def text(self, message: object, compress: bool = True) -> bytes | Pieces:  # noqa: ARG002
+        """The frame of a text message, in pieces if it is large: see `Encoder`."""
+        text = message if type(message) is str else text_of(message)
+        try:
+            if len(text) > BATCH:
+                return Pieces(TEXT, memoryview(text.encode("utf-8")), self._masked)
+            return _frame.encode_frame(TEXT, text, next_key() if self._masked else None)
+        except UnicodeEncodeError as error:
+            raise _surrogate(error) from error
+
+    def binary(self, data: Any, compress: bool = True) -> bytes | Pieces:  # noqa: ARG002
+        """The frame of a binary message, in pieces if it is large and bytes-like."""
+        if isinstance(data, bytes) and len(data) <= BATCH:  # first, because it is the fast choice
+            return _frame.encode_frame(BINARY, data, next_key() if self._masked else None)
+        if isinstance(data, str):
+            raise TypeError(_STR_AS_BINARY)
+        if not isinstance(data, (list, tuple)) and hasattr(data, "__len__") and len(data) > BATCH:
+            _frame.parse_header(data, 0, 0)  # refuses what is no bytes, as encode_frame does
+            view = memoryview(data)
+            if view.nbytes:
+                return Pieces(BINARY, view.cast("B"), self._masked)
+        if not isinstance(data, (list, tuple)):
+            data = _buffer(data)
+        else:
+            _check_items(data)
+        return _frame.encode_frame(BINARY, data, next_key() if self._masked else None)
+
+    def either(self, message: Any) -> bytes | Pieces:
+        """The frame of a message of either kind: text for str and dict, else binary."""
+        return self.text(message) if isinstance(message, (str, dict)) else self.binary(message)
+
+    def batches(self, messages: Iterable[Any], compress: bool = True) -> Iterator[bytes | Pieces]:  # noqa: ARG002
+        """The frames of many messages, small ones together."""
+        batch: list[bytes] = []
+        size = 0
+        try:
+            for message in messages:
+                frame = self.either(message)
+                if isinstance(frame, bytes):
+                    batch.append(frame)
+                    size += len(frame)
+                    if size < BATCH:
+                        continue
+                if batch:
+                    yield _joined(batch)
+                size = 0
+                if not isinstance(frame, bytes):
+                    yield frame
+                del frame  # it may lock the caller's buffer, who may want to fill it anew
+        except BaseException:
+            if batch:
+                yield _joined(batch)
+            raise
+        if batch:
+            yield _joined(batch)
+
+
+def _joined(batch: list[bytes]) -> bytes:
+    frames = b"".join(batch)
+    batch.clear()
+    return frames
 
 
 class Pieces:

@@ -28,8 +28,8 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from ._connection import Connection
 from ._deadline import Deadline
-from ._deflating import make_connection
 from ._delivery import BrokenOff, Delivery
 from ._errors import ConnectionClosed, SendTimeout
 from ._fork import tell_after_fork
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ._arrival import Arrival
-    from ._connection import Connection
     from ._handshake_server import ServerUpgrade
     from ._limits import Place
     from ._routes import PageRoute, Settings, WebSocketRoute
@@ -263,7 +262,7 @@ def run_websocket(
         _logger.debug("%s left before it was accepted: %s", transport.remote_addr, error)
         session.end()
         return
-    connection = make_connection(
+    connection = Connection(
         transport,
         upgrade.connection,
         client=False,
