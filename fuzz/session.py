@@ -242,7 +242,7 @@ class Session:
                 self.conn.send_many(messages)
         except (ConnectionClosed, SendTimeout):
             return
-        if self.conn._open:
+        if self.conn._link.lifecycle.open:
             self.sure += messages
 
     def check_received(self) -> None:

@@ -1,4 +1,4 @@
-"""Change the code a little, and see whether a test notices: `python tests/mutants.py _reading`.
+"""Change the code a little, and see whether a test notices: `python tests/mutants.py _intake`.
 
 Rules:
 
@@ -55,7 +55,10 @@ PARTS = ("src", "tests", "fuzz", "pyproject.toml", "README.md", "CHANGELOG.md", 
 # The modules of each wing, and what tests them beside the files of their own names.
 WINGS = {
     "connection": (
-        "_closing _connection _keepalive _liveness _locks _pings _reading _shared _writing",
+        (
+            "_closer _codes _connection _intake _keepalive _lifecycle _link _liveness _locks "
+            "_outlet _pinger _pings _reader _unsent _writer"
+        ),
         (
             "receiving sending closing pings liveness keepalive interrupts threads connection "
             "abuse_close abuse_misuse clock fork on_close abuse_network"
@@ -72,7 +75,7 @@ WINGS = {
         ),
     ),
     "network": (
-        "_deadline _dial _fork _listen _tls _transport",
+        "_deadline _dial _fork _listen _threads _tls _transport _waiting",
         (
             "transport tls deadline dial listen clock fork interrupts keepalive receiving client "
             "abuse_handshake_client server_tls fuzz_seeds"
@@ -433,7 +436,7 @@ def run(drawn: list[Mutant], jobs: int, minutes: float) -> Iterator[tuple[Mutant
 def main() -> int:
     """Draw, try, and tell."""
     parser = argparse.ArgumentParser(prog="python tests/mutants.py", description=__doc__)
-    parser.add_argument("modules", nargs="*", metavar="MODULE", help="such as _reading")
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help="such as _intake")
     parser.add_argument("--base", default="main", help="else those that differ from it")
     parser.add_argument("--seed", default="0")
     parser.add_argument("--count", type=int, default=40, help="mutants at the most")

@@ -27,13 +27,13 @@ from pairs import (
     receive_to_end,
     roles,
     running,
+    stand_in,
     tcp_pair,
     tls_pair,
     transports,
     until,
 )
 from scriptling_ws import ConnectionClosed, SendTimeout
-from scriptling_ws._closing import Closing
 from scriptling_ws._deadline import Deadline
 from scriptling_ws._transport import Transport
 
@@ -48,8 +48,8 @@ def test_a_peer_that_pings_and_never_reads_is_given_up(client):
     pending = []
 
     def flush():
-        Closing._flush(conn)
-        pending.append(len(conn._outbox))
+        flush_all()
+        pending.append(len(conn._link.protocol.outbox))
 
     def flood():
         with contextlib.suppress(ConnectionError):
@@ -62,9 +62,10 @@ def test_a_peer_that_pings_and_never_reads_is_given_up(client):
         return time.monotonic() - start
 
     with raw_peer(client=client, send_timeout=0.5) as (conn, peer):
-        conn._transport._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        conn._link.transport._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         fill(conn)
-        conn._flush = flush  # what every read ends with
+        flush_all = conn._outlet.flush
+        stand_in(conn._outlet, flush=flush)  # what every read ends with
         tracemalloc.start()
         receiving, flooding = Running(receive), Running(flood)
         assert receiving.result() >= 0.5
@@ -98,7 +99,7 @@ def test_a_peer_that_reads_late_but_in_time_is_not_given_up():
         filled = fill(conn)
         peer.sendall(b"".join(frame(PING, b"%d" % number) for number in range(10)))
         receiving = Running(conn.receive, SOON)
-        until(lambda: conn._stalled is not None)
+        until(lambda: conn._outlet.stalled is not None)
         receive_exactly(peer, filled)
         # The first may have been begun; of those that waited, the newest was kept.
         seen = [receive_frame(peer)]
@@ -107,7 +108,7 @@ def test_a_peer_that_reads_late_but_in_time_is_not_given_up():
         assert len(seen) <= 2
         peer.sendall(frame(TEXT, b"over"))
         assert receiving.result() == "over"
-        assert conn._stalled is None
+        assert conn._outlet.stalled is None
 
 
 class Full(Transport):
@@ -125,12 +126,12 @@ def test_a_message_that_leaves_shows_that_the_peer_reads():
         peer.sendall(frame(PING))
         arrived(conn)
         assert conn.receive(0) is None
-        assert conn._stalled is not None
-        conn._transport.full = False
+        assert conn._outlet.stalled is not None
+        conn._link.transport.full = False
         conn.send("on its way")
         assert receive_frame(peer) == (0x8A, b"")
         assert receive_frame(peer) == (0x81, b"on its way")
-        assert conn._stalled is None
+        assert conn._outlet.stalled is None
 
 
 class Keeping(Transport):
@@ -146,31 +147,31 @@ class Keeping(Transport):
 @pytest.mark.abuse(54)
 def test_a_stall_that_is_over_does_not_shorten_the_next_one():
     with raw_peer(transport=Keeping, send_timeout=SOON) as (conn, peer):
-        conn._stalled = Deadline(0)  # the peer has read nothing for so long; now it does
+        conn._outlet.stalled = Deadline(0)  # the peer has read nothing for so long; now it does
         peer.sendall(frame(PING))
         arrived(conn)
         assert conn.receive(0) is None
         assert receive_frame(peer) == (0x8A, b"")
-        assert not conn._stalled.passed()
+        assert not conn._outlet.stalled.passed()
         assert conn.connected()
-        conn._transport.keeps = False
+        conn._link.transport.keeps = False
         assert conn.receive(0) is None
-        assert conn._stalled is None
+        assert conn._outlet.stalled is None
 
 
 @pytest.mark.abuse(54)
 @pytest.mark.parametrize("most", [1, 5, 500])
 def test_how_many_pongs_may_be_pending_is_an_option(most):
     count = 1000
-    with raw_peer(max_pending_pongs=most) as (conn, peer), conn._send_lock:
+    with raw_peer(max_pending_pongs=most) as (conn, peer), conn._outlet.lock:
         peer.sendall(b"".join(frame(PING, b"%d" % number) for number in range(count)))
         peer.sendall(frame(TEXT, b"all"))
         assert conn.receive(SOON) == "all"
-        assert len(conn._outbox) == most
-        with conn._recv_lock:
-            conn._send_lock.release()
-            conn._flush()
-            conn._send_lock.acquire()
+        assert len(conn._link.protocol.outbox) == most
+        with conn._intake.lock:
+            conn._outlet.lock.release()
+            conn._intake.answer()
+            conn._outlet.lock.acquire()
         for number in range(count - most, count):
             assert receive_frame(peer) == (0x8A, b"%d" % number)
 
@@ -246,7 +247,7 @@ def test_a_close_wakes_receivers_at_once(client):
             spent.append(time.thread_time() - start)
 
         with running(receive, receive, receive):
-            until(lambda: conn._lock_waiters == 2)
+            until(lambda: conn._intake.waiters == 2)
             conn.close()
         assert max(spent) < 0.1
 
@@ -290,7 +291,7 @@ def test_an_end_of_tls_without_close_notify(client, when):
     conn = connection(near, client=client)
     receiving = Running(conn.receive, None) if when == "while it waits" else None
     if receiving is not None:
-        until(conn._recv_lock.locked)
+        until(conn._intake.lock.locked)
     if when == "in a message":
         part = frame(TEXT, b"hello", mask=not client)[:-1]
         assert far.write(part) == len(part)

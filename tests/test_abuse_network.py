@@ -79,10 +79,10 @@ def test_a_connection_goes_on_where_no_descriptor_is_left(monkeypatch):
         assert conn.ping(0.05) is None
         assert receive_frame(peer)[0] == 0x89
         with running(lambda: conn.send_binary(bytes(8 * MIB))):
-            until(conn._send_lock.locked)
+            until(conn._outlet.lock.locked)
             assert receive_frame(peer) == (0x82, bytes(8 * MIB))
         waiting = Running(lambda: conn.receive(None))
-        until(conn._recv_lock.locked)
+        until(conn._intake.lock.locked)
         conn.close()
         assert waiting.result() is None
 
@@ -302,7 +302,7 @@ def test_signals_do_not_prolong_a_timeout():
     main, stop = threading.main_thread().ident, threading.Event()
 
     def shoot():
-        until(conn._recv_lock.locked)
+        until(conn._intake.lock.locked)
         while not stop.wait(0.01):
             signal.pthread_kill(main, signal.SIGUSR1)
 
@@ -428,7 +428,7 @@ def test_a_handler_that_ends_closes_with_its_code_for_our_client(error, code):
 def test_a_reader_is_not_held_up_by_a_stalled_sender():
     with raw_peer(send_timeout=5) as (conn, peer):
         sending = Running(conn.send_binary, bytes(8 * MIB))
-        until(conn._send_lock.locked)
+        until(conn._outlet.lock.locked)
         for number in range(100):
             peer.sendall(frame(TEXT, b"%d" % number))
             assert conn.receive(SOON) == str(number)

@@ -114,7 +114,7 @@ def test_echo_with_compression(proxy):
         for _ in range(2):
             conn.send(message)
             assert conn.receive(TIMEOUT) == message
-        assert conn._protocol.inflated == 2 * len(message)
+        assert conn._link.protocol.inflated == 2 * len(message)
 
 
 @pytest.mark.parametrize("kind", ["text", "binary"])

@@ -249,7 +249,7 @@ def test_tls(project, tmp_path):
         # Not websockets' client, which has two threads at one SSLSocket, and hangs at times.
         url, context = command.url + "/echo", certificates.client
         with scriptling_ws.connect(url, 10, ssl_context=context) as client:
-            assert client._transport._tls.version() >= "TLSv1.2"
+            assert client._link.transport._tls.version() >= "TLSv1.2"
             client.send("secret")
             assert client.receive(10) == "secret"
         old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -33,7 +33,14 @@ from pairs import (
     running,
     tcp_pair,
 )
-from scriptling_ws import ConnectionClosed, ProtocolError, SendTimeout, WebSocketError, _closing
+from scriptling_ws import (
+    ConnectionClosed,
+    ProtocolError,
+    SendTimeout,
+    WebSocketError,
+    _intake,
+    _locks,
+)
 from scriptling_ws._locks import attempt
 from scriptling_ws._transport import Transport
 
@@ -141,8 +148,8 @@ def test_a_close_does_not_poll_beside_a_peer_that_does_not_end_the_stream(answer
     with raw_peer(close_timeout=0.3, transport=Counted) as (conn, peer):
         peer.sendall(answer)
         conn.close()
-        assert conn._transport.reads < 12  # a nap of a hundredth of a second each would be 30
-        assert conn._transport.waits < 6
+        assert conn._link.transport.reads < 12  # a nap of a hundredth of a second each would be 30
+        assert conn._link.transport.waits < 6
 
 
 def test_a_peer_that_does_not_read_cannot_hold_up_a_close():
@@ -307,40 +314,40 @@ def test_begin_close_keeps_what_has_come():
 # As a signal handler may, in the step after the lock was taken.
 @pytest.mark.abuse(70)
 def test_close_as_a_send_begins_leaves_no_descriptor(monkeypatch):
-    monkeypatch.setattr(_closing, "_LEAVE", 0.01)
+    monkeypatch.setattr(_intake, "_LEAVE", 0.01)
     with raw_peer(close_timeout=0.05) as (conn, _):
-        turns = conn._try_send_lock
-        conn._try_send_lock = (conn.close() or got for got in turns)
+        turns = conn._outlet.try_lock
+        conn._outlet.try_lock = (conn.close() or got for got in turns)
         with pytest.raises(ConnectionClosed):
             conn.send("too late")
         assert conn.fileno() == -1
-        conn._try_send_lock = turns
+        conn._outlet.try_lock = turns
 
 
 @pytest.mark.abuse(70)
 def test_close_as_a_send_begins_waits_once_for_the_sender_to_leave(monkeypatch):
     def noting(lock, timeout=0.0, **more):
-        if lock is conn._send_lock:
+        if lock is conn._outlet.lock:
             waits.append(timeout)
         return attempt(lock, timeout, **more)
 
     waits = []
-    monkeypatch.setattr(_closing, "_LEAVE", 0.01)
-    monkeypatch.setattr(_closing, "attempt", noting)
-    with raw_peer(close_timeout=0.05) as (conn, _), conn._send_lock:
+    monkeypatch.setattr(_intake, "_LEAVE", 0.01)
+    monkeypatch.setattr(_locks, "attempt", noting)
+    with raw_peer(close_timeout=0.05) as (conn, _), conn._outlet.lock:
         conn.close()
         assert 0 < sum(waits) <= 0.01
 
 
 def test_a_close_waits_for_a_sender_for_a_second_at_most(monkeypatch):
     def noting(lock, timeout=0.0, **more):
-        if lock is conn._send_lock and timeout:
+        if lock is conn._outlet.lock and timeout:
             waits.append(timeout)
         return attempt(lock, **more)
 
     waits = []
-    monkeypatch.setattr(_closing, "attempt", noting)
-    with raw_peer(close_timeout=0) as (conn, _), conn._send_lock:
+    monkeypatch.setattr(_locks, "attempt", noting)
+    with raw_peer(close_timeout=0) as (conn, _), conn._outlet.lock:
         conn.close()
         assert 0.5 < max(waits) <= 1  # what is left of it, should it ask again
 
@@ -358,14 +365,14 @@ class Closing(Transport):
 @pytest.mark.abuse(70)
 def test_a_close_inside_a_receive_does_not_wait_for_its_end(monkeypatch):
     def noting(lock, timeout=0.0, **more):
-        if lock is conn._recv_lock:
+        if lock is conn._intake.lock:
             waits.append(timeout)
         return attempt(lock, timeout, **more)
 
     waits = []
     with raw_peer(transport=Closing, close_timeout=SOON) as (conn, _):
-        conn._transport.conn = conn
-        monkeypatch.setattr(_closing, "attempt", noting)
+        conn._link.transport.conn = conn
+        monkeypatch.setattr(_locks, "attempt", noting)
         assert conn.receive(SOON) is None
         assert waits == [0]
         assert conn.fileno() == -1
@@ -384,7 +391,7 @@ def test_connected_does_not_wait_for_the_streams_end():
         peer.sendall(close_frame())
         arrived(conn)
         assert not conn.connected()
-        assert conn._transport.waits <= 1  # which comes back at once
+        assert conn._link.transport.waits <= 1  # which comes back at once
         with at_least(0, 0.9):
             assert not conn.connected()
 
@@ -396,11 +403,11 @@ def test_after_an_abort_nothing_is_read_any_more():
         assert conn.receive(SOON) == "first"
         peer.sendall(frame(TEXT, b"too late"))
         arrived(conn, 10)
-        before = conn._transport.reads
+        before = conn._link.transport.reads
         conn._abort()
         assert conn.receive(SOON) == "second"
         assert conn.receive(SOON) is None
-        assert conn._transport.reads == before
+        assert conn._link.transport.reads == before
         assert not conn.connected()
 
 
@@ -419,11 +426,11 @@ def test_what_a_close_reads_of_a_peer_that_goes_on_sending_is_bounded():
     with raw_peer(transport=Endless, close_timeout=None) as (conn, peer):
         peer.sendall(close_frame())
         arrived(conn)
-        with conn._recv_lock:
-            conn._read_some(nap=False)
-        conn._transport.read = 0
+        with conn._intake.lock:
+            conn._intake.read_some(nap=False)
+        conn._link.transport.read = 0
         conn.close()
-        assert 16 * MIB < conn._transport.read < 17 * MIB
+        assert 16 * MIB < conn._link.transport.read < 17 * MIB
 
 
 # -- after the end ---------------------------------------------------------

@@ -119,7 +119,7 @@ def test_a_broken_tls_stream_keeps_nothing_of_who_read_it():
 
     kept = []
     with both_ends(tls=True) as (client, server):
-        server._transport._sock.send(b"\x17\x03\x03\x00\x10" + bytes(16))  # no such record
+        server._link.transport._sock.send(b"\x17\x03\x03\x00\x10" + bytes(16))  # no such record
         gc.disable()
         try:
             receive()

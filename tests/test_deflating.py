@@ -257,9 +257,11 @@ def test_many_messages_out_of_one_buffer(size, compress):
 def test_many_small_messages_share_system_calls(monkeypatch):
     with compressing() as (conn, peer):
         sizes = []
-        write = conn._transport.write
+        write = conn._link.transport.write
         monkeypatch.setattr(
-            type(conn._transport), "write", lambda _, data: sizes.append(len(data)) or write(data)
+            type(conn._link.transport),
+            "write",
+            lambda _, data: sizes.append(len(data)) or write(data),
         )
         conn.send_many(["a message"] * 500)
         assert len(sizes) == 1
@@ -285,7 +287,7 @@ def test_a_message_that_timed_out_before_it_began_is_forgotten(monkeypatch):
         conn.send("Hello, Hello, Hello")
         assert inflater.receive()[2] == b"Hello, Hello, Hello"
         with monkeypatch.context() as patch, pytest.raises(ws.SendTimeout):
-            patch.setattr(type(conn._transport), "write", lambda transport, data: 0)
+            patch.setattr(type(conn._link.transport), "write", lambda transport, data: 0)
             conn.send("a message that nobody will ever see")
         for text in ("a message that nobody will ever see", "Hello, Hello, Hello") * 2:
             conn.send(text)
@@ -454,11 +456,11 @@ def test_what_a_blocked_sender_lets_pile_up_counts_inflated():
     conn = connection(near, deflate=TERMS, binary_type=bytes)
     peer = connection(far, client=False, deflate=TERMS)
     peer.send_many([bytes(MIB)] * 3)
-    with conn._recv_lock:
+    with conn._intake.lock:
         while len(conn._ready) < 3:
-            conn._read_ahead()
-    assert 3 * MIB <= conn._backlog <= 3 * MIB + 64 * KIB
-    assert conn._max_backlog > 3 * MIB
+            conn._intake.read_ahead()
+    assert 3 * MIB <= conn._intake._backlog <= 3 * MIB + 64 * KIB
+    assert conn._intake._max_backlog > 3 * MIB
     conn._abort()
     conn.close()
     peer.close()
@@ -511,7 +513,7 @@ def test_both_have_to_want_it(client, server):
         expected = DeflatingEncoder if client and server else PlainEncoder
         assert kinds == [expected] * 2
         assert repr(conn) == f"<Connection {conn.local_addr} to {conn.remote_addr}, open>"
-        assert (conn._protocol.inflated > 0) is bool(client and server)
+        assert (conn._link.protocol.inflated > 0) is bool(client and server)
 
 
 def test_to_a_caller_it_is_a_connection():
@@ -553,7 +555,7 @@ def test_parameters(client, server):
         for message in messages:
             (conn.send if isinstance(message, str) else conn.send_binary)(message)
             assert conn.receive(SOON) == message
-        assert conn._protocol.inflated == sum(map(len, messages))
+        assert conn._link.protocol.inflated == sum(map(len, messages))
 
 
 def test_routes_choose_for_themselves():

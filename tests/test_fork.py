@@ -192,10 +192,10 @@ def test_how_a_connection_had_ended_stays():
 def test_locks_that_other_threads_hold_are_free_in_the_child():
     with raw_peer() as (conn, peer):
         receiving = Running(conn.receive, None)
-        until(conn._recv_lock.locked)
+        until(conn._intake.lock.locked)
         sending = Running(conn.send_binary, bytes(20_000_000))
-        until(conn._send_lock.locked)
-        with conn._state_lock, conn._transport._wake_lock:
+        until(conn._outlet.lock.locked)
+        with conn._link.lifecycle.lock, conn._link.transport._wake_lock:
             held = Running(in_child, lambda: every_call(conn))
             assert_closed(held.result())
         peer.close()
@@ -234,7 +234,7 @@ def test_a_fork_in_a_signal_handler_during_a_receive():
 
     with (
         raw_peer() as (conn, peer),
-        interrupted(conn._recv_lock, handle, lambda: peer.sendall(frame(TEXT, b"whole"))),
+        interrupted(conn._intake.lock, handle, lambda: peer.sendall(frame(TEXT, b"whole"))),
     ):
         assert conn.receive(None) == "whole"
     assert outcomes == [[None, False, -1]]
@@ -259,7 +259,7 @@ def test_a_receive_that_goes_on_in_a_child_ends_there():
     handle, children = forker()
     with (
         raw_peer() as (conn, peer),
-        interrupted(conn._recv_lock, handle, lambda: peer.sendall(frame(TEXT, b"whole"))),
+        interrupted(conn._intake.lock, handle, lambda: peer.sendall(frame(TEXT, b"whole"))),
     ):
         message = "an exception"
         try:
@@ -278,7 +278,7 @@ def test_a_send_that_goes_on_in_a_child_ends_there(tls):
     received = []
     with (
         both_ends(tls=tls, binary_type=bytes, max_message_size=None) as (client, server),
-        interrupted(client._send_lock, handle, lambda: received.append(server.receive(SOON))),
+        interrupted(client._outlet.lock, handle, lambda: received.append(server.receive(SOON))),
     ):
         error = None
         try:

@@ -27,6 +27,7 @@ from pairs import (
     receive_exactly,
     receive_frame,
     running,
+    stand_in,
     tcp_pair,
     tls_pair,
     transports,
@@ -149,7 +150,7 @@ def test_a_send_that_was_interrupted_before_it_began_is_not_made_up_for(size):
 @pytest.mark.parametrize("call", ["send", "receive"])
 def test_an_interrupted_wait_for_another_thread_leaves_that_its_lock(call):
     with raw_peer() as (conn, _):
-        lock = conn._send_lock if call == "send" else conn._recv_lock
+        lock = conn._outlet.lock if call == "send" else conn._intake.lock
         release = threading.Event()
 
         def hold():
@@ -230,7 +231,7 @@ def test_close_from_a_signal_handler_during_a_receive(client):
         main = threading.main_thread().ident
 
         def shoot():
-            until(conn._recv_lock.locked)
+            until(conn._intake.lock.locked)
             signal.pthread_kill(main, signal.SIGUSR1)
 
         start = time.monotonic()
@@ -252,7 +253,7 @@ def test_close_from_a_signal_handler_during_a_send():
         main = threading.main_thread().ident
 
         def shoot():
-            until(conn._send_lock.locked)
+            until(conn._outlet.lock.locked)
             until(lambda: not writable(conn))
             signal.pthread_kill(main, signal.SIGUSR1)
 
@@ -273,7 +274,7 @@ def test_a_signal_that_does_not_interrupt_the_wait_is_handled_soon(call, monkeyp
             conn.close(4000)
 
         def shoot():
-            until(lambda: conn._transport.waits)
+            until(lambda: conn._link.transport.waits)
             signal.raise_signal(signal.SIGUSR1)  # in this thread: the main one sleeps on
 
         previous = signal.signal(signal.SIGUSR1, handle)
@@ -354,7 +355,7 @@ def test_a_handlers_timeout_before_a_write_sends_nothing():
 def test_a_handlers_timeout_before_an_answer_leaves_that_to_the_next_call():
     with faulty() as (conn, _, peer):
         peer.sendall(frame(PING, b"p"))
-        conn._write_some = interrupted(conn, TimeoutError)
+        interrupted(conn._link.unsent, "advance", TimeoutError)
         with pytest.raises(TimeoutError):
             conn.receive(SOON)
         assert conn.receive(0.05) is None
@@ -376,22 +377,21 @@ def test_close_inside_a_write_leaves_the_descriptor_to_the_sender():
         assert conn.fileno() == -1
 
 
-def interrupted(conn, error):
-    """A method in place of a connection's, in which a signal handler raises; then it is gone."""
+def interrupted(part, method, error):
+    """Have a signal handler raise in a method of one of a connection's parts, once."""
 
     def interrupt(*_):
-        for name in [name for name, value in vars(conn).items() if value is interrupt]:
-            delattr(conn, name)
+        restore()
         raise error
 
-    return interrupt
+    restore = stand_in(part, **{method: interrupt})
 
 
 @pytest.mark.abuse(70)
 def test_the_tail_of_an_interrupted_frame_goes_first():
     with faulty() as (conn, transport, peer):
         transport.most = 3
-        conn._send_remainder = interrupted(conn, KeyboardInterrupt)
+        interrupted(conn._writer, "_slowly", KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):
             conn.send("first")
         conn.send("second")
@@ -403,13 +403,15 @@ def test_the_tail_of_an_interrupted_frame_goes_first():
 def test_the_rest_of_an_interrupted_answer_leaves_while_messages_come():
     with faulty() as (conn, transport, peer):
         peer.sendall(frame(PING, b"p"))
-        transport.most, write_some = 1, conn._write_some
+        transport.most, unsent = 1, conn._link.unsent
+        advance = unsent.advance
 
         def begin():
-            conn._write_some = interrupted(conn, KeyboardInterrupt)
-            return write_some()
+            restore()
+            interrupted(unsent, "advance", KeyboardInterrupt)
+            return advance()
 
-        conn._write_some = begin
+        restore = stand_in(unsent, advance=begin)
         with pytest.raises(KeyboardInterrupt):
             conn.receive(None)
         peer.sendall(frame(TEXT, b"x"))
@@ -420,7 +422,7 @@ def test_the_rest_of_an_interrupted_answer_leaves_while_messages_come():
 @pytest.mark.abuse(70)
 def test_an_answer_that_is_interrupted_as_it_is_encrypted_is_sent_once():
     with both_ends(tls=True) as (client, server):
-        session, strike = server._transport._session, [True]
+        session, strike = server._link.transport._session, [True]
 
         class Struck:
             def __getattr__(self, name):
@@ -433,7 +435,7 @@ def test_an_answer_that_is_interrupted_as_it_is_encrypted_is_sent_once():
                     raise KeyboardInterrupt
                 return count
 
-        server._transport._session = Struck()
+        server._link.transport._session = Struck()
         ping = Running(client.ping, SOON)
         with pytest.raises(KeyboardInterrupt):
             server.receive(SOON)
@@ -446,17 +448,17 @@ def test_an_answer_that_is_interrupted_as_it_is_encrypted_is_sent_once():
 @pytest.mark.abuse(70)
 def test_a_message_that_is_interrupted_as_it_is_encrypted_is_sent_once():
     with both_ends(tls=True) as (client, server):
-        session = server._transport._session
+        session = server._link.transport._session
 
         class Struck:
             def write(self, data):
                 session.write(data)
                 raise KeyboardInterrupt
 
-        server._transport._session = Struck()
+        server._link.transport._session = Struck()
         with pytest.raises(KeyboardInterrupt):
             server.send("first")
-        server._transport._session = session
+        server._link.transport._session = session
         server.send("second")
         assert client.receive(SOON) == "first"
         assert client.receive(SOON) == "second"
@@ -468,8 +470,8 @@ def test_a_send_that_waits_for_an_answer_to_leave_spoils_nothing():
         assert client.ping(0) is None
         with pytest.raises(SendTimeout):
             client.send("x")
-        assert client._open
-        receive_exactly(server._transport._sock, filler)
+        assert client._link.lifecycle.open
+        receive_exactly(server._link.transport._sock, filler)
         client.send("y")
         assert server.receive(SOON) == "y"
 

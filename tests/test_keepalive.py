@@ -37,7 +37,8 @@ from pairs import (
     transports,
     until,
 )
-from scriptling_ws import ConnectionClosed, _keepalive, _pings, _transport, connect
+from scriptling_ws import ConnectionClosed, _keepalive, _pinger, _transport, connect
+from scriptling_ws._pings import Ping
 from scriptling_ws._terms import Terms
 from scriptling_ws._transport import Transport
 from scriptling_ws._waiting import engine
@@ -69,7 +70,7 @@ def a_pair(*, client=True, tls=False, deflate=None, buffer=None, other=None, **o
 @pytest.fixture(autouse=True)
 def often(monkeypatch):
     """What is done once a second is done more often here."""
-    monkeypatch.setattr(_pings, "LOOK", OFTEN)
+    monkeypatch.setattr(_pinger, "LOOK", OFTEN)
     monkeypatch.setattr(_keepalive, "_SWEEP", OFTEN)
 
 
@@ -79,7 +80,7 @@ class Looks:
     def __init__(self, monkeypatch):
         self._count = 0
         self._changed = threading.Condition()
-        look = _pings.Pinging._look_after
+        look = _pinger.Pinger._look_after
 
         def counted(conn):
             due = look(conn)
@@ -88,7 +89,7 @@ class Looks:
                 self._changed.notify_all()
             return due
 
-        monkeypatch.setattr(_pings.Pinging, "_look_after", counted)
+        monkeypatch.setattr(_pinger.Pinger, "_look_after", counted)
 
     def more(self, number=2):
         """Wait until it has looked so often again."""
@@ -99,11 +100,11 @@ class Looks:
 
 def look(conn):
     """Look after a connection as the keepalive thread does, now."""
-    return conn._look_after()
+    return conn._pinger._look_after()
 
 
 def descriptor(conn):
-    return conn._transport.fileno()
+    return conn._link.transport.fileno()
 
 
 # -- whom it keeps -----------------------------------------------------------
@@ -140,8 +141,8 @@ def test_a_message_to_a_slow_reader_is_sent_whatever_the_interval(
 
 def read_on(conn):
     """Receive once; how much came, None if nothing was there."""
-    with conn._recv_lock:
-        return conn._read_some(nap=False)
+    with conn._intake.lock:
+        return conn._intake.read_some(nap=False)
 
 
 @transports
@@ -170,11 +171,13 @@ def test_after_a_sleep_of_the_process_it_looks_before_it_judges(tls, reading):
     with a_pair(tls=tls, ping_interval=0.3, ping_timeout=0.3) as (conn, peer):
         answering = Running(peer.receive, None)
         receiving = Running(conn.receive, None) if reading else None
-        until(lambda: not conn._liveness.answered)  # a ping is under way
-        asked = conn._liveness.asked
+        until(lambda: not conn._pinger._liveness.answered)  # a ping is under way
+        asked = conn._pinger._liveness.asked
         hold(700_000)
-        until(lambda: conn._liveness.asked != asked or not conn._open)  # it was answered
-        assert conn._open, conn.close_reason
+        until(
+            lambda: conn._pinger._liveness.asked != asked or not conn._link.lifecycle.open
+        )  # it was answered
+        assert conn._link.lifecycle.open, conn.close_reason
         peer.send("alive")
         assert (receiving.result() if receiving else conn.receive(SOON)) == "alive"
         conn.send("alive")
@@ -186,29 +189,32 @@ def test_a_look_before_the_interval_is_over_asks_nothing():
         for _ in range(3):
             due = look(conn)
             assert due.moment > monotonic() + AGES / 2
-        assert conn._key is None
-        conn._liveness.asked -= AGES
+        assert conn._pinger._key is None
+        conn._pinger._liveness.asked -= AGES
         look(conn)
-        asked = conn._key
+        asked = conn._pinger._key
         assert asked is not None
-        conn._heard = True  # whatever comes is an answer
+        conn._intake.heard = True  # whatever comes is an answer
         for _ in range(3):
             look(conn)
-        assert conn._key == asked
+        assert conn._pinger._key == asked
 
 
 def test_a_ping_behind_a_frame_counts_from_when_it_has_left():
     with raw_peer(ping_interval=AGES, ping_timeout=1) as (conn, _):
-        conn._liveness.asked -= 2 * AGES  # it is time
-        with conn._send_lock:  # as a sender, whose frame takes its time
+        conn._pinger._liveness.asked -= 2 * AGES  # it is time
+        with conn._outlet.lock:  # as a sender, whose frame takes its time
             look(conn)
-            conn._liveness._since -= 10
-            assert not conn._ping_has_left()
+            conn._pinger._liveness._since -= 10
+            assert not conn._pinger._ping_has_left()
             look(conn)
-            assert conn._open
-        conn._flush()
-        assert conn._ping_has_left()
-        assert conn._liveness.next_look(conn._liveness._since, AGES) == conn._liveness._since + 1
+            assert conn._link.lifecycle.open
+        conn._intake.answer()
+        assert conn._pinger._ping_has_left()
+        assert (
+            conn._pinger._liveness.next_look(conn._pinger._liveness._since, AGES)
+            == conn._pinger._liveness._since + 1
+        )
 
 
 # -- whom it answers -----------------------------------------------------------
@@ -218,7 +224,7 @@ def only_sends(conn, asked, message="I only send"):
     """Send, as if a second had passed since the last time, until a call of the peer is over."""
 
     def sent():
-        conn._look_at = NOW
+        conn._writer.look_at = NOW
         conn.send(message)
         return asked.done()
 
@@ -257,11 +263,11 @@ def test_large_messages_look_too():
 def test_send_looks_about_once_a_second(monkeypatch):
     with raw_peer(ping_interval=None) as (conn, _):
         looks = []
-        monkeypatch.setattr(type(conn), "_look_ahead", lambda conn: looks.append(conn))
-        conn._look_at = NOW
+        monkeypatch.setattr(type(conn._writer), "_look_ahead", lambda each: looks.append(each))
+        conn._writer.look_at = NOW
         for _ in range(3):
             conn.send("x")
-        assert looks == [conn]
+        assert looks == [conn._writer]
 
 
 @roles
@@ -291,7 +297,7 @@ def test_control_frames_that_come_in_pieces_are_answered():
 @transports
 def test_select_sees_a_message_that_keepalive_has_seen(client, tls):
     with a_pair(client=client, tls=tls, ping_interval=AGES) as (conn, peer):
-        pong = peer._send_ping(_pings._Pong())
+        pong = peer._pinger._send(Ping())
         for message in ("seen", "and seen"):
             peer.send(message)
         until(lambda: look(conn).when_free)  # and not `readable`, which would be at once
@@ -304,7 +310,7 @@ def test_select_sees_a_message_that_keepalive_has_seen(client, tls):
         assert conn.receive(SOON) == "and seen"
         assert select.select([conn], [], [], 0)[0] == []
         until(lambda: read_on(peer) is not None)
-        assert pong not in peer._pings  # what stood in front was answered
+        assert pong not in peer._link.pings.waiting  # what stood in front was answered
 
 
 def test_send_leaves_messages_to_a_caller_that_waits_on_the_descriptor():
@@ -312,7 +318,7 @@ def test_send_leaves_messages_to_a_caller_that_waits_on_the_descriptor():
         assert conn.fileno() >= 0
         peer.send("for select")
         arrived(conn)
-        conn._look_at = NOW
+        conn._writer.look_at = NOW
         conn.send("x")
         assert select.select([conn], [], [], SOON)[0] == [conn]
         assert conn.receive(0) == "for select"
@@ -321,7 +327,7 @@ def test_send_leaves_messages_to_a_caller_that_waits_on_the_descriptor():
 def test_a_part_of_a_fragmented_message_is_left_and_a_ping_between_is_answered():
     with raw_peer(ping_interval=AGES) as (conn, peer):
         peer.sendall(frame(TEXT, b"one ", fin=False))
-        until(lambda: conn.receive(0) is None and conn._protocol._assembly.size == 4)
+        until(lambda: conn.receive(0) is None and conn._link.protocol._assembly.size == 4)
         peer.sendall(frame(PING, b"between"))
         arrived(conn)
         look(conn)
@@ -368,8 +374,8 @@ def test_a_stream_that_ends_without_a_word_is_noticed_without_a_caller():
 @transports
 def test_a_reset_is_noticed_without_a_caller(tls):
     with a_pair(tls=tls, ping_interval=AGES, close_timeout=0.1) as (conn, peer):
-        with conn._send_lock:  # so that keepalive does not get to the end by itself
-            reset(peer._transport._sock)
+        with conn._outlet.lock:  # so that keepalive does not get to the end by itself
+            reset(peer._link.transport._sock)
             ended(conn)
             until(lambda: look(conn) and conn.close_code == 1006)
         until(lambda: descriptor(conn) == -1)
@@ -405,7 +411,7 @@ def test_a_server_that_closes_is_not_kept_by_an_idle_client(tls):
 
 def test_a_sender_that_is_inside_does_not_hold_keepalive_up():
     with raw_peer(ping_interval=AGES, close_timeout=0) as (conn, peer):
-        with conn._send_lock:  # as a sender
+        with conn._outlet.lock:  # as a sender
             peer.sendall(close_frame())
             arrived(conn)
             due = look(conn)
@@ -434,7 +440,7 @@ def test_a_close_frame_reaches_a_blocked_sender(client, tls, deflate, reading):
         ping_interval=None,
     ) as (conn, peer):
         sending = Running(conn.send_binary, random.Random(1).randbytes(1024 * KIB))
-        until(lambda: conn._rest is not None and not peer_can_read_more(conn))
+        until(lambda: conn._link.unsent.rest is not None and not peer_can_read_more(conn))
         receiving = Running(conn.receive, None) if reading else None
         peer._begin_close(1009, "too big!")
         with pytest.raises(ConnectionClosed) as caught:
@@ -451,7 +457,7 @@ def peer_can_read_more(conn):
 def test_a_peer_that_closes_and_reads_on_gets_the_whole_message():
     with raw_peer(client=False, close_timeout=SOON) as (conn, peer):
         sending = Running(conn.send_binary, bytes(8 * 1024 * KIB))
-        until(lambda: conn._rest is not None and not peer_can_read_more(conn))
+        until(lambda: conn._link.unsent.rest is not None and not peer_can_read_more(conn))
         peer.sendall(close_frame(1000, mask=True))
         until(lambda: conn.close_code == 1000)
         assert receive_frame(peer) == (0x82, bytes(8 * 1024 * KIB))

@@ -25,7 +25,7 @@ from pairs import (
     transports,
     until,
 )
-from scriptling_ws import HandshakeError, SendTimeout, _keepalive, _pings, connect
+from scriptling_ws import HandshakeError, SendTimeout, _keepalive, _pinger, connect
 from servers import dial, raw_websocket, serving, upgrade
 
 OFTEN = 0.02
@@ -34,7 +34,7 @@ OFTEN = 0.02
 @pytest.fixture(autouse=True)
 def often(monkeypatch):
     """What is done once a second is done more often here."""
-    monkeypatch.setattr(_pings, "LOOK", OFTEN)
+    monkeypatch.setattr(_pinger, "LOOK", OFTEN)
     monkeypatch.setattr(_keepalive, "_SWEEP", OFTEN)
 
 
@@ -276,7 +276,7 @@ def test_a_send_that_timed_out_before_its_first_byte_leaves_the_connection_usabl
     near, far = tcp_pair(64 * KIB)
     conn = connection(near, ping_interval=None)
     with far:
-        with conn._send_lock:
+        with conn._outlet.lock:
             for call in (conn.send, conn.send_binary):
                 message = "x" if call == conn.send else b"x"
                 with pytest.raises(SendTimeout, match="the timeout"):

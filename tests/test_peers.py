@@ -290,7 +290,10 @@ def parameters(header):
 
 def terms(conn):
     """What a client of ours does, as the header would say it."""
-    compressor, decompressor = conn._compressor, conn._protocol._inflation._decompressor
+    compressor, decompressor = (
+        conn._encoder._compressor,
+        conn._link.protocol._inflation._decompressor,
+    )
     parts = [
         "client_no_context_takeover" * (not compressor._takeover),
         "server_no_context_takeover" * (not decompressor._takeover),
@@ -310,7 +313,7 @@ def test_client_with_compression(peer, theirs, ours, agreed, path):
             for message in messages:
                 (conn.send if ws.is_text(message) else conn.send_binary)(message)
                 assert conn.receive(TIMEOUT) == message
-            assert conn._protocol.inflated == 2 * sum(SMALL)
+            assert conn._link.protocol.inflated == 2 * sum(SMALL)
             assert parameters(terms(conn)) == parameters(agreed)
         assert server.end()[0] == 1000
 
@@ -323,7 +326,7 @@ def test_server_with_compression(peer_client, theirs, ours, agreed, pieces):
     def echo(client):
         for message in client:
             client.send(message) if ws.is_text(message) else client.send_binary(message)
-        inflated.append(client._protocol.inflated)
+        inflated.append(client._link.protocol.inflated)
 
     with ws.Server(echo, port=0, **OURS, **ours) as server:
         for kind in (True, False):

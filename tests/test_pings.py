@@ -21,6 +21,7 @@ from pairs import (
     frame,
     raw_peer,
     receive_exactly,
+    stand_in,
     tcp_pair,
     until,
 )
@@ -48,17 +49,17 @@ def read_ping(peer):
 # ---- ping() ----
 
 
-def test_a_ping_finds_that_another_thread_has_closed_meanwhile(monkeypatch):
+def test_a_ping_finds_that_another_thread_has_closed_meanwhile():
     with raw_peer(close_timeout=0) as (conn, _peer):
-        wait = conn._await_pong
+        wait = conn._pinger._await
 
         def late(pong, deadline):
-            monkeypatch.undo()
+            restore()
             threads.submit(conn.close).result()  # as this thread has seen it open
             wait(pong, deadline)
 
         with ThreadPoolExecutor(1) as threads:
-            monkeypatch.setattr(type(conn), "_await_pong", lambda _, *arguments: late(*arguments))
+            restore = stand_in(conn._pinger, _await=late)
             assert conn.ping(10) is None
         assert conn.fileno() == -1
 
@@ -94,10 +95,10 @@ def test_a_ping_that_times_out_as_its_answer_comes_harms_nothing():
             return iter(keys)
 
     with raw_peer() as (conn, peer):
-        conn._pings = Leaving()
+        conn._link.pings.waiting = Leaving()
         assert conn.ping(0) is None
         key = read_ping(peer)
-        conn._pings[key] = object()
+        conn._link.pings.waiting[key] = object()
         peer.sendall(frame(PONG, key) + frame(TEXT, b"x"))
         assert conn.receive(10) == "x"
         assert conn.latency is None
@@ -116,12 +117,14 @@ def test_a_ping_while_another_thread_receives():
 def test_a_ping_does_not_spin_while_another_thread_receives():
     with raw_peer() as (conn, peer), ThreadPoolExecutor() as pool:
         receiving = pool.submit(conn.receive, None)
-        until(conn._recv_lock.locked)
+        until(conn._intake.lock.locked)
         turns = []
-        read = conn._read_if_free
-        conn._read_if_free = lambda *call, **more: turns.append(read(*call, **more))
+        read = conn._intake.if_free
+        restore = stand_in(
+            conn._intake, if_free=lambda *call, **more: turns.append(read(*call, **more))
+        )
         assert conn.ping(0.1) is None
-        del conn._read_if_free
+        restore()
         assert len(turns) <= 10  # a fiftieth of a second each
         peer.sendall(frame(TEXT, b"x"))
         assert receiving.result() == "x"
@@ -133,10 +136,10 @@ def test_a_ping_leaves_messages_to_receivers_and_to_the_system(why):
         peer.sendall(frame(TEXT, b"x"))
         arrived(conn)
         if why == "receivers":
-            conn._lock_waiters = 1  # as one that is just about to read
+            conn._intake.waiters = 1  # as one that is just about to read
         assert conn.ping(0.05) is None
         assert not conn._ready
-        conn._lock_waiters = 0
+        conn._intake.waiters = 0
         assert conn.receive(0) == "x"
 
 
@@ -214,7 +217,7 @@ def test_whatever_comes_shows_that_the_peer_is_there():
             read_ping(peer)
             peer.sendall(frame(TEXT, b"busy"))
         assert [conn.receive() for _ in range(4)] == ["busy"] * 4
-        assert len(conn._pings) <= 1
+        assert len(conn._link.pings.waiting) <= 1
 
 
 @pytest.mark.abuse(55, 67)
@@ -252,7 +255,7 @@ def test_a_connection_that_is_read_now_and_then_is_looked_after_once():
         for _ in range(5):
             for _ in range(2):  # keepalive listens for answers that do not come
                 read_ping(peer)
-            with conn._recv_lock:  # as a thread that receives
+            with conn._intake.lock:  # as a thread that receives
                 for _ in range(2):
                     read_ping(peer)
                 peer.sendall(frame(TEXT, b"x"))
@@ -278,7 +281,7 @@ def test_keepalive_is_told_once_of_a_close_it_has_waited_for(ping_interval, time
         monkeypatch.setattr(_keepalive, "forget", lambda: told.append(conn))
         conn.close()
         conn.close()
-        conn._dispose()
+        conn._intake.dispose()
         assert len(told) == times
         monkeypatch.undo()
 
@@ -458,23 +461,23 @@ def test_close_while_keepalive_reads_leaves_nothing(call):
     with far:
         transport = Closing(near, call)
         conn = connection(transport, ping_interval=1000)
-        assert conn._look_after() is not None
+        assert conn._pinger._look_after() is not None
         far.sendall(frame(PING))
         arrived(conn)
         transport.conn = conn
-        conn._look_after()
+        conn._pinger._look_after()
         assert conn.fileno() == -1
-        assert conn._look_after() is None
+        assert conn._pinger._look_after() is None
 
 
 def test_keepalive_does_not_read_what_nobody_takes(monkeypatch):
     with raw_peer(ping_interval=1000, ping_timeout=1) as (conn, peer):
-        conn._liveness.asked -= 1000
-        assert conn._look_after() is not None  # it asks
+        conn._pinger._liveness.asked -= 1000
+        assert conn._pinger._look_after() is not None  # it asks
         read_ping(peer)
         peer.sendall(frame(TEXT, b"x"))
-        monkeypatch.setattr(conn, "_max_backlog", 0)
-        later = conn._look_after()
+        monkeypatch.setattr(conn._intake, "_max_backlog", 0)
+        later = conn._pinger._look_after()
         assert later.moment > monotonic() + 500  # when it is time for the next ping
         assert not conn._ready
         monkeypatch.undo()

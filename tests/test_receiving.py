@@ -38,7 +38,7 @@ from pairs import (
     tcp_pair,
     until,
 )
-from scriptling_ws import ConnectionClosed, _connection
+from scriptling_ws import ConnectionClosed, _waiting
 from scriptling_ws._transport import NAP, Transport
 
 # -- messages and timeouts -------------------------------------------------
@@ -92,7 +92,7 @@ def test_messages_that_are_ready_are_received_without_a_lock():
     with raw_peer() as (conn, peer):
         peer.sendall(b"".join(frame(TEXT, text) for text in (b"a", b"b", b"c", b"d")))
         assert conn.receive(SOON) == "a"
-        with held(conn._recv_lock, conn._send_lock, conn._state_lock):
+        with held(conn._intake.lock, conn._outlet.lock, conn._link.lifecycle.lock):
             assert conn.receive(0) == "b"
             assert next(iter(conn)) == "c"
             assert conn.receive_many(timeout=0) == ["d"]
@@ -100,7 +100,7 @@ def test_messages_that_are_ready_are_received_without_a_lock():
 
 def test_a_message_is_sent_by_one_lock():
     with raw_peer() as (conn, peer):
-        with held(conn._recv_lock, conn._state_lock):
+        with held(conn._intake.lock, conn._link.lifecycle.lock):
             conn.send("a")
             conn.send_binary([1])
         assert receive_frame(peer) == (0x81, b"a")
@@ -252,20 +252,20 @@ def test_how_often_a_quiet_connection_is_read():
     with raw_peer(transport=Counted) as (conn, _):
         for _ in range(20):
             assert conn.receive(0) is None
-        assert (conn._transport.reads, conn._transport.waits) == (20, 0)
+        assert (conn._link.transport.reads, conn._link.transport.waits) == (20, 0)
     with raw_peer(transport=Counted) as (conn, _):
         assert conn.receive(0.1) is None
         # At first, after the wait, and where the clock is coarse once more.
-        assert conn._transport.reads <= 3
-        assert conn._transport.waits <= 2
-        assert conn._transport.naps[0]
-        assert not any(conn._transport.naps[1:])
+        assert conn._link.transport.reads <= 3
+        assert conn._link.transport.waits <= 2
+        assert conn._link.transport.naps[0]
+        assert not any(conn._link.transport.naps[1:])
 
 
 def test_a_timeout_that_is_shorter_than_a_nap_is_waited_for_without_one():
     with raw_peer(transport=Counted) as (conn, _):
         assert conn.receive(NAP / 2) is None
-        assert not any(conn._transport.naps)
+        assert not any(conn._link.transport.naps)
 
 
 @pytest.mark.parametrize("timeout", [0, SOON])
@@ -273,9 +273,9 @@ def test_whatever_is_received_shows_keepalive_that_the_peer_lives(timeout):
     with raw_peer() as (conn, peer):
         peer.sendall(frame(TEXT, b"x"))
         arrived(conn, 3)
-        conn._heard = False
+        conn._intake.heard = False
         assert conn.receive(timeout) == "x"
-        assert conn._heard
+        assert conn._intake.heard
 
 
 @pytest.mark.parametrize("timeout", [0.001, 0.05, 0.2])
@@ -370,7 +370,7 @@ def test_pings_of_a_peer_that_does_not_read():
             peer.sendall(burst)
         peer.sendall(frame(TEXT, b"still there"))
         assert receiving.result() == "still there"
-        assert sum(map(len, conn._outbox)) < MIB
+        assert sum(map(len, conn._link.protocol.outbox)) < MIB
         assert conn.connected()
 
 
@@ -406,7 +406,7 @@ def test_a_message_that_comes_as_a_close_begins_is_dropped():
     with raw_peer(transport=Overtaken, close_timeout=0) as (conn, peer):
         peer.sendall(frame(TEXT, b"too late"))
         arrived(conn, 10)
-        conn._transport.begin_close = lambda: conn._start_close(1000, "", discard=True)
+        conn._link.transport.begin_close = lambda: conn._closer.start(1000, "", discard=True)
         assert conn.receive(SOON) is None
         assert not conn.connected()
 
@@ -546,9 +546,9 @@ def test_iteration_keeps_no_message_while_it_waits():
 
     with raw_peer(binary_type=bytes) as (conn, peer):
         consuming = Running(consume, conn)
-        until(conn._recv_lock.locked)
+        until(conn._intake.lock.locked)
         peer.sendall(frame(BINARY, b"x" * 1000))
-        until(lambda: taken and conn._recv_lock.locked())
+        until(lambda: taken and conn._intake.lock.locked())
         references = sys.getrefcount(taken[0])  # not in the assert, which holds one more
         assert references == 2  # the list's and the call's
         peer.sendall(close_frame(1000))
@@ -564,7 +564,7 @@ def test_a_loop_that_receives_on_a_closed_connection_is_slowed_down(
     monkeypatch, how, timeout, pause
 ):
     pauses = []
-    monkeypatch.setattr(_connection, "sleep", pauses.append)
+    monkeypatch.setattr(type(_waiting.engine()), "sleep", staticmethod(pauses.append))
     with raw_peer(close_timeout=0.1) as (conn, peer):
         if how == "this end":
             conn.close()
@@ -572,8 +572,8 @@ def test_a_loop_that_receives_on_a_closed_connection_is_slowed_down(
             peer.sendall(close_frame())
             peer.shutdown(socket.SHUT_WR)
             assert conn.receive(SOON) is None
-            until(lambda: conn._disposed)
-        while conn._nones < 10_000:
+            until(lambda: conn._link.lifecycle.disposed)
+        while conn._reader._nones < 10_000:
             assert conn.receive(timeout) is None
         assert not pauses  # many Nones in a row, at full speed
         for _ in range(3):

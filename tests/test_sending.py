@@ -363,7 +363,7 @@ def test_a_stalled_peer_does_not_hold_up_another_connection():
 
 
 def test_waiting_for_other_senders_is_part_of_send_timeout():
-    with raw_peer(send_timeout=0.2) as (conn, _), conn._send_lock:
+    with raw_peer(send_timeout=0.2) as (conn, _), conn._outlet.lock:
         start = time.monotonic()
         with pytest.raises(SendTimeout):
             conn.send("x")
@@ -391,9 +391,9 @@ def test_answers_to_unread_messages_of_a_peer_that_left_are_dropped():
 def test_who_only_sends_hears_of_a_close_that_nobody_else_has_seen():
     with raw_peer() as (conn, peer):
         peer.sendall(close_frame(4001))
-        with conn._recv_lock:
-            while conn._open:
-                conn._read_some(nap=True)
+        with conn._intake.lock:
+            while conn._link.lifecycle.open:
+                conn._intake.read_some(nap=True)
         end = time.monotonic() + SOON
         with pytest.raises(ConnectionClosed) as caught:
             while time.monotonic() < end:
@@ -461,8 +461,8 @@ def test_a_peer_that_reads_slowly_is_no_timeout(tls):
         while not sending.done():
             left = 96 * KIB
             while left > 0 and not sending.done():
-                with peer._recv_lock:
-                    left -= peer._read_some(nap=False) or 0
+                with peer._intake.lock:
+                    left -= peer._intake.read_some(nap=False) or 0
                 pause.wait(0.001)
             pause.wait(0.05)
         assert sending.result() is None
@@ -526,16 +526,16 @@ def test_a_receiver_does_not_spin_while_a_sender_is_busy(client):
             used.append(time.thread_time() - cpu)
             return message
 
-        with conn._send_lock:  # as a sender that compresses, for a while
+        with conn._outlet.lock:  # as a sender that compresses, for a while
             call = Running(receive)
             assert receiving.wait(SOON)
             peer.sendall(frame(PING, b"answered later", mask=not client))
-            until(lambda: conn._outbox)
+            until(lambda: conn._link.protocol.outbox)
             threading.Event().wait(0.3)
             peer.sendall(frame(TEXT, b"x", mask=not client))
             assert call.result() == "x"
         assert used[0] < 0.1
-        conn._flush()
+        conn._intake.answer()
         assert receive_frame(peer) == (0x8A, b"answered later")
 
 
@@ -543,12 +543,12 @@ def test_a_caller_can_refuse_what_it_does_not_ask_for():
     with both_ends(max_backlog=0, ping_interval=None, binary_type=bytes) as (conn, peer):
         peer.send("unasked")
         arrived(conn)
-        conn._polled = False  # `arrived` has asked
-        conn._look_at = 0.0
+        conn._intake.polled = False  # `arrived` has asked
+        conn._writer.look_at = 0.0
         conn.send("I only send")
         assert not conn._ready
         sending = Running(conn.send_binary, bytes(16 * MIB))
-        until(lambda: conn._rest is not None)
+        until(lambda: conn._link.unsent.rest is not None)
         assert not conn._ready
         assert peer.receive(SOON) == "I only send"
         assert peer.receive(SOON) == bytes(16 * MIB)
@@ -574,19 +574,19 @@ class Busy(Transport):
 def test_an_answer_that_comes_up_while_the_last_one_leaves_is_sent_too():
     with raw_peer(transport=Busy) as (conn, peer):
         answers = [frame(PONG, text, mask=True) for text in (b"first", b"left to this thread")]
-        conn._outbox.append(answers[0])
-        conn._transport.leave = lambda: conn._outbox.append(answers[1])
-        conn._flush()
+        conn._link.protocol.outbox.append(answers[0])
+        conn._link.transport.leave = lambda: conn._link.protocol.outbox.append(answers[1])
+        conn._intake.answer()
         assert receive_frame(peer) == (0x8A, b"first")
         assert receive_frame(peer) == (0x8A, b"left to this thread")
 
 
 def test_the_stream_is_not_ended_before_what_an_interrupted_send_has_left():
     with raw_peer(client=False) as (conn, peer):
-        conn._tail.append(frame(TEXT, b"left"))
-        assert conn._finish_writing() is False
-        conn._flush()
-        assert conn._finish_writing() is True
+        conn._link.unsent.tail.append(frame(TEXT, b"left"))
+        assert conn._outlet.finish() is False
+        conn._intake.answer()
+        assert conn._outlet.finish() is True
         assert receive_to_end(peer) == frame(TEXT, b"left")
 
 
@@ -594,7 +594,7 @@ def test_a_send_that_fails_reads_no_more_than_may_lie_unread():
     with raw_peer(max_backlog=0) as (conn, peer):
         peer.sendall(frame(TEXT, b"unread"))
         arrived(conn, 8)
-        conn._transport.finish_writing()
+        conn._link.transport.finish_writing()
         with pytest.raises(ConnectionClosed):
             conn.send("x")
         assert not conn._ready
@@ -604,16 +604,16 @@ def test_a_send_that_fails_reads_no_more_than_may_lie_unread():
 @pytest.mark.parametrize(("kind", "weight"), [(list, 8), (bytes, 1)])
 def test_reading_for_others_counts_what_it_brings(kind, weight):
     with raw_peer(binary_type=kind) as (conn, peer):
-        with conn._recv_lock:
-            assert not conn._read_ahead()
-        assert conn._backlog == 0
+        with conn._intake.lock:
+            assert not conn._intake.read_ahead()
+        assert conn._intake._backlog == 0
         counts = []
         for size in (100, 1100):
             peer.sendall(frame(BINARY, bytes(size)))
             arrived(conn, size + 2)
-            with conn._recv_lock:
-                assert conn._read_ahead()
-            counts.append(conn._backlog - sum(counts))
+            with conn._intake.lock:
+                assert conn._intake.read_ahead()
+            counts.append(conn._intake._backlog - sum(counts))
         small, large = counts
         header = 2  # bytes more, of the larger frame
         assert large - small == (1000 + header) * weight

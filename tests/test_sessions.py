@@ -78,7 +78,7 @@ def test_a_failure_of_the_log_ends_the_connection(monkeypatch, log):
         finally:
             access.removeFilter(fail)
         until(lambda: not server.connections)
-        assert made[0]._disposed
+        assert made[0]._link.lifecycle.disposed
         assert made[0].close_code is not None
         assert "closed" in repr(made[0])
 

@@ -42,14 +42,14 @@ from scriptling_ws import ConnectionClosed, SendTimeout
 def receiving(conn, timeout=None):
     """A thread that is inside conn.receive(), waiting."""
     call = Running(conn.receive, timeout)
-    until(conn._recv_lock.locked)
+    until(conn._intake.lock.locked)
     return call
 
 
 def sending(conn, message):
     """A thread that is inside conn.send_binary(), with no more room to write."""
     call = Running(conn.send_binary, message)
-    until(conn._send_lock.locked)
+    until(conn._outlet.lock.locked)
     until(lambda: not writable(conn) or call.done())
     assert not call.done()
     return call
@@ -199,7 +199,7 @@ def test_close_wakes_a_receive_that_waits_for_its_turn():
     with raw_peer(close_timeout=0.1) as (conn, _):
         call = receiving(conn)
         waiting = Running(conn.receive, None)
-        until(lambda: conn._lock_waiters)
+        until(lambda: conn._intake.waiters)
         conn.close()
         assert call.result() is None
         assert waiting.result() is None
@@ -243,7 +243,7 @@ def test_the_timeout_of_a_second_receiver_holds():
 def test_a_second_receiver_gets_its_turn():
     with raw_peer() as (conn, peer):
         calls = [receiving(conn), Running(conn.receive, SOON)]
-        until(lambda: conn._lock_waiters)
+        until(lambda: conn._intake.waiters)
         peer.sendall(frame(TEXT, b"a"))
         peer.sendall(frame(TEXT, b"b"))
         assert sorted(call.result() for call in calls) == ["a", "b"]
@@ -270,7 +270,7 @@ def test_connected_never_returns_to_true(end):
             def watch(conn=conn, start=start):
                 start.wait(SOON)
                 states = [True]
-                while states[-1] or not conn._disposed:
+                while states[-1] or not conn._link.lifecycle.disposed:
                     state = conn.connected()
                     if states[-1] is not state:
                         states.append(state)
@@ -308,7 +308,7 @@ def test_a_blocked_sender_reads_for_a_receiver_that_comes_later(tls):
     peer = connection(far, client=False, binary_type=bytes)
     call = sending(conn, bytes(30 * MIB // 2))
     late = Running(conn.receive, SOON)
-    until(lambda: conn._lock_waiters or conn._reader)
+    until(lambda: conn._intake.waiters or conn._intake.reader)
     peer.send("while it is blocked")
     assert late.result() == "while it is blocked"
     assert not call.done()
@@ -391,7 +391,7 @@ def test_what_a_blocked_sender_lets_pile_up_is_bounded(size):
             peer.sendall(frame(TEXT, b"end"))
 
         shouting = Running(shout)
-        until(conn._backlog_full)
+        until(conn._intake.full)
         # Nothing is read any more, and the other side stalls; unless it all went into sockets.
         waiting = list(conn._ready)
         assert len(waiting) * (size + 64) < 2 * limit + 600_000 + size
@@ -411,18 +411,18 @@ def test_what_has_piled_up_is_counted_while_another_thread_takes_it():
             raise RuntimeError("deque mutated during iteration")
 
     with raw_peer() as (conn, _):
-        conn._backlog = conn._max_backlog
-        conn._ready = Changing()
-        assert conn._backlog_full()
-        conn._ready = deque()
-        assert not conn._backlog_full()
+        conn._intake._backlog = conn._intake._max_backlog
+        conn._intake._ready = Changing()
+        assert conn._intake.full()
+        conn._intake._ready = deque()
+        assert not conn._intake.full()
 
 
 def test_close_waits_for_a_frame_that_is_being_sent():
     with raw_peer(close_timeout=60) as (conn, peer):
         call = sending(conn, bytes(15 * MIB))
         closing = Running(conn.close, 4000)
-        until(lambda: conn._closing)
+        until(lambda: conn._link.lifecycle.closing)
         assert receive_frame(peer) == (0x82, bytes(15 * MIB))
         assert receive_frame(peer) == (0x88, b"\x0f\xa0")
         call.result()
@@ -433,9 +433,9 @@ def test_close_waits_for_a_frame_that_is_being_sent():
 
 def test_the_stream_is_not_ended_while_a_sender_is_just_leaving():
     with raw_peer(client=False) as (conn, peer):
-        with conn._send_lock:
-            assert not conn._finish_writing()
-        assert conn._finish_writing()
+        with conn._outlet.lock:
+            assert not conn._outlet.finish()
+        assert conn._outlet.finish()
         assert peer.recv(1) == b""
 
 
@@ -478,7 +478,7 @@ def test_a_stream_that_the_peer_ended_still_takes_the_frame_that_was_begun():
     with raw_peer() as (conn, peer):
         call = sending(conn, bytes(15 * MIB))
         peer.sendall(close_frame(4000))
-        until(lambda: not conn._open)
+        until(lambda: not conn._link.lifecycle.open)
         assert receive_frame(peer) == (0x82, bytes(15 * MIB))
         assert receive_frame(peer) == (0x88, b"\x0f\xa0")
         call.result()
@@ -491,13 +491,13 @@ def test_a_stream_that_the_peer_ended_still_takes_the_frame_that_was_begun():
 def test_a_message_that_waits_behind_a_pong_is_not_sent_after_a_close_frame():
     with raw_peer() as (conn, peer):
         filled = fill(conn)
-        while not conn._outbox:  # the first is in hand, and cannot leave
+        while not conn._link.protocol.outbox:  # the first is in hand, and cannot leave
             peer.sendall(frame(PING))
             assert conn.receive(0.01) is None
         call = Running(conn.send, "late")
-        until(conn._send_lock.locked)
+        until(conn._outlet.lock.locked)
         peer.sendall(close_frame())
-        until(lambda: not conn._open)
+        until(lambda: not conn._link.lifecycle.open)
         receive_exactly(peer, filled)
         frames = itertools.takewhile(
             lambda got: got[0] != 0x88, iter(lambda: receive_frame(peer), 0)

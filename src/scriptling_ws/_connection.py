@@ -7,6 +7,8 @@ Rules:
   message either; a bool is refused where there is something to wait for.
 - `receive` and iteration with messages ready take no lock; `send` takes one, and others only
   where something has to be answered.
+- A connection is its parts, and does nothing itself that a part can do: `_reader`, `_writer`,
+  `_closer`, `_pinger`, over one `_link`, and an encoder. It owns them; none of them knows it.
 - Every call is over at its timeout, and raises what its docstring names.
 
 RFC 6455: section 6 (sending and receiving), 7 (closing).
@@ -18,21 +20,26 @@ from __future__ import annotations
 
 import contextlib
 from itertools import islice, repeat, starmap
-from threading import get_ident
-from time import sleep
 from typing import TYPE_CHECKING, Any, Final, Generic
 
-from ._deadline import Deadline, check_timeout
+from ._closer import Closer
+from ._codes import CloseCode
+from ._deadline import check_timeout
 from ._deflating import make_encoder
-from ._locks import attempt
+from ._fork import tell_after_fork
+from ._intake import Intake
+from ._link import Link
 from ._options import check_count
 from ._outgoing import check_close
-from ._pings import Pinging
+from ._outlet import Outlet
+from ._pinger import Pinger
 from ._protocol import Protocol
+from ._reader import Reader
+from ._writer import Writer
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import EllipsisType, TracebackType
 
     from typing_extensions import Self, TypeIs, TypeVar
@@ -53,11 +60,6 @@ __all__ = ["Binary_co", "Connection", "is_binary", "is_text"]
 
 # A timeout above this may be exceeded by one NAP of the transport.
 _LONG: Final = 1.0
-# How long a message that is there is read on after the timeout, in seconds.
-_OVERTIME: Final = 0.05
-_MANY: Final = 10_000  # receives on a closed connection, after which the next ones take their time
-_PACE: Final = 0.01  # seconds
-_LINGER: Final = 0.25  # seconds that receive waits for the stream's end after the last frame
 
 
 def is_text(message: object) -> TypeIs[str]:
@@ -70,7 +72,7 @@ def is_binary(message: object) -> TypeIs[list[int] | bytes | bytearray | memoryv
     return isinstance(message, (list, bytes, bytearray, memoryview))
 
 
-class Connection(Pinging, Generic[Binary_co]):
+class Connection(Generic[Binary_co]):
     """One WebSocket connection.
 
     `connect` returns one, and a server's handler is given one. Every method may
@@ -91,7 +93,7 @@ class Connection(Pinging, Generic[Binary_co]):
 
     # No __slots__: a handler may keep what it wants on its client (`client.name = ...`).
 
-    _ready: deque[str | Binary_co]  # type: ignore[assignment]  # binary_type leaves no others
+    _ready: deque[str | Binary_co]  # binary_type leaves no others
 
     def __init__(
         self,
@@ -119,28 +121,53 @@ class Connection(Pinging, Generic[Binary_co]):
             max_pending_pongs=options.max_pending_pongs,
             deflate=deflate,
         )
-        super().__init__(
+        link = Link(
             transport,
             protocol,
             client=client,
             send_timeout=check_timeout(options.send_timeout),
             close_timeout=check_timeout(options.close_timeout),
-            max_backlog=options.max_backlog,
+        )
+        outlet = Outlet(link)
+        intake = Intake(link, outlet, max_backlog=options.max_backlog)
+        closer = Closer(link, outlet, intake)
+        self._link = link
+        self._outlet = outlet
+        self._intake = intake
+        self._closer = closer
+        self._reader = Reader(link, intake, closer)
+        self._writer = Writer(link, outlet, intake)
+        self._ready = protocol.ready  # type: ignore[assignment]  # see above
+        self._encoder = make_encoder(
+            client=client, deflate=deflate, threshold=options.compression_threshold
+        )
+        self.local_addr: str = transport.local_addr
+        self.remote_addr: str = transport.remote_addr
+        self.subprotocol = subprotocol
+        self.request = request
+        tell_after_fork(self)
+        self._pinger = Pinger(
+            link,
+            outlet,
+            intake,
+            closer,
+            self._writer,
             ping_interval=check_timeout(options.ping_interval),
             ping_timeout=check_timeout(options.ping_timeout),
             attended=attended,
         )
-        self._encoder = make_encoder(
-            client=client, deflate=deflate, threshold=options.compression_threshold
-        )
-        self._nones = 0  # receives since all was over
-        self.subprotocol = subprotocol
-        self.request = request
         if received:
-            with self._state_lock:
+            with link.lifecycle.lock:
                 protocol.feed_bytes(received)
-                self._note_state()
-            self._flush()
+                link.note()
+            intake.answer()
+
+    def _after_fork(self) -> None:
+        """In a forked child: be closed."""
+        # If a signal handler has forked in here, a call goes on that holds one of the old locks.
+        self._intake.renew_lock()
+        self._outlet.renew_lock()
+        self._link.after_fork()
 
     # -- sending -----------------------------------------------------------
 
@@ -178,9 +205,9 @@ class Connection(Pinging, Generic[Binary_co]):
         """
         frame = self._encoder.text(message, compress)
         if timeout is ...:
-            self._send_frame(frame)
+            self._writer.send(frame)
         else:
-            self._send_within(frame, timeout)
+            self._writer.send_within(frame, timeout)
 
     def send_binary(
         self,
@@ -211,9 +238,9 @@ class Connection(Pinging, Generic[Binary_co]):
         """
         frame = self._encoder.binary(data, compress)
         if timeout is ...:
-            self._send_frame(frame)
+            self._writer.send(frame)
         else:
-            self._send_within(frame, timeout)
+            self._writer.send_within(frame, timeout)
 
     def send_many(self, messages: Iterable[Any], compress: bool = True) -> None:
         """Send many messages with as few system calls as they fit in; the first ones wait.
@@ -235,7 +262,7 @@ class Connection(Pinging, Generic[Binary_co]):
                 left is not known.
         """
         for frame in self._encoder.batches(messages, compress):
-            self._send_frame(frame)
+            self._writer.send(frame)
             del frame  # it may lock the caller's buffer, who may want to fill it anew
 
     # -- receiving ---------------------------------------------------------
@@ -267,99 +294,16 @@ class Connection(Pinging, Generic[Binary_co]):
             pass  # another thread took it; or it is no number, which check_timeout says better
         if not quick:
             timeout = check_timeout(timeout)
-        lock, got = self._recv_lock, False
+        lock, got = self._intake.lock, False
         try:
-            for got in self._try_recv_lock:
+            for got in self._intake.try_lock:
                 break
             if got:
-                return self._receive_holding(timeout, quick)
+                return self._reader.receive(timeout, quick)  # type: ignore[return-value]
         finally:
             if got:
                 lock.release()
-        return self._receive_waiting(timeout)
-
-    def _receive_waiting(self, timeout: float | None) -> str | Binary_co | None:
-        """As receive, while another thread receives: wait for the turn first."""
-        deadline = Deadline(check_timeout(timeout))
-        with self._state_lock:
-            self._lock_waiters += 1  # a blocked sender that reads leaves it to this thread
-        try:
-            lock, got = self._recv_lock, False
-            try:
-                for got in attempt(lock, deadline.left()):
-                    break
-                return self._receive_holding(deadline.left(), False) if got else None
-            finally:
-                if got:
-                    lock.release()
-        finally:
-            with self._state_lock:
-                self._lock_waiters -= 1
-
-    def _receive_holding(self, timeout: float | None, quick: bool) -> str | Binary_co | None:
-        """As receive. Holds _recv_lock.
-
-        Args:
-            timeout: As `receive` takes it.
-            quick: Whether it is so long that no clock has to be read before something comes.
-        """
-        self._reader = get_ident()
-        ready = self._ready
-        try:
-            if quick and not ready and self._read_run():
-                try:
-                    return ready.popleft()
-                except IndexError:  # pragma: no cover - a race
-                    pass  # another thread took it
-            return self._receive_slowly(check_timeout(timeout), quick)
-        finally:
-            self._reader = 0
-            if self._orphaned:
-                self._dispose()
-
-    def _receive_slowly(self, timeout: float | None, quick: bool) -> str | Binary_co | None:
-        """As receive, for what is no message yet, or long in coming. Holds _recv_lock."""
-        ready = self._ready
-        first = quick and not self._protocol.plain  # else the quick read was just made
-        deadline: Deadline | None = None
-        overtime: Deadline | None = None
-        while True:
-            if self._closing:
-                self._protocol.drop_late()
-            if ready:
-                try:
-                    return ready.popleft()
-                except IndexError:  # pragma: no cover - a race
-                    continue  # another thread took it
-            if self._closing:
-                self._pace(timeout)
-                return None
-            if self._protocol.ended:
-                # Mostly the peer ends the stream at once. One that does not is
-                # left to close(), so that the caller hears of the end in time.
-                self._settle((deadline or Deadline(timeout)).sooner(_LINGER))
-                self._told = True
-                self._pace(timeout)
-                return None
-            if first:
-                first = False
-                if self._read_some(nap=True) is not None:
-                    continue
-            deadline = deadline or Deadline(timeout)
-            if self._read(deadline, wakeable=True, nap=not quick) is None and not ready:
-                return None
-            if not ready and deadline.passed():
-                # More may be there, but pings and fragments can come without end.
-                overtime = overtime or Deadline(_OVERTIME)
-                if overtime.passed():
-                    return None
-
-    def _pace(self, timeout: float | None) -> None:
-        """Slow down a loop that receives on a closed connection, and never asks `connected`."""
-        if self._disposed:
-            self._nones += 1
-            if self._nones > _MANY:
-                sleep(_PACE if timeout is None else min(timeout, _PACE))
+        return self._reader.receive_waiting(timeout)  # type: ignore[return-value]
 
     def receive_many(self, limit: int = 1000, timeout: float | None = 30) -> list[str | Binary_co]:
         """Receive the messages that are there, waiting for the first.
@@ -414,15 +358,68 @@ class Connection(Pinging, Generic[Binary_co]):
             False once the connection is closed and every message that came before
             the close was received. It never becomes True again.
         """
-        closing = self._closing  # before _ready: once it is set, nothing is added to that
-        if self._ready:
-            return True
-        self._read_if_free(self._look, wanted=not self._disposed)
-        ended = closing or self._protocol.ended  # as above
-        if ended and not self._ready:
-            self._told = True
-            return False
-        return True
+        return self._reader.connected()
+
+    # -- whether the peer is there ------------------------------------------
+
+    def ping(self, timeout: float | None = 30) -> float | None:
+        """Send a ping, and wait for its answer.
+
+        Blocks until the answer has come. Thread-safe; messages that come meanwhile stay
+        ready for `receive`.
+
+        Args:
+            timeout: Seconds (default 30); 0 not to wait, None to wait for ever.
+
+        Returns:
+            How many seconds the answer took; None on timeout and when the connection is
+            closed: `connected` tells which.
+
+        Raises:
+            TypeError: the timeout is no number.
+            ValueError: the timeout is negative or NaN.
+        """
+        return self._pinger.ping(timeout)
+
+    @property
+    def latency(self) -> float | None:
+        """The seconds between the latest answered ping and its answer; None before the first.
+
+        The ping may be one of `ping`'s, or of keepalive's.
+        """
+        return self._link.pings.latency
+
+    def fileno(self) -> int:
+        """The socket's descriptor, -1 once closed: to wait on, not for I/O.
+
+        It is readable where a message, a part of one or the end has come: then call
+        `receive(0)` until it returns None. `send` may have to receive messages while the
+        peer does not read; they stay ready for `receive`.
+        """
+        self._intake.polled = True
+        return self._link.transport.fileno()
+
+    def on_close(self, callback: Callable[[], object]) -> None:
+        """Call a function once the connection closes, for code that waits for something else.
+
+        That is when the peer's close, or its end, was noticed; when this end closes it; and when a
+        server closes. At once if that has happened. Does not block; thread-safe.
+
+        A handler that waits on a queue is woken by `client.on_close(lambda: queue.put(None))`.
+        A peer that leaves is noticed while nobody calls the connection too: by keepalive, and for
+        a server's connections also without it.
+
+        Args:
+            callback: Called without arguments, once, by the thread that has noticed it. It has
+                to return at once and must not call the connection: set an event, or put
+                something into a queue. An exception of it is logged.
+
+        Raises:
+            TypeError: it cannot be called.
+        """
+        if not callable(callback):
+            raise TypeError(f"on_close() takes a function, not {type(callback).__name__}")
+        self._link.lifecycle.on_close(callback)
 
     # -- closing -----------------------------------------------------------
 
@@ -449,14 +446,18 @@ class Connection(Pinging, Generic[Binary_co]):
             ValueError: the code may not be sent, or the reason is too long.
         """
         check_close(code, reason)
-        if not self._disposed:
-            self._start_close(code, reason, discard=True)
-            self._finish_close()
+        if not self._link.lifecycle.disposed:
+            self._closer.start(code, reason, discard=True)
+            self._closer.finish()
 
     def _begin_close(self, code: int, reason: str = "") -> None:
         """Start to close without waiting: for a server that shuts down."""
-        if not self._disposed:
-            self._start_close(code, reason, discard=False)
+        if not self._link.lifecycle.disposed:
+            self._closer.start(code, reason, discard=False)
+
+    def _abort(self) -> None:
+        """End the connection without a goodbye: for a server whose patience is at its end."""
+        self._closer.abort()
 
     @property
     def close_code(self) -> int | None:
@@ -464,12 +465,12 @@ class Connection(Pinging, Generic[Binary_co]):
 
         1005 if that had none, 1006 if there was no close frame; None while open.
         """
-        return self._protocol.control.code
+        return self._link.protocol.control.code
 
     @property
     def close_reason(self) -> str | None:
         """The text that came with `close_code`; None while open."""
-        control = self._protocol.control
+        control = self._link.protocol.control
         return None if control.code is None else control.reason
 
     def __reduce_ex__(self, protocol: object) -> str:
@@ -487,8 +488,10 @@ class Connection(Pinging, Generic[Binary_co]):
         traceback: TracebackType | None,
     ) -> None:
         """Close: with 1000, or with 1011 if the block raised an Exception."""
-        self.close(1011 if isinstance(error, Exception) else 1000)
+        failed = isinstance(error, Exception)
+        self.close(CloseCode.INTERNAL_ERROR if failed else CloseCode.NORMAL)
 
     def __repr__(self) -> str:
-        state = "open" if self._open else f"closed {self.close_code or 1006}"
+        code = self.close_code or CloseCode.ABNORMAL
+        state = "open" if self._link.lifecycle.open else f"closed {code:d}"
         return f"<Connection {self.local_addr} to {self.remote_addr}, {state}>"

@@ -13,20 +13,23 @@ step that the lock was taken, and `release` is C: the handler runs before or aft
         if got:
             lock.release()
 
-where `lock` is a local name: a fork inside may have given the connection another one.
+where `lock` is a local name: a fork inside may have given the connection another one. So it
+stands in the two hot functions, `Connection.receive` and `Writer.send`; elsewhere `holding` does.
 """
 
 from __future__ import annotations
 
 from itertools import repeat, starmap
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ._waiting import Lock, RLock
 
-__all__ = ["attempt", "attempts", "turns"]
+__all__ = ["attempt", "attempts", "holding", "turns"]
+
+_T = TypeVar("_T")
 
 _WITHOUT_WAITING: Final = repeat((False,))
 _WAITING: Final = repeat(())
@@ -43,6 +46,30 @@ def attempt(lock: Lock, timeout: float | None = 0.0, *, wanted: bool = True) -> 
     if not wanted:
         return ()
     return map(lock.acquire, (True,), (-1.0 if timeout is None else timeout,))
+
+
+def holding(
+    lock: Lock, body: Callable[[], _T], timeout: float | None = 0.0, *, wanted: bool = True
+) -> _T | None:
+    """Call `body` holding a lock, if that can be taken in time.
+
+    Args:
+        lock: The lock.
+        body: Called without arguments.
+        timeout: Seconds to try, None for ever, 0 not to wait.
+        wanted: Whether to try at all.
+
+    Returns:
+        What `body` returns; None if the lock was not taken.
+    """
+    got = False
+    try:
+        for got in attempt(lock, timeout, wanted=wanted):  # noqa: B007 - used below
+            break
+        return body() if got else None
+    finally:
+        if got:
+            lock.release()
 
 
 def attempts(lock: Lock) -> Iterable[bool]:
