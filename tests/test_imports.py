@@ -73,9 +73,8 @@ WITHOUT_IO = [
 ]
 IO = {"socket", "ssl", "select", "selectors", "threading", "time", "asyncio"}
 
-# What waits, or is waited for, is in the default engine alone. These still do so by themselves:
+# What waits, or is waited for, is in the default engine alone.
 WAITING = {"_thread", "threading", "selectors", "select", "asyncio", "concurrent", "queue"}
-NOT_YET = {"_shared", "_reading", "_writing", "_closing", "_pings", "_connection", "_deflating"}
 
 
 def imported(module):
@@ -129,7 +128,7 @@ def sleeps(module):
     return False
 
 
-@pytest.mark.parametrize("module", sorted(set(MODULES) - NOT_YET - {"_threads"}))
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {"_threads"}))
 def test_waiting_is_the_engines(module):
     assert not WAITING & set(foreign(module))
     assert not sleeps(module)

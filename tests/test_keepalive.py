@@ -80,7 +80,7 @@ class Looks:
     def __init__(self, monkeypatch):
         self._count = 0
         self._changed = threading.Condition()
-        look = _pinger.Pinger._look_after
+        look = _pinger.Pinger.look_after
 
         def counted(conn):
             due = look(conn)
@@ -89,7 +89,7 @@ class Looks:
                 self._changed.notify_all()
             return due
 
-        monkeypatch.setattr(_pinger.Pinger, "_look_after", counted)
+        monkeypatch.setattr(_pinger.Pinger, "look_after", counted)
 
     def more(self, number=2):
         """Wait until it has looked so often again."""
@@ -100,7 +100,7 @@ class Looks:
 
 def look(conn):
     """Look after a connection as the keepalive thread does, now."""
-    return conn._pinger._look_after()
+    return conn._pinger.look_after()
 
 
 def descriptor(conn):

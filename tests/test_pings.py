@@ -302,21 +302,21 @@ class Watched:
     def __init__(self, moments, due=_keepalive.Next, descriptor=0):
         self.moments = list(moments)
         self.due = due
-        self.descriptor = descriptor
+        self.number = descriptor
         self.looked = threading.Semaphore(0)
 
-    def _look_after(self):
+    def look_after(self):
         self.looked.release()
         moment = self.moments.pop(0) if self.moments else None
         if isinstance(moment, Exception):
             raise moment
         return moment if moment is None else self.due(monotonic() + moment)
 
-    def _is_free(self):
+    def is_free(self):
         return True
 
-    def _descriptor(self):
-        return self.descriptor if self.moments else -1
+    def descriptor(self):
+        return self.number if self.moments else -1
 
     def was_looked_after(self, times):
         return all(self.looked.acquire(timeout=10) for _ in range(times))
@@ -461,23 +461,23 @@ def test_close_while_keepalive_reads_leaves_nothing(call):
     with far:
         transport = Closing(near, call)
         conn = connection(transport, ping_interval=1000)
-        assert conn._pinger._look_after() is not None
+        assert conn._pinger.look_after() is not None
         far.sendall(frame(PING))
         arrived(conn)
         transport.conn = conn
-        conn._pinger._look_after()
+        conn._pinger.look_after()
         assert conn.fileno() == -1
-        assert conn._pinger._look_after() is None
+        assert conn._pinger.look_after() is None
 
 
 def test_keepalive_does_not_read_what_nobody_takes(monkeypatch):
     with raw_peer(ping_interval=1000, ping_timeout=1) as (conn, peer):
         conn._pinger._liveness.asked -= 1000
-        assert conn._pinger._look_after() is not None  # it asks
+        assert conn._pinger.look_after() is not None  # it asks
         read_ping(peer)
         peer.sendall(frame(TEXT, b"x"))
         monkeypatch.setattr(conn._intake, "_max_backlog", 0)
-        later = conn._pinger._look_after()
+        later = conn._pinger.look_after()
         assert later.moment > monotonic() + 500  # when it is time for the next ping
         assert not conn._ready
         monkeypatch.undo()

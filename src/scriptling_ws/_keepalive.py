@@ -55,7 +55,7 @@ class Next(NamedTuple):
     Attributes:
         moment: On the monotonic clock.
         readable: Also as soon as there is something to read.
-        when_free: Also once nobody reads it: see `_is_free`.
+        when_free: Also once nobody reads it: see `is_free`.
     """
 
     moment: float
@@ -66,13 +66,13 @@ class Next(NamedTuple):
 class Watched(Interface):
     """What can be looked after."""
 
-    def _look_after(self) -> Next | None:
+    def look_after(self) -> Next | None:
         """Do what is due, without blocking; None when there is nothing more to look after."""
 
-    def _is_free(self) -> bool:
+    def is_free(self) -> bool:
         """Whether no thread reads at this moment."""
 
-    def _descriptor(self) -> int:
+    def descriptor(self) -> int:
         """The descriptor, -1 once closed."""
 
 
@@ -237,7 +237,7 @@ class _Service:
         if watched is None:
             return
         try:
-            due = watched._look_after()
+            due = watched.look_after()
         except Exception:  # one connection must not end the others' keepalive
             _logger.exception("a connection's keepalive has failed")
             due = Next(monotonic() + _AFTER_FAILURE)
@@ -246,7 +246,7 @@ class _Service:
         with self._lock:
             entry = self._push(watched, due.moment)
         if due.readable:
-            self._listen(entry, watched._descriptor())
+            self._listen(entry, watched.descriptor())
         if due.when_free:
             self._read[entry.number] = entry
 
@@ -268,12 +268,12 @@ class _Service:
 
 def _is_free(entry: _Entry) -> bool:
     watched = entry.watched()
-    return watched is None or watched._is_free()
+    return watched is None or watched.is_free()
 
 
 def _is_open(entry: _Entry) -> bool:
     watched = entry.watched()
-    return watched is not None and watched._descriptor() >= 0
+    return watched is not None and watched.descriptor() >= 0
 
 
 _services: dict[Engine, _Service] = {}  # one for each engine; made at the first use

@@ -137,7 +137,7 @@ class Pinger:
             self._watch(LOOK)
 
     def _look_after_alone(self) -> None:
-        due = self._look_after()
+        due = self.look_after()
         self._intake.alone = None if due is None else due.moment
 
     # -- ping ------------------------------------------------------------------
@@ -188,15 +188,15 @@ class Pinger:
 
     # -- keepalive -------------------------------------------------------------
 
-    def _descriptor(self) -> int:
+    def descriptor(self) -> int:
         """The socket's descriptor, -1 once closed."""
         return self._transport.fileno()
 
-    def _is_free(self) -> bool:
+    def is_free(self) -> bool:
         """Whether no thread reads at this moment."""
         return not self._intake.reader
 
-    def _look_after(self) -> Next | None:
+    def look_after(self) -> Next | None:
         """What the keepalive thread calls when it is time, or when something has come."""
         if self._lifecycle.disposed:
             return None
