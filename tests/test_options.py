@@ -57,11 +57,11 @@ def test_defaults():
     assert defaults.max_fragments == 131_072  # the Autobahn testsuite sends 65,536
     assert (defaults.send_timeout, defaults.close_timeout) == (60, 5)
     assert (defaults.compression, defaults.compression_threshold) == (None, 1024)
-    assert defaults.deflate is None
+    assert Terms.wanted(defaults) is None
 
 
 def test_what_is_wanted_of_compression():
-    assert Options(compression="deflate").deflate == Terms()
+    assert Terms.wanted(Options(compression="deflate")) == Terms()
     options = Options(
         compression="deflate",
         server_no_context_takeover=True,
@@ -69,7 +69,7 @@ def test_what_is_wanted_of_compression():
         server_max_window_bits=9,
         client_max_window_bits=10,
     )
-    assert options.deflate == Terms(True, True, 9, 10)
+    assert Terms.wanted(options) == Terms(True, True, 9, 10)
 
 
 # -- unknown ones ----------------------------------------------------------------

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scriptling_ws import _url
+from scriptling_ws._authority import host_port
 from scriptling_ws._errors import InvalidURL, WebSocketError
-from scriptling_ws._url import host_port, parse_url
+from scriptling_ws._url import parse_url
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,16 @@ import ipaddress
 import re
 from typing import Final
 
-__all__ = ["parse_authority"]
+__all__ = ["host_port", "parse_authority"]
 
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::([0-9]{0,5}))?")
 _LONGEST_NAME: Final = 253  # RFC 1035, without the dot at the end
 _LONGEST_LABEL: Final = 63
+
+
+def host_port(host: str, port: int) -> str:
+    """A host or an address, without brackets, and its port: `127.0.0.1:80`, `[::1]:80`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def parse_authority(text: str) -> tuple[str, int | None]:

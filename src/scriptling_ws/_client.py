@@ -16,15 +16,17 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any, overload
 
+from ._authority import host_port
 from ._connection import Connection
 from ._deadline import Deadline, check_timeout
 from ._dial import dial
 from ._errors import ConnectError, ConnectTimeout, HandshakeError
 from ._handshake_client import ClientHandshake
 from ._options import HeadLimits, Options, check_names
+from ._terms import Terms
 from ._tls import TLSTransport, check_context
 from ._transport import NAP, Transport
-from ._url import URL, host_port, parse_url
+from ._url import URL, parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -121,7 +123,11 @@ def connect(
         if not target.secure:
             raise ValueError("ssl_context is given, but the URL is ws://: use wss://")
     handshake = ClientHandshake(
-        target, {} if headers is None else headers, subprotocols, limits, deflate=chosen.deflate
+        target,
+        {} if headers is None else headers,
+        subprotocols,
+        limits,
+        deflate=Terms.wanted(chosen),
     )
     deadline = Deadline(seconds)
     transport = _open_transport(target, ssl_context, deadline)

@@ -48,7 +48,7 @@ class Compressor:
     def __init__(self, bits: int, takeover: bool) -> None:
         """Compress in a window of 2**bits bytes, with `takeover` from message to message.
 
-        There have to be LEAST_BITS (see `_terms`): zlib has no smaller window.
+        There have to be LEAST_BITS (see `_options`): zlib has no smaller window.
         """
         self._bits = bits
         self._takeover = takeover

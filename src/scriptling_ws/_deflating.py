@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from . import _frame
 from ._deflate import Compressor
 from ._keys import next_key
+from ._options import LEAST_BITS
 from ._outgoing import (
     BATCH,
     BINARY,
@@ -27,7 +28,6 @@ from ._outgoing import (
     text_of,
     text_payload,
 )
-from ._terms import LEAST_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -20,8 +20,8 @@ import socket
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
+from ._authority import host_port
 from ._errors import ConnectError, ConnectTimeout, forget_frames
-from ._url import host_port
 from ._waiting import WRITE, engine
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import os
 import socket
 from typing import Any, Final
 
-from ._url import host_port
+from ._authority import host_port
 from ._waiting import engine
 
 __all__ = ["listen"]

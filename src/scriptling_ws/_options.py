@@ -21,9 +21,10 @@ from typing import Final, Literal, TypedDict
 
 from ._deadline import check_timeout
 from ._fields import TOKEN
-from ._terms import LEAST_BITS, MOST_BITS, Terms
 
 __all__ = [
+    "LEAST_BITS",
+    "MOST_BITS",
     "ClientOptions",
     "ConnectionOptions",
     "HeadLimits",
@@ -34,6 +35,11 @@ __all__ = [
     "check_names",
     "check_subprotocols",
 ]
+
+LEAST_BITS: Final = 9
+"""The smallest window that zlib compresses in, as a power of two."""
+MOST_BITS: Final = 15
+"""The largest window of deflate, which is the one where nothing else is agreed on."""
 
 
 # -- what each call takes by name ------------------------------------------------
@@ -260,18 +266,6 @@ class Options:
             check_count(name, bits)
             if not LEAST_BITS <= bits <= MOST_BITS:
                 raise ValueError(f"{name} has to be from {LEAST_BITS} to {MOST_BITS}, not {bits}")
-
-    @property
-    def deflate(self) -> Terms | None:
-        """What this end wants of permessage-deflate; None to do without."""
-        if self.compression is None:
-            return None
-        return Terms(
-            self.server_no_context_takeover,
-            self.client_no_context_takeover,
-            self.server_max_window_bits,
-            self.client_max_window_bits,
-        )
 
 
 @dataclass(frozen=True)

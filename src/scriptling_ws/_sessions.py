@@ -37,6 +37,7 @@ from ._head import Refused
 from ._http import http_date, refusal, to_response, write_all
 from ._limits import ANSWER, REQUEST
 from ._log import RareWarning, log_answer, shown
+from ._terms import Terms
 from ._waiting import engine
 
 if TYPE_CHECKING:
@@ -255,7 +256,7 @@ def run_websocket(
     subprotocol = settings.choose_subprotocol(upgrade.subprotocols)
     transport = arrival.transport
     date = [("Date", http_date())]
-    answer = upgrade.accept(subprotocol, date, deflate=settings.connection.deflate)
+    answer = upgrade.accept(subprotocol, date, deflate=Terms.wanted(settings.connection))
     try:
         write_all(transport, answer, arrival.deadline)
     except OSError as error:

@@ -17,16 +17,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from wsproto.extensions import Extension
 
-__all__ = ["LEAST_BITS", "MOST_BITS", "DeflateOffer", "Terms", "agree", "parse_extensions"]
+from ._options import LEAST_BITS, MOST_BITS
 
-LEAST_BITS: Final = 9
-"""The smallest window that zlib compresses in, as a power of two."""
-MOST_BITS: Final = 15
-"""The largest window of deflate, which is the one where nothing else is agreed on."""
+if TYPE_CHECKING:
+    from ._options import Options
+
+__all__ = ["DeflateOffer", "Terms", "agree", "parse_extensions"]
 
 _NAME: Final = "permessage-deflate"
 _SERVER_RESETS: Final = "server_no_context_takeover"
@@ -63,6 +63,18 @@ class Terms:
     client_no_context_takeover: bool = False
     server_max_window_bits: int = MOST_BITS
     client_max_window_bits: int = MOST_BITS
+
+    @classmethod
+    def wanted(cls, options: Options) -> Terms | None:
+        """What an end with these options wants; None to do without compression."""
+        if options.compression is None:
+            return None
+        return cls(
+            options.server_no_context_takeover,
+            options.client_no_context_takeover,
+            options.server_max_window_bits,
+            options.client_max_window_bits,
+        )
 
     def of(self, *, client: bool) -> tuple[int, bool]:
         """How one end compresses: window bits, and whether from message to message."""

@@ -35,6 +35,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from ._authority import host_port
 from ._fork import tell_after_fork
 from ._liveness import Pulse
 from ._waiting import READ, WRITE, engine
@@ -74,8 +75,7 @@ _ENDED: Final = (7, 8)  # TCP_CLOSE and TCP_CLOSE_WAIT
 def address_text(address: Any) -> str:
     """A socket address as text: `127.0.0.1:80`, `[::1]:80`, or a Unix path."""
     if isinstance(address, tuple):
-        host, port = address[0], address[1]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return host_port(address[0], address[1])
     return os.fsdecode(address) if address else ""
 
 

@@ -20,11 +20,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
+from ._authority import host_port
 from ._errors import InvalidURL
 from ._fields import shown_target
 from ._idna import ascii_name
 
-__all__ = ["URL", "host_port", "parse_url"]
+__all__ = ["URL", "parse_url"]
 
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
@@ -73,11 +74,6 @@ class URL:
     def server_name(self) -> str:
         """What the certificate has to be for: no zone, nor the dot of a full name (RFC 6066)."""
         return self.host.partition("%")[0].removesuffix(".")
-
-
-def host_port(host: str, port: int) -> str:
-    """An address as text: `127.0.0.1:80`, `[::1]:80`."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def parse_url(url: str) -> URL:
