@@ -27,7 +27,7 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING
 
-from ._authority import parse_authority
+from ._authority import DEFAULT_PORTS, parse_authority
 from ._log import LONGEST, shown
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ __all__ = ["Hosts", "Origins"]
 
 _ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)")
 _PRINTABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")  # a header's value has no blanks around it
-_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 _Known = tuple[str, str, "int | None"]  # an origin's scheme, host and port, None for the scheme's
 
@@ -158,7 +157,7 @@ def _known(origin: str) -> _Known | str:
 
 
 def _own_port(scheme: str, port: int | None) -> int | None:
-    return None if port == _DEFAULT_PORTS.get(scheme) else port
+    return None if port == DEFAULT_PORTS.get(scheme) else port
 
 
 def _same_host(origin: _Known, host: str, *, secure: bool) -> bool:

@@ -16,7 +16,10 @@ import ipaddress
 import re
 from typing import Final
 
-__all__ = ["host_port", "parse_authority"]
+__all__ = ["DEFAULT_PORTS", "host_port", "parse_authority"]
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+"""The port of each scheme where a URL names none."""
 
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::([0-9]{0,5}))?")
 _LONGEST_NAME: Final = 253  # RFC 1035, without the dot at the end

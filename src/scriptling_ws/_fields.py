@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
 __all__ = [
+    "TCHAR",
     "TOKEN",
     "check_header",
     "count_header",
@@ -25,8 +26,11 @@ __all__ = [
     "shown_target",
 ]
 
-TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-"""What may be the name of a header or a subprotocol (RFC 9110 section 5.6.2)."""
+TCHAR: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+"""One character of a token (RFC 9110 section 5.6.2), as an expression."""
+
+TOKEN = re.compile(f"{TCHAR}+")
+"""What may be the name of a header or a subprotocol."""
 
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # what Latin-1 has but control characters
 _JOINTS: Final = {"cookie": "; "}  # what a field's lines are joined by, if not by ", "

@@ -65,7 +65,7 @@ _LONGEST_NAME: Final = 64  # of a header, in a refusal
 # which str.strip() removes: wsproto would take "\x1fUpgrade" for "Upgrade".
 # (Each branch starts with a byte, so that the search skips all others.)
 _MALFORMED = re.compile(rb"\n(?<!\r\n)|\r(?!\n)|[\x00\x1c-\x1f]|\n[ \t]")
-_REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ \r\n]+ HTTP/(\d\.\d)\r\n")
+_REQUEST_LINE = re.compile(TOKEN.pattern.encode() + rb" [^ \r\n]+ HTTP/(\d\.\d)\r\n")
 # RFC 6455 section 4.2.1 names http and https alone; the others say the same of a WebSocket.
 _ABSOLUTE = re.compile(r"(?:https?|wss?)://([^/?]*)(.*)", re.IGNORECASE)
 _QUOTED = re.compile(r":? *b['\"]")  # where h11's error texts begin to quote

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 from ._arrival import Arrival, PeerOptions, awaits_continue, body_length
 from ._delivery import Delivery
+from ._fields import TCHAR
 from ._head import HeadReader, Refused, parse_request
 from ._http import refusal
 from ._limits import BODY, REQUEST, WEBSOCKET
@@ -63,7 +64,8 @@ _KEPT: Final = 256  # first bytes that are kept for the log
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Method and path, as far as they came; of a whole URL neither the user nor the host.
 _FIRST_WORDS = re.compile(
-    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) (?:[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]*)?(/[^?#\s]*|\*)"
+    b"(" + TCHAR.encode() + b"{1,32})"
+    rb" (?:[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]*)?(/[^?#\s]*|\*)"
 )
 
 

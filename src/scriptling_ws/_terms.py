@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from wsproto.extensions import Extension
 
+from ._fields import TOKEN
 from ._options import LEAST_BITS, MOST_BITS
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _SERVER_BITS: Final = "server_max_window_bits"
 _CLIENT_BITS: Final = "client_max_window_bits"
 _BITS: Final = {str(bits): bits for bits in range(8, MOST_BITS + 1)}
 
-_WORD = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_WORD: Final = TOKEN.pattern
 # A name, or a parameter with its value, and what ends it. No two neighbours in it match the
 # same character, so a mismatch is found in linear time.
 _PART = re.compile(

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
-from ._authority import host_port
+from ._authority import DEFAULT_PORTS, host_port
 from ._errors import InvalidURL
 from ._fields import shown_target
 from ._idna import ascii_name
@@ -31,7 +31,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _IPV6 = re.compile(r"([0-9A-Fa-f:.]+)(?:%(?:25)?([A-Za-z0-9_.-]+))?")  # RFC 6874: %25 for %
 _BRACKETED = re.compile(r"\[[^\[\]:]*:[^\[\]]*\](:[^\[\]]*)?")  # an IPv6 address and its port
-_DEFAULT_PORTS = {"ws": 80, "wss": 443}
+_SCHEMES = ("ws", "wss")
 _LONGEST = 65_536  # a token in the query may take tens of KiB
 _CACHED = 1024  # of longer URLs each is most likely another one
 
@@ -66,7 +66,7 @@ class URL:
     def host_header(self) -> str:
         """The Host header: the port is left out where it is the scheme's own."""
         host = self.host.partition("%")[0]  # a zone is this machine's business (RFC 6874)
-        if self.port == _DEFAULT_PORTS["wss" if self.secure else "ws"]:
+        if self.port == DEFAULT_PORTS["wss" if self.secure else "ws"]:
             return f"[{host}]" if ":" in host else host
         return host_port(host, self.port)
 
@@ -107,9 +107,9 @@ def _parse(url: str) -> URL:
     where = parts.netloc.rpartition("@")[2]
     if ("[" in where or "]" in where) and not _BRACKETED.fullmatch(where):
         raise InvalidURL("the URL's host or port is malformed")  # urlsplit overlooks it
-    if parts.scheme not in _DEFAULT_PORTS and "://" not in url:
+    if parts.scheme not in _SCHEMES and "://" not in url:
         raise InvalidURL("the URL has no scheme: write ws://host:port/path, or wss://")
-    if parts.scheme not in _DEFAULT_PORTS:
+    if parts.scheme not in _SCHEMES:
         raise InvalidURL(
             f"the URL's scheme is {parts.scheme or 'missing'!r}: it has to be ws or wss"
         )
@@ -120,7 +120,7 @@ def _parse(url: str) -> URL:
     return URL(
         secure=parts.scheme == "wss",
         host=_host(parts.hostname or "", where),
-        port=port if port is not None else _DEFAULT_PORTS[parts.scheme],
+        port=port if port is not None else DEFAULT_PORTS[parts.scheme],
         target=_target(parts.path, parts.query, "?" in url),
         credentials=_credentials(parts.username, parts.password),
     )
