@@ -368,7 +368,7 @@ def in_process(monkeypatch, capsys):
         (["--server", ":0", "--tls-cert", "setup.py", "setup.py"], "cannot use --tls-cert"),
         (["--server", ":0", "-o", "max_conections=5", "setup.py"], "did you mean 'max_connect"),
         (["--server", ":0", "-o", "max_connections=x", "setup.py"], "has to be a whole number"),
-        (["--server", ":0", "-o", "max_connections=0", "setup.py"], "has to be 1 or more"),
+        (["--server", ":0", "-o", "max_connections=0", "setup.py"], "has to be at least 1"),
         (["--server", ":0", "-o", "max_connections", "setup.py"], "write NAME=VALUE"),
         (["--server", ":0", "-o", "allowed_hosts=", "setup.py"], "allowed_hosts is empty"),
         (["--server", ":0", "-o", "allowed_hosts=*.a.b", "setup.py"], "no wildcards"),

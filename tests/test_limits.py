@@ -165,7 +165,7 @@ def test_addresses_are_forgotten():
 @pytest.mark.parametrize("value", [0, -1])
 def test_limits_are_at_least_one(value):
     for arguments in ((value, None, 1), (None, value, 1), (None, None, value)):
-        with pytest.raises(ValueError, match="1 or more"):
+        with pytest.raises(ValueError, match="at least 1"):
             Limits(*arguments)
 
 

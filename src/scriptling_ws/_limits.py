@@ -28,6 +28,7 @@ from typing import Final
 
 from ._fork import tell_after_fork
 from ._head import Refused
+from ._options import check_count
 from ._waiting import engine
 
 __all__ = ["ANSWER", "BODY", "REQUEST", "SPARE", "WEBSOCKET", "Limits", "Place", "address_group"]
@@ -87,13 +88,13 @@ class Limits:
             TypeError: one of them is not an int.
             ValueError: one of them is below 1.
         """
-        requests = _limit(max_requests, "max_requests")
-        self._most = {
-            WEBSOCKET: _limit(max_connections, "max_connections"),
-            REQUEST: requests,
-            BODY: requests,
-        }
-        self._most_per_address = _limit(max_connections_per_address, "max_connections_per_address")
+        check_count("max_requests", max_requests)
+        if max_connections is not None:
+            check_count("max_connections", max_connections)
+        if max_connections_per_address is not None:
+            check_count("max_connections_per_address", max_connections_per_address)
+        self._most = {WEBSOCKET: max_connections, REQUEST: max_requests, BODY: max_requests}
+        self._most_per_address = max_connections_per_address
         # An RLock: a signal handler that closes a connection may interrupt its holder.
         self._lock = engine().rlock()  # guards all below, and the places
         self._counts: Counter[str] = Counter()
@@ -227,13 +228,3 @@ def _count_down(counts: Counter[str], key: str) -> None:
     counts[key] -= 1
     if not counts[key]:
         del counts[key]  # or every address ever seen would stay
-
-
-def _limit(value: object, name: str) -> int | None:
-    if value is None and name != "max_requests":
-        return None
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} has to be an int, not {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"{name} has to be 1 or more, not {value}")
-    return value
