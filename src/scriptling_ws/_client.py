@@ -25,7 +25,7 @@ from ._handshake_client import ClientHandshake
 from ._options import HeadLimits, Options, check_names
 from ._terms import Terms
 from ._tls import TLSTransport, check_context
-from ._transport import NAP, Transport
+from ._transport import NAP, Transport, write_rest
 from ._url import URL, parse_url
 
 if TYPE_CHECKING:
@@ -208,16 +208,15 @@ def _upgrade(transport: Transport, handshake: ClientHandshake, deadline: Deadlin
     rest = memoryview(handshake.request)
     try:
         while True:
-            rest = rest[transport.write(rest) :] if rest else rest
-            sending = bool(rest) or not transport.flush()
+            rest, sent = write_rest(transport, rest)
             left = deadline.left()
-            nap = not sending and (left is None or left > NAP)
+            nap = sent and (left is None or left > NAP)
             count = transport.read_into(buffer, nap=nap)
             if count is None or deadline.passed():  # however much there is to read
-                _wait(transport, handshake, deadline, write=sending)
+                _wait(transport, handshake, deadline, write=not sent)
                 continue
             if handshake.receive(bytes(memoryview(buffer)[:count])):
-                if sending:
+                if not sent:
                     raise HandshakeError("the server accepted before it had the request", 101)
                 return
             if handshake.refused:

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ._deadline import Deadline
 from ._http import render
+from ._transport import write_rest
 from ._waiting import engine
 
 if TYPE_CHECKING:
@@ -170,18 +171,14 @@ class Delivery:
             BrokenOff: the file failed, or became shorter.
             OSError: the connection is broken.
         """
-        while True:
-            while self._outgoing:
-                if most <= 0:
-                    return False
-                count = self.transport.write(self._outgoing)
-                if not count:
-                    return False
-                self._outgoing = self._outgoing[count:]
-                self._taken += count
-                most -= count
-            if not self._left:
-                return self.transport.flush()
+        while most > 0:
+            size = len(self._outgoing)
+            self._outgoing, done = write_rest(self.transport, self._outgoing)
+            count = size - len(self._outgoing)
+            self._taken += count
+            most -= count
+            if self._outgoing or not self._left:
+                return done
             try:
                 self._outgoing = self._next_piece()
             except BrokenOff:
@@ -190,6 +187,7 @@ class Delivery:
                 raise BrokenOff(f"its file cannot be read: {error}") from error
             if not self.portable:
                 self.begin()  # the time that the file has taken is not the peer's
+        return False
 
     def write(self) -> None:
         """Write all of it. Blocks: for the thread of the request.

@@ -19,6 +19,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 from ._response import BODYLESS, Response, phrase, refusal, to_response
+from ._transport import write_rest
 
 if TYPE_CHECKING:
     from ._deadline import Deadline
@@ -75,17 +76,9 @@ def write_all(transport: Transport, data: bytes | memoryview, deadline: Deadline
         TimeoutError: the deadline came first.
         OSError: the connection is broken.
     """
-    view = memoryview(data)
-    while view:
-        count = transport.write(view)
-        view = view[count:]
-        if not count:
-            _wait(transport, deadline)
-    while not transport.flush():
-        _wait(transport, deadline)
-
-
-def _wait(transport: Transport, deadline: Deadline) -> None:
-    if deadline.passed():
-        raise TimeoutError("the peer does not read")
-    transport.wait(read=False, write=True, deadline=deadline)
+    rest, done = write_rest(transport, memoryview(data))
+    while not done:
+        if deadline.passed():
+            raise TimeoutError("the peer does not read")
+        transport.wait(read=False, write=True, deadline=deadline)
+        rest, done = write_rest(transport, rest)

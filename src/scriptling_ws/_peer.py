@@ -32,7 +32,7 @@ from ._head import HeadReader, Refused, parse_request
 from ._http import refusal
 from ._limits import BODY, REQUEST, WEBSOCKET
 from ._tls import TLSTransport
-from ._transport import Transport
+from ._transport import Transport, write_rest
 from ._waiting import READ, WRITE
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Peer:
         self._body = bytearray()
         self._missing = 0
         self._kind = REQUEST
-        self._outgoing = b""
+        self._outgoing = memoryview(b"")
         self._delivery: Delivery | None = None
         self._drained = 0
         # Functions, not methods: a reference to itself would keep the peer, and its buffers, until
@@ -311,17 +311,13 @@ class Peer:
         if self._missing > 0:
             self.place.enter(BODY)
             if waits:
-                self._outgoing = _CONTINUE
+                self._outgoing = memoryview(_CONTINUE)
                 self._step = Peer._tell_to_go_on
         self._body += rest
 
     def _tell_to_go_on(self, buffer: bytearray) -> int:  # noqa: ARG002  # a stage's signature
-        while self._outgoing:
-            count = self.transport.write(self._outgoing)
-            if not count:
-                return WRITE
-            self._outgoing = self._outgoing[count:]
-        if not self.transport.flush():
+        self._outgoing, done = write_rest(self.transport, self._outgoing)
+        if not done:
             return WRITE
         self._step = Peer._read_body
         return _GO_ON

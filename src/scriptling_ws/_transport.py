@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from ._deadline import Deadline
     from ._waiting import Waker
 
-__all__ = ["NAP", "SEND_FLAGS", "Transport", "address_text"]
+__all__ = ["NAP", "SEND_FLAGS", "Transport", "address_text", "write_rest"]
 
 NAP: Final = 0.01
 """How long, in seconds, a read may sleep where `wake` does not reach it."""
@@ -296,3 +296,21 @@ class Transport:
     def fileno(self) -> int:
         """The socket's descriptor, -1 once closed."""
         return self._sock.fileno()
+
+
+def write_rest(transport: Transport, rest: memoryview) -> tuple[memoryview, bool]:
+    """Send as much of some bytes as goes without waiting.
+
+    Returns:
+        What is left of them, and whether all have left the transport too, which may keep some.
+        If not, call again with the rest once it is writable.
+
+    Raises:
+        OSError: the connection is broken.
+    """
+    while rest:
+        count = transport.write(rest)
+        if not count:
+            return rest, False
+        rest = rest[count:]
+    return rest, transport.flush()
