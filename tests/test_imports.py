@@ -13,10 +13,10 @@ SOURCE = REPOSITORY / "src" / "scriptling_ws"
 
 # Lowest first. Modules of one layer do not import each other.
 LAYERS = [
+    ["_codes"],
     [
         "_version",
         "_authority",
-        "_codes",
         "_errors",
         "_fields",
         "_deadline",

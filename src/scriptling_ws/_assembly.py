@@ -20,6 +20,7 @@ from codecs import utf_8_decode
 from typing import Final
 
 from . import _frame
+from ._codes import CloseCode
 from ._errors import Violation
 
 __all__ = [
@@ -118,7 +119,7 @@ class Assembly:
         self._fragments += 1
         if self._fragments > self._max_fragments:
             most = f"the {self._max_fragments} fragments of max_fragments"
-            raise Violation(1008, f"a message has more than {most}")
+            raise Violation(CloseCode.POLICY_VIOLATION, f"a message has more than {most}")
         self.frame = Frame(fin, length, key)
 
     def _reserve(self, size: int) -> None:
@@ -210,7 +211,7 @@ class Assembly:
             try:
                 _, used = utf_8_decode(part, "strict", False)
             except UnicodeDecodeError as error:
-                raise Violation(1007, BAD_TEXT) from error
+                raise Violation(CloseCode.INVALID_DATA, BAD_TEXT) from error
         self._checked += used
 
     def finish(self) -> Message:
@@ -227,8 +228,8 @@ class Assembly:
             try:
                 return utf_8_decode(payload, "strict", True)[0]  # PyPy's str() takes surrogates
             except UnicodeDecodeError as error:
-                raise Violation(1007, BAD_TEXT) from error
+                raise Violation(CloseCode.INVALID_DATA, BAD_TEXT) from error
 
 
 def _no_memory() -> Violation:
-    return Violation(1009, "there is no memory for the message")
+    return Violation(CloseCode.TOO_LARGE, "there is no memory for the message")

@@ -12,7 +12,12 @@ __all__ = ["CloseCode", "may_be_sent"]
 
 
 class CloseCode(IntEnum):
-    """Why a connection closed."""
+    """Why a connection closed. It prints as its number, before Python 3.11 too."""
+
+    __str__ = int.__repr__
+
+    def __format__(self, spec: str) -> str:
+        return int.__format__(self, spec)
 
     NORMAL = 1000
     GOING_AWAY = 1001

@@ -23,6 +23,7 @@ from wsproto.connection import ConnectionState
 from wsproto.utilities import ProtocolError as WSProtocolError
 
 from . import _frame
+from ._codes import CloseCode
 from ._errors import ProtocolError
 
 __all__ = ["CLOSE", "PING", "PONG", "Control"]
@@ -32,9 +33,9 @@ PING: Final = 9
 PONG: Final = 10
 
 _MAX_PONGS: Final = 16
-_ABNORMAL: Final = 1006
-_BAD_GATEWAY: Final = (1014).to_bytes(2, "big")
-_STAND_IN: Final = (1013).to_bytes(2, "big")
+_BAD_GATEWAY: Final = CloseCode.BAD_GATEWAY.to_bytes(2, "big")
+_STAND_IN: Final = CloseCode.TRY_AGAIN_LATER
+_STAND_IN_BYTES: Final = _STAND_IN.to_bytes(2, "big")
 
 
 class Control:
@@ -70,7 +71,7 @@ class Control:
 
     def _ended(self, code: int, reason: str) -> None:
         if self.code is None:
-            self.code, self.reason = code, reason
+            self.code, self.reason = int(code), reason
 
     def receive(self, opcode: int, payload: bytes, key: bytes | None) -> bytes:
         """Take in one whole, valid control frame.
@@ -84,7 +85,7 @@ class Control:
             The frame to answer with, b"" for none.
         """
         substitute = opcode == CLOSE and payload[:2] == _BAD_GATEWAY
-        shown = _STAND_IN + payload[2:] if substitute else payload
+        shown = _STAND_IN_BYTES + payload[2:] if substitute else payload
         reply = b""
         try:
             self._ws.receive_data(_frame.encode_frame(0x80 | opcode, shown, key))
@@ -94,10 +95,12 @@ class Control:
                 elif isinstance(event, wsevents.Pong):
                     self.pongs.append(bytes(event.payload))
                 elif isinstance(event, wsevents.CloseConnection):
-                    code = 1014 if substitute and event.code == 1013 else int(event.code)
+                    code = int(event.code)
+                    if substitute and code == _STAND_IN:
+                        code = CloseCode.BAD_GATEWAY
                     reply += self._closed(code, event.reason or "")
         except (WSProtocolError, h11.ProtocolError, ValueError) as error:
-            reply += self.fail(1002, str(error))
+            reply += self.fail(CloseCode.PROTOCOL_ERROR, str(error))
         return reply
 
     def _closed(self, code: int, reason: str) -> bytes:
@@ -112,7 +115,7 @@ class Control:
     def _close_frame(self, code: int, reason: str) -> bytes:
         event = (
             wsevents.CloseConnection(code=code, reason=reason)
-            if code != 1005
+            if code != CloseCode.NO_STATUS
             else wsevents.CloseConnection(code=None)  # type: ignore[arg-type]  # an empty payload
         )
         return bytes(self._ws.send(event))
@@ -137,5 +140,5 @@ class Control:
     def end(self) -> None:
         """The stream has ended."""
         if not self.done:
-            self._ended(_ABNORMAL, "")
+            self._ended(CloseCode.ABNORMAL, "")
             self._ws.receive_data(None)

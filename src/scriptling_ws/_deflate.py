@@ -22,6 +22,7 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Final
 
+from ._codes import CloseCode
 from ._errors import Violation
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class Decompressor:
             Violation: as `feed`.
         """
         if not self._fed:
-            raise Violation(1007, "a compressed message has no data")
+            raise Violation(CloseCode.INVALID_DATA, "a compressed message has no data")
         # Without a stream it has just ended with a final block (section 7.2.3.4).
         if self._stream is not None:
             self._inflate(_TAIL)
@@ -156,7 +157,9 @@ class Decompressor:
                 # In one expression, so that no piece is held while the next one is made.
                 self._take(stream.decompress(left, most))
             except zlib.error as error:
-                raise Violation(1007, "a compressed message is not deflate") from error
+                raise Violation(
+                    CloseCode.INVALID_DATA, "a compressed message is not deflate"
+                ) from error
             left = stream.unconsumed_tail
             # It may keep more, and a final block's end, without a byte of input left.
             full = self.size - before == most
@@ -175,7 +178,9 @@ class Decompressor:
             try:
                 self._room(size)[self.size : size] = piece
             except MemoryError as error:
-                raise Violation(1009, "there is no memory for the message") from error
+                raise Violation(
+                    CloseCode.TOO_LARGE, "there is no memory for the message"
+                ) from error
         self.size = size
 
     def _room(self, size: int) -> bytearray:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from typing import Protocol as Interface
 
 from . import _frame
+from ._codes import may_be_sent
 from ._keys import next_key
 
 if TYPE_CHECKING:
@@ -330,7 +331,7 @@ def check_close(code: object, reason: object) -> None:
     """
     if isinstance(code, bool) or not isinstance(code, int):
         raise TypeError(f"the close code has to be an int, not {type(code).__name__}")
-    if code not in (1000, 1001, 1003, *range(1007, 1015)) and not 3000 <= code <= 4999:
+    if not may_be_sent(code):
         raise ValueError(
             f"close code {code} may not be sent: use 1000 (normal), 1001, 1003, 1007 to 1014, "
             "or one of your own from 4000 to 4999"

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import _frame
 from ._assembly import BAD_TEXT, BINARY, CONTINUATION, TEXT, Assembly, Message
+from ._codes import CloseCode
 from ._control import CLOSE, PING, PONG, Control
 from ._errors import Violation
 from ._inflation import Inflation
@@ -229,7 +230,7 @@ class Protocol:
         elif self._parsing:
             # A signal handler's exception, or a MemoryError, has cut the last call
             # short: where in the stream this is cannot be known any more.
-            self.fail(1011, "an exception interrupted the reading of a message")
+            self.fail(CloseCode.INTERNAL_ERROR, "an exception interrupted the reading of a message")
         self._parsing = True
         count, self.unfed = self.unfed or 0, None
         try:
@@ -256,7 +257,7 @@ class Protocol:
     def _resume(self, position: int, end: int, why: int) -> None:
         """Go on where the kernel stopped in `feed_run`."""
         if why == _frame.BAD_TEXT:
-            raise Violation(1007, BAD_TEXT)
+            raise Violation(CloseCode.INVALID_DATA, BAD_TEXT)
         self._read_window(position, end, run=False)
 
     def controls(self, ahead: bytes) -> int:
@@ -376,7 +377,7 @@ class Protocol:
         if not self._discarding:
             self.ready.extend(messages)
         if why == _frame.BAD_TEXT:
-            raise Violation(1007, BAD_TEXT)
+            raise Violation(CloseCode.INVALID_DATA, BAD_TEXT)
         return position, why
 
     def _read_special(self, position: int, end: int) -> int | None:
@@ -388,7 +389,7 @@ class Protocol:
         try:
             header = _frame.parse_header(self._window, position, end)
         except ValueError as error:
-            raise Violation(1002, str(error)) from error
+            raise Violation(CloseCode.PROTOCOL_ERROR, str(error)) from error
         if header is None:
             return None
         first, length, payload, key = header
@@ -406,19 +407,23 @@ class Protocol:
     def _check_header(self, first: int, length: int, key: bytes | None) -> None:
         opcode = first & 0x0F
         if first & _RSV and not self._may_be_compressed(first):
-            raise Violation(1002, "a reserved bit is set")
+            raise Violation(CloseCode.PROTOCOL_ERROR, "a reserved bit is set")
         if opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
-            raise Violation(1002, f"unknown opcode {opcode}")
+            raise Violation(CloseCode.PROTOCOL_ERROR, f"unknown opcode {opcode}")
         if (key is not None) is not self._masked:
-            raise Violation(1002, f"a frame is {'not ' if self._masked else ''}masked")
+            raise Violation(
+                CloseCode.PROTOCOL_ERROR, f"a frame is {'not ' if self._masked else ''}masked"
+            )
         if opcode >= CLOSE:
             if not first & _FIN or length > 125:
-                raise Violation(1002, "a control frame is fragmented or over 125 bytes")
+                raise Violation(
+                    CloseCode.PROTOCOL_ERROR, "a control frame is fragmented or over 125 bytes"
+                )
             return
         if opcode == CONTINUATION and self._assembly.opcode == CONTINUATION:
-            raise Violation(1002, "a continuation without a message")
+            raise Violation(CloseCode.PROTOCOL_ERROR, "a continuation without a message")
         if opcode != CONTINUATION and self._assembly.opcode != CONTINUATION:
-            raise Violation(1002, "a new message inside a fragmented one")
+            raise Violation(CloseCode.PROTOCOL_ERROR, "a new message inside a fragmented one")
 
     def _may_be_compressed(self, first: int) -> bool:
         """Whether reserved bits are right as they are: on a message's first frame, RSV1 alone."""

@@ -28,6 +28,7 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from ._codes import CloseCode
 from ._connection import Connection
 from ._deadline import Deadline
 from ._delivery import BrokenOff, Delivery
@@ -55,7 +56,6 @@ __all__ = ["Session", "Sessions", "run_page", "run_websocket", "start_thread"]
 _logger = logging.getLogger("scriptling_ws.server")
 _access = logging.getLogger("scriptling_ws.access")
 
-_GOING_AWAY: Final = 1001
 _REASON: Final = "the server is shutting down"
 # What a handler gets, once its connection was ended under it, to clean up.
 _LEAVE: Final = 2.0
@@ -190,7 +190,7 @@ class Sessions:
             session.connection = connection
             closing = self._closing
         if closing:  # pragma: no cover - a race with `close`
-            connection._begin_close(_GOING_AWAY, _REASON)
+            connection._begin_close(CloseCode.GOING_AWAY, _REASON)
         if session.place is not None:  # pragma: no branch - only a page's is handed on
             connection.on_close(session.place.leave_to_handler)
 
@@ -212,7 +212,7 @@ class Sessions:
             sessions = list(self._sessions)
         for session in sessions:
             if session.connection is not None:
-                session.connection._begin_close(_GOING_AWAY, _REASON)
+                session.connection._begin_close(CloseCode.GOING_AWAY, _REASON)
         self._join([session.thread for session in sessions], deadline)
         self._join(list(self._finished), deadline)
         with self._lock:
@@ -278,10 +278,10 @@ def run_websocket(
     log_answer(transport.remote_addr, "GET", arrival.request.path, 101)
     path = shown(arrival.request.path)
     since = monotonic()
-    code = 1011
+    code = CloseCode.INTERNAL_ERROR
     try:
         route.handler(connection)
-        code = 1000
+        code = CloseCode.NORMAL
     except (ConnectionClosed, SendTimeout) as error:
         if connection.close_code is None:  # it is another connection that has closed
             _logger.exception("the handler of %s failed for %s", path, transport.remote_addr)
