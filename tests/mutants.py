@@ -66,8 +66,8 @@ WINGS = {
     ),
     "wire": (
         (
-            "_assembly _control _deflate _deflating _frame _inflation _keys _outgoing _protocol "
-            "_wsframe_py"
+            "_assembly _control _deflate _deflating _frame _inflation _keys _opcodes _outgoing "
+            "_protocol _wsframe_py"
         ),
         (
             "kernel kernel_equal kernel_io protocol deflate deflating inflation properties "

@@ -13,7 +13,7 @@ SOURCE = REPOSITORY / "src" / "scriptling_ws"
 
 # Lowest first. Modules of one layer do not import each other.
 LAYERS = [
-    ["_codes"],
+    ["_codes", "_opcodes"],
     [
         "_version",
         "_authority",
@@ -54,7 +54,7 @@ MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
 
 # What knows nothing of sockets, clocks and threads can be tested, and fuzzed, without them.
 WITHOUT_IO = [
-    *("_wsframe_py", "_frame", "_assembly", "_control", "_protocol", "_liveness"),
+    *("_wsframe_py", "_frame", "_opcodes", "_assembly", "_control", "_protocol", "_liveness"),
     *(
         "_outgoing",
         "_authority",

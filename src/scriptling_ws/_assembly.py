@@ -22,12 +22,10 @@ from typing import Final
 from . import _frame
 from ._codes import CloseCode
 from ._errors import Violation
+from ._opcodes import BINARY, CONTINUATION, TEXT
 
 __all__ = [
-    "BAD_TEXT",
-    "BINARY",
-    "CONTINUATION",
-    "TEXT",
+    "NOT_UTF_8",
     "Assembly",
     "Frame",
     "Message",
@@ -35,11 +33,7 @@ __all__ = [
 
 Message = str | bytes | list[int]
 
-CONTINUATION: Final = 0
-TEXT: Final = 1
-BINARY: Final = 2
-
-BAD_TEXT: Final = "a text message is not UTF-8"
+NOT_UTF_8: Final = "a text message is not UTF-8"
 
 # A frame above this is received into its own room. Below it, the window takes
 # several frames in one system call, which saves more than the copy costs.
@@ -211,7 +205,7 @@ class Assembly:
             try:
                 _, used = utf_8_decode(part, "strict", False)
             except UnicodeDecodeError as error:
-                raise Violation(CloseCode.INVALID_DATA, BAD_TEXT) from error
+                raise Violation(CloseCode.INVALID_DATA, NOT_UTF_8) from error
         self._checked += used
 
     def finish(self) -> Message:
@@ -228,7 +222,7 @@ class Assembly:
             try:
                 return utf_8_decode(payload, "strict", True)[0]  # PyPy's str() takes surrogates
             except UnicodeDecodeError as error:
-                raise Violation(CloseCode.INVALID_DATA, BAD_TEXT) from error
+                raise Violation(CloseCode.INVALID_DATA, NOT_UTF_8) from error
 
 
 def _no_memory() -> Violation:

@@ -25,12 +25,9 @@ from wsproto.utilities import ProtocolError as WSProtocolError
 from . import _frame
 from ._codes import CloseCode
 from ._errors import ProtocolError
+from ._opcodes import CLOSE, FIN
 
-__all__ = ["CLOSE", "PING", "PONG", "Control"]
-
-CLOSE: Final = 8
-PING: Final = 9
-PONG: Final = 10
+__all__ = ["Control"]
 
 _MAX_PONGS: Final = 16
 _BAD_GATEWAY: Final = CloseCode.BAD_GATEWAY.to_bytes(2, "big")
@@ -88,7 +85,7 @@ class Control:
         shown = _STAND_IN_BYTES + payload[2:] if substitute else payload
         reply = b""
         try:
-            self._ws.receive_data(_frame.encode_frame(0x80 | opcode, shown, key))
+            self._ws.receive_data(_frame.encode_frame(FIN | opcode, shown, key))
             for event in self._ws.events():
                 if isinstance(event, wsevents.Ping) and self.open:
                     reply += self._ws.send(event.response())

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 from . import _frame
 from ._deflate import Compressor
 from ._keys import next_key
+from ._opcodes import COMPRESSED, WHOLE_BINARY, WHOLE_TEXT
 from ._options import LEAST_BITS
 from ._outgoing import (
     BATCH,
-    BINARY,
-    TEXT,
     Pieces,
     PlainEncoder,
     binary_payload,
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DeflatingEncoder", "make_encoder"]
 
-_COMPRESSED: Final = 0x40  # RSV1
 _LONGEST: Final = 4  # bytes of a character
 
 # What is to be sent: a frame, a large one in pieces, or the first byte and the payload of a
@@ -125,14 +123,14 @@ class DeflatingEncoder:
         if compress and len(text) * _LONGEST >= self._threshold:
             payload = text_payload(text)
             if len(payload) >= self._threshold:
-                return TEXT, payload
+                return WHOLE_TEXT, payload
         return self._plain.text(text)
 
     def _binary_part(self, data: Any, compress: bool) -> _Part:
         if compress:
             data = binary_payload(data)
             if len(data) >= self._threshold:
-                return BINARY, data
+                return WHOLE_BINARY, data
         return self._plain.binary(data)
 
     def _whole(self, part: _Part) -> bytes | Pieces | _Deflated:
@@ -207,6 +205,6 @@ class _Deflated:
     def _frame(self, first: int, payload: Buffer) -> bytes | Pieces:
         view = memoryview(payload)
         if len(view) > BATCH:
-            return Pieces(first | _COMPRESSED, view, self._masked)
+            return Pieces(first | COMPRESSED, view, self._masked)
         key = next_key() if self._masked else None
-        return _frame.encode_frame(first | _COMPRESSED, view, key)
+        return _frame.encode_frame(first | COMPRESSED, view, key)

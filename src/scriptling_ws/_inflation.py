@@ -16,8 +16,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from . import _frame
-from ._assembly import BINARY, Assembly, Message
+from ._assembly import Assembly, Message
 from ._deflate import Decompressor
+from ._opcodes import BINARY
 
 if TYPE_CHECKING:
     from ._assembly import Frame

@@ -19,14 +19,13 @@ from typing import Protocol as Interface
 from . import _frame
 from ._codes import may_be_sent
 from ._keys import next_key
+from ._opcodes import WHOLE_BINARY, WHOLE_TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 __all__ = [
     "BATCH",
-    "BINARY",
-    "TEXT",
     "Encoder",
     "Pieces",
     "PlainEncoder",
@@ -38,11 +37,6 @@ __all__ = [
 
 BATCH: Final = 256 * 1024
 """Above this size a message is sent in slices; several together are sent in batches of it."""
-
-TEXT: Final = 0x81
-"""A text message's first byte: FIN and the opcode."""
-BINARY: Final = 0x82
-"""A binary message's."""
 
 # As much as keeps the memory that a message takes beside the caller's own below 512 KiB:
 # half a megabyte at a time was measured to go out faster than any smaller piece.
@@ -192,27 +186,27 @@ class PlainEncoder:
         text = message if type(message) is str else text_of(message)
         try:
             if len(text) > BATCH:
-                return Pieces(TEXT, memoryview(text.encode("utf-8")), self._masked)
-            return _frame.encode_frame(TEXT, text, next_key() if self._masked else None)
+                return Pieces(WHOLE_TEXT, memoryview(text.encode("utf-8")), self._masked)
+            return _frame.encode_frame(WHOLE_TEXT, text, next_key() if self._masked else None)
         except UnicodeEncodeError as error:
             raise _surrogate(error) from error
 
     def binary(self, data: Any, compress: bool = True) -> bytes | Pieces:  # noqa: ARG002
         """The frame of a binary message, in pieces if it is large and bytes-like."""
         if isinstance(data, bytes) and len(data) <= BATCH:  # first, because it is the fast choice
-            return _frame.encode_frame(BINARY, data, next_key() if self._masked else None)
+            return _frame.encode_frame(WHOLE_BINARY, data, next_key() if self._masked else None)
         if isinstance(data, str):
             raise TypeError(_STR_AS_BINARY)
         if not isinstance(data, (list, tuple)) and hasattr(data, "__len__") and len(data) > BATCH:
             _frame.parse_header(data, 0, 0)  # refuses what is no bytes, as encode_frame does
             view = memoryview(data)
             if view.nbytes:
-                return Pieces(BINARY, view.cast("B"), self._masked)
+                return Pieces(WHOLE_BINARY, view.cast("B"), self._masked)
         if not isinstance(data, (list, tuple)):
             data = _buffer(data)
         else:
             _check_items(data)
-        return _frame.encode_frame(BINARY, data, next_key() if self._masked else None)
+        return _frame.encode_frame(WHOLE_BINARY, data, next_key() if self._masked else None)
 
     def either(self, message: Any) -> bytes | Pieces:
         """The frame of a message of either kind: text for str and dict, else binary."""

@@ -25,11 +25,23 @@ from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
 from . import _frame
-from ._assembly import BAD_TEXT, BINARY, CONTINUATION, TEXT, Assembly, Message
+from ._assembly import NOT_UTF_8, Assembly, Message
 from ._codes import CloseCode
-from ._control import CLOSE, PING, PONG, Control
+from ._control import Control
 from ._errors import Violation
 from ._inflation import Inflation
+from ._opcodes import (
+    BINARY,
+    CLOSE,
+    COMPRESSED,
+    CONTINUATION,
+    FIN,
+    MOST_CONTROL,
+    PING,
+    PONG,
+    RESERVED,
+    TEXT,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,11 +50,9 @@ if TYPE_CHECKING:
 
     from ._terms import Terms
 
-__all__ = ["BINARY", "TEXT", "Message", "Protocol"]
+__all__ = ["Message", "Protocol"]
 
-_FIN: Final = 0x80
-_RSV: Final = 0x70
-_COMPRESSED: Final = 0x40  # RSV1
+_WHOLE_PONG: Final = bytes([FIN | PONG])
 _SMALLEST_WINDOW: Final = 4 * 1024
 _LARGEST_WINDOW: Final = 256 * 1024
 _BURST: Final = 256  # answers, beside those that may be pending, between two attempts to send
@@ -257,7 +267,7 @@ class Protocol:
     def _resume(self, position: int, end: int, why: int) -> None:
         """Go on where the kernel stopped in `feed_run`."""
         if why == _frame.BAD_TEXT:
-            raise Violation(CloseCode.INVALID_DATA, BAD_TEXT)
+            raise Violation(CloseCode.INVALID_DATA, NOT_UTF_8)
         self._read_window(position, end, run=False)
 
     def controls(self, ahead: bytes) -> int:
@@ -277,7 +287,9 @@ class Protocol:
         try:
             while (header := _frame.parse_header(data, at, len(data))) is not None:
                 first, length, payload, _ = header
-                if first & 0x0F < CLOSE or (length <= 125 and payload + length > len(data)):
+                if first & 0x0F < CLOSE or (
+                    length <= MOST_CONTROL and payload + length > len(data)
+                ):
                     break
                 at = payload + length
         except ValueError:
@@ -377,7 +389,7 @@ class Protocol:
         if not self._discarding:
             self.ready.extend(messages)
         if why == _frame.BAD_TEXT:
-            raise Violation(CloseCode.INVALID_DATA, BAD_TEXT)
+            raise Violation(CloseCode.INVALID_DATA, NOT_UTF_8)
         return position, why
 
     def _read_special(self, position: int, end: int) -> int | None:
@@ -406,7 +418,7 @@ class Protocol:
 
     def _check_header(self, first: int, length: int, key: bytes | None) -> None:
         opcode = first & 0x0F
-        if first & _RSV and not self._may_be_compressed(first):
+        if first & RESERVED and not self._may_be_compressed(first):
             raise Violation(CloseCode.PROTOCOL_ERROR, "a reserved bit is set")
         if opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
             raise Violation(CloseCode.PROTOCOL_ERROR, f"unknown opcode {opcode}")
@@ -415,7 +427,7 @@ class Protocol:
                 CloseCode.PROTOCOL_ERROR, f"a frame is {'not ' if self._masked else ''}masked"
             )
         if opcode >= CLOSE:
-            if not first & _FIN or length > 125:
+            if not first & FIN or length > MOST_CONTROL:
                 raise Violation(
                     CloseCode.PROTOCOL_ERROR, "a control frame is fragmented or over 125 bytes"
                 )
@@ -428,17 +440,17 @@ class Protocol:
     def _may_be_compressed(self, first: int) -> bool:
         """Whether reserved bits are right as they are: on a message's first frame, RSV1 alone."""
         message = first & 0x0F in (TEXT, BINARY)
-        return first & _RSV == _COMPRESSED and message and self._inflation is not None
+        return first & RESERVED == COMPRESSED and message and self._inflation is not None
 
     def _begin(self, first: int, length: int, key: bytes | None) -> None:
         """Begin a data frame, and its message if it is the first one of it."""
         opcode = first & 0x0F
         if opcode != CONTINUATION:
-            compressed = first & _COMPRESSED and self._inflation
+            compressed = first & COMPRESSED and self._inflation
             self._assembly = compressed or self._uncompressed
         if length > self._assembly.left:
             raise Violation.too_large(self._limit)
-        self._assembly.begin(opcode, bool(first & _FIN), length, key)
+        self._assembly.begin(opcode, bool(first & FIN), length, key)
 
     def _deliver(self) -> None:
         """Put the message of more than one piece where it belongs, if it is complete."""
@@ -506,4 +518,4 @@ class Protocol:
 
 
 def _is_pong(item: bytes) -> bool:
-    return item[:1] == b"\x8a"
+    return item[:1] == _WHOLE_PONG
