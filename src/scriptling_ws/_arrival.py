@@ -9,17 +9,18 @@ Rules (RFC 9110, RFC 9112):
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ._head import Refused, Request, is_http_1_0
-from ._options import HeadLimits
+from ._options import DEFAULT_HEADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._deadline import Deadline
     from ._limits import Place
+    from ._options import HeadLimits
     from ._transport import Transport
 
     Start = Callable[["Arrival"], None]
@@ -37,7 +38,7 @@ class PeerOptions:
         max_body_size: The most bytes that the body of a page's request may have.
     """
 
-    heads: HeadLimits = field(default_factory=HeadLimits)
+    heads: HeadLimits = DEFAULT_HEADS
     max_body_size: int = 65_536
 
 

@@ -72,9 +72,9 @@ def connect(
     binary_type: type[list[int]] | type[bytes] = list,
     subprotocols: Iterable[str] = (),
     ssl_context: ssl.SSLContext | None = None,
-    max_line_size: int = 8192,
-    max_headers: int = 128,
-    max_head_size: int = 65_536,
+    max_line_size: int = HeadLimits.max_line_size,
+    max_headers: int = HeadLimits.max_headers,
+    max_head_size: int = HeadLimits.max_head_size,
     **options: Any,
 ) -> Connection[Any]:
     """Open a WebSocket connection.

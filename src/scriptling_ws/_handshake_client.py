@@ -25,7 +25,7 @@ from wsproto import events as wsevents
 from ._errors import HandshakeError, forget_frames
 from ._fields import check_header, count_header, joined_headers
 from ._head import FOREIGN_ERRORS, HeadReader, Refused
-from ._options import HeadLimits, check_subprotocols
+from ._options import DEFAULT_HEADS, check_subprotocols
 from ._terms import DeflateOffer, Terms
 from ._version import __version__
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
     from wsproto.connection import Connection as WSProtoConnection
 
+    from ._options import HeadLimits
     from ._url import URL
 
 __all__ = ["ClientHandshake"]
 
 _MAX_BODY: Final = 64 * 1024
 _MAX_INTERIM: Final = 16
-_NO_CHOICE: Final = HeadLimits()
 _STATUS_LINE = re.compile(rb"HTTP/(\d\.\d) ([1-9]\d\d)(?: [^\r\n]*)?\r\n")
 _LISTS: Final = (
     b"connection",
@@ -79,7 +79,7 @@ class ClientHandshake:
         url: URL,
         headers: Mapping[str, str],
         subprotocols: Iterable[str] = (),
-        limits: HeadLimits = _NO_CHOICE,
+        limits: HeadLimits = DEFAULT_HEADS,
         *,
         deflate: Terms | None = None,
     ) -> None:

@@ -33,11 +33,13 @@ from wsproto.utilities import ProtocolError as WSProtocolError
 
 from ._authority import parse_authority
 from ._fields import TOKEN, count_header, joined_headers, shown_headers, shown_target
-from ._options import HeadLimits
+from ._options import DEFAULT_HEADS
 from ._paths import Hidden, decoded_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from ._options import HeadLimits
 
 __all__ = [
     "FOREIGN_ERRORS",
@@ -59,7 +61,6 @@ PROXY_HINT: Final = (
 """What to do where a proxy has taken away what an upgrade needs."""
 
 _CR: Final = 0x0D
-_DEFAULT: Final = HeadLimits()
 _LONGEST_NAME: Final = 64  # of a header, in a refusal
 # A line end that is not CRLF, a NUL, or a line that continues the one before it; and 1C to 1F,
 # which str.strip() removes: wsproto would take "\x1fUpgrade" for "Upgrade".
@@ -104,7 +105,7 @@ class HeadReader:
         "rest",
     )
 
-    def __init__(self, request: bool = True, limits: HeadLimits = _DEFAULT) -> None:
+    def __init__(self, request: bool = True, limits: HeadLimits = DEFAULT_HEADS) -> None:
         """Read a request's head, or a response's.
 
         Args:

@@ -23,6 +23,7 @@ from ._deadline import check_timeout
 from ._fields import TOKEN
 
 __all__ = [
+    "DEFAULT_HEADS",
     "LEAST_BITS",
     "MOST_BITS",
     "ClientOptions",
@@ -305,6 +306,10 @@ def check_count(name: str, value: object, more: str = "", *, least: int = 1) -> 
         raise TypeError(f"{name} has to be an int{more}, not {type(value).__name__}")
     if not least <= value < 2**63:
         raise ValueError(f"{name} has to be at least {least}{more}, not {value}")
+
+
+DEFAULT_HEADS: Final = HeadLimits()
+"""How long a head may be where nobody has said."""
 
 
 def check_subprotocols(subprotocols: object) -> list[str]:

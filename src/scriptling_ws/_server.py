@@ -113,12 +113,12 @@ class Server:
         max_connections: int | None = None,
         max_connections_per_address: int | None = None,
         max_requests: int = 64,
-        max_body_size: int = 65_536,
+        max_body_size: int = PeerOptions.max_body_size,
         handshake_timeout: float | None = 10,
         shutdown_timeout: float | None = 5,
-        max_line_size: int = 8192,
-        max_headers: int = 128,
-        max_head_size: int = 65_536,
+        max_line_size: int = HeadLimits.max_line_size,
+        max_headers: int = HeadLimits.max_headers,
+        max_head_size: int = HeadLimits.max_head_size,
         **options: Any,
     ) -> None:
         """Listen, and answer from now on. Blocks for the lookup of the host's name alone.
