@@ -2,7 +2,8 @@
 
 import pytest
 
-from scriptling_ws._liveness import Facts, Liveness, Pulse
+from scriptling_ws._liveness import Facts, Liveness
+from scriptling_ws._transport import Pulse
 
 INTERVAL = 1000.0
 TIMEOUT = 4.0

@@ -28,8 +28,8 @@ from ._waiting import engine
 if TYPE_CHECKING:
     from ._intake import Intake
     from ._link import Link
-    from ._liveness import Pulse
     from ._outlet import Outlet
+    from ._transport import Pulse
 
 __all__ = ["Closer"]
 

@@ -14,31 +14,16 @@ No I/O and no clock in here: what is known at a moment is given as `Facts`.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-__all__ = ["Facts", "Liveness", "Pulse"]
+if TYPE_CHECKING:
+    from ._transport import Pulse
+
+__all__ = ["Facts", "Liveness"]
 
 _PING: Final = 64  # bytes that a ping adds to those acknowledged, at most: under TLS
 _ROOM: Final = 1024  # bytes by which the window changes of itself, at most
 _LATE: Final = 0.5  # of the time that a peer has: how late a judge may come
-
-
-class Pulse(NamedTuple):
-    """What the system's kernel counts on one connection.
-
-    Attributes:
-        received: The bytes that have come, read or not.
-        acknowledged: The bytes that the other end's kernel has taken.
-        window: The bytes that it has room for: more of them where the peer reads.
-        queued: Whether bytes were sent that it has not taken.
-        ended: Whether the other end has ended its stream: what has come is all that will.
-    """
-
-    received: int
-    acknowledged: int
-    window: int
-    queued: bool = False
-    ended: bool = False
 
 
 class Facts(NamedTuple):

@@ -33,11 +33,10 @@ import os
 import socket
 import struct
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ._authority import host_port
 from ._fork import tell_after_fork
-from ._liveness import Pulse
 from ._waiting import READ, WRITE, engine
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from ._deadline import Deadline
     from ._waiting import Waker
 
-__all__ = ["NAP", "SEND_FLAGS", "Transport", "address_text", "write_rest"]
+__all__ = ["NAP", "SEND_FLAGS", "Pulse", "Transport", "address_text", "write_rest"]
 
 NAP: Final = 0.01
 """How long, in seconds, a read may sleep where `wake` does not reach it."""
@@ -77,6 +76,24 @@ def address_text(address: Any) -> str:
     if isinstance(address, tuple):
         return host_port(address[0], address[1])
     return os.fsdecode(address) if address else ""
+
+
+class Pulse(NamedTuple):
+    """What the system's kernel counts on one connection.
+
+    Attributes:
+        received: The bytes that have come, read or not.
+        acknowledged: The bytes that the other end's kernel has taken.
+        window: The bytes that it has room for: more of them where the peer reads.
+        queued: Whether bytes were sent that it has not taken.
+        ended: Whether the other end has ended its stream: what has come is all that will.
+    """
+
+    received: int
+    acknowledged: int
+    window: int
+    queued: bool = False
+    ended: bool = False
 
 
 class Transport:
