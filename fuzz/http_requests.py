@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import h11
 
 from harness import Source, fuzz
-from scriptling_ws._arrival import Admitted, Arrival, PeerOptions
+from scriptling_ws._arrival import Arrival, PeerOptions
 from scriptling_ws._deadline import FOREVER
 from scriptling_ws._head import Refused, Request, is_http_1_0
 from scriptling_ws._http import render
@@ -67,6 +67,15 @@ class Wire:
         self.finished = True
 
 
+class Admitted(NamedTuple):
+    """A page's request that is let in."""
+
+    websocket: bool = False
+
+    def start(self, arrival: Arrival) -> None:
+        """Nothing answers it."""
+
+
 class Taken(NamedTuple):
     """A request that was taken, and what follows it."""
 
@@ -88,7 +97,7 @@ def read(pieces: list[bytes]) -> Taken | Answered | None:
 
     def admit(transport: Any, head: bytes, request: Request) -> Any:
         heads.append(head)
-        return Admitted(websocket=False, start=lambda arrival: None)
+        return Admitted()
 
     wire, buffer = Wire(pieces), bytearray(512)
     place = Limits(None, None, 1).arrive(wire.remote_addr)

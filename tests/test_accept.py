@@ -6,13 +6,14 @@ import selectors
 import socket
 import threading
 import weakref
+from typing import NamedTuple
 
 import pytest
 
 from pairs import Running, tcp_pair, until
 from scriptling_ws import _accept, _server
 from scriptling_ws._accept import Acceptor
-from scriptling_ws._arrival import Admitted, PeerOptions
+from scriptling_ws._arrival import PeerOptions
 from scriptling_ws._deadline import FOREVER, Deadline
 from scriptling_ws._delivery import Delivery
 from scriptling_ws._doors import Doors
@@ -64,8 +65,17 @@ class Script:
         return None
 
 
+class Admitted(NamedTuple):
+    """A request that is let in, and that nothing answers."""
+
+    websocket: bool
+
+    def start(self, arrival):
+        """Take it over."""
+
+
 def admit_all(transport, head, request):
-    return Admitted("upgrade" in request.headers, lambda arrival: None)
+    return Admitted("upgrade" in request.headers)
 
 
 def a_place():

@@ -300,9 +300,9 @@ class Acceptor:
     def _hand_over(self, peer: Peer) -> int:
         """Let a session have the complete request; READY if it has, else what is wanted next."""
         self._unwatch(peer)
-        assert peer.start is not None
+        assert peer.admitted is not None
         try:
-            peer.start(peer.arrival)
+            peer.admitted.start(peer.arrival)
         except Refused as refused:  # such as: no thread could be started
             self._refuse(peer, refused)
             return self._step(peer)

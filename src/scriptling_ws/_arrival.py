@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from typing import Protocol as Interface
 
 from ._head import Refused, Request, is_http_1_0
 from ._options import DEFAULT_HEADS
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from ._options import HeadLimits
     from ._transport import Transport
 
-    Start = Callable[["Arrival"], None]
     Admit = Callable[[Transport, bytes, Request], "Admitted"]
 
 __all__ = ["Admitted", "Arrival", "PeerOptions", "awaits_continue", "body_length"]
@@ -42,18 +42,22 @@ class PeerOptions:
     max_body_size: int = 65_536
 
 
-@dataclass(frozen=True)
-class Admitted:
-    """A request that may come in.
+class Admitted(Interface):
+    """A request that may come in: what it is, and what answers it. It never changes."""
 
-    Attributes:
-        websocket: Whether it is an upgrade, or a page's request.
-        start: What takes the complete request over; raises Refused, or the arrival's
-            transport and place are its own.
-    """
+    @property
+    def websocket(self) -> bool:
+        """Whether it is an upgrade, or a page's request."""
 
-    websocket: bool
-    start: Start
+    def start(self, arrival: Arrival) -> None:
+        """Take the complete request over. Does not block.
+
+        Args:
+            arrival: The request; from now on its transport and its place are taken over.
+
+        Raises:
+            Refused: nothing was started, and all of the arrival is still the caller's.
+        """
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from ._waiting import READ, WRITE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._arrival import Admit, Admitted, Start
+    from ._arrival import Admit, Admitted
     from ._deadline import Deadline
     from ._head import Request
     from ._limits import Place
@@ -78,7 +78,7 @@ class Peer:
         deadline: When the peer has to be through.
         request: The request's head, once it came.
         events: What the acceptor's poller waits for, 0 if it does not watch the peer.
-        start: What takes the complete request over.
+        admitted: What takes the complete request over, once its head was let in.
         answered: The answer's status, 0 if there is none.
         reason: Why it was refused, or is closed without an answer; for the log.
     """
@@ -96,13 +96,13 @@ class Peer:
         "_reader",
         "_secure",
         "_step",
+        "admitted",
         "answered",
         "deadline",
         "events",
         "place",
         "reason",
         "request",
-        "start",
         "transport",
     )
 
@@ -131,7 +131,7 @@ class Peer:
         self.deadline = deadline
         self.request: Request | None = None
         self.events = 0
-        self.start: Start | None = None
+        self.admitted: Admitted | None = None
         self.answered = 0
         self.reason = ""
         self._admit = admit
@@ -301,9 +301,8 @@ class Peer:
     def _take_head(self, head: bytes, rest: bytes) -> None:
         """Decide by the head whether the request may come in, and its body."""
         self.request = parse_request(head)
-        admitted = self._admit(self.transport, head, self.request)
-        self.start = admitted.start
-        self._kind = WEBSOCKET if admitted.websocket else REQUEST
+        self.admitted = self._admit(self.transport, head, self.request)
+        self._kind = WEBSOCKET if self.admitted.websocket else REQUEST
         length = body_length(self.request, self._options.max_body_size)
         waits = awaits_continue(head, self.request)
         self._missing = length - len(rest)

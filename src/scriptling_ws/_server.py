@@ -17,13 +17,12 @@ Rules (RFC 6455 section 4.2; RFC 9110 for the statuses):
 from __future__ import annotations
 
 import errno
-import functools
 import logging
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from ._accept import Acceptor
 from ._admission import Hosts, Origins
-from ._arrival import Admitted, PeerOptions
+from ._arrival import PeerOptions
 from ._deadline import Deadline, check_timeout
 from ._fork import tell_after_fork
 from ._handlers import check_handler
@@ -35,7 +34,7 @@ from ._listen import listen
 from ._log import RareWarnings, shown
 from ._options import HeadLimits, check_count, check_names
 from ._routes import PageRoute, Routes, RouteTable, Settings, WebSocketRoute
-from ._sessions import Session, Sessions, run_page, run_websocket, start_thread
+from ._sessions import AdmittedPage, AdmittedUpgrade, Sessions, start_thread
 from ._signals import StopSignal
 from ._tls import check_context
 from ._transport import address_text
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from ._arrival import Arrival
+    from ._arrival import Admitted
     from ._connection import Connection
     from ._options import ServerOptions
     from ._routes import BytesHandler, Handler, ListHandler
@@ -245,11 +244,11 @@ class Server:
         elif request.method not in ("GET", "HEAD"):
             raise Refused(405, f"this page answers {_PAGE_METHODS}", [("Allow", _PAGE_METHODS)])
         self._check_host(transport, request)
-        return Admitted(False, functools.partial(self._start_page, page))
+        return AdmittedPage(self._sessions, self._acceptor.deliver, page)
 
     def _admit_websocket(
         self, route: WebSocketRoute, transport: Transport, head: bytes, request: Request
-    ) -> Admitted:
+    ) -> AdmittedUpgrade:
         upgrade = ServerUpgrade(head, request)
         settings = self._settings[route.path]
         origin, host = request.headers.get("origin"), request.headers["host"]
@@ -257,7 +256,7 @@ class Server:
             self._warn_of_origin(transport, request, origin, settings.origins)
             raise Refused(403, "this origin may not connect")
         self._check_host(transport, request)
-        return Admitted(True, functools.partial(self._start_websocket, route, settings, upgrade))
+        return AdmittedUpgrade(self._sessions, route, settings, upgrade)
 
     def _check_host(self, transport: Transport, request: Request) -> None:
         """Refuse a request by a name that is not this server's, and say how to allow it."""
@@ -286,20 +285,6 @@ class Server:
             shown(origin),
             origins.advice(origin),
         )
-
-    def _start_websocket(
-        self, route: WebSocketRoute, settings: Settings, upgrade: ServerUpgrade, arrival: Arrival
-    ) -> None:
-        def body(session: Session) -> None:
-            run_websocket(self._sessions, session, arrival, upgrade, route, settings)
-
-        self._sessions.start(arrival, body)
-
-    def _start_page(self, page: PageRoute, arrival: Arrival) -> None:
-        def body(session: Session) -> None:
-            run_page(session, arrival, page, self._acceptor.deliver)
-
-        self._sessions.start(arrival, body)
 
     # -- the end -------------------------------------------------------------
 

@@ -25,8 +25,9 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import deque
+from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ._codes import CloseCode
 from ._connection import Connection
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from ._transport import Transport
     from ._waiting import Task
 
-__all__ = ["Session", "Sessions", "run_page", "run_websocket", "start_thread"]
+__all__ = ["AdmittedPage", "AdmittedUpgrade", "Session", "Sessions", "start_thread"]
 
 _logger = logging.getLogger("scriptling_ws.server")
 _access = logging.getLogger("scriptling_ws.access")
@@ -131,12 +132,12 @@ class Sessions:
         sessions = self._sessions.copy()
         return [s.connection for s in sessions if s.connection is not None and s.open]
 
-    def start(self, arrival: Arrival, body: Callable[[Session], None]) -> None:
-        """Run `body` on a thread of its own. Does not block.
+    def start(self, arrival: Arrival, admitted: AdmittedUpgrade | AdmittedPage) -> None:
+        """Answer a request on a thread of its own. Does not block.
 
         Args:
             arrival: The request; from now on its transport and its place are the session's.
-            body: What to run.
+            admitted: What answers it.
 
         Raises:
             Refused: 503; nothing was started, and all of the arrival is still the caller's.
@@ -149,7 +150,7 @@ class Sessions:
             self._sessions.add(session)
         try:
             session.thread = start_thread(
-                lambda: self._run(session, body), f"scriptling-ws {address}"
+                lambda: self._run(session, arrival, admitted), f"scriptling-ws {address}"
             )
         except (RuntimeError, MemoryError) as error:
             self._warning.give("refused %s: %s", address, error)
@@ -159,10 +160,12 @@ class Sessions:
                 503, "the server has no thread left: try again later", [("Retry-After", "5")]
             ) from error
 
-    def _run(self, session: Session, body: Callable[[Session], None]) -> None:
+    def _run(
+        self, session: Session, arrival: Arrival, admitted: AdmittedUpgrade | AdmittedPage
+    ) -> None:
         session.thread = engine().current()  # it may get here before `start` does
         try:
-            body(session)
+            admitted.run(session, arrival)
         except BaseException:
             _logger.exception("the thread for %s failed", session.transport.remote_addr)
             session.end()
@@ -244,102 +247,125 @@ class Sessions:
                     deadline.waited(left)
 
 
-def run_websocket(
-    sessions: Sessions,
-    session: Session,
-    arrival: Arrival,
-    upgrade: ServerUpgrade,
-    route: WebSocketRoute,
-    settings: Settings,
-) -> None:
-    """Accept an upgrade and run its handler: the body of a connection's thread."""
-    subprotocol = settings.choose_subprotocol(upgrade.subprotocols)
-    transport = arrival.transport
-    date = [("Date", http_date())]
-    answer = upgrade.accept(subprotocol, date, deflate=Terms.wanted(settings.connection))
-    try:
-        write_all(transport, answer, arrival.deadline)
-    except OSError as error:
-        _logger.debug("%s left before it was accepted: %s", transport.remote_addr, error)
-        session.end()
-        return
-    connection = Connection(
-        transport,
-        upgrade.connection,
-        client=False,
-        options=settings.connection,
-        received=arrival.rest,
-        subprotocol=subprotocol,
-        request=arrival.request,
-        deflate=upgrade.deflate,
-        attended=True,
-    )
-    sessions.attach(session, connection)
-    log_answer(transport.remote_addr, "GET", arrival.request.path, 101)
-    path = shown(arrival.request.path)
-    since = monotonic()
-    code = CloseCode.INTERNAL_ERROR
-    try:
-        route.handler(connection)
-        code = CloseCode.NORMAL
-    except (ConnectionClosed, SendTimeout) as error:
-        if connection.close_code is None:  # it is another connection that has closed
-            _logger.exception("the handler of %s failed for %s", path, transport.remote_addr)
-        else:
-            _logger.debug("the handler of %s ended by: %s", path, shown(str(error)))
-    except BaseException:
-        _logger.exception("the handler of %s failed for %s", path, transport.remote_addr)
-    finally:
-        connection.close(code)
-        _access.info(
-            "%s %s closed, code %s, after %.3f s",
-            transport.remote_addr,
-            path,
-            connection.close_code,
-            monotonic() - since,
-        )
+@dataclass(frozen=True)
+class AdmittedUpgrade:
+    """An upgrade that may come in: it gets a connection, and its route's handler a thread.
 
-
-def run_page(
-    session: Session,
-    arrival: Arrival,
-    route: PageRoute,
-    deliver: Callable[[Delivery, Place], None],
-) -> None:
-    """Run a page's handler and send its answer: the body of a page request's thread.
-
-    Args:
-        session: The thread's session.
-        arrival: The request.
-        route: The page.
-        deliver: Takes over an answer, or what is left of it, with its place.
+    Attributes:
+        sessions: What runs the thread.
+        route: Whose handler is called.
+        settings: What the connection is made with.
+        upgrade: What it asked for, and how that is answered.
     """
-    delivery, reason = _answer(arrival, route)
-    request, place, address = arrival.request, arrival.place, arrival.transport.remote_addr
-    log_answer(address, request.method, request.path, delivery.status, reason)
-    try:
-        if delivery.portable:
-            place.answered()
-            if not delivery.advance(_AT_ONCE) and not place.stay(ANSWER, delivery.held):
-                place.stay(REQUEST)  # it takes too much memory to wait without a thread
-                delivery.write()
-        else:
-            delivery.write()
-            delivery.close()  # here, as that may be the program's code
-        deliver(delivery, place)
-        session.place = None
-    except BaseException as error:
-        delivery.close()
-        session.end()
-        if isinstance(error, BrokenOff):
-            path = shown(request.path)
-            _logger.warning(
-                "the answer of %s to %s was broken off: %s", path, address, error, exc_info=True
+
+    sessions: Sessions
+    route: WebSocketRoute
+    settings: Settings
+    upgrade: ServerUpgrade
+    websocket: ClassVar[bool] = True
+
+    def start(self, arrival: Arrival) -> None:
+        """As `Admitted.start`."""
+        self.sessions.start(arrival, self)
+
+    def run(self, session: Session, arrival: Arrival) -> None:
+        """Accept the upgrade and run its handler: the body of the connection's thread."""
+        subprotocol = self.settings.choose_subprotocol(self.upgrade.subprotocols)
+        transport = arrival.transport
+        date = [("Date", http_date())]
+        answer = self.upgrade.accept(
+            subprotocol, date, deflate=Terms.wanted(self.settings.connection)
+        )
+        try:
+            write_all(transport, answer, arrival.deadline)
+        except OSError as error:
+            _logger.debug("%s left before it was accepted: %s", transport.remote_addr, error)
+            session.end()
+            return
+        connection = Connection(
+            transport,
+            self.upgrade.connection,
+            client=False,
+            options=self.settings.connection,
+            received=arrival.rest,
+            subprotocol=subprotocol,
+            request=arrival.request,
+            deflate=self.upgrade.deflate,
+            attended=True,
+        )
+        self.sessions.attach(session, connection)
+        log_answer(transport.remote_addr, "GET", arrival.request.path, 101)
+        path = shown(arrival.request.path)
+        since = monotonic()
+        code = CloseCode.INTERNAL_ERROR
+        try:
+            self.route.handler(connection)
+            code = CloseCode.NORMAL
+        except (ConnectionClosed, SendTimeout) as error:
+            if connection.close_code is None:  # it is another connection that has closed
+                _logger.exception("the handler of %s failed for %s", path, transport.remote_addr)
+            else:
+                _logger.debug("the handler of %s ended by: %s", path, shown(str(error)))
+        except BaseException:
+            _logger.exception("the handler of %s failed for %s", path, transport.remote_addr)
+        finally:
+            connection.close(code)
+            _access.info(
+                "%s %s closed, code %s, after %.3f s",
+                transport.remote_addr,
+                path,
+                connection.close_code,
+                monotonic() - since,
             )
-        elif isinstance(error, OSError):
-            _logger.debug("the response to %s was not sent: %s", address, error)
-        else:
-            raise
+
+
+@dataclass(frozen=True)
+class AdmittedPage:
+    """A page's request that may come in: its handler gets a thread until it has answered.
+
+    Attributes:
+        sessions: What runs the thread.
+        deliver: Takes over an answer, or what is left of it, with its place.
+        route: The page.
+    """
+
+    sessions: Sessions
+    deliver: Callable[[Delivery, Place], None]
+    route: PageRoute
+    websocket: ClassVar[bool] = False
+
+    def start(self, arrival: Arrival) -> None:
+        """As `Admitted.start`."""
+        self.sessions.start(arrival, self)
+
+    def run(self, session: Session, arrival: Arrival) -> None:
+        """Run the page's handler and send its answer: the body of the request's thread."""
+        delivery, reason = _answer(arrival, self.route)
+        request, place, address = arrival.request, arrival.place, arrival.transport.remote_addr
+        log_answer(address, request.method, request.path, delivery.status, reason)
+        try:
+            if delivery.portable:
+                place.answered()
+                if not delivery.advance(_AT_ONCE) and not place.stay(ANSWER, delivery.held):
+                    place.stay(REQUEST)  # it takes too much memory to wait without a thread
+                    delivery.write()
+            else:
+                delivery.write()
+                delivery.close()  # here, as that may be the program's code
+            self.deliver(delivery, place)
+            session.place = None
+        except BaseException as error:
+            delivery.close()
+            session.end()
+            if isinstance(error, BrokenOff):
+                path = shown(request.path)
+                _logger.warning(
+                    "the answer of %s to %s was broken off: %s", path, address, error, exc_info=True
+                )
+            elif isinstance(error, OSError):
+                _logger.debug("the response to %s was not sent: %s", address, error)
+            else:
+                raise
 
 
 def _answer(arrival: Arrival, route: PageRoute) -> tuple[Delivery, str]:
