@@ -452,13 +452,13 @@ class TwoEnds(RuleBasedStateMachine):
             frame(0 if at else 1 if text else 2, piece, fin=at == len(pieces) - 1, mask=not end)
             for at, piece in enumerate(pieces)
         ]
-        self.conns[end]._send_frame(frame(9, b"between", mask=not end).join(made))
+        self.conns[end]._writer.send(frame(9, b"between", mask=not end).join(made))
         self.sent(end, "\u20acx" if text else b"".join(pieces))
 
     @precondition(fits)
     @rule(end=ends, payload=st.binary(max_size=125))
     def ping(self, end, payload):
-        self.conns[end]._send_frame(frame(9, payload, mask=not end))
+        self.conns[end]._writer.send(frame(9, payload, mask=not end))
 
     @precondition(fits)
     @rule(end=ends, bad=st.sampled_from([256, -1, True, 1.5, "1"]))
