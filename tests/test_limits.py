@@ -155,6 +155,26 @@ def test_who_has_left_is_not_counted_again():
     assert nothing_counted(limits)
 
 
+def test_handlers_that_go_on_without_their_peers_are_counted_until_they_return():
+    limits = Limits(2, None, 1)
+    first, second = (entered(limits, A, WEBSOCKET) for _ in range(2))
+    for place in (first, second):
+        place.leave_to_handler()
+        place.leave_to_handler()  # a second call changes nothing
+    with pytest.raises(Refused, match="busy with clients that have left"):
+        limits.arrive(B).enter(WEBSOCKET)
+    limits.arrive(B).enter(REQUEST)  # a page is no handler of theirs
+    first.leave()
+    first.leave()
+    third = entered(limits, B, WEBSOCKET)
+    third.leave_to_handler()
+    assert refused(limits, B, WEBSOCKET) == 503
+    for place in (second, third):
+        place.leave()
+    entered(limits, B, WEBSOCKET)
+    entered(limits, B, WEBSOCKET)
+
+
 def test_addresses_are_forgotten():
     limits = Limits(None, 1, 10)
     for number in range(100):
