@@ -372,6 +372,13 @@ def test_a_redirect_leads_nowhere_else(location):
         redirect(location)
 
 
+@pytest.mark.parametrize("absolute", [False, True])
+def test_what_is_wrong_with_a_location_that_leads_nowhere(absolute):
+    for location in ("", " ", "/a b", "/\\", "https://a\r\nb"):
+        with pytest.raises(ValueError, match="is empty, or has a backslash, blank or control"):
+            redirect(location, absolute=absolute)
+
+
 def test_a_redirect_to_another_host_is_meant():
     answer = shown(redirect("https://other.example/x", 308, absolute=True))
     assert (answer.status, answer.headers["location"]) == (308, "https://other.example/x")
