@@ -192,6 +192,7 @@ def test_only_who_has_spoken_gets_a_408():
     silent = peer_of(Script(None))
     assert silent.advance(BUFFER) == READ
     assert not silent.expire(FOREVER)
+    assert silent.reason == "no request came"
     talking = peer_of(Script(b"GET", None))
     assert talking.advance(BUFFER) == READ
     assert talking.expire(FOREVER)

@@ -39,22 +39,22 @@ def test_a_header_goes_on_as_it_was_checked():
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "error"),
+    ("name", "value", "error", "text"),
     [
-        (1, "a", TypeError),
-        ("X", None, TypeError),
-        ("X", b"a", TypeError),
-        ("", "a", ValueError),
-        ("X:", "a", ValueError),
-        ("X\r\n", "a", ValueError),
-        ("X", "a\r\nb", ValueError),
-        ("X", "\0", ValueError),
-        ("X", "\u2603", ValueError),
-        ("OURS", "a", ValueError),
+        (1, "a", TypeError, "have to be str, not int and str"),
+        ("X", None, TypeError, "have to be str, not str and NoneType"),
+        ("X", b"a", TypeError, "have to be str, not str and bytes"),
+        ("", "a", ValueError, "is not a header name"),
+        ("X:", "a", ValueError, "is not a header name"),
+        ("X\r\n", "a", ValueError, "is not a header name"),
+        ("X", "a\r\nb", ValueError, "HTTP does not allow"),
+        ("X", "\0", ValueError, "HTTP does not allow"),
+        ("X", "\u2603", ValueError, "HTTP does not allow"),
+        ("OURS", "a", ValueError, "made by the server itself"),
     ],
 )
-def test_what_is_no_header(name, value, error):
-    with pytest.raises(error):
+def test_what_is_no_header(name, value, error, text):
+    with pytest.raises(error, match=text):
         check_header(name, value, {"ours"}, "the server")
 
 
