@@ -17,6 +17,7 @@ from processes import Process
 from scriptling_ws import _sessions, _signals
 from scriptling_ws._server import Server, serve
 from scriptling_ws._signals import StopSignal
+from scriptling_ws._transport import address_text
 from servers import (
     Answer,
     dial,
@@ -251,11 +252,11 @@ def test_a_handler_that_takes_no_notice_is_left_behind(log):
         leave.wait(30)
 
     server = serving(handler, shutdown_timeout=0.1)
-    with raw_websocket(server), pytest.MonkeyPatch.context() as patch:
+    with raw_websocket(server) as client, pytest.MonkeyPatch.context() as patch:
         patch.setattr(_sessions, "_LEAVE", 0.1)
         assert entered.wait(10)
         server.close()
-        log.wait_for("takes no notice of the shutdown")
+        log.wait_for(f"{address_text(client.address)} takes no notice of the shutdown")
         leave.set()
 
 

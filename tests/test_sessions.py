@@ -14,6 +14,7 @@ from scriptling_ws._deadline import Deadline
 from scriptling_ws._head import Refused
 from scriptling_ws._routes import Routes
 from scriptling_ws._sessions import Sessions
+from scriptling_ws._transport import address_text
 from servers import (
     dial,
     echo,
@@ -152,13 +153,16 @@ def test_threads_at_their_end_are_waited_for_within_the_grace_period(log, monkey
         local.held = Held(ending, leave)
 
     server = serving(keep, shutdown_timeout=0.2)
-    with raw_websocket(server):
+    with raw_websocket(server) as peer:
         pass
     assert ending.wait(10)
     start = time.monotonic()
     server.close()
     assert 0.2 <= time.monotonic() - start < 3
-    log.wait_for("takes no notice of the shutdown: its thread is left behind")
+    log.wait_for(
+        f"the handler of {address_text(peer.address)} takes no notice of the shutdown: "
+        "its thread is left behind"
+    )
     leave.set()
 
 
