@@ -157,6 +157,21 @@ def test_asynchronous_handlers_are_refused(library):
     Routes().websocket("/", Made)  # making one is not asynchronous
 
 
+def test_asynchronous_generators_are_refused_as_asynchronous():
+    async def stream(client):
+        yield
+
+    class Stream:
+        async def __call__(self, client):
+            yield
+
+    for handler in (stream, functools.partial(stream), Stream()):
+        with pytest.raises(TypeError, match="write 'def'"):
+            Routes().websocket("/", handler)
+        with pytest.raises(TypeError, match="write 'def'"):
+            Routes().get("/", handler)
+
+
 # -- handlers that could not run -------------------------------------------
 
 
