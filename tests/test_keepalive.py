@@ -21,6 +21,7 @@ from pairs import (
     PONG,
     SOON,
     TEXT,
+    Counted,
     Running,
     arrived,
     close_frame,
@@ -30,6 +31,7 @@ from pairs import (
     raw_peer,
     receive_close,
     receive_frame,
+    receive_to_end,
     reset,
     roles,
     tcp_pair,
@@ -143,6 +145,28 @@ def read_on(conn):
     """Receive once; how much came, None if nothing was there."""
     with conn._intake.lock:
         return conn._intake.read_some(nap=False)
+
+
+@roles
+@pytest.mark.parametrize("last", [close_frame, reset], ids=["close", "reset"])
+def test_a_thread_that_looks_after_many_naps_for_none(client, last):
+    near, far = tcp_pair()
+    far.settimeout(SOON)
+    transport = Counted(near)
+    conn = connection(transport, client=client, ping_interval=OFTEN, close_timeout=OFTEN)
+    first, asked = receive_frame(far)
+    assert first & 0x0F == PING
+    far.sendall(frame(PONG, asked, mask=not client) + frame(PING, b"a", mask=not client))
+    until(lambda: receive_frame(far) == (0x80 | PONG, b"a"))  # others of its pings come before
+    if last is reset:
+        reset(far)
+    else:
+        far.sendall(close_frame(mask=not client))
+        assert receive_to_end(far)
+        far.close()
+    until(lambda: conn.close_code is not None and transport.fileno() < 0)
+    assert transport.reads >= 2
+    assert not any(transport.naps)
 
 
 @transports
