@@ -61,7 +61,7 @@ WINGS = {
         ),
         (
             "receiving sending closing pings liveness keepalive interrupts threads connection "
-            "abuse_close abuse_misuse clock fork on_close abuse_network"
+            "abuse_close abuse_misuse clock fork on_close abuse_network api"
         ),
     ),
     "wire": (
@@ -88,7 +88,7 @@ WINGS = {
         ),
         (
             "head http terms url handshake_client handshake_server client abuse_handshake_client "
-            "abuse_handshake_server server_refusals server_pages http_arguments fuzz_seeds"
+            "abuse_handshake_server server_refusals server_pages http_arguments fields fuzz_seeds"
         ),
     ),
     "client": (
@@ -103,7 +103,7 @@ WINGS = {
         (
             "accept admission bodies delivery limits routes sessions slow_readers static runtime "
             "server server_limits server_pages server_refusals server_shutdown server_tls "
-            "abuse_handshake_server fork options clock"
+            "abuse_handshake_server on_close fork options clock api"
         ),
     ),
 }
