@@ -112,6 +112,43 @@ def descriptor(conn):
 # -- whom it keeps -----------------------------------------------------------
 
 
+class Uncounted(Transport):
+    """A transport of whose bytes no kernel tells anything; it notes whether it is waited on."""
+
+    def __init__(self, sock):
+        super().__init__(sock)
+        self.waited = threading.Event()
+
+    def pulse(self):
+        return None
+
+    def wait(self, *arguments, **keywords):
+        self.waited.set()
+        super().wait(*arguments, **keywords)
+
+
+@roles
+def test_what_was_received_counts_while_a_receiver_waits_for_more(client):
+    near, far = tcp_pair()
+    transport = Uncounted(near)
+    conn = connection(transport, client=client, ping_interval=AGES, ping_timeout=1)
+    with far:
+        conn._liveness.asked -= 2 * AGES
+        look(conn)  # it asks
+        assert not conn._liveness.answered
+        far.sendall(frame(TEXT, b"alive", mask=not client))
+        assert conn.receive(SOON) == "alive"
+        transport.waited.clear()
+        receiving = Running(conn.receive, None)
+        assert transport.waited.wait(SOON)
+        conn._liveness._since -= AGES  # and it has no time left
+        look(conn)
+        assert conn._liveness.answered
+        far.sendall(frame(TEXT, b"more", mask=not client) + close_frame(mask=not client))
+        assert receiving.result() == "more"
+    conn.close()
+
+
 @roles
 @transports
 @compressions
