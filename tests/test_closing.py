@@ -378,6 +378,35 @@ def test_a_close_inside_a_receive_does_not_wait_for_its_end(monkeypatch):
         assert conn.fileno() == -1
 
 
+class Holding(Transport):
+    """A transport whose waits end only when they may."""
+
+    def __init__(self, sock):
+        super().__init__(sock)
+        self.inside, self.may_leave = threading.Event(), threading.Event()
+
+    def wait(self, *arguments, **keywords):
+        self.inside.set()
+        super().wait(*arguments, **keywords)
+        assert self.may_leave.wait(SOON)
+
+
+@pytest.mark.abuse(70)
+def test_a_close_gives_another_threads_receive_its_time_to_leave():
+    near, far = tcp_pair()
+    transport = Holding(near)
+    conn = connection(transport, close_timeout=0.2, ping_interval=None)
+    with far:
+        receiving = Running(conn.receive, None)
+        assert transport.inside.wait(SOON)
+        with at_least(0.2):
+            conn.close()
+        assert not receiving.done()
+        transport.may_leave.set()
+        assert receiving.result() is None
+        assert conn.fileno() == -1
+
+
 def test_the_end_of_close_timeout_ends_a_receive_and_the_connection():
     with raw_peer(close_timeout=0.05, ping_interval=None) as (conn, peer):
         peer.sendall(close_frame())  # and the stream goes on
@@ -526,10 +555,22 @@ def test_a_peer_that_takes_its_time_over_what_was_sent_has_send_timeout():
     with far:
         near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 * MIB)
         conn.send_binary(bytes(4 * MIB))
-        pause = threading.Event()
-        with at_least(0.3, 3):
+        pause, taken = threading.Event(), 0
+        with at_least(0.3):
             closing = Running(conn.close)
             while not closing.done():
-                far.recv(16 * KIB)
+                taken += len(far.recv(16 * KIB))
                 pause.wait(0.01)
         closing.result()
+        assert taken < 3 * MIB  # and all of it if it had as long as it takes
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no sockets of which none counts")
+def test_where_the_kernel_tells_nothing_a_close_has_close_timeout():
+    near, far = socket.socketpair()
+    conn = connection(near, close_timeout=0.1, ping_interval=None)
+    with far:
+        with at_least(0.1):
+            conn.close()
+        assert receive_close(far) == (1000, "")
+        assert conn.fileno() == -1
