@@ -3,6 +3,7 @@
 import contextlib
 import ssl
 import threading
+import time
 
 import pytest
 from websockets.exceptions import ConnectionClosed as PeerClosed
@@ -283,11 +284,14 @@ def test_what_a_handler_closes_stays_closed_so():
 
 def test_access_log(log):
     with serving(echo) as server:
+        start = time.monotonic()
         with raw_websocket(server, "/a?secret=1") as client:
             log.wait_for("GET '/a' 101")
             client.send(8, b"\x0f\xa0")
             assert client.close_code() == 4000
-        log.wait_for("'/a' closed, code 4000, after ")
+        closed = log.wait_for("'/a' closed, code 4000, after ").message
+        seconds = float(closed.removesuffix(" s").rpartition(" ")[2])
+        assert 0 <= seconds < time.monotonic() - start + 0.001
         status_of(server, head("/b"))
         log.wait_for("GET '/b' 426")
     assert not any("secret" in message for message in log.texts())
