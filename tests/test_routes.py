@@ -39,6 +39,7 @@ def library(tmp_path, monkeypatch):
     (tmp_path / "rt_package" / "__init__.py").write_text("")
     (tmp_path / "rt_package" / "inner.py").write_text("def chat(client): pass\n")
     (tmp_path / "rt_broken.py").write_text("import rt_is_not_there\n")
+    (tmp_path / "rt_nameless.py").write_text("raise ModuleNotFoundError('of no name')\n")
     (tmp_path / "rt_raises.py").write_text("1 / 0\n")
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
@@ -118,6 +119,8 @@ def test_missing_names(library, name, missing):
 def test_what_a_library_raises_is_not_hidden(library):
     with pytest.raises(ModuleNotFoundError, match="rt_is_not_there"):
         resolve("rt_broken.chat")
+    with pytest.raises(ModuleNotFoundError, match="of no name"):
+        resolve("rt_nameless.chat")
     with pytest.raises(ZeroDivisionError):
         resolve("rt_raises.chat")
 
