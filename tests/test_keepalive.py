@@ -133,17 +133,17 @@ def test_what_was_received_counts_while_a_receiver_waits_for_more(client):
     transport = Uncounted(near)
     conn = connection(transport, client=client, ping_interval=AGES, ping_timeout=1)
     with far:
-        conn._liveness.asked -= 2 * AGES
+        conn._pinger._liveness.asked -= 2 * AGES
         look(conn)  # it asks
-        assert not conn._liveness.answered
+        assert not conn._pinger._liveness.answered
         far.sendall(frame(TEXT, b"alive", mask=not client))
         assert conn.receive(SOON) == "alive"
         transport.waited.clear()
         receiving = Running(conn.receive, None)
         assert transport.waited.wait(SOON)
-        conn._liveness._since -= AGES  # and it has no time left
+        conn._pinger._liveness._since -= AGES  # and it has no time left
         look(conn)
-        assert conn._liveness.answered
+        assert conn._pinger._liveness.answered
         far.sendall(frame(TEXT, b"more", mask=not client) + close_frame(mask=not client))
         assert receiving.result() == "more"
     conn.close()
