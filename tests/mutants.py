@@ -60,7 +60,7 @@ WINGS = {
             "_outlet _pinger _pings _reader _unsent _writer"
         ),
         (
-            "receiving sending closing pings liveness keepalive interrupts threads connection "
+            "receiving sending closing lifecycle unsent pings liveness keepalive interrupts threads connection "
             "abuse_close abuse_misuse clock fork on_close abuse_network api"
         ),
     ),
