@@ -60,8 +60,8 @@ WINGS = {
             "_outlet _pinger _pings _reader _unsent _writer"
         ),
         (
-            "receiving sending closing lifecycle unsent pings liveness keepalive interrupts threads connection "
-            "abuse_close abuse_misuse clock fork on_close abuse_network api"
+            "receiving sending closing lifecycle unsent pings liveness keepalive interrupts "
+            "threads connection abuse_close abuse_misuse clock fork on_close abuse_network api"
         ),
     ),
     "wire": (

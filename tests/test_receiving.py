@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import random
+import select
 import socket
 import sys
 import threading
@@ -11,7 +12,7 @@ import time
 
 import pytest
 
-from memory import counts_references
+from memory import counts_references, tracemalloc
 from pairs import (
     BINARY,
     CONTINUATION,
@@ -38,7 +39,7 @@ from pairs import (
     tcp_pair,
     until,
 )
-from scriptling_ws import ConnectionClosed, _waiting
+from scriptling_ws import ConnectionClosed, _frame, _waiting
 from scriptling_ws._transport import NAP, Transport
 
 # -- messages and timeouts -------------------------------------------------
@@ -590,3 +591,121 @@ def test_a_loop_that_receives_on_a_closed_connection_uses_little_of_a_core():
         for _ in range(30):
             assert client.receive(0.5) is None
         assert time.thread_time() - cpu < (time.monotonic() - start) / 4
+
+
+# -- what is received for a caller that does not -----------------------------
+
+PARTS = [
+    frame(BINARY, b"\x01\x02"),
+    frame(TEXT, b"text"),
+    frame(BINARY, b"\x03", fin=False) + frame(CONTINUATION, b"\x04"),
+    frame(BINARY, b""),
+    frame(BINARY, bytes(70_000)),
+    frame(BINARY, b"\xff") * 3,
+]
+MESSAGES = [[1, 2], "text", [3, 4], [], [0] * 70_000, [255], [255], [255]]
+
+
+def read_ahead(conn, peer, data):
+    """Have messages come while nobody receives: as a blocked `send` reads them, for example."""
+    sending = Running(peer.sendall, data)
+    until(lambda: conn._intake.if_free(conn._intake.read_all) and sending.done())
+    poller = select.poll()
+    poller.register(conn.fileno(), select.POLLIN)
+    while poller.poll(100):
+        conn._intake.if_free(conn._intake.read_all)
+
+
+@pytest.mark.abuse(33)
+def test_lists_are_made_as_they_are_received():
+    with raw_peer() as (conn, peer):
+        read_ahead(conn, peer, b"".join(PARTS))
+        assert not conn._ready
+        assert [type(each) for each in conn._link.protocol.held] == [
+            bytes if isinstance(each, list) else str for each in MESSAGES
+        ]
+        assert conn.connected()
+        assert [conn.receive(0) for _ in MESSAGES] == MESSAGES
+        assert conn.receive(0) is None
+
+
+def test_messages_keep_their_order_however_they_were_read():
+    with raw_peer() as (conn, peer):
+        peer.sendall(frame(TEXT, b"one") + frame(BINARY, b"2") + frame(TEXT, b"three"))
+        arrived(conn, 5 + 3 + 7)
+        assert conn.receive(SOON) == "one"
+        read_ahead(conn, peer, frame(BINARY, b"4") + frame(BINARY, b"5"))
+        assert conn.receive_many(10, SOON)[0] == [ord("2")]
+        peer.sendall(frame(BINARY, b"6") + close_frame())
+        rest = list(conn)
+        assert rest[-1] == [ord("6")]
+        assert [conn.receive(0), conn.connected()] == [None, False]
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_what_was_read_for_others_takes_the_memory_of_its_bytes(tls):
+    with both_ends(tls=tls, max_message_size=None) as (conn, peer):
+        tracemalloc.start()
+        try:
+            sending = Running(lambda: [peer.send_binary(bytes(1000)) for _ in range(8000)])
+            until(lambda: conn._intake.if_free(conn._intake.read_all) and sending.done())
+            until(lambda: conn._intake.if_free(conn._intake.read_all) and count(conn) == 8000)
+            assert tracemalloc.get_traced_memory()[0] < 16 * MIB  # as lists, 64
+        finally:
+            tracemalloc.stop()
+        got = conn.receive_many(8000, 0)
+        assert 1 < len(got) < 8000  # as many as become lists at a time
+        while len(got) < 8000:
+            got += conn.receive_many(8000, 0)
+        assert got == [[0] * 1000] * 8000
+
+
+def count(conn):
+    return len(conn._ready) + len(conn._link.protocol.held)
+
+
+def test_an_error_behind_what_is_held_waits_for_it_to_be_taken():
+    with raw_peer() as (conn, peer):
+        peer.sendall(frame(BINARY, b"1") + b"\x83\x00")  # no such opcode
+        arrived(conn, 5)
+        with conn._intake.lock:
+            assert conn._intake.read_ahead()
+        conn.send("answered")
+        assert receive_frame(peer) == (0x81, b"answered")
+        assert conn.receive(0) == [ord("1")]
+        assert conn.receive(SOON) is None
+        assert receive_close(peer)[0] == 1002
+
+
+@pytest.mark.parametrize("discard", [True, False])
+def test_a_close_drops_what_is_held_or_leaves_it(discard):
+    with raw_peer() as (conn, peer):
+        read_ahead(conn, peer, frame(BINARY, b"1"))
+        if discard:
+            conn.close()
+        else:
+            conn._begin_close(1001)
+        assert conn.receive(0) == (None if discard else [ord("1")])
+        assert conn.receive(0) is None
+
+
+@pytest.mark.abuse(70)
+def test_an_exception_as_lists_are_made_loses_nothing(monkeypatch):
+    with raw_peer() as (conn, peer):
+        read_ahead(conn, peer, b"".join(PARTS))
+        got, whole, strikes = [], _frame.bytes_to_list, iter(range(100))
+
+        def strike(data):
+            if next(strikes) % 2:
+                raise KeyboardInterrupt
+            return whole(data)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(_frame, "bytes_to_list", strike)
+            while len(got) < len(MESSAGES):
+                try:
+                    got.append(conn.receive(0))
+                except KeyboardInterrupt:
+                    if next(strikes) > 6:
+                        patch.undo()
+        assert got == MESSAGES

@@ -601,8 +601,8 @@ def test_a_send_that_fails_reads_no_more_than_may_lie_unread():
         assert conn.receive(0) == "unread"
 
 
-@pytest.mark.parametrize(("kind", "weight"), [(list, 8), (bytes, 1)])
-def test_reading_for_others_counts_what_it_brings(kind, weight):
+@pytest.mark.parametrize("kind", [list, bytes])
+def test_reading_for_others_counts_what_it_brings(kind):
     with raw_peer(binary_type=kind) as (conn, peer):
         with conn._intake.lock:
             assert not conn._intake.read_ahead()
@@ -616,5 +616,5 @@ def test_reading_for_others_counts_what_it_brings(kind, weight):
             counts.append(conn._intake._backlog - sum(counts))
         small, large = counts
         header = 2  # bytes more, of the larger frame
-        assert large - small == (1000 + header) * weight
-        assert small > 100 * weight
+        assert large - small == 1000 + header  # no list before it is received
+        assert small > 100

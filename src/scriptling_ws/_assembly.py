@@ -64,7 +64,6 @@ class Assembly:
     """
 
     __slots__ = (
-        "_as_list",
         "_checked",
         "_fragments",
         "_limit",
@@ -78,17 +77,15 @@ class Assembly:
         "view",
     )
 
-    def __init__(self, *, masked: bool, as_list: bool, limit: int, max_fragments: int) -> None:
+    def __init__(self, *, masked: bool, limit: int, max_fragments: int) -> None:
         """Start without a message.
 
         Args:
             masked: Whether frames are masked.
-            as_list: Whether binary messages come out as lists of ints, else bytes.
             limit: The most bytes in a message.
             max_fragments: The most frames in a message.
         """
         self._masked = masked
-        self._as_list = as_list
         self._limit = limit
         self._max_fragments = max_fragments
         self.forget()
@@ -208,13 +205,17 @@ class Assembly:
                 raise Violation(CloseCode.INVALID_DATA, NOT_UTF_8) from error
         self._checked += used
 
-    def finish(self) -> Message:
-        """The complete message; there is none any more."""
+    def finish(self, *, as_list: bool) -> Message:
+        """The complete message; there is none any more.
+
+        Args:
+            as_list: Whether a binary message comes out as a list of ints, else bytes.
+        """
         opcode, room, size = self.opcode, self._room, self.size
         if self.view is not None:
             self.view.release()
         self.forget()
-        if opcode == BINARY and not self._as_list:
+        if opcode == BINARY and not as_list:
             return _frame.seal_room(room, size)
         with memoryview(room[0] if room else b"") as whole, whole[:size] as payload:
             if opcode == BINARY:

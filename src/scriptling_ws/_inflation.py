@@ -87,10 +87,10 @@ class Inflation(Assembly):
         if self.complete:
             self._decompressor.finish()
 
-    def finish(self) -> Message:
+    def finish(self, *, as_list: bool) -> Message:
         """The complete message; there is none any more."""
-        if self.opcode != BINARY or self._as_list:
-            return super().finish()
+        if self.opcode != BINARY or as_list:
+            return super().finish(as_list=as_list)
         data, size = self._decompressor.data, self.size
         self.forget()
         return data if isinstance(data, bytes) else bytes(memoryview(data)[:size])

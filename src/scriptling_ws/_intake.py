@@ -8,7 +8,7 @@ Rules (those about locks are in `_link`):
   handler that raises loses none of them.
 - What was read may have to be answered at once: `Outlet.flush`.
 - A thread that reads for others (a blocked sender, `ping`, now and then `send`) lets
-  max_backlog pile up, and then leaves it to `receive`.
+  max_backlog pile up, and then leaves it to `receive`. What it reads stays bytes until then.
 - Keepalive takes no message out of the socket, only control frames that stand in front
   (`take_controls`): the caller may be waiting on the descriptor.
 - A connection for which there is no keepalive thread (`alone`) is looked after by its reader.
@@ -38,6 +38,7 @@ __all__ = ["Intake"]
 _AHEAD: Final = 4096  # bytes in which control frames are looked for
 _TURNS: Final = 16  # so often at a time: a peer can send pings without end
 _MESSAGE_OVERHEAD: Final = 64  # what a small message costs beside its bytes, about
+_ITEM: Final = 8  # bytes of an item of a list: a pointer
 _LEAVE: Final = 1.0  # seconds that a sender gets to leave a connection that was ended
 
 
@@ -69,7 +70,6 @@ class Intake:
         "_receive_into",
         "_transport",
         "_unsent",
-        "_weight",
         "alone",
         "heard",
         "leave_by",
@@ -98,7 +98,6 @@ class Intake:
         self._transport = link.transport
         self._receive_into = link.transport.receive
         self._unsent = link.unsent
-        self._weight = link.protocol.weight
         self._max_backlog = max_backlog
         self._backlog = 0  # bytes that were read for a caller that does not, at most
         self._identity = engine().identity
@@ -253,11 +252,13 @@ class Intake:
 
     def read_ahead(self) -> bool:
         """Receive once for others, and count it; False if nothing was there. Holds the lock."""
-        before, inflated = len(self._ready), self._protocol.inflated
+        protocol = self._protocol
+        protocol.hold()
+        before, inflated = len(self._ready) + len(protocol.held), protocol.inflated
         count = self.read_some(nap=False)
-        more = len(self._ready) - before  # less what was taken meanwhile
-        size = (count or 0) + self._protocol.inflated - inflated
-        self._backlog += size * self._weight + _MESSAGE_OVERHEAD * max(more, 0)
+        more = len(self._ready) + len(protocol.held) - before  # less what was taken meanwhile
+        size = (count or 0) + protocol.inflated - inflated
+        self._backlog += size + _MESSAGE_OVERHEAD * max(more, 0)
         return count is not None
 
     def full(self) -> bool:
@@ -265,9 +266,8 @@ class Intake:
         if self._backlog >= self._max_backlog:  # perhaps some were taken since: count
             # Without the GIL the copy fails where a message is taken meanwhile: full for now.
             with contextlib.suppress(RuntimeError):
-                waiting = self._ready.copy()
-                weight = self._weight  # of an item of a list
-                size = sum(len(m) * (weight if isinstance(m, list) else 1) for m in waiting)
+                waiting = [*self._ready.copy(), *self._protocol.held]
+                size = sum(len(m) * (_ITEM if isinstance(m, list) else 1) for m in waiting)
                 self._backlog = size + _MESSAGE_OVERHEAD * len(waiting)
         return self._backlog >= self._max_backlog
 

@@ -140,3 +140,4 @@ class Link:
         self.send_error = OSError(errno.EBADF, _NOT_OURS)
         self.protocol.outbox.clear()
         self.protocol.ready.clear()
+        self.protocol.held.clear()

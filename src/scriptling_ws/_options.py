@@ -61,9 +61,9 @@ class ConnectionOptions(TypedDict, total=False):
             read (default 1); the oldest are dropped.
         max_backlog: The most bytes of memory (default 64 MiB) in messages that are received for
             a caller that does not receive: while its `send` waits for the peer to read, or if
-            it only sends. A list of ints takes eight for each of its items. Two ends that both
-            send more than that, before either receives, wait for each other until send_timeout.
-            0 receives nothing that the caller does not ask for.
+            it only sends. They become lists of ints, which take eight times as much, as they are
+            received. Two ends that both send more than that, before either receives, wait for
+            each other until send_timeout. 0 receives nothing that the caller does not ask for.
         send_timeout: The most seconds (default 60) in which the peer has to take 64 KiB of a
             message, or what is left of it, and the answers to its pings; None for ever.
         close_timeout: The most seconds (default 5) for the closing handshake, while the peer

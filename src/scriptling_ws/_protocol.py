@@ -14,6 +14,8 @@ Rules (RFC 6455 sections 5 to 8):
 - An error behind messages that nobody has taken so far is put off once: who takes them
   can still answer, as if it had come a moment later (6.2: messages come in their order).
 - What has to be sent in answer is put in `outbox`, in order.
+- Messages that nobody has asked for yet are held as they came (`hold`), and become lists of ints,
+  which take eight times as much memory, when they are received (`release`).
 
 Not thread-safe, and no clock, socket or lock in here: the connection has them.
 """
@@ -58,6 +60,7 @@ _LARGEST_WINDOW: Final = 256 * 1024
 _BURST: Final = 256  # answers, beside those that may be pending, between two attempts to send
 # What is in the window may become a thousand times as much, and all of it has to go somewhere.
 _LARGEST_DEFLATED: Final = 8 * 1024
+_AT_A_TIME: Final = 64 * 1024  # bytes that are held, of which lists are made at a time
 _NO_LIMIT: Final = 2**63 - 1
 _ANY_NUMBER: Final = 2**31 - 1
 
@@ -67,12 +70,13 @@ class Protocol:
 
     Attributes:
         ready: The messages that have come, oldest first.
+        held: Those that have come behind them while `holding`, binary ones as bytes.
+        holding: Whether what comes is held.
         outbox: Control frames to send, oldest first.
         control: The control plane.
         ended: Whether no further message can come.
         inflated: How many bytes of messages have come compressed.
         plain: Whether a frame starts with the next byte, and goes to the window's front.
-        weight: The bytes of memory that a byte of a binary message takes, as it comes out.
         unfed: How many bytes were received into `space()`, but not fed yet; None for none.
     """
 
@@ -86,22 +90,25 @@ class Protocol:
         "_into_frame",
         "_largest_window",
         "_limit",
+        "_makes_lists",
         "_masked",
         "_max_pending_pongs",
         "_note",
         "_parsing",
+        "_queue",
         "_stopped",
         "_uncompressed",
         "_violation",
         "_window",
         "control",
         "ended",
+        "held",
+        "holding",
         "inflated",
         "outbox",
         "plain",
         "ready",
         "unfed",
-        "weight",
     )
 
     def __init__(
@@ -128,20 +135,22 @@ class Protocol:
         """
         self.control: Control = Control(ws)
         self.ready: deque[Message] = deque()
+        self.held: list[Message] = []
+        self.holding = False
+        self._queue: deque[Message] | list[Message] = self.ready  # or what is held
         self.outbox: deque[bytes] = deque()
         self.ended: bool = False
         self.inflated: int = 0
         self.unfed: int | None = None
         self.plain: bool = True
-        self.weight: int = 8 if as_list else 1  # of a list, a pointer
         self._discarding = False
         self._dropping = False
         self._masked = not client
         self._as_list = as_list
+        self._makes_lists = as_list  # unless messages are held
         self._limit = _NO_LIMIT if max_message_size is None else max_message_size
         options: dict[str, Any] = {
             "masked": self._masked,
-            "as_list": as_list,
             "limit": self._limit,
             "max_fragments": max_fragments,
         }
@@ -216,7 +225,7 @@ class Protocol:
             window, end = self._window, self._have + self.unfed
             messages: list[Message] = []
             arguments = (
-                *(window, 0, end, self._masked, self._as_list, self._limit, _ANY_NUMBER),
+                *(window, 0, end, self._masked, self._makes_lists, self._limit, _ANY_NUMBER),
                 messages,
             )
             # Unpacked, as in Transport.read_into: what was read is noted in the same step.
@@ -224,7 +233,8 @@ class Protocol:
             ((position, why),) = starmap(_frame.read_messages, (arguments,))
             self._stopped = (position, end, why)
             if not self._discarding:
-                self.ready += messages
+                queue = self._queue
+                queue += messages  # type: ignore[operator]  # in place, whichever it is
         position, end, why = self._stopped
         if why != _frame.MORE:
             return False
@@ -252,7 +262,7 @@ class Protocol:
             elif not self.ended:
                 self._read_window(0, self._have + count)
         except Violation as violation:
-            if self.ready:
+            if self.ready or self.held:
                 self._violation = violation
                 self.unfed = 1  # so that the next call comes before more is received
                 return
@@ -262,7 +272,8 @@ class Protocol:
 
     def _note_plain(self) -> None:
         """Whether the next bytes start a frame, at the window's front."""
-        self.plain = not (self._have or self._discarding or self.ended or self._assembly.opcode)
+        busy = self._have or self._discarding or self.ended or self._assembly.opcode
+        self.plain = not (busy or self.holding)
 
     def _resume(self, position: int, end: int, why: int) -> None:
         """Go on where the kernel stopped in `feed_run`."""
@@ -333,6 +344,36 @@ class Protocol:
         """Drop the messages that `receive_run` has brought while `discard` was called."""
         if self._dropping:
             self.ready.clear()
+            self.held.clear()
+
+    def hold(self) -> None:
+        """From here on keep binary messages as they come, if they are to be lists."""
+        if self._as_list and not self.holding:
+            self._makes_lists = self.plain = False
+            self._queue = self.held
+            self.holding = True
+
+    def release(self) -> None:
+        """Make ready some of what is held, or all; then what comes is ready again.
+
+        `ready` has to be empty: what is held comes behind it.
+        """
+        made: list[Message] = []
+        size = 0
+        for message in self.held:
+            made.append(_frame.bytes_to_list(message) if isinstance(message, bytes) else message)
+            size += len(message)
+            if size >= _AT_A_TIME:
+                break
+        count, ready = len(made), self.ready
+        # No call in these two, so no signal handler runs between them.
+        ready += made
+        del self.held[:count]
+        if not self.held:
+            self.holding = False
+            self._queue = self.ready
+            self._makes_lists = self._as_list
+            self._note_plain()
 
     def drop_stale_pongs(self) -> None:
         """Of the pongs that could not be sent, keep the newest (RFC 6455 section 5.5.3)."""
@@ -381,13 +422,13 @@ class Protocol:
             position,
             end,
             self._masked,
-            self._as_list,
+            self._makes_lists,
             self._limit,
             _ANY_NUMBER,
             messages,
         )
         if not self._discarding:
-            self.ready.extend(messages)
+            self._queue.extend(messages)
         if why == _frame.BAD_TEXT:
             raise Violation(CloseCode.INVALID_DATA, NOT_UTF_8)
         return position, why
@@ -461,7 +502,7 @@ class Protocol:
         if self._discarding:
             self._assembly.forget()
         else:
-            self.ready.append(self._assembly.finish())
+            self._queue.append(self._assembly.finish(as_list=self._makes_lists))
 
     def _take_control(self, opcode: int, payload: bytes, key: bytes | None) -> None:
         reply = self.control.receive(opcode, payload, key)

@@ -3,6 +3,7 @@
 Rules (those about locks are in `_link`):
 
 - A message that is ready is taken without a lock, by `Connection` itself; what is here reads.
+  Before it reads, it takes what was read for others (`Protocol.release`).
 - Every call is over at its timeout, and a timeout loses nothing, wherever in a message it strikes.
 - A message that is there is read on for a moment after the timeout, so that pings and fragments
   without end do not keep it from coming.
@@ -110,15 +111,11 @@ class Reader:
                     return ready.popleft()
                 except IndexError:  # pragma: no cover - a race
                     continue  # another thread took it
-            if lifecycle.closing:
-                self._pace(timeout)
-                return None
-            if protocol.ended:
-                # Mostly the peer ends the stream at once. One that does not is
-                # left to close(), so that the caller hears of the end in time.
-                self._closer.settle((deadline or Deadline(timeout)).sooner(_LINGER))
-                lifecycle.told = True
-                self._pace(timeout)
+            if protocol.holding:
+                protocol.release()
+                continue
+            if lifecycle.closing or protocol.ended:
+                self._end(timeout, deadline or Deadline(timeout))
                 return None
             if first:
                 first = False
@@ -133,8 +130,14 @@ class Reader:
                 if overtime.passed():
                     return None
 
-    def _pace(self, timeout: float | None) -> None:
-        """Slow down a loop that receives on a closed connection, and never asks `connected`."""
+    def _end(self, timeout: float | None, deadline: Deadline) -> None:
+        """There is no message any more, and none will come. Holds the intake's lock."""
+        if not self._lifecycle.closing:
+            # Mostly the peer ends the stream at once. One that does not is
+            # left to close(), so that the caller hears of the end in time.
+            self._closer.settle(deadline.sooner(_LINGER))
+            self._lifecycle.told = True
+        # A loop that receives on a closed connection, and never asks `connected`, slows down.
         if self._lifecycle.disposed:
             self._nones += 1
             if self._nones > _MANY:
@@ -144,11 +147,11 @@ class Reader:
         """As `Connection.connected`."""
         lifecycle = self._lifecycle
         closing = lifecycle.closing  # before _ready: once it is set, nothing is added to that
-        if self._ready:
+        if self._ready or self._protocol.held:
             return True
         self._intake.if_free(self._closer.look, wanted=not lifecycle.disposed)
         ended = closing or self._protocol.ended  # as above
-        if ended and not self._ready:
+        if ended and not (self._ready or self._protocol.held):
             lifecycle.told = True
             return False
         return True
