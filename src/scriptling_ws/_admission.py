@@ -27,7 +27,7 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING
 
-from ._authority import DEFAULT_PORTS, parse_authority
+from ._authority import DEFAULT_PORTS, SCHEME, parse_authority
 from ._log import LONGEST, shown
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Hosts", "Origins"]
 
-_ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)")
+_ORIGIN = re.compile(rf"({SCHEME})://(.+)")
 _PRINTABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")  # a header's value has no blanks around it
 
 _Known = tuple[str, str, "int | None"]  # an origin's scheme, host and port, None for the scheme's

@@ -118,7 +118,7 @@ class Assembly:
         try:
             owner, self.view = _frame.allocate(size)
         except (MemoryError, OverflowError) as error:
-            raise _no_memory() from error
+            raise Violation.no_memory() from error
         self._room.append(owner)
 
     @property
@@ -144,7 +144,7 @@ class Assembly:
             if self.frame is None and not self.complete:
                 position = self._take_fragments(window, position, end)
         except MemoryError as error:
-            raise _no_memory() from error
+            raise Violation.no_memory() from error
         self._check_text()
         return position
 
@@ -224,7 +224,3 @@ class Assembly:
                 return utf_8_decode(payload, "strict", True)[0]  # PyPy's str() takes surrogates
             except UnicodeDecodeError as error:
                 raise Violation(CloseCode.INVALID_DATA, NOT_UTF_8) from error
-
-
-def _no_memory() -> Violation:
-    return Violation(CloseCode.TOO_LARGE, "there is no memory for the message")

@@ -16,10 +16,13 @@ import ipaddress
 import re
 from typing import Final
 
-__all__ = ["DEFAULT_PORTS", "host_port", "parse_authority"]
+__all__ = ["DEFAULT_PORTS", "SCHEME", "has_whole_labels", "host_port", "parse_authority"]
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 """The port of each scheme where a URL names none."""
+
+SCHEME: Final = r"[A-Za-z][A-Za-z0-9+.-]*"
+"""The scheme of a URL (RFC 3986 section 3.1), as an expression."""
 
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::([0-9]{0,5}))?")
 _LONGEST_NAME: Final = 253  # RFC 1035, without the dot at the end
@@ -52,8 +55,12 @@ def parse_authority(text: str) -> tuple[str, int | None]:
         raise ValueError("the port has to be 1 to 65535")
     if host.startswith("["):
         return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]", port
-    name = host.removesuffix(".")
-    labels = name.split(".")
-    if len(name) > _LONGEST_NAME or not all(0 < len(label) <= _LONGEST_LABEL for label in labels):
+    if len(host.removesuffix(".")) > _LONGEST_NAME or not has_whole_labels(host):
         raise ValueError("the host is malformed")
     return host, port
+
+
+def has_whole_labels(name: str) -> bool:
+    """Whether no label of a host name is empty, or longer than DNS has it; a dot may end it."""
+    labels = name.removesuffix(".").split(".")
+    return all(0 < len(label) <= _LONGEST_LABEL for label in labels)

@@ -178,9 +178,7 @@ class Decompressor:
             try:
                 self._room(size)[self.size : size] = piece
             except MemoryError as error:
-                raise Violation(
-                    CloseCode.TOO_LARGE, "there is no memory for the message"
-                ) from error
+                raise Violation.no_memory() from error
         self.size = size
 
     def _room(self, size: int) -> bytearray:

@@ -185,3 +185,8 @@ class Violation(Exception):  # no error of this program
     def too_large(cls, limit: int) -> Violation:
         """A message is over `max_message_size`."""
         return cls(CloseCode.TOO_LARGE, f"a message is over the {limit} bytes of max_message_size")
+
+    @classmethod
+    def no_memory(cls) -> Violation:
+        """A message is within the limit, and this process cannot hold it."""
+        return cls(CloseCode.TOO_LARGE, "there is no memory for the message")

@@ -20,7 +20,7 @@ from typing import Final
 from ._deadline import Deadline
 from ._waiting import engine
 
-__all__ = ["LONGEST", "RareWarning", "RareWarnings", "log_answer", "shown"]
+__all__ = ["LONGEST", "RareWarning", "RareWarnings", "log_answer", "log_closed", "shown"]
 
 LONGEST: Final = 200
 """The most characters that are shown of a peer's text."""
@@ -55,6 +55,18 @@ def log_answer(address: str, method: str, path: str, status: int | str, reason: 
         _access.info("%s %s %s %s: %s", address, method[:32], shown(path), status, why)
     else:
         _access.info("%s %s %s %s", address, method[:32], shown(path), status)
+
+
+def log_closed(address: str, path: str, code: int | None, seconds: float) -> None:
+    """Log the end of a WebSocket.
+
+    Args:
+        address: The peer's address.
+        path: The path of its request, without the query.
+        code: The close code.
+        seconds: How long it was open.
+    """
+    _access.info("%s %s closed, code %s, after %.3f s", address, shown(path), code, seconds)
 
 
 class RareWarning:

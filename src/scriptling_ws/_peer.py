@@ -26,6 +26,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ._arrival import Arrival, PeerOptions, awaits_continue, body_length
+from ._authority import SCHEME
 from ._delivery import Delivery
 from ._fields import TCHAR
 from ._head import HeadReader, Refused, parse_request
@@ -63,10 +64,7 @@ _HTTP = re.compile(rb"[A-Za-z\r\n]")  # the first byte of a request; of TLS none
 _KEPT: Final = 256  # first bytes that are kept for the log
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Method and path, as far as they came; of a whole URL neither the user nor the host.
-_FIRST_WORDS = re.compile(
-    b"(" + TCHAR.encode() + b"{1,32})"
-    rb" (?:[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]*)?(/[^?#\s]*|\*)"
-)
+_FIRST_WORDS = re.compile(rf"({TCHAR}{{1,32}}) (?:{SCHEME}://[^/?#\s]*)?(/[^?#\s]*|\*)".encode())
 
 
 class Peer:

@@ -38,7 +38,7 @@ from ._fork import tell_after_fork
 from ._head import Refused
 from ._http import http_date, refusal, to_response, write_all
 from ._limits import ANSWER, REQUEST
-from ._log import RareWarning, log_answer, shown
+from ._log import RareWarning, log_answer, log_closed, shown
 from ._terms import Terms
 from ._waiting import engine
 
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 __all__ = ["AdmittedPage", "AdmittedUpgrade", "Session", "Sessions", "start_thread"]
 
 _logger = logging.getLogger("scriptling_ws.server")
-_access = logging.getLogger("scriptling_ws.access")
 
 _REASON: Final = "the server is shutting down"
 # What a handler gets, once its connection was ended under it, to clean up.
@@ -310,13 +309,8 @@ class AdmittedUpgrade:
             _logger.exception("the handler of %s failed for %s", path, transport.remote_addr)
         finally:
             connection.close(code)
-            _access.info(
-                "%s %s closed, code %s, after %.3f s",
-                transport.remote_addr,
-                path,
-                connection.close_code,
-                monotonic() - since,
-            )
+            seconds = monotonic() - since
+            log_closed(transport.remote_addr, arrival.request.path, connection.close_code, seconds)
 
 
 @dataclass(frozen=True)

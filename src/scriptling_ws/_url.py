@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
-from ._authority import DEFAULT_PORTS, host_port
+from ._authority import DEFAULT_PORTS, has_whole_labels, host_port
 from ._errors import InvalidURL
 from ._fields import shown_target
 from ._idna import ascii_name
@@ -148,8 +148,7 @@ def _host(host: str, where: str) -> str:
         ascii_host = host if host.isascii() else ascii_name(where.partition(":")[0])
     except ValueError as error:
         raise InvalidURL(f"the host {host!r} cannot be written in IDNA form") from error
-    labels = ascii_host.removesuffix(".").split(".")
-    if not _HOST.fullmatch(ascii_host) or not all(0 < len(label) <= 63 for label in labels):
+    if not _HOST.fullmatch(ascii_host) or not has_whole_labels(ascii_host):
         raise InvalidURL(f"{host!r} is not a host name")
     return ascii_host
 
