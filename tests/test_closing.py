@@ -29,6 +29,7 @@ from pairs import (
     receive_close,
     receive_frame,
     receive_to_end,
+    reset,
     roles,
     running,
     tcp_pair,
@@ -171,6 +172,20 @@ def test_a_second_close_does_nothing():
         assert (conn.close_code, conn.close_reason) == (4000, "first")
         assert receive_close(peer) == (4000, "first")
         assert receive_to_end(peer) == b""
+
+
+@roles
+@pytest.mark.parametrize("answers", [True, False])
+@pytest.mark.parametrize("end", [socket.socket.close, reset], ids=["close", "reset"])
+def test_a_close_is_over_once_the_peer_has_ended_the_stream(client, answers, end):
+    with raw_peer(client=client, close_timeout=3 * SOON) as (conn, peer):
+        closing = Running(conn.close)
+        assert receive_close(peer) == (1000, "")
+        if answers:
+            peer.sendall(close_frame(mask=not client))
+        end(peer)
+        closing.result(SOON)
+        assert conn.fileno() == -1
 
 
 @pytest.mark.abuse(49)
