@@ -262,6 +262,24 @@ def test_max_requests():
         assert status_of(server, head("/page")) == 200
 
 
+def test_a_request_is_over_when_its_peer_has_the_answer(monkeypatch):
+    deliver, may_deliver = _accept.Acceptor.deliver, threading.Event()
+
+    def late(acceptor, *answer):
+        assert may_deliver.wait(10)
+        deliver(acceptor, *answer)
+
+    monkeypatch.setattr(_accept.Acceptor, "deliver", late)
+    routes = routes_of(page=lambda request: "done")
+    with serving(routes=routes, max_requests=1) as server, contextlib.ExitStack() as stack:
+        for _ in range(3):
+            sock = stack.enter_context(dial(server))
+            sock.sendall(head("/page"))
+            answer = read_until(sock, b"\r\n\r\ndone")
+            assert answer.startswith(b"HTTP/1.1 200 ")
+        may_deliver.set()
+
+
 @pytest.mark.abuse(63)
 @pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
 def test_no_thread_left(monkeypatch, error, log):
