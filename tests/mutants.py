@@ -88,7 +88,8 @@ WINGS = {
         ),
         (
             "head http terms url handshake_client handshake_server client abuse_handshake_client "
-            "abuse_handshake_server server_refusals server_pages http_arguments fields fuzz_seeds"
+            "abuse_handshake_server abuse_misuse server_refusals server_pages http_arguments "
+            "fields log fuzz_seeds"
         ),
     ),
     "client": (
@@ -103,7 +104,7 @@ WINGS = {
         (
             "accept admission bodies delivery limits routes sessions slow_readers static runtime "
             "server server_limits server_pages server_refusals server_shutdown server_tls "
-            "abuse_handshake_server on_close fork options clock api"
+            "abuse_handshake_server on_close fork options clock log api"
         ),
     ),
 }
