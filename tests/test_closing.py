@@ -33,6 +33,7 @@ from pairs import (
     roles,
     running,
     tcp_pair,
+    until,
 )
 from scriptling_ws import (
     ConnectionClosed,
@@ -281,6 +282,33 @@ def test_a_violation_is_answered_and_ends_the_stream(data, code):
         with pytest.raises(ConnectionClosed) as caught:
             conn.send("x")
         assert caught.value.__cause__.code == code
+
+
+@roles
+def test_a_receive_during_a_close_does_not_wait_for_the_peer(client):
+    with raw_peer(client=client, close_timeout=SOON) as (conn, peer):
+        waiting = [Running(conn.receive, None) for _ in range(3)]
+        until(lambda: conn._intake.waiters == 2)
+        closing = Running(conn.close)
+        with at_least(0, SOON / 2):
+            receive_close(peer)
+            for each in (*waiting, Running(conn.receive, None)):
+                assert each.result() is None
+        assert not closing.done()
+        peer.close()
+        closing.result()
+
+
+def test_a_receive_in_turn_takes_what_a_shutdown_leaves_ready():
+    with raw_peer(close_timeout=SOON) as (conn, peer):
+        peer.sendall(frame(TEXT, b"before"))
+        assert conn._intake.lock.acquire()
+        waiting = Running(conn.receive, SOON)
+        until(lambda: conn._intake.waiters)
+        conn._intake.read_some(nap=False)
+        conn._begin_close(1001)
+        assert waiting.result() == "before"
+        conn._intake.lock.release()
 
 
 def test_close_drops_messages_that_were_not_received():

@@ -114,6 +114,25 @@ def a_receiver_and_a_closer_with_a_silent_peer(world, **options):
     finish(world, client)
 
 
+def receivers_and_a_closer_with_a_silent_peer(world, **options):
+    near, far = world.pair()
+    client = connection(near, close_timeout=10, **options)
+
+    def receive():
+        before = world.seconds
+        assert client.receive(None) is None
+        return world.seconds - before
+
+    receivers = [world.start(receive) for _ in range(2)]
+    for receiver in receivers:
+        world.until_it_waits(receiver)
+    receivers.append(world.start(receive))  # perhaps during the close
+    client.close()
+    assert all(receiver.result() <= 1 for receiver in receivers)
+    far.close()
+    finish(world, client)
+
+
 def two_closers(world, **options):
     client, server = ends(world, **options)
     closers = [world.start(client.close, code) for code in (4001, 4002)]
@@ -297,6 +316,7 @@ SCENARIOS = [
     *FEW,
     two_senders_on_a_full_socket,
     a_receiver_and_a_closer,
+    receivers_and_a_closer_with_a_silent_peer,
     two_closers,
     both_ends_close,
     both_send_first,

@@ -14,9 +14,11 @@ The lock is the intake's.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from ._deadline import Deadline, check_timeout
+from ._link import LOOK_AGAIN
 from ._locks import holding
 from ._waiting import engine
 
@@ -90,12 +92,29 @@ class Reader:
         with self._lifecycle.lock:
             intake.waiters += 1  # a blocked sender that reads leaves it to this thread
         try:
-            return holding(
-                intake.lock, lambda: self.receive(deadline.left(), False), deadline.left()
-            )
+            return self._receive_in_turn(deadline)
         finally:
             with self._lifecycle.lock:
                 intake.waiters -= 1
+
+    def _receive_in_turn(self, deadline: Deadline) -> Message | None:
+        """As `receive_waiting`, for one of those that wait."""
+        # In slices: who closes may get the lock first, and keeps it until the peer answers.
+        while not self._lifecycle.closing:
+            slice_ = deadline.sooner(LOOK_AGAIN)
+            left = slice_.left()
+            received = holding(
+                self._intake.lock, lambda: (self.receive(deadline.left(), False),), left
+            )
+            if received is not None:
+                return received[0]
+            slice_.waited(left)
+            if deadline.passed():
+                return None
+        self._protocol.drop_late()
+        with contextlib.suppress(IndexError):
+            return self._ready.popleft()  # what a server's shutdown leaves ready
+        return None
 
     def _receive(self, timeout: float | None, quick: bool) -> Message | None:
         """As receive, for what is no message yet, or long in coming. Holds the intake's lock."""
