@@ -59,7 +59,7 @@ peers: ## Node's ws, for the tests against it; skipped where there is no npm
 
 # It names what is missing in the end, and fails then.
 programs: ## nginx, HAProxy and Chromium, for the tests with them; installed as root on a Debian
-	@tests/programs.sh
+	@tests/support/programs.sh
 
 # Without a compiler: the package has to install pure and work, or, where the kernel is
 # required, to fail.
@@ -76,10 +76,10 @@ install-check: ## install without a compiler, with and without the kernel requir
 # The Autobahn testsuite runs on CPython 2.7 (PYTHON27=..., the PATH's or pyenv's), in
 # .venv-autobahn.
 conformance: $(VENV)/installed ## the Autobahn testsuite, all of it, on both codecs; half an hour
-	cd tests && $(abspath $(RUN)) -m conformance
+	cd tests && PYTHONPATH=support $(abspath $(RUN)) -m conformance
 
 conformance-gate: $(VENV)/installed ## the same in a minute; skipped where there is no Python 2.7
-	cd tests && $(abspath $(RUN)) -m conformance --gate
+	cd tests && PYTHONPATH=support $(abspath $(RUN)) -m conformance --gate
 
 # FREE_THREADED can name a free-threaded CPython; else one is built, which takes minutes
 # (its source: see the script).
@@ -202,8 +202,8 @@ sanitize: $(VENV)/tested ## the kernel's tests and fuzz targets under ASan and U
 	CFLAGS="$(SANITIZERS)" SCRIPTLING_WS_EXTENSION=yes \
 	    $(PIP) install --quiet --no-deps --target $(SANITIZED)/lib ./$(SANITIZED)/source
 	$(SANITIZED_RUN) -c "from scriptling_ws import _wsframe as k; assert '/$(SANITIZED)/' in k.__file__"
-	$(SANITIZED_RUN) -m pytest --quiet -p no:cacheprovider tests/test_kernel*.py \
-	    tests/test_protocol.py tests/test_fuzz_seeds.py $(PYTEST_ARGS) \
+	$(SANITIZED_RUN) -m pytest --quiet -p no:cacheprovider tests/wire/test_kernel*.py \
+	    tests/wire/test_protocol.py tests/wire/test_fuzz_seeds.py $(PYTEST_ARGS) \
 	    || { cat $(SANITIZED)/report.* 2>/dev/null; false; }
 	$(SANITIZED_RUN) fuzz/run.py --random --seconds $(SECONDS) $(SANITIZED_TARGETS) \
 	    || { cat $(SANITIZED)/report.* 2>/dev/null; false; }
@@ -240,7 +240,7 @@ coverage: $(COVERAGE_VENV)/made peers ## whether the tests reach every branch, a
 	cd $(COVERED) && $(COVERAGE_RUN) -m coverage report --include=src/_wsframe.pyx --fail-under=0
 	cd $(COVERED) && $(COVERAGE_RUN) -m coverage report
 
-# Of the modules that differ from MUTANTS_BASE, or of MODULES="_reading _head".
+# Of the modules that differ from MUTANTS_BASE, or of MODULES="_network.tls _wire.incoming".
 MUTANTS_BASE ?= main
 SEED ?= 0
 COUNT ?= 40

@@ -12,9 +12,9 @@ from typing import Any
 
 import streams
 from harness import Source, fuzz
-from scriptling_ws._deflate import Compressor, Decompressor
 from scriptling_ws._errors import Violation
-from scriptling_ws._terms import Terms
+from scriptling_ws._handshakes.terms import Terms
+from scriptling_ws._wire.deflate import Compressor, Decompressor
 
 SIZES = (300, 4095, 4096, 4097, 20_000, 70_000)
 LIMITS = (2**20, 2**20, 0, 1, 300, 4096, 20_000)

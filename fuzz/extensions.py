@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 
 from harness import Source, fuzz
-from scriptling_ws._terms import DeflateOffer, Terms, agree, parse_extensions
+from scriptling_ws._handshakes.terms import DeflateOffer, Terms, agree, parse_extensions
 
 
 def check(data: bytes) -> None:

@@ -13,8 +13,8 @@ from wsproto import handshake
 
 from harness import Source, fuzz
 from scriptling_ws._errors import HandshakeError
-from scriptling_ws._handshake_client import ClientHandshake
-from scriptling_ws._url import parse_url
+from scriptling_ws._handshakes.client import ClientHandshake
+from scriptling_ws._handshakes.url import parse_url
 
 URL = parse_url("ws://example.com/chat")
 OFFERS = ((), ("chat",), ("chat", "v2.chat"))

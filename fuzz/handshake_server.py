@@ -15,11 +15,11 @@ from typing import Any
 import h11
 
 from harness import Source, fuzz
-from scriptling_ws._admission import Hosts, Origins
-from scriptling_ws._arrival import body_length
-from scriptling_ws._handshake_server import ServerUpgrade, wants_upgrade
-from scriptling_ws._head import HeadReader, Refused, Request, parse_request
-from scriptling_ws._http import refusal, render
+from scriptling_ws._handshakes.head import HeadReader, Refused, Request, parse_request
+from scriptling_ws._handshakes.server import ServerUpgrade, wants_upgrade
+from scriptling_ws._server.admission import Hosts, Origins
+from scriptling_ws._server.arrival import body_length
+from scriptling_ws._server.http import refusal, render
 
 ORIGINS = (Origins(), Origins(["https://example.com"]), Origins("*"))
 HOSTS = Hosts(["example.com", "127.0.0.1:8080", "[::1]"])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 HERE = Path(__file__).parent
-sys.path.append(str(HERE.parent / "tests"))  # kernels.py and pairs.py: frames by hand
+sys.path.append(str(HERE.parent / "tests" / "support"))  # frames by hand
 
 INT64_MAX = 2**63 - 1
 _WATCHED = ("scriptling_ws", "wsproto", "h11")

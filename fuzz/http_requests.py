@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import h11
 
 from harness import Source, fuzz
-from scriptling_ws._arrival import Arrival, PeerOptions
-from scriptling_ws._deadline import FOREVER
-from scriptling_ws._head import Refused, Request, is_http_1_0
-from scriptling_ws._http import render
-from scriptling_ws._limits import Limits
-from scriptling_ws._peer import CLOSE, READY, Peer
-from scriptling_ws._response import Response, to_response
+from scriptling_ws._handshakes.head import Refused, Request, is_http_1_0
+from scriptling_ws._network.deadline import FOREVER
+from scriptling_ws._server.arrival import Arrival, PeerOptions
+from scriptling_ws._server.http import render
+from scriptling_ws._server.limits import Limits
+from scriptling_ws._server.peer import CLOSE, READY, Peer
+from scriptling_ws._server.response import Response, to_response
 
 METHODS = ("GET", "HEAD", "POST", "OPTIONS", "PUT", "M-SEARCH")
 HOSTS = ("localhost", "example.com:8080", "127.0.0.1", "[::1]:80")

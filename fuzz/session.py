@@ -22,14 +22,14 @@ from wsproto.connection import ConnectionType
 
 import streams
 from harness import Source, fuzz
-from scriptling_ws import _deadline
-from scriptling_ws._connection import Connection
+from scriptling_ws._connection.connection import Connection
 from scriptling_ws._errors import ConnectionClosed, SendTimeout
+from scriptling_ws._network import deadline as _deadline
+from scriptling_ws._network.transport import NAP, Transport
 from scriptling_ws._options import Options
-from scriptling_ws._transport import NAP, Transport
 
 if TYPE_CHECKING:
-    from scriptling_ws._deadline import Deadline
+    from scriptling_ws._network.deadline import Deadline
 
 SEND_TIMEOUT, CLOSE_TIMEOUT = 3.0, 2.0
 SLACK = 0.5  # a nap, the overtime of a message that is being read, and the steps of this clock

@@ -9,12 +9,12 @@ from wsproto.connection import ConnectionType
 
 from harness import Source  # noqa: TC001  # it makes tests/kernels.py importable
 from kernels import frame
-from scriptling_ws._protocol import Protocol
+from scriptling_ws._wire.incoming import Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scriptling_ws._terms import Terms
+    from scriptling_ws._handshakes.terms import Terms
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 KEY = b"\x12\x34\xab\xcd"

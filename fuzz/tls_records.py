@@ -22,8 +22,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from harness import Source, fuzz
-from scriptling_ws import _tls
-from scriptling_ws._tls import TLSTransport
+from scriptling_ws._network import tls as _tls
+from scriptling_ws._network.tls import TLSTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,10 +12,10 @@ import traceback
 from urllib.parse import unquote
 
 from harness import Source, fuzz
-from scriptling_ws._authority import host_port
 from scriptling_ws._errors import InvalidURL
-from scriptling_ws._handshake_client import ClientHandshake
-from scriptling_ws._url import URL, parse_url
+from scriptling_ws._handshakes.client import ClientHandshake
+from scriptling_ws._handshakes.url import URL, parse_url
+from scriptling_ws._network.authority import host_port
 
 HEADERS = ("X-Test", "Origin", "Authorization", "Host", "Bad Name", "Cookie")
 SECRET = "hunter2"

@@ -45,18 +45,11 @@ from typing import TYPE_CHECKING, Any
 
 import trustme
 
-from scriptling_ws import (
-    Connection,
-    ConnectionClosed,
-    Routes,
-    SendTimeout,
-    Server,
-    _keepalive,
-    connect,
-)
-from scriptling_ws._frame import IMPLEMENTATION
-from scriptling_ws._protocol import Protocol
-from scriptling_ws._transport import Transport
+from scriptling_ws import Connection, ConnectionClosed, Routes, SendTimeout, Server, connect
+from scriptling_ws._connection import keepalive as _keepalive
+from scriptling_ws._network.transport import Transport
+from scriptling_ws._wire.incoming import Protocol
+from scriptling_ws._wire.kernel import IMPLEMENTATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable

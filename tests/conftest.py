@@ -16,7 +16,9 @@ import pytest
 import foreign
 import kernels
 from abuse import ROWS
-from scriptling_ws import _frame, _keepalive
+from places import TESTS
+from scriptling_ws._connection import keepalive as _keepalive
+from scriptling_ws._wire import kernel as _frame
 
 OUR_THREADS = "scriptling-ws"
 
@@ -54,7 +56,7 @@ class AbuseCases:
     @property
     def whole(self):
         """Whether this run has all the tests."""
-        return self.files >= set(Path(__file__).parent.glob("test_*.py"))
+        return self.files >= set(TESTS.rglob("test_*.py"))
 
     def pytest_itemcollected(self, item):
         rows = {number for mark in item.iter_markers("abuse") for number in mark.args}

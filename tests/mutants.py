@@ -1,4 +1,4 @@
-"""Change the code a little, and see whether a test notices: `python tests/mutants.py _intake`.
+"""Change the code a little, and see whether a test notices: `python tests/mutants.py _network.tls`.
 
 Rules:
 
@@ -56,8 +56,10 @@ PARTS = ("src", "tests", "fuzz", "pyproject.toml", "README.md", "CHANGELOG.md", 
 WINGS = {
     "connection": (
         (
-            "_closer _codes _connection _intake _keepalive _lifecycle _link _liveness _locks "
-            "_outlet _pinger _pings _reader _unsent _writer"
+            "_connection.closer _codes _connection.connection _connection.intake "
+            "_connection.keepalive _connection.lifecycle _connection.link _connection.liveness "
+            "_network.locks _connection.outlet _connection.pinger _connection.pings "
+            "_connection.reader _connection.unsent _connection.writer"
         ),
         (
             "receiving sending closing lifecycle unsent pings liveness keepalive interrupts "
@@ -66,8 +68,8 @@ WINGS = {
     ),
     "wire": (
         (
-            "_assembly _control _deflate _deflating _frame _inflation _keys _opcodes _outgoing "
-            "_protocol _wsframe_py"
+            "_wire.assembly _wire.control _wire.deflate _wire.deflating _wire.kernel "
+            "_wire.inflation _wire.keys _wire.opcodes _wire.outgoing _wire.incoming _wsframe_py"
         ),
         (
             "kernel kernel_equal kernel_io protocol deflate deflating inflation properties "
@@ -75,7 +77,10 @@ WINGS = {
         ),
     ),
     "network": (
-        "_deadline _dial _fork _listen _threads _tls _transport _waiting",
+        (
+            "_network.deadline _network.dial _network.fork _network.listen _network.threads "
+            "_network.tls _network.transport _network.waiting"
+        ),
         (
             "transport tls deadline dial listen clock fork interrupts keepalive receiving client "
             "abuse_handshake_client server_tls fuzz_seeds"
@@ -83,8 +88,9 @@ WINGS = {
     ),
     "handshakes": (
         (
-            "_authority _fields _handshake_client _handshake_server _head _http _idna _paths "
-            "_response _terms _url"
+            "_network.authority _fields _handshakes.client _handshakes.server _handshakes.head "
+            "_server.http _handshakes.idna _handshakes.paths _server.response _handshakes.terms "
+            "_handshakes.url"
         ),
         (
             "head http terms url handshake_client handshake_server client abuse_handshake_client "
@@ -93,13 +99,14 @@ WINGS = {
         ),
     ),
     "client": (
-        "__init__ __main__ _certificate _client _demo _errors _options _typed _version",
+        "__init__ __main__ _certificate _client.connect _demo _errors _options _typed _version",
         "options errors client cli abuse_handshake_client api",
     ),
     "server": (
         (
-            "_accept _admission _arrival _delivery _doors _handlers _limits _log _peer _routes "
-            "_server _sessions _signals _static runtime"
+            "_server.acceptor _server.admission _server.arrival _server.delivery _server.doors "
+            "_server.handlers _server.limits _server.log _server.peer _server.routes "
+            "_server.server _server.sessions _server.signals _server.static runtime"
         ),
         (
             "accept admission bodies delivery limits routes sessions slow_readers static runtime "
@@ -271,9 +278,19 @@ class Finder(ast.NodeVisitor):
         self._add(node, "break")
 
 
+def file_of(module: str) -> Path:
+    """A module's file, in the tree."""
+    return PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
+
+
+def name_of(file: Path) -> str:
+    """The name of the module in a file of the tree: `_network.tls`."""
+    return ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
+
+
 def mutants_of(module: str, root: Path = ROOT) -> list[Mutant]:
     """Every mutant of a module that compiles."""
-    source = (root / PACKAGE / f"{module}.py").read_bytes()
+    source = (root / file_of(module)).read_bytes()
     return [each for each in Finder(module, source).mutants if _compiles(each.apply(source))]
 
 
@@ -288,9 +305,11 @@ def _compiles(source: bytes) -> bool:
 def tests_of(module: str) -> list[str]:
     """The test files for a module, those of its name first."""
     (names,) = (tests for modules, tests in WINGS.values() if module in modules.split())
-    own = sorted(path.stem for path in (ROOT / "tests").glob(f"test_{module.strip('_')}*.py"))
+    everywhere = {path.stem: path for path in sorted((ROOT / "tests").rglob("test_*.py"))}
+    name = module.rpartition(".")[2].strip("_")
+    own = [each for each in everywhere if each.startswith(f"test_{name}")]
     files = dict.fromkeys([*own, *(f"test_{name}" for name in names.split())])
-    return [f"tests/{name}.py" for name in files]
+    return [everywhere[name].relative_to(ROOT).as_posix() for name in files]
 
 
 class Copy:
@@ -336,7 +355,7 @@ class Copy:
 
     def try_out(self, mutant: Mutant, tests: list[str], seconds: float) -> str:
         """What became of a mutant: "" if it has survived."""
-        path = self.folder / PACKAGE / f"{mutant.module}.py"
+        path = self.folder / file_of(mutant.module)
         source = path.read_bytes()
         try:
             path.write_bytes(mutant.apply(source))
@@ -364,12 +383,12 @@ def differing(base: str) -> list[str]:
     """The modules that differ from a revision."""
     command = ["git", "diff", "--name-only", "--diff-filter=AM", base, "--", str(PACKAGE)]
     names = subprocess.check_output(command, cwd=ROOT, text=True).split()
-    return [Path(name).stem for name in names if name.endswith(".py")]
+    return [name_of(Path(name)) for name in names if name.endswith(".py")]
 
 
 def shown(mutant: Mutant) -> str:
     """A mutant as a diff."""
-    name = f"{PACKAGE / mutant.module}.py"
+    name = file_of(mutant.module).as_posix()
     source = (ROOT / name).read_bytes()
     sides = [each.decode().splitlines() for each in (source, mutant.apply(source))]
     return "\n".join(difflib.unified_diff(*sides, name, f"line {mutant.line}", n=2, lineterm=""))
@@ -437,7 +456,7 @@ def run(drawn: list[Mutant], jobs: int, minutes: float) -> Iterator[tuple[Mutant
 def main() -> int:
     """Draw, try, and tell."""
     parser = argparse.ArgumentParser(prog="python tests/mutants.py", description=__doc__)
-    parser.add_argument("modules", nargs="*", metavar="MODULE", help="such as _intake")
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help="such as _network.tls")
     parser.add_argument("--base", default="main", help="else those that differ from it")
     parser.add_argument("--seed", default="0")
     parser.add_argument("--count", type=int, default=40, help="mutants at the most")

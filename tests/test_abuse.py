@@ -3,12 +3,10 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 from abuse import ROWS
+from places import TESTS
 from processes import python_environment
-
-TESTS = Path(__file__).parent
 
 
 def test_every_row_has_a_test(request):

@@ -8,13 +8,13 @@ import ast
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from places import REPOSITORY
 from processes import python_environment
 
-SOURCE = Path(__file__).parent.parent / "src"
+SOURCE = REPOSITORY / "src"
 
 # As a program has it that uses all of the package. What it has loaded is printed.
 PROGRAM = """
@@ -103,7 +103,7 @@ def test_every_module_that_a_program_loads_is_named_in_the_code(name):
         check=True,
     )
     loaded = set(json.loads(done.stdout))
-    assert {"scriptling_ws._server", "scriptling_ws._client", "idna"} <= loaded
+    assert {"scriptling_ws._server.server", "scriptling_ws._client.connect", "idna"} <= loaded
     ours = {module for module in loaded if path_of(module) or module.endswith("._wsframe")}
     others = {module for module in loaded - ours if "." not in module} - {"scriptling"}
     found = static(name)
@@ -115,7 +115,7 @@ def test_no_module_but_the_user_s_own_is_imported_by_a_computed_name():
     """A handler's name leads to the user's module, which its program has to name."""
     computed = [
         path.stem
-        for path in sorted((SOURCE / "scriptling_ws").glob("*.py"))
+        for path in sorted((SOURCE / "scriptling_ws").rglob("*.py"))
         if "import_module(" in (text := path.read_text(encoding="utf-8")) or "__import__" in text
     ]
     assert computed == ["_handlers"]

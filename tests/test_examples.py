@@ -6,14 +6,14 @@ import json
 import re
 import signal
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 import scriptling_ws as ws
-from processes import REPOSITORY, Process
+from places import REPOSITORY
+from processes import Process
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+EXAMPLES = REPOSITORY / "examples"
 TIMEOUT = 20
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from scriptling_ws._fields import check_header, shown_headers, shown_target
-from scriptling_ws._head import Request, parse_request
-from scriptling_ws._response import Response, text
-from scriptling_ws._url import parse_url
+from scriptling_ws._handshakes.head import Request, parse_request
+from scriptling_ws._handshakes.url import parse_url
+from scriptling_ws._server.response import Response, text
 
 SECRET = "s3cr3t"
 

@@ -1,113 +1,152 @@
-"""The direction of imports (docs/design.md, "Layers"): every module imports only from below."""
+"""The direction of imports (docs/design.md, "Layers"): what is above imports from below alone."""
 
 import ast
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parent.parent
-SOURCE = REPOSITORY / "src" / "scriptling_ws"
+from places import REPOSITORY, SOURCE
 
-# Lowest first. Modules of one layer do not import each other.
-LAYERS = [
-    ["_codes", "_opcodes"],
-    [
-        "_version",
-        "_authority",
-        "_errors",
-        "_fields",
-        "_deadline",
-        "_fork",
-        "_handlers",
-        "_idna",
-        "_certificate",
-        "_paths",
-        "_wsframe",
-        "_wsframe_py",
-    ],
-    ["_frame", "_url", "_keys", "_options", "_deflate", "_threads"],
-    ["_head", "_terms", "_typed", "_waiting"],
-    ["_assembly", "_control", "_keepalive", "_lifecycle", "_locks", "_log", "_pings"],
-    ["_handshake_client", "_handshake_server", "_signals", "_transport", "_dial", "_response"],
-    ["_inflation", "_unsent", "_liveness"],
-    ["_outgoing", "_protocol", "_tls", "_http", "_doors", "_limits", "_listen", "_admission"],
-    ["_deflating", "_link", "_static", "_arrival", "_delivery"],
-    ["_outlet", "_peer"],
-    ["_intake", "_accept"],
-    ["_closer", "_writer"],
-    ["_reader", "_pinger"],
+# Lowest first. What stands at one level does not import each other.
+HOUSE = [
+    ["_certificate", "_codes", "_fields", "_version", "_wsframe", "_wsframe_py"],
+    ["_errors"],
+    ["_network"],
+    ["_options"],
+    ["_handshakes", "_typed"],
+    ["_wire"],
     ["_connection"],
-    ["_client", "_routes"],
-    ["_sessions"],
-    ["_server"],
-    ["__init__"],
-    ["runtime"],
-    ["_demo"],
+    ["_client", "_server"],
+    ["__init__", "_demo", "runtime"],
     ["__main__"],
 ]
-RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
+WINGS = {
+    "_client": [
+        ["connect"],
+    ],
+    "_server": [
+        ["handlers", "limits", "log", "response", "signals"],
+        ["admission", "arrival", "doors", "http", "static"],
+        ["delivery", "routes"],
+        ["peer", "sessions"],
+        ["acceptor"],
+        ["server"],
+    ],
+    "_connection": [
+        ["keepalive", "lifecycle", "liveness", "pings", "unsent"],
+        ["link"],
+        ["outlet"],
+        ["intake"],
+        ["closer", "writer"],
+        ["pinger", "reader"],
+        ["connection"],
+    ],
+    "_wire": [
+        ["deflate", "kernel", "keys", "opcodes"],
+        ["assembly", "control", "outgoing"],
+        ["deflating", "inflation"],
+        ["incoming"],
+    ],
+    "_handshakes": [
+        ["idna", "paths", "terms"],
+        ["head", "url"],
+        ["client", "server"],
+    ],
+    "_network": [
+        ["authority", "deadline", "fork"],
+        ["threads"],
+        ["waiting"],
+        ["dial", "listen", "locks", "transport"],
+        ["tls"],
+    ],
+}
+MODULES = sorted(
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in SOURCE.rglob("*.py")
+)
 
-# What knows nothing of sockets, clocks and threads can be tested, and fuzzed, without them.
-WITHOUT_IO = [
-    *("_wsframe_py", "_frame", "_opcodes", "_assembly", "_control", "_protocol", "_liveness"),
-    *(
-        "_outgoing",
-        "_authority",
-        "_fields",
-        "_head",
-        "_paths",
-        "_handshake_client",
-        "_handshake_server",
-        "_terms",
-        "_idna",
-        "_url",
-        "_deflate",
-        "_inflation",
-    ),
-]
+WITHOUT_IO = [name for name in MODULES if name.startswith(("_wire.", "_handshakes."))]
 IO = {"socket", "ssl", "select", "selectors", "threading", "time", "asyncio"}
 
 # What waits, or is waited for, is in the default engine alone.
 WAITING = {"_thread", "threading", "selectors", "select", "asyncio", "concurrent", "queue"}
 
 
+def ranks(levels):
+    return {name: rank for rank, names in enumerate(levels) for name in names}
+
+
+FLOOR = ranks(HOUSE)
+SHELF = {wing: ranks(levels) for wing, levels in WINGS.items()}
+
+
+def source(module):
+    return SOURCE.joinpath(*module.split(".")).with_suffix(".py")
+
+
+def tree(module):
+    return ast.parse(source(module).read_text(encoding="utf-8"))
+
+
+def named(parts, name):
+    """The module that `from PARTS import NAME` imports, or imports from."""
+    if not parts:
+        return name if name in FLOOR else "__init__"
+    whole = ".".join(parts)
+    if whole in WINGS:
+        return f"{whole}.{name}" if name in SHELF[whole] else f"{whole}.__init__"
+    return whole
+
+
 def imported(module):
     """The package's modules that a module imports, those for type checking too."""
-    tree = ast.parse((SOURCE / f"{module}.py").read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            if node.module:
-                yield node.module
-            else:
-                yield from (
-                    alias.name if alias.name in RANK else "__init__" for alias in node.names
-                )
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("scriptling_ws"):
-            yield node.module.partition(".")[2] or "__init__"
+    package = module.split(".")[:-1]
+    for node in ast.walk(tree(module)):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        parts = package[: len(package) + 1 - node.level] + (node.module or "").split(".")
+        for alias in node.names:
+            yield named([part for part in parts if part], alias.name)
 
 
 def foreign(module):
     """The modules from elsewhere that a module imports."""
-    tree = ast.parse((SOURCE / f"{module}.py").read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
+    for node in ast.walk(tree(module)):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
             yield (node.module or "").partition(".")[0]
 
 
-def test_every_module_has_a_layer():
-    assert set(MODULES) <= set(RANK)
+def is_above(module, other):
+    """Whether a module may import another one."""
+    wing, _, name = module.rpartition(".")
+    other_wing, _, other_name = other.rpartition(".")
+    if wing and wing == other_wing:
+        return SHELF[wing][name] > SHELF[wing][other_name]
+    return FLOOR[wing or name] > FLOOR[other_wing or other_name]
 
 
-@pytest.mark.parametrize("module", MODULES)
+def test_every_module_has_its_place():
+    inside = {f"{wing}.{name}" for wing, names in SHELF.items() for name in names}
+    inits = {f"{wing}.__init__" for wing in WINGS}
+    above = {name for name in FLOOR if name not in WINGS}
+    assert set(MODULES) == inside | inits | above - {"_wsframe"}
+    assert set(WINGS) <= set(FLOOR)
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.endswith(".__init__")])
 def test_imports_go_down(module):
-    wrong = [name for name in imported(module) if RANK[name] >= RANK[module]]
-    assert not wrong, f"{module} imports {wrong}, of its own layer or a higher one"
+    wrong = [name for name in imported(module) if not is_above(module, name)]
+    assert not wrong, f"{module} imports {wrong}, of its own level or a higher one"
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_a_wing_has_no_names_of_its_own(wing):
+    """What is imported from it says from which module: its own file says what the wing is."""
+    assert len(tree(f"{wing}.__init__").body) == 1
+    assert not [name for name in MODULES if f"{wing}.__init__" in imported(name)]
 
 
 @pytest.mark.parametrize("module", WITHOUT_IO)
@@ -117,7 +156,7 @@ def test_protocol_code_does_no_io(module):
 
 def sleeps(module):
     """Whether a module has to do with `time.sleep`."""
-    for node in ast.walk(ast.parse((SOURCE / f"{module}.py").read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(module)):
         if isinstance(node, ast.ImportFrom) and not node.level and node.module == "time":
             if any(alias.name == "sleep" for alias in node.names):
                 return True
@@ -126,14 +165,16 @@ def sleeps(module):
     return False
 
 
-@pytest.mark.parametrize("module", sorted(set(MODULES) - {"_threads"}))
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {"_network.threads"}))
 def test_waiting_is_the_engines(module):
     assert not WAITING & set(foreign(module))
     assert not sleeps(module)
 
 
 def test_the_default_engine_is_imported_by_the_seam_alone():
-    assert [module for module in MODULES if "_threads" in imported(module)] == ["_waiting"]
+    assert [name for name in MODULES if "_network.threads" in imported(name)] == [
+        "_network.waiting"
+    ]
 
 
 def below(module):
@@ -144,44 +185,41 @@ def below(module):
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            if (SOURCE / f"{name}.py").exists():
+            if source(name).exists():
                 waiting.extend(imported(name))
     return found
 
 
 def test_client_and_server_do_not_know_each_other():
-    assert not below("_client") & {"_server", "_handshake_server", "_sessions", "_routes"}
-    assert not below("_client") & {"_accept", "_peer"}
-    assert not below("_server") & {"_client", "_handshake_client", "_dial"}
+    client, server = below("_client.connect"), below("_server.server")
+    assert not [name for name in client if name.startswith("_server.")]
+    assert not [name for name in server if name.startswith("_client.")]
+    assert "_handshakes.server" not in client
+    assert not server & {"_handshakes.client", "_network.dial"}
 
 
-def drawing():
-    """The page's drawing: each level's modules, lowest first; and those of the right column."""
+def drawn(heading):
+    """A drawing of the page: each level's names, lowest first."""
     text = (REPOSITORY / "docs" / "design.md").read_text(encoding="utf-8")
-    _, drawn, _ = text.partition("## Layers")[2].split("```", 2)
-    levels, right = [], set()
-    for line in filter(None, drawn.splitlines()):
-        number, left, other = line[:4].strip(), line[4:52], line[52:]
+    _, block, _ = text.partition(f"\n{heading}\n")[2].split("```", 2)
+    levels = []
+    for line in filter(None, block.splitlines()):
+        number, (name, words) = line[:4].strip(), re.split(" +", line[4:], maxsplit=1)
+        assert words, f"{name} is not explained"
         if number:
             levels.append((int(number), []))
-        for part in filter(None, (left.strip(), other.strip())):
-            name, words = re.split(" {2,}", part)
-            assert words, f"{name} is not explained"
-            levels[-1][1].append(name)
-        if other:
-            right.add(other.split()[0])
+        levels[-1][1].append(name)
     assert [number for number, _ in levels] == list(range(len(levels), 0, -1))
-    return [names for _, names in reversed(levels)], right
+    return [sorted(names) for _, names in reversed(levels)]
 
 
-def test_the_drawing_has_every_module_once_at_its_level():
-    levels, _ = drawing()
-    assert [sorted(names) for names in levels] == [sorted(names) for names in LAYERS]
+def test_the_drawing_of_the_house_is_true():
+    assert drawn("## Layers") == HOUSE
 
 
-def test_the_drawing_has_on_its_right_what_only_a_server_has():
-    _, right = drawing()
-    assert right == below("_server") - below("_client")
+@pytest.mark.parametrize("wing", WINGS)
+def test_the_drawings_of_the_wings_are_true(wing):
+    assert drawn(f"### `{wing}`") == WINGS[wing]
 
 
 @pytest.mark.parametrize("module", MODULES)

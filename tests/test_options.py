@@ -14,8 +14,8 @@ import pytest
 import scriptling_ws as ws
 from pairs import MIB
 from scriptling_ws import _options, runtime
+from scriptling_ws._handshakes.terms import Terms
 from scriptling_ws._options import Options
-from scriptling_ws._terms import Terms
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,12 @@ import importlib.util
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 import scriptling_ws
+from places import REPOSITORY
 
-REPOSITORY = Path(__file__).parent.parent
 RELEASING = REPOSITORY / "docs" / "releasing.md"
 ROW = re.compile(r"\| (linux|macos|windows) \| (.*) \| (.*) \|")
 

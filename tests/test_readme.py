@@ -12,7 +12,8 @@ from functools import cache
 import pytest
 
 import scriptling_ws as ws
-from processes import REPOSITORY, Process
+from places import REPOSITORY
+from processes import Process
 from scriptling_ws._options import Options
 
 PAGES = sorted(

@@ -3,7 +3,7 @@
 import pytest
 
 from scriptling_ws._options import ServerOptions
-from scriptling_ws._server import Server
+from scriptling_ws._server.server import Server
 from scriptling_ws._typed import parse_options
 from servers import echo
 

@@ -19,8 +19,8 @@ from ._version import __version__
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from ._client import connect
-    from ._connection import Connection, is_binary, is_text
+    from ._client.connect import connect
+    from ._connection.connection import Connection, is_binary, is_text
     from ._errors import (
         ConnectError,
         ConnectionClosed,
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
         WebSocketError,
     )
     from ._options import ClientOptions, ConnectionOptions, RouteOptions, ServerOptions
-    from ._routes import Routes
-    from ._server import Server, serve
+    from ._server.routes import Routes
+    from ._server.server import Server, serve
 
 __all__ = [
     "ClientOptions",
@@ -65,11 +65,11 @@ def _home(name: str) -> ModuleType:
     Each is imported in words of its own, which is what bundlers (PyInstaller, Nuitka) find.
     """
     if name == "connect":
-        from . import _client
+        from ._client import connect as _client
 
         return _client
     if name in ("Connection", "is_binary", "is_text"):
-        from . import _connection
+        from ._connection import connection as _connection
 
         return _connection
     if name.endswith("Options"):
@@ -77,11 +77,11 @@ def _home(name: str) -> ModuleType:
 
         return _options
     if name == "Routes":
-        from . import _routes
+        from ._server import routes as _routes
 
         return _routes
     if name in ("Server", "serve"):
-        from . import _server
+        from ._server import server as _server
 
         return _server
     from . import _errors

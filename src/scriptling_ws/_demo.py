@@ -10,15 +10,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from . import _frame
-from ._client import connect
-from ._connection import is_binary, is_text
-from ._server import Server
+from ._client.connect import connect
+from ._connection.connection import is_binary, is_text
+from ._server.server import Server
 from ._version import __version__
+from ._wire import kernel
 
 if TYPE_CHECKING:
-    from ._connection import Connection
-    from ._protocol import Message
+    from ._connection.connection import Connection
+    from ._wire.incoming import Message
 
 __all__ = ["main"]
 
@@ -119,7 +119,7 @@ def _speed(kind: type[list[int]] | type[bytes]) -> str:
 
 def main() -> int:
     """Run the demo; 0 if every call did what it should."""
-    print(f"scriptling-ws {__version__}, {_frame.IMPLEMENTATION} codec")
+    print(f"scriptling-ws {__version__}, {kernel.IMPLEMENTATION} codec")
     with Server(_handler, port=0) as server:
         print(f"An embedded server listens at {server.url}\n")
         _tour(server.url)

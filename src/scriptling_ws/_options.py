@@ -19,8 +19,8 @@ from collections.abc import Iterable  # noqa: TC003 - as above
 from dataclasses import dataclass
 from typing import Final, Literal, TypedDict
 
-from ._deadline import check_timeout
 from ._fields import TOKEN
+from ._network.deadline import check_timeout
 
 __all__ = [
     "DEFAULT_HEADS",

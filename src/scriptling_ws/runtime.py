@@ -16,14 +16,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import _response
-from ._head import Request
-from ._response import Response
-from ._routes import Routes
+from ._handshakes.head import Request
+from ._server import response as _response
+from ._server.response import Response
+from ._server.routes import Routes
 
 if TYPE_CHECKING:
-    from ._response import Headers
-    from ._server import Server
+    from ._server.response import Headers
+    from ._server.server import Server
 
 __all__ = ["HTTP", "Request", "Response", "http"]
 

@@ -4,7 +4,7 @@ Rules:
 
 - The processors differ in what C leaves open: see PROCESSORS.
 - What runs is the real thing: Debian's CPython for the processor, the extension that a wheel
-  would have, built by Debian's cross compiler, and tests/test_kernel*.py on both kernels.
+  would have, built by Debian's cross compiler, and tests/wire/test_kernel*.py on both kernels.
 - Every processor has the tests twice. The second build traps on undefined behaviour, accesses
   that are not aligned among it: QEMU itself lets those pass, as most processors do.
 - Nothing is installed. The packages that the machine lacks are unpacked in out/architectures,

@@ -1,0 +1,161 @@
+"""Closing one connection: the last frames, the stream's end, the descriptor.
+
+Rules (RFC 6455 section 7; those about locks are in `link`):
+
+- `start` sends the close frame and wakes whoever waits; it does not wait itself.
+- After the end of reading, `settle` says goodbye on the wire, and then the descriptor is closed
+  (`Intake.dispose`).
+- Whoever cannot get a lock in time leaves the descriptor to its holder (`Link.orphaned`), who
+  closes it on the way out.
+- close_timeout counts anew while the peer goes on taking what was sent before, for send_timeout
+  at most: what `send` has returned for arrives, if the peer reads.
+- The handshake that a peer has begun ends within close_timeout, even if the caller never calls
+  again: the keepalive thread then sees the connection off (`see_off`), without waiting.
+
+No lock of its own: `finish` and `settle` hold the intake's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .._network.deadline import FOREVER, Deadline
+from .._network.locks import holding
+from .._network.waiting import engine
+from .lifecycle import CLOSE
+from .link import LOOK_AGAIN
+
+if TYPE_CHECKING:
+    from .._network.transport import Pulse
+    from .intake import Intake
+    from .link import Link
+    from .outlet import Outlet
+
+__all__ = ["Closer"]
+
+_MAX_DRAIN: Final = 16 * 1024 * 1024  # what is read and dropped after the end, at most
+
+
+class Closer:
+    """Ends one connection."""
+
+    __slots__ = ("_identity", "_intake", "_lifecycle", "_limit", "_link", "_outlet", "_pulse")
+
+    def __init__(self, link: Link, outlet: Outlet, intake: Intake) -> None:
+        self._link = link
+        self._lifecycle = link.lifecycle
+        self._outlet = outlet
+        self._intake = intake
+        self._identity = engine().identity
+        self._limit = FOREVER  # for all that the time may count anew
+        self._pulse: Pulse | None = None  # what the kernel had counted when it began
+
+    def start(self, code: int, reason: str, *, discard: bool) -> None:
+        """Send a close frame, if none has gone either way, and wake whoever receives.
+
+        Never waits. Messages that have come stay ready unless `discard` is set; those
+        that still come are dropped.
+        """
+        link = self._link
+        with self._lifecycle.lock:
+            frame = link.protocol.control.close(code, reason)
+            if frame:
+                link.protocol.outbox.append(frame)
+            link.protocol.discard(keep_ready=not discard)
+            self._lifecycle.go(CLOSE)
+        link.transport.wake()
+        self._intake.answer()
+        self._lifecycle.tell()
+
+    def abort(self) -> None:
+        """End the connection at once, without a goodbye: whoever is blocked in it returns.
+
+        Messages that were read stay ready; nothing is read any more.
+        """
+        link = self._link
+        with self._lifecycle.lock:
+            link.protocol.discard(keep_ready=True)
+            self._lifecycle.go(CLOSE)
+        link.transport.wake()
+        link.transport.abort()
+        self._lifecycle.tell()
+
+    def finish(self) -> None:
+        """Wait for the closing handshake's end, within close_timeout, and let go."""
+        link, intake = self._link, self._intake
+        deadline = self._lifecycle.close_by or FOREVER
+        self._pulse = link.transport.pulse()
+        self._limit = Deadline(link.send_timeout)
+        inside = intake.reader == self._identity() and intake.lock.locked()
+        if not holding(intake.lock, self._finish, 0 if inside else deadline.left()):
+            # Somebody is inside receive() or send() and cannot leave: this very thread,
+            # if this is a signal handler. It disposes on its way out.
+            link.orphaned = True
+            link.transport.abort()
+
+    def _finish(self) -> bool:
+        self._intake.reader = self._identity()
+        while not (self._link.protocol.ended or self._over()):
+            self._intake.read(self._lifecycle.close_by or FOREVER, wakeable=False)
+        self.settle(FOREVER)
+        self._intake.dispose()
+        return True
+
+    def _over(self) -> bool:
+        """Whether close_timeout has passed, and is not to count anew."""
+        if self._lifecycle.close_by is None or not self._lifecycle.close_by.passed():
+            return False
+        before, self._pulse = self._pulse, self._link.transport.pulse()
+        if before is None or self._pulse is None or self._limit.passed():
+            return True
+        if not (self._pulse.queued and self._pulse.acknowledged > before.acknowledged):
+            return True
+        self._lifecycle.renew()
+        return False
+
+    def settle(self, deadline: Deadline) -> None:
+        """Say goodbye, and wait for the peer to do so. Holds the intake's lock.
+
+        Does what it can until `deadline`, and may be called again. Once the peer
+        has ended the stream, or the connection's close_timeout is over, it disposes.
+        """
+        drained = 0
+        while not (
+            self._lifecycle.disposed or self._link.eof or self._over() or drained > _MAX_DRAIN
+        ):
+            self._outlet.flush()
+            closing = self._lifecycle.close_by or FOREVER
+            until = deadline.sooner(closing.left())
+            # A sender that is just leaving may hold the lock: then this is tried again.
+            until = until if self._outlet.finish() else until.sooner(LOOK_AGAIN)
+            left = until.left()
+            count = self._intake.read(until, wakeable=False)
+            if count is None:
+                closing.waited(left)
+                if deadline.passed() and not self._over():
+                    return
+            drained += count or 0
+        self._intake.dispose()
+
+    def look(self) -> None:
+        """Read what is there, and go as far towards the end as that goes.
+
+        Holds the intake's lock.
+        """
+        protocol = self._link.protocol
+        if not protocol.ended and self._intake.read_some(nap=False) is None:
+            self._outlet.flush()
+        if protocol.ended:
+            self.settle(Deadline(0))
+
+    def see_off(self) -> bool:
+        """Go as far towards the end as that goes without waiting; whether no reader is inside."""
+        return self._intake.if_free(self._look_impatiently)
+
+    def _look_impatiently(self) -> None:
+        # A sender that is still inside is not waited for: this is done again.
+        patience, self._intake.leave_by = self._intake.leave_by, Deadline(0)
+        try:
+            self.look()
+        finally:
+            self._intake.leave_by = patience

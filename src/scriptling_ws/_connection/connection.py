@@ -1,0 +1,497 @@
+"""Connection: the blocking API, the same for a client and for a server's handler.
+
+Rules:
+
+- Whatever is to be sent is checked, and its frame encoded, before a lock is taken or a byte
+  leaves: bad input changes nothing. A timeout that is no number, negative or NaN takes no
+  message either; a bool is refused where there is something to wait for.
+- `receive` and iteration with messages ready take no lock; `send` takes one, and others only
+  where something has to be answered.
+- A connection is its parts, and does nothing itself that a part can do: `reader`, `writer`,
+  `closer`, `pinger`, over one `link`, and an encoder. It owns them; none of them knows it.
+- Every call is over at its timeout, and raises what its docstring names.
+
+RFC 6455: section 6 (sending and receiving), 7 (closing).
+"""
+
+# ruff: noqa: B007 - a lock is taken by a `for`, and whether it was is used below
+
+from __future__ import annotations
+
+import contextlib
+from itertools import islice, repeat, starmap
+from typing import TYPE_CHECKING, Any, Final, Generic
+
+from .._codes import CloseCode
+from .._network.deadline import check_timeout
+from .._network.fork import tell_after_fork
+from .._options import check_count
+from .._wire.deflating import make_encoder
+from .._wire.incoming import Protocol
+from .._wire.outgoing import check_close
+from .closer import Closer
+from .intake import Intake
+from .link import Link
+from .outlet import Outlet
+from .pinger import Pinger
+from .reader import Reader
+from .writer import Writer
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable, Iterable, Iterator
+    from types import EllipsisType, TracebackType
+
+    from typing_extensions import Self, TypeIs, TypeVar
+    from wsproto.connection import Connection as WSProtoConnection
+
+    from .._handshakes.head import Request
+    from .._handshakes.terms import Terms
+    from .._network.transport import Transport
+    from .._options import Options
+
+    Binary_co = TypeVar("Binary_co", bound="list[int] | bytes", covariant=True, default=list[int])
+else:
+    from typing import TypeVar  # whose `default` is of 3.13
+
+    Binary_co = TypeVar("Binary_co", covariant=True)
+
+__all__ = ["Binary_co", "Connection", "is_binary", "is_text"]
+
+# A timeout above this may be exceeded by one NAP of the transport.
+_LONG: Final = 1.0
+
+
+def is_text(message: object) -> TypeIs[str]:
+    """Whether a received message is text: a str."""
+    return isinstance(message, str)
+
+
+def is_binary(message: object) -> TypeIs[list[int] | bytes | bytearray | memoryview]:
+    """Whether a received message is binary: a list of ints, or bytes-like."""
+    return isinstance(message, (list, bytes, bytearray, memoryview))
+
+
+class Connection(Generic[Binary_co]):
+    """One WebSocket connection.
+
+    `connect` returns one, and a server's handler is given one. Every method may
+    be called from any thread: one thread waits in `receive` while others send,
+    and `close` wakes them all.
+
+    To a type checker `Connection` alone receives lists of ints, `Connection[bytes]` is the
+    one with `binary_type=bytes`, and `Connection[list[int] | bytes]` is either of them.
+
+    Attributes:
+        local_addr: This end's address, such as `"127.0.0.1:54321"`.
+        remote_addr: The peer's address, such as `"127.0.0.1:8080"` or `"[::1]:8080"`.
+        subprotocol: The subprotocol agreed on, or None.
+        latency: The seconds between the latest answered ping and its answer, `ping`'s or
+            keepalive's; None before the first.
+        request: On a server the client's request (path, query, headers); None on a client.
+    """
+
+    # No __slots__: a handler may keep what it wants on its client (`client.name = ...`).
+
+    _ready: deque[str | Binary_co]  # binary_type leaves no others
+
+    def __init__(
+        self,
+        transport: Transport,
+        ws: WSProtoConnection,
+        *,
+        client: bool,
+        options: Options,
+        received: bytes = b"",
+        subprotocol: str | None = None,
+        request: Request | None = None,
+        deflate: Terms | None = None,
+        attended: bool = False,
+    ) -> None:
+        """Not for callers: `connect` and the server make connections.
+
+        With `attended` a peer that leaves is noticed without keepalive too, and without a call.
+        """
+        protocol = Protocol(
+            ws,
+            client=client,
+            as_list=options.binary_type is list,
+            max_message_size=options.max_message_size,
+            max_fragments=options.max_fragments,
+            max_pending_pongs=options.max_pending_pongs,
+            deflate=deflate,
+        )
+        link = Link(
+            transport,
+            protocol,
+            client=client,
+            send_timeout=check_timeout(options.send_timeout),
+            close_timeout=check_timeout(options.close_timeout),
+        )
+        outlet = Outlet(link)
+        intake = Intake(link, outlet, max_backlog=options.max_backlog)
+        closer = Closer(link, outlet, intake)
+        self._link = link
+        self._outlet = outlet
+        self._intake = intake
+        self._closer = closer
+        self._reader = Reader(link, intake, closer)
+        self._writer = Writer(link, outlet, intake)
+        self._ready = protocol.ready  # type: ignore[assignment]  # see above
+        self._encoder = make_encoder(
+            client=client, deflate=deflate, threshold=options.compression_threshold
+        )
+        self.local_addr: str = transport.local_addr
+        self.remote_addr: str = transport.remote_addr
+        self.subprotocol = subprotocol
+        self.request = request
+        tell_after_fork(self)
+        self._pinger = Pinger(
+            link,
+            outlet,
+            intake,
+            closer,
+            self._writer,
+            ping_interval=check_timeout(options.ping_interval),
+            ping_timeout=check_timeout(options.ping_timeout),
+            attended=attended,
+        )
+        if received:
+            with link.lifecycle.lock:
+                protocol.feed_bytes(received)
+                link.note()
+            intake.answer()
+
+    def _after_fork(self) -> None:
+        """In a forked child: be closed."""
+        # If a signal handler has forked in here, a call goes on that holds one of the old locks.
+        self._intake.renew_lock()
+        self._outlet.renew_lock()
+        self._link.after_fork()
+
+    # -- sending -----------------------------------------------------------
+
+    def send(
+        self,
+        message: str | dict[str, Any],
+        compress: bool = True,
+        *,
+        timeout: float | EllipsisType | None = ...,
+    ) -> None:
+        """Send a text message.
+
+        Blocks until the system has taken the whole message, at most send_timeout.
+        Thread-safe: messages of several threads are never mixed.
+
+        Args:
+            message: A str, or a dict, which is sent as compact JSON.
+            compress: False to send it as it is even with `compression`: because it does not
+                get smaller, or because it holds a secret beside what others have chosen,
+                about which its compressed size would tell them.
+            timeout: Seconds for this call alone, in place of send_timeout; 0 to send only what can
+                be sent at once, None to wait for ever.
+
+        Raises:
+            TypeError: it is neither, or the dict holds what JSON cannot; bytes and
+                lists go through `send_binary`. Nothing was sent.
+            ValueError: the dict holds NaN, infinity or itself, or is nested too deeply, or
+                the text holds a lone surrogate. Nothing was sent.
+            ConnectionClosed: the connection is closed. If the peer has closed or left, this is
+                raised once `receive` or `connected` has told the caller; else after a second,
+                or after send_timeout while messages lie unread. What is sent before that
+                is lost, as when the peer leaves a moment later.
+            SendTimeout: the peer has not read in time; if part of the message had left, the
+                connection is dead, otherwise it stays usable.
+        """
+        frame = self._encoder.text(message, compress)
+        if timeout is ...:
+            self._writer.send(frame)
+        else:
+            self._writer.send_within(frame, timeout)
+
+    def send_binary(
+        self,
+        data: Any,
+        compress: bool = True,
+        *,
+        timeout: float | EllipsisType | None = ...,
+    ) -> None:
+        """Send a binary message.
+
+        Blocks until the system has taken the whole message, at most send_timeout.
+        Thread-safe: messages of several threads are never mixed.
+
+        Args:
+            data: A list or tuple of ints from 0 to 255, or a bytes-like object
+                (bytes, bytearray, memoryview, array, NumPy array) of one-byte items.
+            compress: As `send` takes it.
+            timeout: As `send` takes it.
+
+        Raises:
+            TypeError: it is something else, or an element is no int (a bool is
+                not one here); the text names the element. Nothing was sent.
+            ValueError: an element is not in 0 to 255; the text names it. Or the list has more
+                than 64 Mi items, or the buffer is not contiguous. Nothing was sent.
+            ConnectionClosed: the connection is closed or closing.
+            SendTimeout: the peer has not read in time; if part of the message had left, the
+                connection is dead, otherwise it stays usable.
+        """
+        frame = self._encoder.binary(data, compress)
+        if timeout is ...:
+            self._writer.send(frame)
+        else:
+            self._writer.send_within(frame, timeout)
+
+    def send_many(self, messages: Iterable[Any], compress: bool = True) -> None:
+        """Send many messages with as few system calls as they fit in; the first ones wait.
+
+        A message waits until about 256 KiB of them have come together, or the iterable ends:
+        send what is made now and then with `send`. Blocks as `send` does, send_timeout counting
+        anew for each of these batches. Thread-safe: messages of other threads may come between
+        batches, never inside a message.
+
+        Args:
+            messages: What `send` takes (str and dict, sent as text) and what
+                `send_binary` takes (anything else), in any mixture. Taken one by one.
+            compress: As `send` takes it, for all of them.
+
+        Raises:
+            TypeError, ValueError: as `send` and `send_binary`. Every message before the
+                bad one was sent; it, and what comes after it, was not.
+            ConnectionClosed, SendTimeout: as `send`; how many of the messages have
+                left is not known.
+        """
+        for frame in self._encoder.batches(messages, compress):
+            self._writer.send(frame)
+            del frame  # it may lock the caller's buffer, who may want to fill it anew
+
+    # -- receiving ---------------------------------------------------------
+
+    def receive(self, timeout: float | None = 30) -> str | Binary_co | None:
+        """Receive the next message.
+
+        Blocks until there is one. Thread-safe: of several receivers each message
+        goes to one. A timeout loses nothing, wherever in a message it strikes.
+
+        Args:
+            timeout: Seconds (default 30); 0 to take what is there, None to wait
+                for ever.
+
+        Returns:
+            A str for text, a list of ints for binary (or bytes, by `binary_type`);
+            None on timeout and when the connection is closed: `connected` tells which.
+
+        Raises:
+            TypeError: the timeout is no number.
+            ValueError: the timeout is negative or NaN.
+        """
+        quick = False
+        try:
+            if self._ready and (timeout is None or timeout >= 0):
+                return self._ready.popleft()
+            quick = timeout is None or timeout > _LONG
+        except (IndexError, TypeError):
+            pass  # another thread took it; or it is no number, which check_timeout says better
+        if not quick:
+            timeout = check_timeout(timeout)
+        lock, got = self._intake.lock, False
+        try:
+            for got in self._intake.try_lock:
+                break
+            if got:
+                return self._reader.receive(timeout, quick)  # type: ignore[return-value]
+        finally:
+            if got:
+                lock.release()
+        return self._reader.receive_waiting(timeout)  # type: ignore[return-value]
+
+    def receive_many(self, limit: int = 1000, timeout: float | None = 30) -> list[str | Binary_co]:
+        """Receive the messages that are there, waiting for the first.
+
+        Blocks until there is one. Thread-safe, as `receive`.
+
+        Args:
+            limit: The most messages to return (default 1000).
+            timeout: Seconds to wait for the first (default 30); 0 not to wait,
+                None to wait for ever.
+
+        Returns:
+            One to `limit` messages, in the order they came; none on timeout and when the
+            connection is closed.
+
+        Raises:
+            TypeError: an argument is no number.
+            ValueError: the limit is below 1, or the timeout negative or NaN.
+        """
+        check_count("limit", limit)
+        first = self.receive(timeout)
+        if first is None:
+            return []
+        messages = [first]
+        # extend keeps what it has got when its source raises, so nothing is lost.
+        with contextlib.suppress(IndexError):
+            messages.extend(islice(starmap(self._ready.popleft, repeat(())), limit - 1))
+        return messages
+
+    def __iter__(self) -> Iterator[str | Binary_co]:
+        """Receive messages, waiting for each without end, until the connection is closed."""
+        ready = self._ready
+        while True:
+            try:
+                while ready:
+                    yield ready.popleft()
+            except IndexError:  # pragma: no cover - a race
+                pass  # another thread took it
+            message = self.receive(None)
+            if message is None:
+                return
+            yield message
+            del message  # not to be kept while the next one is waited for
+
+    def connected(self) -> bool:
+        """Whether messages can still be received.
+
+        Looks at the socket, without blocking: a peer that has left is noticed
+        without a call of `receive`. Thread-safe.
+
+        Returns:
+            False once the connection is closed and every message that came before
+            the close was received. It never becomes True again.
+        """
+        return self._reader.connected()
+
+    # -- whether the peer is there ------------------------------------------
+
+    def ping(self, timeout: float | None = 30) -> float | None:
+        """Send a ping, and wait for its answer.
+
+        Blocks until the answer has come. Thread-safe; messages that come meanwhile stay
+        ready for `receive`.
+
+        Args:
+            timeout: Seconds (default 30); 0 not to wait, None to wait for ever.
+
+        Returns:
+            How many seconds the answer took; None on timeout and when the connection is
+            closed: `connected` tells which.
+
+        Raises:
+            TypeError: the timeout is no number.
+            ValueError: the timeout is negative or NaN.
+        """
+        return self._pinger.ping(timeout)
+
+    @property
+    def latency(self) -> float | None:
+        """The seconds between the latest answered ping and its answer; None before the first.
+
+        The ping may be one of `ping`'s, or of keepalive's.
+        """
+        return self._link.pings.latency
+
+    def fileno(self) -> int:
+        """The socket's descriptor, -1 once closed: to wait on, not for I/O.
+
+        It is readable where a message, a part of one or the end has come: then call
+        `receive(0)` until it returns None. `send` may have to receive messages while the
+        peer does not read; they stay ready for `receive`.
+        """
+        self._intake.polled = True
+        return self._link.transport.fileno()
+
+    def on_close(self, callback: Callable[[], object]) -> None:
+        """Call a function once the connection closes, for code that waits for something else.
+
+        That is when the peer's close, or its end, was noticed; when this end closes it; and when a
+        server closes. At once if that has happened. Does not block; thread-safe.
+
+        A handler that waits on a queue is woken by `client.on_close(lambda: queue.put(None))`.
+        A peer that leaves is noticed while nobody calls the connection too: by keepalive, and for
+        a server's connections also without it.
+
+        Args:
+            callback: Called without arguments, once, by the thread that has noticed it. It has
+                to return at once and must not call the connection: set an event, or put
+                something into a queue. An exception of it is logged.
+
+        Raises:
+            TypeError: it cannot be called.
+        """
+        if not callable(callback):
+            raise TypeError(f"on_close() takes a function, not {type(callback).__name__}")
+        self._link.lifecycle.on_close(callback)
+
+    # -- closing -----------------------------------------------------------
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close the connection.
+
+        Blocks for the closing handshake, at most close_timeout; that counts anew while the
+        peer goes on taking what was sent before, for send_timeout at most. Messages that
+        were not received are dropped. Thread-safe: every thread that waits in `receive`
+        returns at once, one that waits in `send` when its message has left, at the latest
+        after close_timeout. A second call does nothing.
+
+        A signal handler may call it. If that has interrupted this connection's `send` in the
+        same thread, the message can neither go on nor be left out: the connection is cut after
+        close_timeout and a second, and the peer sees 1006.
+
+        Args:
+            code: Why, a status code that may be sent: 1000, 1001, 1003, 1007 to
+                1014, or 3000 to 4999.
+            reason: A text for the peer, at most 123 bytes as UTF-8.
+
+        Raises:
+            TypeError: an argument is of the wrong type; nothing was sent.
+            ValueError: the code may not be sent, or the reason is too long.
+        """
+        check_close(code, reason)
+        if not self._link.lifecycle.disposed:
+            self._closer.start(code, reason, discard=True)
+            self._closer.finish()
+
+    def _begin_close(self, code: int, reason: str = "") -> None:
+        """Start to close without waiting: for a server that shuts down."""
+        if not self._link.lifecycle.disposed:
+            self._closer.start(code, reason, discard=False)
+
+    def _abort(self) -> None:
+        """End the connection without a goodbye: for a server whose patience is at its end."""
+        self._closer.abort()
+
+    @property
+    def close_code(self) -> int | None:
+        """Why the connection closed: the code of the first close frame, either way.
+
+        1005 if that had none, 1006 if there was no close frame; None while open.
+        """
+        return self._link.protocol.control.code
+
+    @property
+    def close_reason(self) -> str | None:
+        """The text that came with `close_code`; None while open."""
+        control = self._link.protocol.control
+        return None if control.code is None else control.reason
+
+    def __reduce_ex__(self, protocol: object) -> str:
+        """Refuse to be copied or pickled: there is one socket."""
+        raise TypeError("a connection cannot be copied or pickled")
+
+    def __enter__(self) -> Self:
+        """Use the connection as a context manager."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close: with 1000, or with 1011 if the block raised an Exception."""
+        failed = isinstance(error, Exception)
+        self.close(CloseCode.INTERNAL_ERROR if failed else CloseCode.NORMAL)
+
+    def __repr__(self) -> str:
+        code = self.close_code or CloseCode.ABNORMAL
+        state = "open" if self._link.lifecycle.open else f"closed {code:d}"
+        return f"<Connection {self.local_addr} to {self.remote_addr}, {state}>"

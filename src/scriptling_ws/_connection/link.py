@@ -1,0 +1,143 @@
+"""What the parts of one connection share: the transport, the protocol, the state, what is unsent.
+
+Rules:
+
+- A link does nothing by itself. What reads is in `intake`, what writes in `outlet`; each has its
+  own lock and says what that guards.
+- Locks are taken in this order when more than one is held, and in the way of `_network.locks`: the
+  intake's, the outlet's, the lifecycle's. Whoever holds the outlet's takes the intake's only
+  without blocking.
+- The descriptor is closed (`dispose`) by whoever holds both the intake's lock and the outlet's,
+  so that no other thread is in a system call on it.
+- No thread of its own. One thread waits in `receive`; any number send meanwhile.
+"""
+
+from __future__ import annotations
+
+import errno
+from copy import copy
+from typing import TYPE_CHECKING, Final
+
+from .._codes import CloseCode
+from .._errors import ConnectionClosed
+from . import keepalive
+from .lifecycle import BREAK, DISPOSE, END, Lifecycle
+from .pings import Pings
+from .unsent import Unsent
+
+if TYPE_CHECKING:
+    from .._network.transport import Transport
+    from .._wire.incoming import Protocol
+
+__all__ = ["LOOK", "LOOK_AGAIN", "Link"]
+
+LOOK: Final = 1.0
+"""Seconds after which `send` looks again at what has come."""
+
+LOOK_AGAIN: Final = 0.1
+"""Seconds after which whoever waits asks again what the other threads do."""
+
+_NOT_OURS: Final = "it is the parent process's, and a forked child cannot use it"
+
+
+class Link:
+    """The two ends' link, as this end sees it.
+
+    Attributes:
+        transport: The byte stream.
+        protocol: The incoming side, without I/O; its control plane is guarded by the lifecycle's
+            lock, the rest by the intake's.
+        lifecycle: The state.
+        unsent: What is still to be written.
+        pings: The pings that wait for their answers; guarded by the lifecycle's lock.
+        client: Whether this end is the client.
+        send_timeout: Seconds that the peer has to take a message, None for ever.
+        send_error: Why nothing can be written any more; None while something can.
+        eof: Whether the peer has ended the stream.
+        orphaned: Whether `close` has left the descriptor to whoever is still inside a call.
+        watched: Whether the keepalive thread knows the connection.
+    """
+
+    __slots__ = (
+        "client",
+        "eof",
+        "lifecycle",
+        "orphaned",
+        "pings",
+        "protocol",
+        "send_error",
+        "send_timeout",
+        "transport",
+        "unsent",
+        "watched",
+    )
+
+    def __init__(
+        self,
+        transport: Transport,
+        protocol: Protocol,
+        *,
+        client: bool,
+        send_timeout: float | None,
+        close_timeout: float | None,
+    ) -> None:
+        """Take over an open transport and its protocol."""
+        self.transport = transport
+        self.protocol = protocol
+        self.lifecycle = Lifecycle(close_timeout=close_timeout, send_timeout=send_timeout)
+        self.unsent = Unsent(transport, protocol.outbox)
+        self.pings = Pings()
+        self.client = client
+        self.send_timeout = send_timeout
+        self.send_error: Exception | None = None
+        self.eof = False
+        self.orphaned = False
+        self.watched = False
+
+    def note(self) -> None:
+        """Bring the state up to date with the control plane. Holds the lifecycle's lock."""
+        if not self.protocol.control.open:
+            self.lifecycle.go(END if self.protocol.ended else BREAK)
+
+    def end_of_stream(self) -> None:
+        """The peer has ended the stream. Holds the intake's lock and the lifecycle's."""
+        self.eof = True
+        self.protocol.unfed = None
+        self.protocol.end()
+
+    def send_failed(self, error: OSError) -> None:
+        """Nothing can be written any more. Holds the outlet's lock."""
+        with self.lifecycle.lock:
+            # A copy, without the traceback: that holds all that the callers have in hand.
+            self.send_error = copy(error)
+            self.unsent.forget()
+            self.lifecycle.go(BREAK)
+
+    def closed_error(self) -> ConnectionClosed:
+        """What `send` raises on a connection that is not open."""
+        control = self.protocol.control
+        error = ConnectionClosed(control.code or CloseCode.ABNORMAL, control.reason)
+        error.__cause__ = control.error or self.send_error
+        return error
+
+    def dispose(self) -> None:
+        """Close the descriptor. Holds the intake's lock and the outlet's; not twice."""
+        if not self.lifecycle.disposed:
+            with self.lifecycle.lock:
+                self.lifecycle.go(DISPOSE)
+            self.transport.close()
+            if self.watched:
+                keepalive.forget()
+
+    def after_fork(self) -> None:
+        """In a forked child: be closed, without a word to the peer, who is the parent's."""
+        control = self.protocol.control
+        if control.code is None:
+            control.code, control.reason = CloseCode.ABNORMAL, _NOT_OURS
+        self.lifecycle.after_fork()
+        self.protocol.ended = True
+        # Not what is unsent: a send that goes on in here fails at the closed descriptor.
+        self.send_error = OSError(errno.EBADF, _NOT_OURS)
+        self.protocol.outbox.clear()
+        self.protocol.ready.clear()
+        self.protocol.held.clear()

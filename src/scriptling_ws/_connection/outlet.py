@@ -1,0 +1,127 @@
+"""One step of writing at a time: what is unsent goes into the transport, and nothing waits.
+
+Rules (those about locks are in `link`):
+
+- `lock` guards writing: whole frames, one after the other; the transport's write side.
+- Answers are sent by whoever can get the lock at once; else its holder sends them, after its
+  frame.
+- A peer that takes no answers for send_timeout is given up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .._errors import SendTimeout
+from .._network.deadline import Deadline
+from .._network.locks import attempts, holding
+from .._network.waiting import engine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .._network.waiting import Lock
+    from .link import Link
+
+__all__ = ["Outlet"]
+
+_NO_ANSWERS: Final = "the peer does not read: no answer to its pings was sent within send_timeout"
+
+
+class Outlet:
+    """What sends the answers of one connection, and the lock under which all is sent.
+
+    Attributes:
+        lock: See above.
+        try_lock: Takes the lock without waiting: see `attempts`.
+        stalled: Until when answers wait for the peer to read, None while none do.
+    """
+
+    __slots__ = ("_finished", "_link", "_unsent", "lock", "stalled", "try_lock")
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._unsent = link.unsent
+        self._finished = False  # this end has ended its stream
+        self.stalled: Deadline | None = None
+        self.lock: Lock
+        self.try_lock: Iterable[bool]
+        self.renew_lock()
+
+    def renew_lock(self) -> None:
+        """Make the lock; anew in a forked child, where nobody would release the old one."""
+        self.lock = engine().lock()
+        self.try_lock = attempts(self.lock)
+
+    def waits(self) -> bool:
+        """Whether something is to be sent that no sender has in hand.
+
+        A sender that has the lock sends the answers too, once its frame is out: who waits for the
+        socket to be writable meanwhile would only spin.
+        """
+        return bool(self._unsent) and not self.lock.locked()
+
+    def flush(self) -> None:
+        """Send what is unsent, as far as that goes without waiting."""
+        while self.waits() and holding(self.lock, self._flush):
+            pass  # more may have come; whoever holds the lock comes here after its frame
+        link = self._link
+        if self._unsent.answers:
+            with link.lifecycle.lock:
+                link.protocol.drop_stale_pongs()
+                if link.send_error is not None:
+                    self._unsent.answers.clear()
+        if link.protocol.ended:
+            # Whoever reads may have found the lock taken when it was this end's turn.
+            self.finish()
+
+    def _flush(self) -> bool:
+        """As flush; whether nothing is left. Holds the lock."""
+        link, unsent = self._link, self._unsent
+        try:
+            while link.send_error is None and unsent.take(link.lifecycle.lock):
+                if not unsent.advance():
+                    return self._note_stall()
+                self.stalled = None
+            if link.send_error is not None or not link.transport.flush():
+                return self._note_stall()
+            self.stalled = None
+            return True
+        except OSError as error:
+            if error.errno is None:
+                raise  # a signal handler's, such as TimeoutError
+            self._fail(error)
+            return False
+
+    def _note_stall(self) -> bool:
+        """The peer takes no answers: after send_timeout, give it up. Holds the lock."""
+        link = self._link
+        if self.stalled is None:
+            self.stalled = Deadline(link.send_timeout)
+        elif self.stalled.passed() and link.send_error is None:
+            link.transport.abort()
+            self._fail(SendTimeout(_NO_ANSWERS))
+        return False
+
+    def _fail(self, error: OSError) -> None:
+        self._link.send_failed(error)
+        self._link.lifecycle.tell()
+
+    def finish(self) -> bool:
+        """End the outgoing stream once the last frame has left, if it is this end's turn.
+
+        Returns:
+            False if it is, but could not be done now.
+        """
+        # A server ends the stream first (RFC 6455 section 7.1.1), and so does
+        # whoever fails the connection; else a client waits for the server to.
+        link = self._link
+        its_turn = not link.client or link.protocol.control.error is not None
+        if not its_turn or self._finished or link.send_error is not None:
+            return True
+        return not self._unsent and bool(holding(self.lock, self._finish))
+
+    def _finish(self) -> bool:
+        self._finished = True
+        self._link.transport.finish_writing()
+        return True

@@ -1,0 +1,277 @@
+"""Pings: whether the peer is still there, and how far away it is.
+
+Rules (RFC 6455 sections 5.5.2, 5.5.3; those about locks are in `link`):
+
+- Keepalive: ping_interval after the last ping another one. If nothing shows within
+  ping_timeout that the peer lives (`liveness` judges), the connection is closed with 1011.
+- A thread that waits for a pong reads, if no other does; messages that come meanwhile are kept
+  for `receive`.
+- The keepalive thread never waits for a connection. Where another thread reads, that thread
+  sees the pong; where none does, keepalive takes the control frames that stand in front and
+  answers them: a peer's ping, and its close.
+- Once the peer has closed, the keepalive thread sees the connection off, watched before or not.
+
+No lock of its own: the pings that wait are guarded by the lifecycle's, the rest is the keepalive
+thread's (or the reader's, where there is no such thread).
+"""
+
+from __future__ import annotations
+
+import weakref
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from .._codes import CloseCode
+from .._network.deadline import Deadline, check_timeout
+from .._wire.keys import next_key
+from . import keepalive
+from .keepalive import Next
+from .link import LOOK, LOOK_AGAIN
+from .liveness import Facts, Liveness
+from .pings import Ping
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .closer import Closer
+    from .intake import Intake
+    from .link import Link
+    from .outlet import Outlet
+    from .writer import Writer
+
+__all__ = ["Pinger"]
+
+_SLICE: Final = 0.02  # seconds after which it is asked again whether anybody reads
+_SELDOM: Final = 3600.0  # seconds between looks at a connection that has nothing due
+
+
+def _weakly(method: Callable[[], object]) -> Callable[[], object]:
+    """A method that is called while its object lives: what it is given to is the object's part.
+
+    A reference back would make a cycle, and keep a connection that nobody wants until the
+    garbage collector comes.
+    """
+    reference = weakref.WeakMethod(method)
+
+    def call() -> object:
+        found = reference()
+        return None if found is None else found()
+
+    return call
+
+
+class Pinger:
+    """Asks whether the peer of one connection is there; what the keepalive thread knows of it."""
+
+    __slots__ = (
+        "__weakref__",
+        "_closer",
+        "_intake",
+        "_key",
+        "_lifecycle",
+        "_link",
+        "_liveness",
+        "_outlet",
+        "_ping",
+        "_ping_interval",
+        "_ping_timeout",
+        "_transport",
+        "_writer",
+    )
+
+    def __init__(
+        self,
+        link: Link,
+        outlet: Outlet,
+        intake: Intake,
+        closer: Closer,
+        writer: Writer,
+        *,
+        ping_interval: float | None,
+        ping_timeout: float | None,
+        attended: bool,
+    ) -> None:
+        """Look after an open connection, by pings if there is an interval.
+
+        Args:
+            link: The link.
+            outlet: Its outlet.
+            intake: Its intake.
+            closer: What sees it off.
+            writer: What is told who looks at what has come.
+            ping_interval: Seconds between two pings, None for none.
+            ping_timeout: Seconds that the peer has to show that it lives, None for ever.
+            attended: Whether a peer that leaves is noticed without pings too.
+        """
+        self._link = link
+        self._lifecycle = link.lifecycle
+        self._transport = link.transport
+        self._outlet = outlet
+        self._intake = intake
+        self._closer = closer
+        self._writer = writer
+        self._liveness = Liveness(ping_timeout, monotonic())
+        self._key: bytes | None = None  # the payload of keepalive's latest ping
+        self._ping = b""  # the latest ping's frame
+        self._ping_interval = ping_interval
+        self._ping_timeout = ping_timeout
+        self._lifecycle.at_end = _weakly(self._watch_the_end)
+        if ping_interval is not None:
+            self._watch(min(ping_interval, LOOK))
+        elif attended:
+            self._watch(LOOK)
+
+    def _watch(self, seconds: float) -> None:
+        """Have the connection looked after, first in so many seconds."""
+        self._link.watched = True
+        moment = monotonic() + seconds
+        self._writer.attended = keepalive.watch(self, moment)
+        self._writer.look_due = not self._writer.attended
+        if not self._writer.attended:
+            self._intake.look_after = _weakly(self._look_after_alone)
+            self._intake.alone = moment
+
+    def _watch_the_end(self) -> None:
+        """No message can come any more: whether a call comes or not, the end will."""
+        if not self._link.watched:
+            self._watch(LOOK)
+
+    def _look_after_alone(self) -> None:
+        due = self.look_after()
+        self._intake.alone = None if due is None else due.moment
+
+    # -- ping ------------------------------------------------------------------
+
+    def ping(self, timeout: float | None) -> float | None:
+        """As `Connection.ping`."""
+        deadline = Deadline(check_timeout(timeout))
+        ping = Ping()
+        payload = self._send(ping)
+        if payload is None:
+            return None
+        lifecycle, protocol = self._lifecycle, self._link.protocol
+        try:
+            while not (ping.came.is_set() or deadline.passed() or lifecycle.closing):
+                if protocol.ended:
+                    break
+                self._await(ping, deadline)
+        finally:
+            self._link.pings.drop(payload)
+        return ping.seconds
+
+    def _send(self, ping: Ping) -> bytes | None:
+        """Send a ping as far as that goes at once; its payload, None if that cannot be."""
+        payload, link = next_key(), self._link
+        with self._lifecycle.lock:
+            frame = link.protocol.control.ping(payload) if self._lifecycle.open else b""
+            if not frame:
+                return None
+            link.pings.add(payload, ping)
+            self._ping = frame
+            link.protocol.outbox.append(frame)
+        self._intake.answer()
+        return payload
+
+    def _await(self, ping: Ping, deadline: Deadline) -> None:
+        """Wait for a while, reading if nobody else does."""
+        intake = self._intake
+
+        def read() -> None:
+            slice_ = deadline.sooner(_SLICE)
+            self._transport.wait(True, self._outlet.waits(), slice_, wakeable=True)
+            intake.read_ahead()
+
+        if not intake.if_free(read, wanted=not (intake.waiters or intake.full())):
+            slice_ = deadline.sooner(_SLICE)
+            if not ping.came.wait(left := slice_.left()):
+                slice_.waited(left)
+
+    # -- keepalive -------------------------------------------------------------
+
+    def descriptor(self) -> int:
+        """The socket's descriptor, -1 once closed."""
+        return self._transport.fileno()
+
+    def is_free(self) -> bool:
+        """Whether no thread reads at this moment."""
+        return not self._intake.reader
+
+    def look_after(self) -> Next | None:
+        """What the keepalive thread calls when it is time, or when something has come."""
+        if self._lifecycle.disposed:
+            return None
+        quiet, interval = self._attend(), self._ping_interval
+        if self._lifecycle.open and interval is None:
+            return Next(monotonic() + _SELDOM, readable=quiet, when_free=not quiet)
+        if self._lifecycle.open and interval is not None and self._judge(interval):
+            again = self._liveness.next_look(monotonic(), interval)
+            return Next(again, readable=quiet, when_free=not quiet)
+        return self._see_off()
+
+    def _see_off(self) -> Next | None:
+        """As far towards the end as that goes without waiting; None once it is over."""
+        free = self._closer.see_off()
+        if self._lifecycle.disposed:
+            return None
+        close_by = self._lifecycle.close_by
+        left = close_by.left() if close_by is not None else None
+        wait = LOOK if left is None else max(min(left, LOOK), LOOK_AGAIN)
+        return Next(monotonic() + wait, readable=free)
+
+    def _attend(self) -> bool:
+        """Take the control frames in front; whether nothing else is there, nor a reader."""
+        quiet, intake, writer = False, self._intake, self._writer
+
+        def read() -> None:
+            nonlocal quiet
+            quiet = not intake.take_controls()
+            if not quiet and (pulse := self._transport.pulse()) is not None and pulse.ended:
+                # The end stands behind messages, and goes on showing once they are taken.
+                intake.read_all()
+            writer.look_due = writer.look_due or not quiet  # a ping may stand behind a message
+
+        wanted = not (self._link.protocol.ended or intake.waiters)
+        return intake.if_free(read, wanted=wanted) and quiet
+
+    def _judge(self, interval: float) -> bool:
+        """Ask whether the peer lives, if it is time; False once the connection is over."""
+        now, liveness, unsent = monotonic(), self._liveness, self._link.unsent
+        heard = self._intake.heard or self._transport.unread()
+        facts = Facts(heard, unsent.moved, self._ping_has_left(), self._transport.pulse())
+        unsent.moved = False
+        if liveness.look(now, facts):
+            self._give_up()
+            return False
+        waits = not liveness.answered and self._ping_timeout is not None
+        if waits or now < liveness.asked + interval:
+            return True
+        return self._ask(now)
+
+    def _ask(self, now: float) -> bool:
+        """Send a ping; False if that cannot be, as the connection is over."""
+        self._intake.heard = self._link.unsent.moved = False
+        self._liveness.ask(now, self._transport.pulse())
+        self._link.pings.drop(self._key or b"")  # its peer lives, but does not answer
+        self._key = self._send(Ping())
+        return self._key is not None
+
+    def _ping_has_left(self) -> bool:
+        """Whether the latest ping is out of this process: it may wait behind a frame."""
+        unsent, ping = self._link.unsent, self._ping
+        rest = unsent.rest
+        begun = rest is not None and rest[0] is ping
+        waits = any(each is ping for each in unsent.answers)
+        return not (self._transport.pending or begun or waits)
+
+    def _give_up(self) -> None:
+        """The peer is silent: end the connection, so that whoever is blocked in it returns."""
+        text = f"no answer to a ping within ping_timeout ({self._ping_timeout:g} s)"
+        link = self._link
+        with self._lifecycle.lock:
+            frame = link.protocol.control.fail(CloseCode.INTERNAL_ERROR, text)
+            if frame:  # pragma: no branch - else it was closed just now, by another thread
+                link.protocol.outbox.append(frame)
+            link.note()
+        self._intake.answer()
+        self._transport.abort()
+        self._lifecycle.tell()

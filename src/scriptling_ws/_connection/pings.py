@@ -1,0 +1,78 @@
+"""The pings that wait for their answers (RFC 6455 sections 5.5.2, 5.5.3).
+
+Rules:
+
+- A ping is answered by the pong with its payload, and so are the pings before it.
+- A pong that nobody waits for changes nothing.
+
+Guarded by the lock of `lifecycle`; `drop` and `latency` need none. Nothing here waits, but
+whoever has sent a ping may wait for its `came`.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from .._network.waiting import engine
+
+if TYPE_CHECKING:
+    from collections import deque
+
+__all__ = ["Ping", "Pings"]
+
+
+class Ping:
+    """A ping that was sent now.
+
+    Attributes:
+        came: Set once its answer has come.
+        seconds: How long that took; None before.
+        sent: When it was sent.
+    """
+
+    __slots__ = ("came", "seconds", "sent")
+
+    def __init__(self) -> None:
+        self.sent = monotonic()
+        self.seconds: float | None = None
+        self.came = engine().event()
+
+
+class Pings:
+    """Those of one connection.
+
+    Attributes:
+        latency: The seconds between the latest answered ping and its answer; None before the
+            first.
+        waiting: Those without an answer, by their payloads, oldest first.
+    """
+
+    __slots__ = ("latency", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: dict[bytes, Ping] = {}
+        self.latency: float | None = None
+
+    def add(self, payload: bytes, ping: Ping) -> None:
+        """A ping goes out with this payload."""
+        self.waiting[payload] = ping
+
+    def drop(self, payload: bytes) -> None:
+        """Nobody waits for the answer to this one any more."""
+        self.waiting.pop(payload, None)
+
+    def answer(self, pongs: deque[bytes]) -> None:
+        """Pongs have come: take them out, and tell who waits for them."""
+        now = monotonic()
+        while pongs:
+            payload = pongs.popleft()
+            if payload not in self.waiting:
+                continue  # stray, or late
+            for each in list(self.waiting):  # oldest first  # pragma: no branch - it is in there
+                ping = self.waiting.pop(each, None)
+                if ping is not None:  # else it has just timed out, in another thread
+                    self.latency = ping.seconds = now - ping.sent
+                    ping.came.set()
+                if each == payload:
+                    break

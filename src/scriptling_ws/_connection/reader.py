@@ -1,0 +1,176 @@
+"""Receiving on one connection: what a call of `receive` does.
+
+Rules (those about locks are in `link`):
+
+- A message that is ready is taken without a lock, by `Connection` itself; what is here reads.
+  Before it reads, it takes what was read for others (`Protocol.release`).
+- Every call is over at its timeout, and a timeout loses nothing, wherever in a message it strikes.
+- A message that is there is read on for a moment after the timeout, so that pings and fragments
+  without end do not keep it from coming.
+- Once all is over, a loop that goes on receiving is slowed down.
+
+The lock is the intake's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from .._network.deadline import Deadline, check_timeout
+from .._network.locks import holding
+from .._network.waiting import engine
+from .link import LOOK_AGAIN
+
+if TYPE_CHECKING:
+    from .._wire.incoming import Message
+    from .closer import Closer
+    from .intake import Intake
+    from .link import Link
+
+__all__ = ["Reader"]
+
+# How long a message that is there is read on after the timeout, in seconds.
+_OVERTIME: Final = 0.05
+_LINGER: Final = 0.25  # seconds that receive waits for the stream's end after the last frame
+_MANY: Final = 10_000  # receives on a closed connection, after which the next ones take their time
+_PACE: Final = 0.01  # seconds
+
+
+class Reader:
+    """Receives the messages of one connection."""
+
+    __slots__ = (
+        "_closer",
+        "_identity",
+        "_intake",
+        "_lifecycle",
+        "_link",
+        "_nones",
+        "_protocol",
+        "_ready",
+        "_sleep",
+    )
+
+    def __init__(self, link: Link, intake: Intake, closer: Closer) -> None:
+        self._link = link
+        self._lifecycle = link.lifecycle
+        self._protocol = link.protocol
+        self._ready = link.protocol.ready
+        self._intake = intake
+        self._closer = closer
+        self._nones = 0  # receives since all was over
+        self._identity = engine().identity
+        self._sleep = engine().sleep
+
+    def receive(self, timeout: float | None, quick: bool) -> Message | None:
+        """As `Connection.receive`. Holds the intake's lock.
+
+        Args:
+            timeout: As `receive` takes it.
+            quick: Whether it is so long that no clock has to be read before something comes.
+        """
+        intake = self._intake
+        intake.reader = self._identity()
+        ready = self._ready
+        try:
+            if quick and not ready and intake.read_run():
+                try:
+                    return ready.popleft()
+                except IndexError:  # pragma: no cover - a race
+                    pass  # another thread took it
+            return self._receive(check_timeout(timeout), quick)
+        finally:
+            intake.reader = 0
+            if self._link.orphaned:
+                intake.dispose()
+
+    def receive_waiting(self, timeout: float | None) -> Message | None:
+        """As `receive`, while another thread receives: wait for the turn first."""
+        deadline = Deadline(check_timeout(timeout))
+        intake = self._intake
+        with self._lifecycle.lock:
+            intake.waiters += 1  # a blocked sender that reads leaves it to this thread
+        try:
+            return self._receive_in_turn(deadline)
+        finally:
+            with self._lifecycle.lock:
+                intake.waiters -= 1
+
+    def _receive_in_turn(self, deadline: Deadline) -> Message | None:
+        """As `receive_waiting`, for one of those that wait."""
+        # In slices: who closes may get the lock first, and keeps it until the peer answers.
+        while not self._lifecycle.closing:
+            slice_ = deadline.sooner(LOOK_AGAIN)
+            left = slice_.left()
+            received = holding(
+                self._intake.lock, lambda: (self.receive(deadline.left(), False),), left
+            )
+            if received is not None:
+                return received[0]
+            slice_.waited(left)
+            if deadline.passed():
+                return None
+        self._protocol.drop_late()
+        with contextlib.suppress(IndexError):
+            return self._ready.popleft()  # what a server's shutdown leaves ready
+        return None
+
+    def _receive(self, timeout: float | None, quick: bool) -> Message | None:
+        """As receive, for what is no message yet, or long in coming. Holds the intake's lock."""
+        ready, protocol, lifecycle = self._ready, self._protocol, self._lifecycle
+        first = quick and not protocol.plain  # else the quick read was just made
+        deadline: Deadline | None = None
+        overtime: Deadline | None = None
+        while True:
+            if lifecycle.closing:
+                protocol.drop_late()
+            if ready:
+                try:
+                    return ready.popleft()
+                except IndexError:  # pragma: no cover - a race
+                    continue  # another thread took it
+            if protocol.holding:
+                protocol.release()
+                continue
+            if lifecycle.closing or protocol.ended:
+                self._end(timeout, deadline or Deadline(timeout))
+                return None
+            if first:
+                first = False
+                if self._intake.read_some(nap=True) is not None:
+                    continue
+            deadline = deadline or Deadline(timeout)
+            if self._intake.read(deadline, wakeable=True, nap=not quick) is None and not ready:
+                return None
+            if not ready and deadline.passed():
+                # More may be there, but pings and fragments can come without end.
+                overtime = overtime or Deadline(_OVERTIME)
+                if overtime.passed():
+                    return None
+
+    def _end(self, timeout: float | None, deadline: Deadline) -> None:
+        """There is no message any more, and none will come. Holds the intake's lock."""
+        if not self._lifecycle.closing:
+            # Mostly the peer ends the stream at once. One that does not is
+            # left to close(), so that the caller hears of the end in time.
+            self._closer.settle(deadline.sooner(_LINGER))
+            self._lifecycle.told = True
+        # A loop that receives on a closed connection, and never asks `connected`, slows down.
+        if self._lifecycle.disposed:
+            self._nones += 1
+            if self._nones > _MANY:
+                self._sleep(_PACE if timeout is None else min(timeout, _PACE))
+
+    def connected(self) -> bool:
+        """As `Connection.connected`."""
+        lifecycle = self._lifecycle
+        closing = lifecycle.closing  # before _ready: once it is set, nothing is added to that
+        if self._ready or self._protocol.held:
+            return True
+        self._intake.if_free(self._closer.look, wanted=not lifecycle.disposed)
+        ended = closing or self._protocol.ended  # as above
+        if ended and not (self._ready or self._protocol.held):
+            lifecycle.told = True
+            return False
+        return True

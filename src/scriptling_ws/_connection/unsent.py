@@ -1,0 +1,139 @@
+"""What is still to be written on one connection: the rest of a frame, and answers.
+
+Rules:
+
+- A frame that was begun is finished before another one. What is left of it is in `rest`, or for
+  a moment in `tail`; should a signal handler's exception end a send, whoever writes next goes on
+  from there.
+- A handler can run after every call, so there is none between a write and the note of how much
+  was written.
+- Answers (pongs, close frames) go between frames, in their order.
+
+Guarded by the lock of `outlet`; `answers` by the lock of `lifecycle`.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Iterable
+
+    from .._network.transport import Transport
+    from .._network.waiting import RLock
+
+__all__ = ["Rest", "Unsent"]
+
+# What is left to send of a frame: `data[sent:]`, then the pieces of `more`; and whether it
+# has to be sent, because part of it has left, or because it is an answer.
+Rest = tuple["bytes | memoryview", int, "Iterable[memoryview]", bool]
+
+_NOTHING: Final = ()
+_DUE: Final = 3  # the index in a Rest
+
+
+class Unsent:
+    """What is to be written, and its way into the transport. True while there is any.
+
+    Attributes:
+        answers: Control frames that wait for their turn, oldest first.
+        rest: What is left of the frame that is being written, None for none.
+        tail: The same as the kernel's send_frame leaves it.
+        taken: Bytes of messages that the transport has taken since it was set to 0.
+        moved: Whether `advance` has written anything since this was set to False.
+    """
+
+    __slots__ = ("_transport", "answers", "moved", "rest", "tail", "taken")
+
+    def __init__(self, transport: Transport, answers: deque[bytes]) -> None:
+        """Write to a transport; the protocol appends the answers."""
+        self._transport = transport
+        self.answers = answers
+        self.rest: Rest | None = None
+        self.tail: list[bytes] = []
+        self.taken = 0
+        self.moved = False
+
+    def __bool__(self) -> bool:
+        pending = self._transport.pending  # what TLS has taken, and the socket has not
+        return bool(self.answers or pending or self.rest is not None or self.tail)
+
+    @property
+    def due(self) -> bool:
+        """Whether what is left has to be sent, as part of it has left or it is an answer."""
+        return self.rest is None or self.rest[_DUE]
+
+    def begin(self, frame: bytes | Iterable[memoryview]) -> None:
+        """Begin a frame, of which nothing has left so far."""
+        if isinstance(frame, bytes):
+            self.rest = (frame, 0, _NOTHING, False)
+        else:
+            self.rest = (b"", 0, frame, False)
+
+    def resume(self) -> None:
+        """Go on with what the kernel has left of a frame."""
+        if self.tail:
+            self.rest = (self.tail[0], 0, _NOTHING, True)
+            del self.tail[:]
+
+    def take(self, lock: RLock) -> bool:
+        """Whether something has to be written before a new frame: then it is in `rest`.
+
+        Args:
+            lock: What guards `answers`.
+        """
+        self.resume()
+        if self.rest is not None:
+            if self.rest[_DUE] or self._transport.uncounted:
+                return True
+            self.rest = None  # a send was ended before it had begun
+        with lock:
+            if not self.answers:
+                return False
+            self.rest = (self.answers[0], 0, _NOTHING, True)
+            del self.answers[0]
+        return True
+
+    def advance(self) -> bool:
+        """Write some of `rest` without waiting; False if that cannot be.
+
+        Raises:
+            OSError: the connection is broken.
+        """
+        assert self.rest is not None
+        data, sent, more, due = self.rest
+        if self._transport.uncounted:
+            sent += self._transport.uncounted
+            self.rest = (data, sent, more, True)
+            self._transport.uncounted = 0
+        if sent < len(data):
+            view = memoryview(data)[sent:]
+            count = self._transport.write(view)
+            if not count:
+                return False
+            self.rest = (data, sent + count, more, True)
+            self.taken += count
+            self.moved = True
+            return True
+        for piece in more:
+            self.rest = (piece, 0, more, due)
+            return True
+        self.rest = None
+        return True
+
+    def keep(self) -> None:
+        """Copy what is left: whoever wanted to send it may change it from here on."""
+        if self.rest is not None and (self.rest[_DUE] or self._transport.uncounted):
+            data, sent, more, _ = self.rest
+            left = memoryview(data)[sent + self._transport.uncounted :]
+            # Each is copied before the next one is made: see Pieces.
+            whole = b"".join((bytes(left), *map(bytes, copy(more))))
+            self.rest = (whole, 0, _NOTHING, True)
+            self._transport.uncounted = 0
+
+    def forget(self) -> None:
+        """Nothing can be written any more: let go of what was begun."""
+        self.rest = None
+        del self.tail[:]

@@ -1,0 +1,290 @@
+"""Sending on one connection: what a call of `send` does.
+
+Rules (those about locks are in `link`):
+
+- A frame that was begun is finished before another one, or the connection is ended,
+  even if a KeyboardInterrupt has ended the call that began it: see `unsent`.
+- A thread that cannot write reads meanwhile (`Intake.read_meanwhile`), up to max_backlog: two
+  peers that both send first do not wait for each other for ever. If it reads the peer's close
+  frame, its own frame has until close_timeout to leave.
+- send_timeout counts anew with each _PROGRESS bytes that the peer has taken: a slow link is no
+  reason to end a message, a peer that takes a byte a minute is.
+- `send` looks at what has come, at most once a second: a caller that only sends still answers
+  pings. Where the keepalive thread attends to that, it looks if that thread says so (`look_due`).
+
+The lock is the outlet's.
+"""
+
+# ruff: noqa: B007 - a lock is taken by a `for`, and whether it was is used below
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from .._codes import CloseCode
+from .._errors import SendTimeout
+from .._network.deadline import Deadline, check_timeout
+from .._network.locks import holding
+from .._network.transport import SEND_FLAGS
+from .._wire import kernel
+from .link import LOOK, LOOK_AGAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import EllipsisType
+
+    from .intake import Intake
+    from .link import Link
+    from .outlet import Outlet
+
+__all__ = ["Writer"]
+
+_PROGRESS: Final = 64 * 1024  # bytes of a message that a peer has to take within send_timeout
+_DOES_NOT_READ: Final = (
+    "the peer does not read: the message was not sent within send_timeout, "
+    "or the call's own timeout"
+)
+
+
+class Writer:
+    """Sends the messages of one connection.
+
+    Attributes:
+        look_due: Whether `send` is to look at what has come, from `look_at` on.
+        look_at: See there, on the monotonic clock.
+        attended: Whether the keepalive thread looks where nobody reads.
+    """
+
+    __slots__ = (
+        "_intake",
+        "_lifecycle",
+        "_link",
+        "_outlet",
+        "_send",
+        "_transport",
+        "_unsent",
+        "attended",
+        "look_at",
+        "look_due",
+    )
+
+    def __init__(self, link: Link, outlet: Outlet, intake: Intake) -> None:
+        self._link = link
+        self._lifecycle = link.lifecycle
+        self._transport = link.transport
+        self._unsent = link.unsent
+        self._outlet = outlet
+        self._intake = intake
+        self._send = link.transport.send
+        self.look_due = True
+        self.look_at = monotonic() + LOOK
+        self.attended = False
+
+    def send(self, frame: bytes | Iterable[memoryview]) -> None:
+        """Send one whole frame, perhaps in pieces, waiting until the system has taken it."""
+        if not isinstance(frame, bytes):
+            self._in_turn(frame)
+            return
+        lock, got, unsent = self._outlet.lock, False, self._unsent
+        try:
+            for got in self._outlet.try_lock:
+                break
+            if not got:
+                self._in_turn(frame)
+            elif not self._lifecycle.open:
+                self._not_open()
+            elif unsent.rest is None and not unsent.tail and not unsent.answers:
+                self._at_once(frame)
+            else:
+                self._slowly(frame)
+        finally:
+            if got:
+                lock.release()
+        if unsent.answers:
+            self._intake.answer()
+        if self.look_due:
+            self._look()
+
+    def send_within(
+        self, frame: bytes | Iterable[memoryview], timeout: float | EllipsisType | None
+    ) -> None:
+        """As send, within a time for this call alone; ... for send_timeout."""
+        if timeout is ...:
+            self.send(frame)
+        else:
+            self._in_turn(frame, Deadline(check_timeout(timeout)))
+
+    def _at_once(self, frame: bytes) -> None:
+        """Send a whole frame, before which nothing has to go. Holds the lock."""
+        unsent = self._unsent
+        try:
+            whole = kernel.send_frame(self._send, frame, SEND_FLAGS, unsent.tail)
+        except BaseException as error:
+            if self._broke(frame, error):
+                return
+            raise
+        if not whole or self._transport.pending:
+            self._slowly(None if whole or unsent.tail else frame)
+
+    def _broke(self, frame: bytes, error: BaseException) -> bool:
+        """Sending a frame at once raised; whether that is dealt with. Holds the lock."""
+        if isinstance(error, OSError) and error.errno is not None:
+            self._fail(error)
+            self._not_open()
+            return True
+        if self._transport.uncounted:  # a signal handler's, and part of the frame is under way
+            self._unsent.begin(frame)
+            self._unsent.keep()
+        return False
+
+    def _in_turn(self, frame: bytes | Iterable[memoryview], whole: Deadline | None = None) -> None:
+        """Send one whole frame, waiting for other senders first: one deadline for both.
+
+        Args:
+            frame: The frame.
+            whole: The call's own deadline, in place of send_timeout and its renewals.
+        """
+        deadline = whole or Deadline(self._link.send_timeout)
+
+        def send() -> bool:
+            if self._lifecycle.open:
+                self._slowly(frame, deadline, renew=whole is None)
+            else:
+                self._not_open()
+            return True
+
+        if not holding(self._outlet.lock, send, deadline.left()):
+            name = "send_timeout" if whole is None else "the timeout"
+            raise SendTimeout(f"other threads' messages took all of {name}")
+        if self._unsent.answers:
+            self._intake.answer()
+        if self.look_due:
+            self._look()
+
+    def _not_open(self) -> None:
+        """A message is to be sent on a connection that is not open any more.
+
+        Raises ConnectionClosed, unless the peer has left and no caller was told so far (by
+        `receive` or `connected`): for a second after a close, or while messages from before lie
+        unread, for send_timeout at most. What is sent then is lost as if the peer had left a
+        moment later. A close frame that lies behind a failed send is told at once.
+        """
+        lifecycle, control = self._lifecycle, self._link.protocol.control
+        error = self._link.send_error
+        silent = error is None or control.code in (None, CloseCode.ABNORMAL)
+        gone = silent and not control.error
+        if isinstance(error, SendTimeout):
+            gone = False  # it does not read
+        lately = lifecycle.grace is not None and not (lifecycle.grace.passed() or error)
+        protocol = self._link.protocol
+        if (protocol.ready or protocol.held) and lifecycle.unread_grace is not None:
+            lately = not lifecycle.unread_grace.passed()
+        if lifecycle.told or not (gone and lately):
+            # If close() has left the descriptor to this thread:
+            holding(self._intake.lock, self._link.dispose, wanted=self._link.orphaned)
+            raise self._link.closed_error()
+
+    def _slowly(
+        self,
+        frame: bytes | Iterable[memoryview] | None,
+        deadline: Deadline | None = None,
+        *,
+        renew: bool = True,
+    ) -> None:
+        """Send a frame, and before it what has to go first. Holds the lock.
+
+        Args:
+            frame: The frame; None to go on with one of which some has left.
+            deadline: Until when, None for send_timeout from now on.
+            renew: Whether send_timeout counts anew as the peer takes what is sent.
+        """
+        deadline = deadline or Deadline(self._link.send_timeout)
+        unsent, mine = self._unsent, frame is None
+        try:
+            while not mine and unsent.take(self._lifecycle.lock):
+                if not unsent.advance():
+                    self._wait_writable(deadline)
+            if not (mine or self._lifecycle.open):  # a close frame has come or gone meanwhile
+                self._not_open()
+                return
+            mine = True
+            if frame is None:
+                unsent.resume()
+            else:
+                unsent.begin(frame)
+            self._write_out(deadline, renew)
+        except SendTimeout as error:
+            if mine and unsent.due:
+                self._transport.abort()  # part of the frame has left: the stream is spoilt
+                self._fail(error)
+            elif mine:
+                unsent.rest = None
+            raise
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                self._fail(error)
+                self._not_open()
+                return
+            unsent.keep()  # a signal handler raised, TimeoutError or KeyboardInterrupt perhaps
+            raise
+
+    def _write_out(self, deadline: Deadline, renew: bool) -> None:
+        """Write all of the frame that was begun, waiting for it. Holds the lock."""
+        unsent = self._unsent
+        unsent.taken = 0
+        while unsent.rest is not None:
+            if not unsent.advance():
+                self._wait_writable(deadline)
+            elif renew and unsent.taken >= _PROGRESS:
+                deadline, unsent.taken = Deadline(self._link.send_timeout), 0
+        while not self._transport.flush():
+            self._wait_writable(deadline)
+        self._outlet.stalled = None
+
+    def _wait_writable(self, deadline: Deadline) -> None:
+        """Wait until something can be written, reading meanwhile. Holds the lock."""
+        if deadline.passed():
+            raise SendTimeout(_DOES_NOT_READ)
+        close_by = self._lifecycle.close_by
+        if close_by is not None:
+            if close_by.passed():
+                self._transport.abort()  # what has left of the frame is of no use
+                self._fail(SendTimeout("the peer has closed, and does not read"))
+                raise self._link.closed_error()
+            deadline = deadline.sooner(close_by.left())
+        if not self._intake.read_meanwhile(deadline):
+            self._transport.wait(False, True, deadline.sooner(LOOK_AGAIN))
+
+    def _fail(self, error: OSError) -> None:
+        """Nothing can be written any more. Holds the lock."""
+        self._link.send_failed(error)
+
+        def hear_out() -> None:
+            # The close frame that says why may lie unread; messages before it stay ready.
+            self._intake.read_all()
+            if self._link.orphaned:
+                self._link.dispose()
+
+        holding(self._intake.lock, hear_out)
+        self._lifecycle.tell()
+
+    # -- for a caller that only sends --------------------------------------
+
+    def _look(self) -> None:
+        """Answer what has come, if it is time for that."""
+        now = monotonic()
+        if now >= self.look_at:
+            self.look_at = now + LOOK
+            self.look_due = not self.attended
+            ended = self._link.protocol.ended or self._lifecycle.disposed
+            self._intake.if_free(self._look_ahead, wanted=not (self._intake.waiters or ended))
+
+    def _look_ahead(self) -> None:
+        """Take control frames; and messages, unless the caller may wait for them on the socket.
+
+        A ping may stand behind messages that the caller never receives. Holds the intake's lock.
+        """
+        intake = self._intake
+        if intake.take_controls() and not (intake.polled or intake.full()):
+            intake.read_ahead()

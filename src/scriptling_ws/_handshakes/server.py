@@ -1,0 +1,162 @@
+"""A server's side of the opening handshake, without I/O.
+
+Rules (RFC 6455 section 4.2):
+
+- wsproto checks the upgrade and builds the answer. It is given a head of the upgrade's own
+  fields, without what follows the request, which its server side loses. A list in several
+  lines is one line there (RFC 9110 section 5.3): of Connection it looks at the last alone.
+- This file refuses beforehand, with the status that fits, what wsproto lets through (bodies,
+  a header doubled that must not be, a key that is not 16 bytes) or answers less exactly.
+- `Content-Length: 0` is no body: charging stations send it.
+- Compression is agreed on in `terms`, and wsproto knows of none.
+- Whatever goes wrong inside h11 or wsproto leaves as Refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING, Final
+
+from wsproto import ConnectionType, WSConnection
+from wsproto import events as wsevents
+
+from .._fields import count_header
+from .head import FOREIGN_ERRORS, PROXY_HINT, Refused, Request, is_http_1_0
+from .terms import Terms, agree
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wsproto.connection import Connection as WSProtoConnection
+
+__all__ = ["WEBSOCKET_METHODS", "ServerUpgrade", "wants_upgrade"]
+
+WEBSOCKET_METHODS: Final = "GET, OPTIONS"
+"""What the path of a WebSocket answers, as Allow says it."""
+
+# What wsproto is shown; of Upgrade, that it names websocket. Not Host: wsproto would refuse
+# names that IDNA 2003 does not know, and `parse_request` has checked it.
+_JUDGED: Final = (
+    "connection",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-protocol",
+    "sec-websocket-extensions",
+)
+
+
+def wants_upgrade(request: Request) -> bool:
+    """Whether a request asks for an upgrade to WebSocket, perhaps one that is malformed.
+
+    Any other upgrade is an offer that a server may leave (RFC 9110 section 7.8), such as h2c.
+    """
+    return "websocket" in _tokens(request, "upgrade") or "sec-websocket-key" in request.headers
+
+
+class ServerUpgrade:
+    """A server's side of one upgrade.
+
+    Attributes:
+        subprotocols: What the client offers, in its order of preference.
+        connection: wsproto's connection, once `accept` was called.
+        deflate: The terms of compression, once `accept` was called; None for none.
+    """
+
+    def __init__(self, head: bytes, request: Request) -> None:
+        """Check an upgrade request.
+
+        Raises:
+            Refused: 405, 426, 505 or 400, with the headers that go with it.
+        """
+        if request.method != "GET":
+            raise Refused(405, "a WebSocket starts with GET", [("Allow", WEBSOCKET_METHODS)])
+        if not wants_upgrade(request):
+            raise Refused(
+                426,
+                "this is a WebSocket endpoint: connect with a WebSocket client",
+                [("Upgrade", "websocket"), ("Connection", "Upgrade")],
+            )
+        if is_http_1_0(head):
+            raise Refused(505, f"a WebSocket needs HTTP/1.1, and this is HTTP/1.0: {PROXY_HINT}")
+        _check_upgrade(head, request)
+        self._ws = WSConnection(ConnectionType.SERVER)
+        try:
+            self._ws.receive_data(_judged_head(request))
+            (event,) = self._ws.events()
+        except FOREIGN_ERRORS as error:
+            raise Refused(400, "the upgrade is malformed") from error
+        assert isinstance(event, wsevents.Request)
+        self.subprotocols = [name for name in event.subprotocols if name]
+        self._extensions = request.headers.get("sec-websocket-extensions", "")
+        self.deflate: Terms | None = None
+
+    def accept(
+        self,
+        subprotocol: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        deflate: Terms | None = None,
+    ) -> bytes:
+        """The response that accepts the upgrade.
+
+        Args:
+            subprotocol: One of `subprotocols`, or None.
+            headers: More headers for the response.
+            deflate: What this end wants of permessage-deflate, None to do without.
+        """
+        extra = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+        agreed = None if deflate is None else agree(self._extensions, deflate)
+        if agreed is not None:
+            answer, self.deflate = agreed
+            extra.append((b"Sec-WebSocket-Extensions", answer.encode("ascii")))
+        return self._ws.send(
+            wsevents.AcceptConnection(subprotocol=subprotocol, extra_headers=extra)
+        )
+
+    @property
+    def connection(self) -> WSProtoConnection:
+        """wsproto's connection; only after `accept`."""
+        connection = self._ws.connection
+        assert connection is not None
+        return connection
+
+
+def _check_upgrade(head: bytes, request: Request) -> None:
+    headers = request.headers
+    version = headers.get("sec-websocket-version")
+    if version != "13":
+        raise Refused(
+            400 if version is None else 426,
+            "Sec-WebSocket-Version has to be 13",
+            [("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade")],
+        )
+    if "websocket" not in _tokens(request, "upgrade"):
+        raise Refused(400, f"Upgrade has to name websocket; {PROXY_HINT}")
+    if "upgrade" not in _tokens(request, "connection"):
+        raise Refused(400, f"Connection has to name Upgrade; {PROXY_HINT}")
+    # h11 has joined equal lengths, and refused what is no number.
+    if headers.get("content-length", "0").strip("0") or "transfer-encoding" in headers:
+        raise Refused(400, "an upgrade request has no body")
+    lower = head.lower()
+    for name in (b"sec-websocket-key", b"sec-websocket-version"):
+        if count_header(lower, name) > 1:
+            raise Refused(400, f"more than one {name.decode('ascii')} header")
+    try:
+        key = base64.b64decode(headers.get("sec-websocket-key", ""), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != 16:
+        raise Refused(400, "Sec-WebSocket-Key has to be 16 bytes in base64")
+
+
+def _tokens(request: Request, name: str) -> list[str]:
+    """The elements of a list, in lower case."""
+    # Blanks and tabs alone: str.strip() takes \xa0 for a blank, too.
+    return [token.strip(" \t").lower() for token in request.headers.get(name, "").split(",")]
+
+
+def _judged_head(request: Request) -> bytes:
+    """The upgrade as wsproto is given it: each field in one line."""
+    rows = ["GET / HTTP/1.1", "host: localhost", "upgrade: websocket"]
+    rows += [f"{name}: {request.headers[name]}" for name in _JUDGED if name in request.headers]
+    return "\r\n".join([*rows, "", ""]).encode("latin-1")

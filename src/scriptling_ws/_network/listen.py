@@ -1,0 +1,117 @@
+"""Listening sockets.
+
+Rules:
+
+- A name that has several addresses (`localhost`) is listened on at all of them,
+  with one port.
+- An IPv6 socket takes IPv6 alone, whatever the system's default is: `::` does not
+  silently open the IPv4 addresses too.
+- A port that is in use is an error everywhere. SO_REUSEADDR, which on POSIX lets a
+  restarted server take its old port, would on Windows let two servers share it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from typing import Any, Final
+
+from .authority import host_port
+from .waiting import engine
+
+__all__ = ["listen"]
+
+# Connections that the kernel completes while the acceptor is busy; it lowers
+# the number to its own limit.
+_BACKLOG: Final = 1024
+# With port 0 the kernel picks a port free at the first address; where it is
+# taken at the second, another one is tried.
+_ATTEMPTS: Final = 8
+_ABSENT: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Open the listening sockets of a server, in non-blocking mode. Blocks for the name lookup.
+
+    Args:
+        host: A name or an address of this machine; "0.0.0.0" or "::" for all of them.
+        port: The port, 0 for any that is free.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: the host is empty, or the port is not 0 to 65535.
+        OSError: the host is not known or not this machine's, or the port is in use.
+    """
+    if not isinstance(host, str):
+        raise TypeError(f"host has to be a str, not {type(host).__name__}")
+    if isinstance(port, bool) or not isinstance(port, int):
+        raise TypeError(f"port has to be an int, not {type(port).__name__}")
+    if not host:
+        raise ValueError("host is empty: write '127.0.0.1', or '0.0.0.0' to listen everywhere")
+    if not 0 <= port <= 65535:
+        raise ValueError(f"port has to be 0 to 65535, not {port}")
+    addresses = _look_up(host, port)
+    for attempt in range(_ATTEMPTS):
+        try:
+            return _open_all(addresses, port)
+        except OSError as error:
+            if port == 0 and error.errno == errno.EADDRINUSE and attempt + 1 < _ATTEMPTS:
+                continue
+            raise type(error)(
+                error.errno, f"cannot listen on {host_port(host, port)}: {error.strerror}"
+            ) from error
+    raise AssertionError  # pragma: no cover - the last attempt returns or raises
+
+
+def _look_up(host: str, port: int) -> list[tuple[int, Any]]:
+    kind, flags = socket.SOCK_STREAM, socket.AI_PASSIVE
+    try:
+        found = engine().blocking(lambda: socket.getaddrinfo(host, port, type=kind, flags=flags))
+    except UnicodeError as error:
+        raise ValueError(f"{host!r} is not a host name") from error
+    except OSError as error:
+        raise type(error)(
+            error.errno, f"cannot find the host {host!r}: {error.strerror}"
+        ) from error
+    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+
+
+def _open_all(addresses: list[tuple[int, Any]], port: int) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    absent = (errno.EADDRNOTAVAIL, "no address")  # not the error: it would hold this frame
+    with contextlib.ExitStack() as undo:
+        for family, address in addresses:
+            try:
+                sock = _open(family, (address[0], port, *address[2:]))
+            except OSError as error:
+                if error.errno not in _ABSENT:
+                    raise
+                absent = (error.errno, str(error.strerror))  # such as ::1 where IPv6 is off
+                continue
+            undo.callback(sock.close)
+            sockets.append(sock)
+            port = sock.getsockname()[1]
+        if not sockets:
+            raise OSError(*absent)
+        undo.pop_all()
+    return sockets
+
+
+def _open(family: int, address: Any) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "nt":  # pragma: no cover - Windows
+            sock.setsockopt(socket.SOL_SOCKET, getattr(socket, "SO_EXCLUSIVEADDRUSE", -5), 1)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        sock.bind(address)
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

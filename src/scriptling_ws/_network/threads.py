@@ -1,0 +1,170 @@
+"""Waiting with threads: the default engine. What each call promises is said in `waiting`.
+
+Rules:
+
+- Imported when an engine is first asked for, so that it sees what a program has patched by then,
+  as gevent does.
+- Calls that are made for each message are the interpreter's own functions, without Python code
+  around them.
+- A wait for one descriptor costs no descriptor, and no object of `selectors`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import selectors
+import socket
+import sys
+import threading
+import time
+from math import ceil
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .deadline import Deadline
+
+__all__ = ["Threads"]
+
+_T = TypeVar("_T")
+
+_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+_LOOK_UP: Final = 1.0  # seconds for which the main thread sleeps at a time: see `Engine.wait`
+_FEW: Final = 400  # select() takes 512 descriptors on Windows
+_MANY: Final = 65_536  # elsewhere the number of descriptors decides
+# poll, where there is one: select fails on descriptors from 1024 on, and epoll
+# costs a descriptor and three system calls for a single wait.
+_Selector: Final = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
+
+class _Select:
+    """`select`, called as `poll` is, with the events of `selectors`: for Windows."""
+
+    __slots__ = ("_reading", "_writing")
+
+    def __init__(self) -> None:
+        self._reading: list[Any] = []
+        self._writing: list[Any] = []
+
+    def register(self, fileobj: Any, events: int) -> None:
+        if events & _READ:
+            self._reading.append(fileobj)
+        if events & _WRITE:
+            self._writing.append(fileobj)
+
+    def poll(self, milliseconds: float | None) -> bool:
+        seconds = None if milliseconds is None else milliseconds / 1000
+        # The third: where a connection fails, Windows shows that there alone.
+        return any(select.select(self._reading, self._writing, self._writing, seconds))
+
+
+_Poll: Final = getattr(select, "poll", _Select)
+# From the events of `selectors`, by their numbers, to those of `poll`.
+_EVENTS: Final = tuple(
+    (getattr(select, "POLLIN", _READ) if events & _READ else 0)
+    | (getattr(select, "POLLOUT", _WRITE) if events & _WRITE else 0)
+    for events in (0, _READ, _WRITE, _READ | _WRITE)
+)
+
+
+class _Waker:
+    """A descriptor that is readable from the first `set` on, for ever."""
+
+    __slots__ = ("_event", "_pair")
+
+    def __init__(self) -> None:
+        self._event = -1
+        self._pair: tuple[socket.socket, ...] = ()
+        if sys.platform == "linux" and hasattr(os, "eventfd"):
+            # Unpacking stores it in the step in which it is made: not to be lost should a signal
+            # handler raise.
+            (self._event,) = map(os.eventfd, (0,), (os.EFD_CLOEXEC | os.EFD_NONBLOCK,))
+        else:
+            self._pair = socket.socketpair()
+
+    def fileno(self) -> int:
+        return self._pair[0].fileno() if self._pair else self._event
+
+    def set(self) -> None:
+        if self._pair:
+            self._pair[1].close()  # what is readable is the end of the stream
+        elif sys.platform == "linux":  # pragma: no branch - else there is a pair
+            os.eventfd_write(self._event, 1)
+
+    def close(self) -> None:
+        for sock in self._pair:
+            sock.close()
+        # The number is taken out first: should a signal handler raise, it is not closed again
+        # when it is another file's.
+        event, self._event = self._event, -1
+        if event >= 0:
+            os.close(event)
+
+    __del__ = close
+
+
+class Threads:
+    """Each task is a thread, and what blocks, blocks its thread."""
+
+    __slots__ = ()
+
+    naps: Final = True
+    lock = staticmethod(threading.Lock)
+    rlock = staticmethod(threading.RLock)
+    event = staticmethod(threading.Event)
+    identity = staticmethod(threading.get_ident)
+    current = staticmethod(threading.current_thread)
+    sleep = staticmethod(time.sleep)
+    waker = staticmethod(_Waker)
+
+    def hears_signals(self) -> bool:
+        """Whether this is the main thread: Python runs signal handlers in no other."""
+        return threading.current_thread() is threading.main_thread()
+
+    def spawn(self, body: Callable[[], object], name: str) -> threading.Thread:
+        """Start a daemon thread."""
+        thread = threading.Thread(target=body, name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def wait(self, fileobj: Any, events: int, deadline: Deadline, waker: Any = None) -> None:
+        """Wait in `poll`; see `Engine.wait`."""
+        if threading.current_thread() is threading.main_thread():
+            deadline = deadline.sooner(_LOOK_UP)
+        poll = _Poll()
+        poll.register(fileobj, _EVENTS[events])
+        if waker is not None:
+            poll.register(waker, _EVENTS[_READ])
+        seconds = deadline.left()
+        if not poll.poll(None if seconds is None else ceil(seconds * 1000)):
+            deadline.waited(seconds)
+
+    def poller(self, *, many: bool = False) -> selectors.BaseSelector:
+        """The best selector there is for many descriptors; else `poll`, which needs none itself."""
+        selector: selectors.BaseSelector = selectors.DefaultSelector() if many else _Selector()
+        return selector
+
+    def capacity(self, poller: Any, /) -> int:
+        """Some hundred for select(), else as good as any number."""
+        return _FEW if isinstance(poller, selectors.SelectSelector) else _MANY
+
+    def in_worker(self, function: Callable[[], _T], seconds: float | None, name: str) -> _T | None:
+        """Call it on a daemon thread."""
+        results: list[_T] = []
+
+        def run() -> None:
+            results.append(function())
+
+        try:
+            thread = self.spawn(run, name)
+        except (RuntimeError, MemoryError):
+            run()
+        else:
+            thread.join(seconds)
+        return results[0] if results else None
+
+    def blocking(self, function: Callable[[], _T]) -> _T:
+        """Call it here: other threads go on."""
+        return function()

@@ -1,0 +1,333 @@
+"""Byte streams: a socket that never blocks for longer than asked.
+
+Rules:
+
+- `read_into` and `write` do what can be done at once; `wait` is the one place that
+  sleeps (save for a nap, see below). How it sleeps is the engine's: see `waiting`.
+- One thread reads at a time and one writes: the caller's locks see to that. A
+  reader and a writer at the same time are fine.
+- A read error that means "the peer is gone" is an OSError like any other; the
+  caller knows what to make of it.
+- The descriptor is closed by `close` alone, which the caller calls when no
+  other thread can be inside a method; `abort` makes the others return first.
+
+How a read sleeps: where the system has SO_RCVTIMEO and MSG_DONTWAIT the socket
+is a blocking one, and `read_into(..., nap=True)` lets the kernel sleep in `recv`
+for up to NAP. On a busy connection that is one system call a read, where asking
+first (poll, then recv) takes two. A quiet connection leaves `recv` after NAP and
+sleeps in `wait`, where `wake` reaches it. A socket that waits by other means than the
+system's (gevent's) does not know SO_RCVTIMEO: it does not block, and does not nap. Nor does any
+under an engine that naps not.
+
+Whether a peer lives is told by what the kernel counts (`pulse`) and by what lies in its
+buffers (`unread`, `peek`): asking takes nothing out of them.
+
+This file knows nothing of WebSocket.
+"""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import os
+import socket
+import struct
+import sys
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from .authority import host_port
+from .fork import tell_after_fork
+from .waiting import READ, WRITE, engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .deadline import Deadline
+    from .waiting import Waker
+
+__all__ = ["NAP", "SEND_FLAGS", "Pulse", "Transport", "address_text", "write_rest"]
+
+NAP: Final = 0.01
+"""How long, in seconds, a read may sleep where `wake` does not reach it."""
+
+# The flag with which a blocking socket does only what it can do at once.
+_DONTWAIT: Final[int] = getattr(socket, "MSG_DONTWAIT", 0)
+
+SEND_FLAGS: Final[int] = _DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
+"""The same for sending, and a peer that has left is an error even where the program has set
+SIGPIPE to SIG_DFL, as scripts in a pipe do."""
+
+_READ_AT_ONCE: Final = (_DONTWAIT,)  # the flags, as `map` takes them
+_SEND_AT_ONCE: Final = (SEND_FLAGS,)
+_WHOLE: Final = (0,)  # as much as the buffer holds
+_PEEK: Final = _DONTWAIT | socket.MSG_PEEK
+_CAN_NAP: Final = bool(_DONTWAIT) and hasattr(socket, "SO_RCVTIMEO") and sys.platform != "win32"
+_UNWOKEN: Final = 0.1  # seconds for which a wait sleeps that no descriptor is left to wake
+_NAP_TIMEVAL: Final = struct.pack("@ll", 0, int(NAP * 1_000_000))
+_TCP_INFO: Final[int] = getattr(socket, "TCP_INFO", 0) if sys.platform == "linux" else 0
+# In Linux' struct tcp_info: state at 0, unacked at 24, bytes_acked and bytes_received at 120,
+# notsent_bytes at 144, snd_wnd at 228.
+_INFO: Final = struct.Struct("=B23xI92xQQ8xI80xI")
+_ENDED: Final = (7, 8)  # TCP_CLOSE and TCP_CLOSE_WAIT
+
+
+def address_text(address: Any) -> str:
+    """A socket address as text: `127.0.0.1:80`, `[::1]:80`, or a Unix path."""
+    if isinstance(address, tuple):
+        return host_port(address[0], address[1])
+    return os.fsdecode(address) if address else ""
+
+
+class Pulse(NamedTuple):
+    """What the system's kernel counts on one connection.
+
+    Attributes:
+        received: The bytes that have come, read or not.
+        acknowledged: The bytes that the other end's kernel has taken.
+        window: The bytes that it has room for: more of them where the peer reads.
+        queued: Whether bytes were sent that it has not taken.
+        ended: Whether the other end has ended its stream: what has come is all that will.
+    """
+
+    received: int
+    acknowledged: int
+    window: int
+    queued: bool = False
+    ended: bool = False
+
+
+class Transport:
+    """A connected TCP (or Unix) stream socket.
+
+    Attributes:
+        local_addr: This end's address as text.
+        remote_addr: The peer's address as text.
+        pending: Whether bytes that `write` has taken are still to be written; a bare
+            socket keeps none.
+        uncounted: Bytes that `write` had taken when a signal handler raised in it.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_engine",
+        "_recv_into",
+        "_send",
+        "_sock",
+        "_wake_lock",
+        "_waker",
+        "_woken",
+        "local_addr",
+        "pending",
+        "remote_addr",
+        "uncounted",
+    )
+
+    def __init__(self, sock: socket.socket) -> None:
+        """Take over a connected socket: from here on only this object touches it."""
+        self._sock = sock
+        self._recv_into = sock.recv_into
+        self._send = sock.send
+        self._engine = engine()
+        # RLocks: a signal handler that closes the connection may interrupt their holder.
+        self._wake_lock = self._engine.rlock()  # guards _waker and _woken
+        self._waker: Waker | None = None
+        self._woken = False
+        self.pending: bool = False
+        self.uncounted: int = 0
+        self._prepare()
+        self.local_addr: str = address_text(sock.getsockname())
+        self.remote_addr: str = address_text(sock.getpeername())
+        tell_after_fork(self)
+
+    def _after_fork(self) -> None:
+        """In a forked child: close its copies of the descriptors, and nothing more."""
+        self._wake_lock = self._engine.rlock()
+        self.close()
+
+    def _prepare(self) -> None:
+        sock = self._sock
+        if sock.family != getattr(socket, "AF_UNIX", None):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        naps = _CAN_NAP and self._engine.naps and isinstance(sock, _socket.socket)
+        if naps:
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _NAP_TIMEVAL)
+            except OSError:
+                naps = False
+        sock.setblocking(naps)
+
+    @property
+    def receive(self) -> Callable[[bytearray], int | None]:
+        """As `read_into` with a nap, but may raise BlockingIOError for None."""
+        return self._recv_into
+
+    @property
+    def send(self) -> Callable[[bytes, int], int]:
+        """As `write`, with SEND_FLAGS, but may raise BlockingIOError for 0."""
+        return self._send
+
+    def read_into(self, buffer: bytearray | memoryview, nap: bool = False) -> int | None:
+        """Receive what is there into a buffer, which must not be empty.
+
+        Args:
+            buffer: Where to; filled from its start.
+            nap: Sleep for up to NAP if nothing is there.
+
+        Returns:
+            The number of bytes, 0 at the end of the stream, None if nothing is there.
+
+        Raises:
+            OSError: the connection is broken.
+        """
+        try:
+            # Unpacking stores the count in the same step in which it arrives: a
+            # signal handler that raises runs before or after, never in between,
+            # so that no byte is taken from the kernel and forgotten.
+            if nap:
+                (count,) = map(self._recv_into, (buffer,))
+            else:
+                (count,) = map(self._recv_into, (buffer,), _WHOLE, _READ_AT_ONCE)
+        except BlockingIOError:
+            return None
+        return count
+
+    def peek(self, size: int) -> bytes | None:
+        """What comes next, which stays there for `read_into` and for a poll of the socket.
+
+        Returns:
+            Up to `size` bytes, b"" at the end of the stream, None if nothing is there.
+
+        Raises:
+            OSError: the connection is broken.
+        """
+        try:
+            return self._sock.recv(size, _PEEK)
+        except BlockingIOError:
+            return None
+
+    def unread(self) -> bool:
+        """Whether something lies unread: bytes, the end of the stream, or an error.
+
+        Unlike the other methods that read, it may be called while a reader is inside one.
+        """
+        try:
+            return Transport.peek(self, 1) is not None
+        except OSError as error:
+            if error.errno is None:
+                raise  # a signal handler's, such as TimeoutError
+            return True
+
+    def pulse(self) -> Pulse | None:
+        """What the kernel has counted on this connection; None where it does not tell."""
+        if not _TCP_INFO:
+            return None
+        try:
+            info = self._sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _INFO.size)
+        except OSError as error:
+            if error.errno is None:
+                raise  # a signal handler's, such as TimeoutError
+            return None  # not TCP, or closed
+        if len(info) < _INFO.size:
+            return None  # a Linux before 5.4
+        state, unacknowledged, acknowledged, received, unsent, window = _INFO.unpack(info)
+        queued = bool(unacknowledged or unsent)
+        return Pulse(received, acknowledged, window, queued, state in _ENDED)
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Send what the kernel takes at once.
+
+        Returns:
+            How many bytes it took, 0 if none. With `pending` set they are
+            taken, but not all of them sent: see `flush`.
+
+        Raises:
+            OSError: the connection is broken.
+        """
+        try:
+            (count,) = map(self._send, (data,), _SEND_AT_ONCE)  # unpacked: as in read_into
+        except BlockingIOError:
+            return 0
+        return count
+
+    def flush(self) -> bool:
+        """Send what `write` has taken and kept; whether nothing is left of it."""
+        return True
+
+    def wait(self, read: bool, write: bool, deadline: Deadline, wakeable: bool = False) -> None:
+        """Sleep until something may have changed; the caller finds out what, if anything.
+
+        Args:
+            read: Return when bytes (or the end) can be read.
+            write: Return when bytes can be written.
+            deadline: Return then at the latest.
+            wakeable: Return when `wake` is or has been called; in a moment, called or not,
+                if no descriptor is left for that.
+        """
+        waker = None
+        if wakeable:
+            waker = self._get_waker()
+            if self._woken:
+                return
+            if waker is None:
+                deadline = deadline.sooner(_UNWOKEN)
+        events = (READ if read else 0) | (WRITE if write else 0)
+        self._engine.wait(self._sock, events, deadline, waker)
+
+    def _get_waker(self) -> Waker | None:
+        """What `wake` makes readable; None if it cannot be made now."""
+        with self._wake_lock:
+            if self._waker is None:
+                try:
+                    self._waker = self._engine.waker()
+                except OSError as error:
+                    if error.errno is None:
+                        raise  # a signal handler's, such as TimeoutError
+            return self._waker
+
+    def wake(self) -> None:
+        """Make every wakeable `wait` return, now and from now on."""
+        with self._wake_lock:
+            self._woken = True
+            if self._waker is not None:
+                self._waker.set()
+
+    def finish_writing(self) -> None:
+        """Tell the peer that nothing more will come."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def abort(self) -> None:
+        """End the connection both ways at once: whoever reads, writes or waits returns."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the descriptors. No other thread may be inside a method."""
+        self._sock.close()
+        with self._wake_lock:
+            self._woken = True
+            waker, self._waker = self._waker, None
+            if waker is not None:
+                waker.close()
+
+    def fileno(self) -> int:
+        """The socket's descriptor, -1 once closed."""
+        return self._sock.fileno()
+
+
+def write_rest(transport: Transport, rest: memoryview) -> tuple[memoryview, bool]:
+    """Send as much of some bytes as goes without waiting.
+
+    Returns:
+        What is left of them, and whether all have left the transport too, which may keep some.
+        If not, call again with the rest once it is writable.
+
+    Raises:
+        OSError: the connection is broken.
+    """
+    while rest:
+        count = transport.write(rest)
+        if not count:
+            return rest, False
+        rest = rest[count:]
+    return rest, transport.flush()

@@ -1,0 +1,394 @@
+"""The acceptor: one thread for all sockets that have no thread of their own yet, or no more.
+
+Rules:
+
+- Listening sockets, handshaking peers and those that are to take a page's answer are in one
+  poller, non-blocking: a slow or silent peer costs a descriptor and some bytes, never a
+  thread and never another peer's time. What is done for one peer at a time is bounded.
+- Nothing on this thread waits for another thread, or runs a handler's code. (What may take time
+  here: a piece of a file from a disk, see `delivery`; and the handlers of the program's log.)
+- One deadline for the whole opening, TLS included. It is the same for all, so
+  the peers are in a queue and only its front is looked at. An answer has a least rate.
+- A peer is counted as it is accepted; one whose address has too many is closed at once.
+- No error of one peer ends the thread.
+- The end comes in two steps: `leave` stops listening and lets go of all that have no answer yet;
+  `stop` gives those that are taking an answer until a deadline, and ends the thread.
+- Who is refused, or closed without an answer, has a line in the log that says why; who
+  leaves by itself, as health checks do, has one on the debug level.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import socket
+import ssl
+from typing import TYPE_CHECKING, Final
+
+from .._errors import forget_frames
+from .._handshakes.head import Refused
+from .._network.deadline import Deadline
+from .._network.fork import tell_after_fork
+from .._network.tls import TLSTransport
+from .._network.transport import Transport, address_text
+from .._network.waiting import READ, engine
+from .delivery import TOO_SLOW, BrokenOff
+from .doors import Doors
+from .log import RareWarning, log_answer
+from .peer import AGAIN, CLOSE, READY, WRITTEN, Peer, PeerQueue
+
+if TYPE_CHECKING:
+    from .arrival import Admit, PeerOptions
+    from .delivery import Delivery
+    from .limits import Limits, Place
+
+__all__ = ["LINGER", "Acceptor"]
+
+LINGER: Final = 2.0
+"""Seconds in which a peer has to read an answer before its socket is closed."""
+
+_logger = logging.getLogger("scriptling_ws.server")
+
+_BUFFER: Final = 16 * 1024
+_LEFT: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # who ends TLS without an error
+_MOST_PEERS: Final = 65_536  # or what the poller takes
+
+
+class Acceptor:
+    """Accepts connections and brings each to a complete request or a refusal.
+
+    `run` is the thread's body; `deliver`, `leave` and `stop` may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        listeners: list[socket.socket],
+        admit: Admit,
+        *,
+        context: ssl.SSLContext | None,
+        timeout: float | None,
+        limits: Limits,
+        options: PeerOptions,
+    ) -> None:
+        """Get ready; nothing is accepted before `run`.
+
+        Args:
+            listeners: Listening sockets, non-blocking; closed when `run` ends, or here
+                if this raises.
+            admit: Called on the acceptor's thread with every request's head; has to
+                return at once.
+            context: The TLS settings, None for plain TCP.
+            timeout: Seconds for the whole of an opening handshake, None for no limit.
+            limits: Counts who comes and goes.
+            options: What holds for every peer.
+
+        Raises:
+            OSError: there are too few descriptors.
+        """
+        self._admit = admit
+        self._context = context
+        self._timeout = timeout
+        self._limits = limits
+        self._options = options
+        with contextlib.ExitStack() as undo:
+            for listener in listeners:
+                undo.callback(listener.close)
+            self._poller = engine().poller(many=True)
+            undo.callback(self._poller.close)
+            self._wake_read, self._wake_write = socket.socketpair()
+            undo.pop_all()
+        self._most = engine().capacity(self._poller)
+        self._doors = Doors(listeners, self._poller)
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
+        self._opening = PeerQueue()  # no answer yet
+        self._delivering = PeerQueue()  # with a page's answer to take
+        self._closing = PeerQueue()  # with a refusal to take, or an answer to read
+        self._again: dict[Peer, None] = {}  # had their turn, with more to do at once
+        self._buffer = bytearray(_BUFFER)
+        self._crowds = RareWarning(_logger)
+        self._lock = engine().lock()  # guards _inbox, and _stopped as it is set
+        self._inbox: list[tuple[Delivery, Place]] = []
+        self._leaving = False
+        self._left = engine().event()  # nothing is accepted any more
+        self._last: Deadline | None = None  # when to stop, at the latest
+        self._stopped = False
+        tell_after_fork(self)
+
+    def _after_fork(self) -> None:
+        """In a forked child, which has no acceptor thread: let go of the port."""
+        self._lock, self._left = engine().lock(), engine().event()
+        # Their transports close themselves; and the parent's poller is not to forget them.
+        self._opening, self._delivering, self._closing = PeerQueue(), PeerQueue(), PeerQueue()
+        self._again, self._inbox = {}, []
+        self.close()
+
+    # -- from any thread ---------------------------------------------------
+
+    def deliver(self, delivery: Delivery, place: Place) -> None:
+        """Take over an answer, or what is left of it, with its transport and its place.
+
+        Its peer gets it, has time to read it, and is closed.
+        """
+        with self._lock:
+            if not self._stopped:
+                self._inbox.append((delivery, place))
+                self._wake()
+                return
+        _let_go(delivery, place)
+
+    def leave(self, deadline: Deadline) -> bool:
+        """Stop listening, and let go of the peers that have no answer yet. Blocks.
+
+        Returns:
+            Whether that was done by the deadline.
+        """
+        self._leaving = True
+        self._wake()
+        return self._left.wait(deadline.left())
+
+    def stop(self, deadline: Deadline) -> None:
+        """Make `run` return, once the answers are written, or at the deadline."""
+        self._last = deadline
+        self._leaving = True
+        self._wake()
+
+    def _wake(self) -> None:
+        # A full buffer wakes as well, and a closed socket has nobody to wake.
+        with contextlib.suppress(OSError):
+            self._wake_write.send(b"\0")
+
+    # -- the thread --------------------------------------------------------
+
+    def run(self) -> None:
+        """Accept until `stop`. Blocks."""
+        try:
+            self._poller.register(self._wake_read, READ, None)
+            self._doors.open()
+            while not self._over():
+                self._turn()
+                self._expire()
+        except Exception:
+            _logger.exception("the acceptor failed: the server takes no more connections")
+        finally:
+            self.close()
+
+    def _over(self) -> bool:
+        if self._last is None:
+            return False
+        return self._last.passed() or not (self._delivering or self._inbox)
+
+    def _turn(self) -> None:
+        # In a frame of its own, which holds no peer through the next wait: that may be long.
+        again = list(self._again)
+        for key, _ in self._poller.select(0 if again else self._time_left()):
+            if isinstance(key.data, Peer):
+                self._advance(key.data)
+            elif key.data is None:
+                self._look_up()
+            elif not self._leaving:
+                self._accept(key.data)
+        for peer in again:
+            if peer in self._again:  # it may have gone on, or left, meanwhile
+                self._advance(peer)
+
+    def _time_left(self) -> float | None:
+        times = [
+            peer.deadline.left()
+            for queue in (self._opening, self._delivering, self._closing)
+            if (peer := queue.front()) is not None
+        ]
+        more = (self._doors.resume, self._last)
+        times += [moment.left() for moment in more if moment is not None]
+        return min((time for time in times if time is not None), default=None)
+
+    def _accept(self, listener: socket.socket) -> None:
+        peers = len(self._opening) + len(self._delivering) + len(self._closing)
+        for sock, address in self._doors.accept(listener, min(_MOST_PEERS, self._most) - peers):
+            self._welcome(sock, address_text(address))
+
+    def _welcome(self, sock: socket.socket, address: str) -> None:
+        place = self._limits.arrive(address)
+        if place is None:
+            self._crowds.give(
+                "closed %s as it was accepted: its address has too many connections; "
+                "max_connections_per_address says how many",
+                address,
+            )
+            sock.close()
+            return
+        secure = None
+        if self._context is not None:
+            secure = functools.partial(TLSTransport, sock, self._context, server_side=True)
+        try:
+            transport, deadline = Transport(sock), Deadline(self._timeout)
+            peer = Peer(transport, place, deadline, self._admit, self._options, secure)
+        except BaseException as error:
+            sock.close()
+            place.leave()
+            if not isinstance(error, Exception):
+                raise
+            if isinstance(error, OSError):
+                _logger.debug("a connection was lost as it was accepted: %s", error)
+            else:
+                _logger.exception("a connection could not be taken")
+            return
+        self._opening.add(peer)
+        self._advance(peer)  # often the request is there already
+
+    def _advance(self, peer: Peer) -> None:
+        """Bring a peer as far as it gets without waiting."""
+        self._again.pop(peer, None)
+        try:
+            wanted = self._step(peer)
+            if wanted == READY:
+                wanted = self._hand_over(peer)
+            if wanted == CLOSE:
+                self._drop(peer)
+            elif wanted == AGAIN:
+                self._again[peer] = None
+            elif wanted != READY:
+                self._watch(peer, wanted)
+        except BrokenOff as error:
+            _logger.warning(
+                "the answer to %s was broken off: %s", peer.transport.remote_addr, error
+            )
+            self._drop(peer)
+        except OSError as error:
+            if isinstance(error, ssl.SSLError) and not isinstance(error, _LEFT):
+                self._unanswered(peer, f"TLS failed: {error}")
+            elif peer.answered:
+                _logger.debug(
+                    "the response to %s was not sent: %s", peer.transport.remote_addr, error
+                )
+            else:
+                _logger.debug("%s left during the handshake: %s", peer.transport.remote_addr, error)
+            self._drop(peer)
+        except Exception:
+            _logger.exception("the handshake with %s failed", peer.transport.remote_addr)
+            self._drop(peer)
+
+    def _step(self, peer: Peer) -> int:
+        try:
+            wanted = peer.advance(self._buffer)
+        except Refused as refused:
+            forget_frames(refused)
+            self._refuse(peer, refused)
+            wanted = peer.advance(self._buffer)
+        if wanted == WRITTEN:
+            self._delivering.discard(peer)
+            self._closing.discard(peer)
+            peer.deadline = Deadline(LINGER)
+            self._closing.add(peer)
+            wanted = peer.advance(self._buffer)
+        return wanted
+
+    def _refuse(self, peer: Peer, refused: Refused) -> None:
+        peer.refuse(refused, Deadline(LINGER))
+        self._answered(peer)
+
+    def _answered(self, peer: Peer) -> None:
+        self._opening.discard(peer)
+        self._closing.add(peer)
+        method, path = peer.first_words()
+        log_answer(peer.transport.remote_addr, method, path, peer.answered, peer.reason)
+
+    def _unanswered(self, peer: Peer, reason: str) -> None:
+        log_answer(peer.transport.remote_addr, *peer.first_words(), "-", reason)
+
+    def _hand_over(self, peer: Peer) -> int:
+        """Let a session have the complete request; READY if it has, else what is wanted next."""
+        self._unwatch(peer)
+        assert peer.admitted is not None
+        try:
+            peer.admitted.start(peer.arrival)
+        except Refused as refused:  # such as: no thread could be started
+            self._refuse(peer, refused)
+            return self._step(peer)
+        self._opening.discard(peer)
+        return READY
+
+    def _watch(self, peer: Peer, events: int) -> None:
+        if not peer.events:
+            self._poller.register(peer.transport, events, peer)
+        elif peer.events != events:
+            self._poller.modify(peer.transport, events, peer)
+        peer.events = events
+
+    def _unwatch(self, peer: Peer) -> None:
+        if peer.events:
+            self._poller.unregister(peer.transport)
+            peer.events = 0
+
+    def _drop(self, peer: Peer) -> None:
+        self._unwatch(peer)
+        self._again.pop(peer, None)
+        for queue in (self._opening, self._delivering, self._closing):
+            queue.discard(peer)
+        peer.close()
+
+    def _expire(self) -> None:
+        while (peer := self._opening.front()) is not None and peer.deadline.passed():
+            if peer.expire(Deadline(LINGER)):
+                self._answered(peer)
+                self._advance(peer)
+            else:
+                self._unanswered(peer, peer.reason)
+                self._drop(peer)
+        while (peer := self._delivering.front()) is not None and peer.deadline.passed():
+            self._delivering.discard(peer)
+            if peer.renew():
+                self._delivering.add(peer)
+            else:
+                _logger.info("broke off the answer to %s: %s", peer.transport.remote_addr, TOO_SLOW)
+                self._drop(peer)
+        while (peer := self._closing.front()) is not None and peer.deadline.passed():
+            self._drop(peer)
+        self._doors.look()
+
+    def _look_up(self) -> None:
+        """Do what another thread has woken this one for."""
+        with contextlib.suppress(BlockingIOError):
+            while self._wake_read.recv(4096):
+                pass
+        with self._lock:
+            inbox, self._inbox = self._inbox, []
+        for delivery, place in inbox:
+            try:
+                peer = Peer.to_deliver(delivery, place)
+            except Exception:  # such as: no memory
+                _logger.exception("the answer to %s cannot be sent", delivery.transport.remote_addr)
+                _let_go(delivery, place)
+            else:
+                self._delivering.add(peer)
+                self._advance(peer)
+        if self._leaving and not self._left.is_set():
+            self._doors.close()
+            self._drop_all(self._opening)
+            self._left.set()
+
+    def _drop_all(self, queue: PeerQueue) -> None:
+        while (peer := queue.front()) is not None:
+            self._drop(peer)
+
+    def close(self) -> None:
+        """Close everything: the end of `run`, or in its place where it cannot be started."""
+        with self._lock:
+            self._stopped = True
+            inbox, self._inbox = self._inbox, []
+        self._doors.close(watched=False)
+        for queue in (self._opening, self._delivering, self._closing):
+            self._drop_all(queue)
+        for delivery, place in inbox:
+            _let_go(delivery, place)
+        self._poller.close()
+        self._wake_write.close()  # first: a write to it may not raise SIGPIPE
+        self._wake_read.close()
+        self._left.set()
+
+
+def _let_go(delivery: Delivery, place: Place) -> None:
+    delivery.close()
+    delivery.transport.close()
+    place.leave()

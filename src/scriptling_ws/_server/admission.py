@@ -1,0 +1,266 @@
+"""Who may come in: origins and host names.
+
+Rules (RFC 6455 section 10.2, RFC 6454):
+
+- A browser sends any page's script to any server, with the user's cookies. So an
+  upgrade with an Origin is refused unless the origin is the host that the request
+  itself names, or one that was allowed. Programs send no Origin and pass.
+- The origin at the request's own host is one of https where this server has the TLS itself: a
+  page that came by http may have been changed on its way. Else it is one of http or https, as a
+  proxy in front may end the TLS. Apps (`capacitor://localhost`) are not the host's own pages.
+- An Origin that is scheme://host or scheme://host:port is compared in lower case and without
+  its scheme's own port. Devices and apps send other things (`file://`, `app://.`, an origin
+  with a path or a slash behind it): those are compared exactly as they stand.
+- An entry of `origins` that no Origin header can match is an error, not a silent refusal.
+- `allowed_hosts` is against DNS rebinding, where a foreign page reaches this
+  server under the page's own host name, which makes Origin and Host agree. A request that
+  names no host (HTTP/1.0) passes: a browser always names one.
+- A server that listens on the loopback alone trusts that nobody else reaches it. So without
+  `allowed_hosts` it answers to the loopback's names, and to the one that it was told to
+  listen on. Names without a dot pass too: nobody can register one, and containers and machines
+  of a local network have them. The name that a proxy in front passes on has to be allowed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TYPE_CHECKING
+
+from .._network.authority import DEFAULT_PORTS, SCHEME, parse_authority
+from .log import LONGEST, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Hosts", "Origins"]
+
+_ORIGIN = re.compile(rf"({SCHEME})://(.+)")
+_PRINTABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")  # a header's value has no blanks around it
+
+_Known = tuple[str, str, "int | None"]  # an origin's scheme, host and port, None for the scheme's
+
+
+def _strings(value: object, name: str, example: str) -> list[str]:
+    """A list of str that a caller gave; a str alone would pass for a list of letters."""
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        raise TypeError(f"{name} has to be a list of str, such as [{example!r}]")
+    entries = list(value)
+    for entry in entries:
+        if not isinstance(entry, str):
+            raise TypeError(f"{name} has to hold str, not {type(entry).__name__}")
+    return entries
+
+
+class Origins:
+    """The origins from which browsers may open a WebSocket."""
+
+    __slots__ = ("_any", "_named", "_own")
+
+    def __init__(self, origins: object = None) -> None:
+        """Check what a caller allows.
+
+        Args:
+            origins: None for the request's own host only; "*" for any; or a list of
+                what may be in the Origin header, such as `https://example.com`, `null`
+                or `file://`, which is allowed beside it (`*` may be in it too). An empty
+                list allows none, not the own host's either: no browser may connect.
+
+        Raises:
+            TypeError: it is neither None, "*" nor a list of str.
+            ValueError: an entry can never match: it is empty, has a wildcard, or is not
+                what a header can say.
+        """
+        if origins is None:
+            entries = []
+        elif origins == "*":
+            entries = ["*"]
+        else:
+            entries = _strings(origins, "origins", "https://example.com")
+        self._own = origins is None or bool(entries)
+        self._any = "*" in entries
+        self._named = {_checked(entry) for entry in entries if entry != "*"}
+
+    def allow(self, origin: str | None, host: str, *, secure: bool) -> bool:
+        """Whether an upgrade with this Origin may go on.
+
+        Args:
+            origin: The Origin header, None if there was none.
+            host: The Host header.
+            secure: Whether the request came by TLS that this server has ended itself.
+        """
+        if origin is None or self._any:
+            return True
+        known = _known(origin)
+        if known in self._named:
+            return True
+        return self._own and isinstance(known, tuple) and _same_host(known, host, secure=secure)
+
+    def advice(self, origin: str) -> str:
+        """For the log: what allows an Origin that was refused."""
+        if not self._own:
+            return "origins=[] is for no browser at all"
+        try:
+            _checked(origin)
+        except ValueError:
+            named = False
+        else:
+            named = len(origin) <= LONGEST  # else it is not shown whole
+        if named:
+            return f"to allow it, give the route or the server origins=[{shown(origin)}]"
+        return "no list of origins can have it: only origins='*' allows it"
+
+
+def _checked(entry: str) -> _Known | str:
+    if not entry:
+        raise ValueError("origins has an empty entry, which allows nothing: leave it out")
+    if "*" in entry:
+        raise ValueError(
+            f"{entry!r} matches no origin: there are no wildcards in one, so list each "
+            "origin, or pass origins='*' to allow any"
+        )
+    if not entry.isascii():
+        raise ValueError(
+            f"{entry!r} matches no origin: browsers send a name outside ASCII in its xn-- "
+            f"form, so write that{_xn_form(entry)}"
+        )
+    if not _PRINTABLE.fullmatch(entry):
+        raise ValueError(
+            f"{entry!r} matches no origin: it has a control character, or blanks around it"
+        )
+    return _known(entry)
+
+
+def _xn_form(entry: str) -> str:
+    """For the error: an origin's xn-- form, where the standard library knows it for sure."""
+    scheme, mark, rest = entry.partition("://")
+    try:
+        encoded = rest.encode("idna")
+        if not mark or not scheme.isascii() or encoded.decode("idna") != rest.lower():
+            return ""  # IDNA 2008 has characters that this codec replaces by others
+    except UnicodeError:
+        return ""
+    return f", '{scheme}://{encoded.decode('ascii')}'"
+
+
+def _known(origin: str) -> _Known | str:
+    """An origin's parts, in lower case; what is not scheme://host[:port], as it is."""
+    found = _ORIGIN.fullmatch(origin)
+    if found is None:
+        return origin
+    try:
+        host, port = parse_authority(found[2])
+    except ValueError:
+        return origin
+    scheme = found[1].lower()
+    return scheme, host, _own_port(scheme, port)
+
+
+def _own_port(scheme: str, port: int | None) -> int | None:
+    return None if port == DEFAULT_PORTS.get(scheme) else port
+
+
+def _same_host(origin: _Known, host: str, *, secure: bool) -> bool:
+    """Whether an origin has the host and port that a Host header names.
+
+    Without TLS of this server's own the two schemes are equal: behind a proxy that ends TLS,
+    the page came by https and the request comes by http.
+    """
+    scheme, *place = origin
+    if scheme not in (("https",) if secure else ("http", "https")):
+        return False
+    try:
+        name, port = parse_authority(host)
+    except ValueError:
+        return False
+    return place == [name, _own_port(scheme, port)]
+
+
+class Hosts:
+    """The names under which the server may be addressed."""
+
+    __slots__ = ("_loopback", "_names")
+
+    def __init__(self, hosts: object = None) -> None:
+        """Check what a caller allows.
+
+        Args:
+            hosts: None for any, unless `listen_on` says otherwise; "*" for any; or a list of
+                host names, each with a port or without (then with any port; `*` may be in
+                it too).
+
+        Raises:
+            TypeError: it is neither None, "*" nor a list of str.
+            ValueError: an entry is not a host name, or the list is empty.
+        """
+        self._loopback = hosts is None  # whether `listen_on` has something to decide
+        self._names: set[tuple[str, int | None]] | None = None
+        if hosts is None or hosts == "*":
+            return
+        entries = _strings(hosts, "allowed_hosts", "example.com")
+        if not entries:
+            raise ValueError("allowed_hosts is empty: every request would be refused")
+        if "*" not in entries:
+            self._names = {_checked_host(entry) for entry in entries}
+
+    def listen_on(self, host: str, addresses: Iterable[str]) -> None:
+        """Say where the server listens, which decides what None stands for.
+
+        Args:
+            host: The name or address that it was told to listen on.
+            addresses: The addresses that it listens on.
+        """
+        self._loopback = self._loopback and all(map(_is_loopback, addresses))
+        if self._loopback:
+            self._names = {(host.lower().removesuffix("."), None)}
+
+    def allow(self, host: str | None) -> bool:
+        """Whether a request with this Host may go on.
+
+        Args:
+            host: The header, None if the request has none.
+        """
+        if self._names is None or host is None:
+            return True
+        try:
+            name, port = parse_authority(host)
+        except ValueError:
+            return False
+        name = name.removesuffix(".")
+        if self._loopback and (_is_local(name) or _is_loopback(name)):
+            return True
+        return bool({(name, port), (name, None)} & self._names)
+
+    @staticmethod
+    def advice(host: str) -> str:
+        """For the log: what allows a host that was refused."""
+        if len(host) > LONGEST:  # it is not shown whole
+            return "to allow it, name it in the server's allowed_hosts"
+        name = host.rpartition(":")[0] if re.search(r":[0-9]*$", host) else host
+        return f"to allow it, give the server allowed_hosts=[{shown(name)}]"
+
+
+def _is_local(name: str) -> bool:
+    """Whether it is localhost, a name below it, or one without a dot: nobody can register it."""
+    return not {".", ":"} & {*name} or name.endswith(".localhost")
+
+
+def _is_loopback(address: str) -> bool:
+    """Whether it is an address of this machine alone, in brackets or not."""
+    try:
+        parsed = ipaddress.ip_address(address.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return parsed.is_loopback if mapped is None else bool(mapped.is_loopback)
+
+
+def _checked_host(entry: str) -> tuple[str, int | None]:
+    try:
+        name, port = parse_authority(entry)
+    except ValueError as error:
+        raise ValueError(
+            f"{entry!r} is not a host: write a name such as 'example.com' (no wildcards; outside "
+            "ASCII its xn-- form), or an address, with [] around an IPv6 one"
+        ) from error
+    return name.removesuffix("."), port  # with its dot it is the same name

@@ -1,0 +1,475 @@
+"""The server: listening, routing, shutdown.
+
+Rules (RFC 6455 section 4.2; RFC 9110 for the statuses):
+
+- The checks of an upgrade come in this order, and the first that fails answers:
+  path (404), method (405), is it an upgrade (426, 400), origin (403), host (400), room (503).
+- A page's: path (404), method (405), host (400), room (503).
+- OPTIONS, which health checks send, gets the methods of a path, that of a WebSocket too.
+- Whatever a server starts ends with it: after `close`, no thread of it runs, except for a
+  handler that takes no notice, and no descriptor of it is open. `close` waits for nothing
+  without a deadline.
+- `close` may be called from any thread, a handler's too, and more than once.
+- Data from a request goes to the log in ASCII with escapes, never as it came. An Origin
+  that is refused has a warning with the entry that would allow it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from typing import TYPE_CHECKING, Any, Final, overload
+
+from .._handshakes.head import Refused, Request
+from .._handshakes.server import WEBSOCKET_METHODS, ServerUpgrade, wants_upgrade
+from .._network.deadline import Deadline, check_timeout
+from .._network.fork import tell_after_fork
+from .._network.listen import listen
+from .._network.tls import check_context
+from .._network.transport import address_text
+from .._network.waiting import engine
+from .._options import HeadLimits, check_count, check_names
+from .acceptor import Acceptor
+from .admission import Hosts, Origins
+from .arrival import PeerOptions
+from .handlers import check_handler
+from .http import Response
+from .limits import Limits
+from .log import RareWarnings, shown
+from .routes import PageRoute, Routes, RouteTable, Settings, WebSocketRoute
+from .sessions import AdmittedPage, AdmittedUpgrade, Sessions, start_thread
+from .signals import StopSignal
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+
+    from typing_extensions import Unpack
+
+    from .._connection.connection import Connection
+    from .._network.transport import Transport
+    from .._options import ServerOptions
+    from .arrival import Admitted
+    from .routes import BytesHandler, Handler, ListHandler
+
+__all__ = ["Server", "serve"]
+
+_logger = logging.getLogger("scriptling_ws.server")
+
+_PAGE_METHODS: Final = "GET, HEAD, OPTIONS"
+# What the acceptor has to end, once its deadline has passed.
+_MOMENT: Final = 1.0
+
+
+class Server:
+    """A WebSocket server that runs beside the program, from when it is made until `close`.
+
+    Use it as a context manager, or call `close`. Safe for any number of threads.
+
+    Attributes:
+        port: The port that it listens on.
+        address: Where it listens, as text: `127.0.0.1:8080`, `[::1]:8080`.
+        url: The same as a URL: `ws://127.0.0.1:8080`, with TLS `wss://...`.
+    """
+
+    @overload
+    def __init__(
+        self,
+        handler: ListHandler | str | None = None,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        *,
+        path: str | None = None,
+        routes: Routes | None = None,
+        binary_type: type[list[int]] = list,
+        **options: Unpack[ServerOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        handler: BytesHandler | str | None = None,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        *,
+        path: str | None = None,
+        routes: Routes | None = None,
+        binary_type: type[bytes],
+        **options: Unpack[ServerOptions],
+    ) -> None: ...
+
+    def __init__(
+        self,
+        handler: Handler | str | None = None,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        *,
+        path: str | None = None,
+        routes: Routes | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        allowed_hosts: Iterable[str] | None = None,
+        max_connections: int | None = None,
+        max_connections_per_address: int | None = None,
+        max_requests: int = 64,
+        max_body_size: int = PeerOptions.max_body_size,
+        handshake_timeout: float | None = 10,
+        shutdown_timeout: float | None = 5,
+        max_line_size: int = HeadLimits.max_line_size,
+        max_headers: int = HeadLimits.max_headers,
+        max_head_size: int = HeadLimits.max_head_size,
+        **options: Any,
+    ) -> None:
+        """Listen, and answer from now on. Blocks for the lookup of the host's name alone.
+
+        Args:
+            handler: A function, or its name as "library.function". It is called with each
+                connection, on a thread of its own, and runs for the connection's life;
+                the connection is closed when it returns.
+            host: A name or an address of this machine; "0.0.0.0" or "::" for every
+                address, which opens the server to the network.
+            port: The port, 0 for any that is free: see `port`.
+            path: The only path that the handler answers; None for any.
+            routes: In place of a handler, a table of several.
+            ssl_context: TLS settings for the server's side; with it the server speaks
+                wss:// alone.
+            allowed_hosts: The host names under which it may be addressed, such as
+                `["example.com"]`; "*" for any. By default any, but on a loopback address
+                names of this machine alone: `localhost`, `127.0.0.1`, `[::1]`, `host`, and
+                those without a dot. Behind a proxy, name what it passes on as Host.
+            max_connections: The most WebSocket connections at a time, None for no limit.
+            max_connections_per_address: The most connections, page requests and answers
+                under way of one client address together, None for no limit. With a limit
+                an address may have eight more connections that ask for nothing yet, as
+                browsers do; what comes beyond these is closed at once.
+            max_requests: The most page requests at a time. One whose answer is made, but is
+                not read yet, is none any more.
+            max_body_size: The most bytes in the body of a page's request; a longer one is
+                refused with 413.
+            handshake_timeout: Seconds for the whole of an opening handshake, TLS
+                included; None for no limit.
+            shutdown_timeout: Seconds that `close` gives the connections to close and the
+                handlers to return, and that peers have to take the answers of pages. The
+                default is what a peer has to answer a close
+                frame, and half of what container managers wait before they kill.
+            max_line_size: The most bytes in a line of a request's head; a longer one is
+                refused with 431, or 414 if it is the first.
+            max_headers: The most headers of a request; more are refused with 431.
+            max_head_size: The most bytes in a request's head; more are refused with 431.
+            **options: For every connection, unless its route says otherwise:
+                `binary_type` (`list`, the default, or `bytes`), and what `RouteOptions`
+                describes, such as `origins`, `subprotocols` and `compression`.
+
+        Raises:
+            TypeError: an argument is of the wrong type, or an option is unknown.
+            ValueError: an argument cannot be used, or there is nothing to serve.
+            ImportError: the handler's name leads nowhere.
+            OSError: the address is not this machine's, or the port is in use.
+        """
+        check_names("Server", options)
+        self._table = _table(handler, path, routes)
+        options = Settings.keep(options)
+        Settings.of(options)  # so that a wrong one fails without a route too
+        self._settings = {
+            route.path: Settings.of({**options, **route.options})
+            for route in self._table.websockets
+        }
+        self._hosts = Hosts(allowed_hosts)
+        self._host_warnings = RareWarnings(_logger)
+        self._origin_warnings = RareWarnings(_logger)
+        self._sessions = Sessions()
+        limits = Limits(max_connections, max_connections_per_address, max_requests)
+        self._shutdown_timeout = check_timeout(shutdown_timeout, "shutdown_timeout")
+        # An RLock: a signal handler may call close() inside of close().
+        self._close_lock = engine().rlock()  # guards _closer and _on_close
+        self._closer = 0  # the thread that closes or has closed, 0 for none
+        self._on_close: list[Callable[[], None]] = []
+        self._closed = engine().event()
+        if ssl_context is not None:
+            check_context(ssl_context, server_side=True)
+        timeout = check_timeout(handshake_timeout, "handshake_timeout")
+        self._secure = ssl_context is not None
+        check_count("max_body_size", max_body_size, least=0)
+        peers = PeerOptions(HeadLimits(max_line_size, max_headers, max_head_size), max_body_size)
+        listeners = listen(host, port)
+        self._hosts.listen_on(host, [listener.getsockname()[0] for listener in listeners])
+        address = listeners[0].getsockname()
+        self.port: int = address[1]
+        self.address: str = address_text(address)
+        self.url: str = f"{'ws' if ssl_context is None else 'wss'}://{self.address}"
+        self._acceptor = Acceptor(
+            listeners,
+            self._admit,
+            context=ssl_context,
+            timeout=timeout,
+            limits=limits,
+            options=peers,
+        )
+        try:
+            self._thread = start_thread(self._acceptor.run, f"scriptling-ws {self.address}")
+        except BaseException as error:
+            self._acceptor.close()
+            if isinstance(error, (RuntimeError, MemoryError)):  # as in a subinterpreter
+                text = f"a server needs threads, and there is none for it: {error}"
+                raise OSError(errno.EAGAIN, text) from error
+            raise
+        tell_after_fork(self)
+
+    def _after_fork(self) -> None:
+        """In a forked child, where nothing of the server runs: be closed."""
+        self._close_lock = engine().rlock()
+        self._closer = engine().identity()
+        self._closed = engine().event()
+        self._closed.set()
+
+    @property
+    def connections(self) -> list[Connection[Any]]:
+        """The connections that are open now; each has a handler running."""
+        return self._sessions.connections
+
+    # -- what the acceptor asks: on its thread, so nothing here may block ----
+
+    def _admit(self, transport: Transport, head: bytes, request: Request) -> Admitted:
+        route = self._table.websocket(request.path)
+        page = self._table.page(request.path)
+        upgrading = wants_upgrade(request)
+        if request.method == "OPTIONS" and not upgrading and (route or page):
+            page = _methods_page(_PAGE_METHODS if page else WEBSOCKET_METHODS)
+        elif route is not None and (page is None or upgrading):
+            return self._admit_websocket(route, transport, head, request)
+        elif page is None:
+            raise Refused(404, "there is nothing at this path")
+        elif "sec-websocket-key" in request.headers:
+            raise Refused(404, "there is a page at this path, but no WebSocket")
+        elif request.method not in ("GET", "HEAD"):
+            raise Refused(405, f"this page answers {_PAGE_METHODS}", [("Allow", _PAGE_METHODS)])
+        self._check_host(transport, request)
+        return AdmittedPage(self._sessions, self._acceptor.deliver, page)
+
+    def _admit_websocket(
+        self, route: WebSocketRoute, transport: Transport, head: bytes, request: Request
+    ) -> AdmittedUpgrade:
+        upgrade = ServerUpgrade(head, request)
+        settings = self._settings[route.path]
+        origin, host = request.headers.get("origin"), request.headers["host"]
+        if origin is not None and not settings.origins.allow(origin, host, secure=self._secure):
+            self._warn_of_origin(transport, request, origin, settings.origins)
+            raise Refused(403, "this origin may not connect")
+        self._check_host(transport, request)
+        return AdmittedUpgrade(self._sessions, route, settings, upgrade)
+
+    def _check_host(self, transport: Transport, request: Request) -> None:
+        """Refuse a request by a name that is not this server's, and say how to allow it."""
+        host = request.headers.get("host")
+        if host is None or self._hosts.allow(host):
+            return
+        self._host_warnings.give(
+            shown(host),
+            "refused %s: a request for %s by the name %s in its Host header; %s",
+            transport.remote_addr,
+            shown(request.path),
+            shown(host),
+            Hosts.advice(host),
+        )
+        raise Refused(400, "this server does not go by the name in the Host header")
+
+    def _warn_of_origin(
+        self, transport: Transport, request: Request, origin: str, origins: Origins
+    ) -> None:
+        """Say once in a while, for each origin, how to allow it."""
+        self._origin_warnings.give(
+            shown(origin),
+            "refused %s: an upgrade of %s from the origin %s; %s",
+            transport.remote_addr,
+            shown(request.path),
+            shown(origin),
+            origins.advice(origin),
+        )
+
+    # -- the end -------------------------------------------------------------
+
+    def close(self) -> None:
+        """Stop listening, close every connection with 1001, and wait for the handlers.
+
+        Blocks for about `shutdown_timeout` at the longest: then connections whose handlers
+        still run are ended, which unblocks the handlers, and answers of pages that are still
+        being read are cut off. Called from a handler, it waits
+        for the others; called again, for the first call (a handler does not wait, nor a
+        signal handler that has interrupted that call). If a signal handler's exception ends
+        the call, the server counts as closed; another call does what is left to do.
+        """
+        this, first = engine().identity(), False
+        try:
+            with self._close_lock:
+                first = not self._closer
+                if first:
+                    self._closer = this
+            if first:
+                self._end()
+            elif self._closer != this and not self._sessions.includes_this_thread():
+                self._closed.wait()
+        except BaseException:
+            if first:
+                self._closer = 0
+            raise
+
+    def _end(self) -> None:
+        """As close, for the thread that closes. What was done already may be done again."""
+        deadline = Deadline(self._shutdown_timeout)
+        try:
+            if not self._acceptor.leave(deadline.sooner(_MOMENT)):
+                _logger.warning("the acceptor is busy: what it takes up now is refused")
+            self._sessions.close(deadline)
+            self._acceptor.stop(deadline)
+            left = deadline.left()
+            self._thread.join(None if left is None else left + _MOMENT)
+            if self._thread.is_alive():
+                _logger.warning("the acceptor does not end: its thread is left behind")
+        finally:
+            self._closed.set()
+            with self._close_lock:
+                callbacks, self._on_close = self._on_close, []
+            for callback in callbacks:
+                callback()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the server was closed. Blocks.
+
+        Args:
+            timeout: Seconds, None to wait for ever.
+
+        Returns:
+            Whether it was closed.
+
+        Raises:
+            TypeError: the timeout is no number.
+            ValueError: the timeout is negative or NaN.
+        """
+        return self._closed.wait(Deadline(check_timeout(timeout)).left())
+
+    def serve_forever(self) -> None:
+        """Block until SIGINT, SIGTERM or SIGHUP arrives, or `close` is called, then close.
+
+        A signal that is ignored stays so, and SIGHUP is left to a handler of the program's own.
+        Signals only arrive in the main thread: called in another one, this waits
+        for `close`. What handled the signals before does so again afterwards.
+        """
+        self._serve(None)
+
+    def _serve(self, ready: Callable[[Server], object] | None) -> None:
+        try:
+            with StopSignal() as stop:
+                self._call_when_closed(stop.set)
+                if ready is not None:
+                    ready(self)
+                stop.wait()
+        finally:
+            self.close()
+
+    def _call_when_closed(self, callback: Callable[[], None]) -> None:
+        with self._close_lock:
+            if not self._closed.is_set():
+                self._on_close.append(callback)
+                return
+        callback()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+@overload
+def serve(
+    handler: ListHandler | str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    *,
+    ready: Callable[[Server], object] | None = None,
+    path: str | None = None,
+    routes: Routes | None = None,
+    binary_type: type[list[int]] = list,
+    **options: Unpack[ServerOptions],
+) -> None: ...
+
+
+@overload
+def serve(
+    handler: BytesHandler | str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    *,
+    ready: Callable[[Server], object] | None = None,
+    path: str | None = None,
+    routes: Routes | None = None,
+    binary_type: type[bytes],
+    **options: Unpack[ServerOptions],
+) -> None: ...
+
+
+def serve(
+    handler: Handler | str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    *,
+    ready: Callable[[Server], object] | None = None,
+    **options: Any,
+) -> None:
+    """Serve until SIGINT (Ctrl-C), SIGTERM or SIGHUP arrives, then close every connection.
+
+    A signal that is ignored stays so, and SIGHUP is left to a handler of the program's own.
+    Signals only arrive in the main thread: called in another one, it serves until
+    the server that `ready` was given is closed.
+
+    Args:
+        handler: A function, or its name as "library.function". It is called with each
+            connection, on a thread of its own, and runs for the connection's life.
+        host: A name or an address of this machine; "0.0.0.0" or "::" for every
+            address, which opens the server to the network.
+        port: The port, 0 for any that is free.
+        ready: Called with the server once it listens.
+        **options: As for `Server`.
+
+    Raises:
+        TypeError: an argument is of the wrong type, or an option is unknown.
+        ValueError: an argument cannot be used, or there is nothing to serve.
+        ImportError: the handler's name leads nowhere.
+        OSError: the address is not this machine's, or the port is in use.
+    """
+    check_names("serve", options)
+    Server(handler, host, port, **options)._serve(ready)
+
+
+def _table(handler: Handler | str | None, path: str | None, routes: Routes | None) -> RouteTable:
+    if isinstance(handler, Routes):
+        raise TypeError("the table of routes is given by its name: routes=...")
+    if handler is not None:
+        if routes is not None:
+            raise ValueError("handler and routes exclude each other: register the handler there")
+        own = Routes()
+        if path is not None:
+            own.websocket(path, handler)
+            return own.table()
+        return RouteTable({}, {}, {}, WebSocketRoute("", check_handler(handler), {}))
+    if path is not None:
+        raise ValueError("path is the handler's, and there is no handler")
+    if routes is None:
+        raise ValueError("there is nothing to serve: pass a handler, or routes=")
+    if not isinstance(routes, Routes):
+        raise TypeError(f"routes has to be a Routes, not {type(routes).__name__}")
+    table = routes.table()
+    if not table:
+        raise ValueError("there is nothing to serve: the routes are empty")
+    return table
+
+
+def _methods_page(methods: str) -> PageRoute:
+    """What answers OPTIONS."""
+    answer = Response(204, content_type="", headers=(("Allow", methods),))
+    return PageRoute("", lambda _: answer)

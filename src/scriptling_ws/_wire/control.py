@@ -1,0 +1,141 @@
+"""Control frames and the closing handshake: the part of a connection that wsproto keeps.
+
+Rules (RFC 6455 sections 5.5, 7):
+
+- Every control frame goes through wsproto, byte for byte, and every one that
+  is sent comes out of it. Its `state` is the connection's state.
+- A ping is answered while the connection is open, a close frame always, once.
+- The first close frame, either way, says why the connection closed.
+- After a protocol error wsproto's parser is dead: nothing more is fed to it.
+- Close code 1014 is valid (IANA), but wsproto answers it with 1002; it is shown 1013
+  in its place.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import h11
+from wsproto import events as wsevents
+from wsproto.connection import Connection as WSProtoConnection
+from wsproto.connection import ConnectionState
+from wsproto.utilities import ProtocolError as WSProtocolError
+
+from .._codes import CloseCode
+from .._errors import ProtocolError
+from . import kernel
+from .opcodes import CLOSE, FIN
+
+__all__ = ["Control"]
+
+_MAX_PONGS: Final = 16
+_BAD_GATEWAY: Final = CloseCode.BAD_GATEWAY.to_bytes(2, "big")
+_STAND_IN: Final = CloseCode.TRY_AGAIN_LATER
+_STAND_IN_BYTES: Final = _STAND_IN.to_bytes(2, "big")
+
+
+class Control:
+    """The control plane of one open connection.
+
+    Not thread-safe: the connection's state lock guards it.
+
+    Attributes:
+        code: Why the connection closed; None while it is open.
+        reason: The text that came with the code.
+        error: What the peer did wrong, if that is why.
+        pongs: Payloads of the latest pongs that came, for whoever waits for them to take out.
+    """
+
+    __slots__ = ("_ws", "code", "error", "pongs", "reason")
+
+    def __init__(self, ws: WSProtoConnection) -> None:
+        self._ws = ws
+        self.code: int | None = None
+        self.reason: str = ""
+        self.error: ProtocolError | None = None
+        self.pongs: deque[bytes] = deque(maxlen=_MAX_PONGS)  # stray ones must not pile up
+
+    @property
+    def open(self) -> bool:
+        """Whether messages may be sent: no close frame has gone either way."""
+        return self._ws.state is ConnectionState.OPEN
+
+    @property
+    def done(self) -> bool:
+        """Whether the closing handshake is complete, or the stream has ended."""
+        return self._ws.state is ConnectionState.CLOSED
+
+    def _ended(self, code: int, reason: str) -> None:
+        if self.code is None:
+            self.code, self.reason = int(code), reason
+
+    def receive(self, opcode: int, payload: bytes, key: bytes | None) -> bytes:
+        """Take in one whole, valid control frame.
+
+        Args:
+            opcode: CLOSE, PING or PONG.
+            payload: Up to 125 bytes, not masked.
+            key: The key with which it was masked, or None.
+
+        Returns:
+            The frame to answer with, b"" for none.
+        """
+        substitute = opcode == CLOSE and payload[:2] == _BAD_GATEWAY
+        shown = _STAND_IN_BYTES + payload[2:] if substitute else payload
+        reply = b""
+        try:
+            self._ws.receive_data(kernel.encode_frame(FIN | opcode, shown, key))
+            for event in self._ws.events():
+                if isinstance(event, wsevents.Ping) and self.open:
+                    reply += self._ws.send(event.response())
+                elif isinstance(event, wsevents.Pong):
+                    self.pongs.append(bytes(event.payload))
+                elif isinstance(event, wsevents.CloseConnection):
+                    code = int(event.code)
+                    if substitute and code == _STAND_IN:
+                        code = CloseCode.BAD_GATEWAY
+                    reply += self._closed(code, event.reason or "")
+        except (WSProtocolError, h11.ProtocolError, ValueError) as error:
+            reply += self.fail(CloseCode.PROTOCOL_ERROR, str(error))
+        return reply
+
+    def _closed(self, code: int, reason: str) -> bytes:
+        """A close frame came, or wsproto reports a bad one as if it had."""
+        if self._ws.state is ConnectionState.REMOTE_CLOSING:
+            self._ended(code, reason)
+            return self._close_frame(code, reason)
+        if not self.done:
+            return self.fail(code, reason)
+        return b""
+
+    def _close_frame(self, code: int, reason: str) -> bytes:
+        event = (
+            wsevents.CloseConnection(code=code, reason=reason)
+            if code != CloseCode.NO_STATUS
+            else wsevents.CloseConnection(code=None)  # type: ignore[arg-type]  # an empty payload
+        )
+        return bytes(self._ws.send(event))
+
+    def close(self, code: int, reason: str) -> bytes:
+        """The frame that starts the closing handshake; b"" if one has gone either way."""
+        if not self.open:
+            return b""
+        self._ended(code, reason)
+        return self._close_frame(code, reason)
+
+    def fail(self, code: int, text: str) -> bytes:
+        """The close frame for a peer that broke the protocol or a limit; b"" if it is late."""
+        if self.error is None:
+            self.error = ProtocolError(code, text)
+        return self.close(code, text)
+
+    def ping(self, payload: bytes) -> bytes:
+        """A ping frame; b"" unless the connection is open."""
+        return bytes(self._ws.send(wsevents.Ping(payload=payload))) if self.open else b""
+
+    def end(self) -> None:
+        """The stream has ended."""
+        if not self.done:
+            self._ended(CloseCode.ABNORMAL, "")
+            self._ws.receive_data(None)

@@ -1,0 +1,210 @@
+"""The encoder of a connection that compresses what it sends (RFC 7692).
+
+Rules:
+
+- Everything is checked and encoded before a lock is taken, as without compression.
+- A message is compressed when it is its turn to be sent, under the send lock: the other
+  end inflates messages in the order in which they were compressed.
+- A message of which nothing has left is as if it had never been compressed.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
+
+from .._options import LEAST_BITS
+from . import kernel
+from .deflate import Compressor
+from .keys import next_key
+from .opcodes import COMPRESSED, WHOLE_BINARY, WHOLE_TEXT
+from .outgoing import (
+    BATCH,
+    Pieces,
+    PlainEncoder,
+    binary_payload,
+    text_of,
+    text_payload,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from typing_extensions import Buffer
+
+    from .._handshakes.terms import Terms
+    from .outgoing import Encoder
+
+__all__ = ["DeflatingEncoder", "make_encoder"]
+
+_LONGEST: Final = 4  # bytes of a character
+
+# What is to be sent: a frame, a large one in pieces, or the first byte and the payload of a
+# message that is still to be compressed.
+_Part = bytes | Pieces | tuple[int, "bytes | memoryview"]
+
+
+def make_encoder(*, client: bool, deflate: Terms | None, threshold: int) -> Encoder:
+    """The encoder for the terms of compression that were agreed on, None for none.
+
+    Where the other end wants a window that zlib cannot compress in, messages are sent as they
+    are, which is always allowed.
+
+    Args:
+        client: Whether this end is the client.
+        deflate: The terms.
+        threshold: The bytes from which on a message is compressed.
+    """
+    if deflate is None or deflate.of(client=client)[0] < LEAST_BITS:
+        return PlainEncoder(masked=client)
+    return DeflatingEncoder(
+        Compressor(*deflate.of(client=client)), threshold=threshold, masked=client
+    )
+
+
+def _kept(part: _Part) -> _Part:
+    """The same, for a batch: the caller may fill a buffer anew before the batch is sent."""
+    if isinstance(part, tuple) and isinstance(part[1], memoryview) and len(part[1]) < BATCH:
+        return part[0], bytes(part[1])
+    return part
+
+
+class DeflatingEncoder:
+    """Makes frames of messages, compressed from a size on."""
+
+    __slots__ = ("_compressor", "_masked", "_plain", "_threshold")
+
+    def __init__(self, compressor: Compressor, *, threshold: int, masked: bool) -> None:
+        """Compress what has at least `threshold` bytes; mask frames, or not."""
+        self._masked = masked
+        self._plain = PlainEncoder(masked=masked)
+        self._compressor = compressor  # guarded by the send lock: see _Deflated
+        self._threshold = threshold
+
+    def text(self, message: object, compress: bool = True) -> bytes | Pieces | _Deflated:
+        """As `Encoder.text`."""
+        return self._whole(self._text_part(message, compress))
+
+    def binary(self, data: Any, compress: bool = True) -> bytes | Pieces | _Deflated:
+        """As `Encoder.binary`."""
+        return self._whole(self._binary_part(data, compress))
+
+    def batches(
+        self, messages: Iterable[Any], compress: bool = True
+    ) -> Iterator[bytes | Pieces | _Deflated]:
+        """As `Encoder.batches`."""
+        batch: list[_Part] = []
+        size = 0
+        try:
+            for message in messages:
+                if isinstance(message, (str, dict)):
+                    part = self._text_part(message, compress)
+                else:
+                    part = _kept(self._binary_part(message, compress))
+                batch.append(part)
+                if isinstance(part, Pieces):
+                    size = BATCH
+                else:
+                    size += len(part) if isinstance(part, bytes) else len(part[1])
+                del part  # it may lock the caller's buffer, who may want to fill it anew
+                if size >= BATCH:
+                    yield self._joined(batch)
+                    size = 0
+        except BaseException:
+            if batch:
+                yield self._joined(batch)
+            raise
+        if batch:
+            yield self._joined(batch)
+
+    def _text_part(self, message: object, compress: bool) -> _Part:
+        text = text_of(message)
+        if compress and len(text) * _LONGEST >= self._threshold:
+            payload = text_payload(text)
+            if len(payload) >= self._threshold:
+                return WHOLE_TEXT, payload
+        return self._plain.text(text)
+
+    def _binary_part(self, data: Any, compress: bool) -> _Part:
+        if compress:
+            data = binary_payload(data)
+            if len(data) >= self._threshold:
+                return WHOLE_BINARY, data
+        return self._plain.binary(data)
+
+    def _whole(self, part: _Part) -> bytes | Pieces | _Deflated:
+        if isinstance(part, tuple):
+            return _Deflated(self._compressor, [part], self._masked)
+        return part
+
+    def _joined(self, batch: list[_Part]) -> bytes | Pieces | _Deflated:
+        parts = batch.copy()
+        batch.clear()
+        if len(parts) == 1:
+            return self._whole(parts[0])
+        return _Deflated(self._compressor, parts, self._masked)
+
+
+class _Deflated:
+    """Frames in pieces, each valid until the next one is asked for; see Pieces.
+
+    The messages are compressed when the first one is asked for.
+    """
+
+    __slots__ = ("_at", "_compressor", "_frames", "_masked", "_parts")
+
+    def __init__(self, compressor: Compressor, parts: list[_Part], masked: bool) -> None:
+        self._compressor = compressor
+        self._parts = parts
+        self._masked = masked
+        self._frames: list[memoryview | Pieces] | None = None
+        self._at = 0  # the frame that is next
+
+    def __iter__(self) -> _Deflated:
+        return self
+
+    def __next__(self) -> memoryview:
+        if self._frames is None:
+            self._frames = self._compress()
+        while self._at < len(self._frames):
+            frame = self._frames[self._at]
+            if isinstance(frame, memoryview):
+                self._at += 1
+                return frame
+            for piece in frame:
+                return piece
+            self._at += 1
+        self._compressor.sent()
+        raise StopIteration
+
+    def __copy__(self) -> Iterable[memoryview]:
+        """What is still to come of it, without a word to the compressor."""
+        frames = (self._frames or [])[self._at :]
+        return chain.from_iterable(
+            copy(frame) if isinstance(frame, Pieces) else (frame,) for frame in frames
+        )
+
+    def _compress(self) -> list[memoryview | Pieces]:
+        """The frames, those that are small together."""
+        payloads = iter(
+            self._compressor.compress(part[1] for part in self._parts if isinstance(part, tuple))
+        )
+        frames: list[memoryview | Pieces] = []
+        small: list[bytes] = []
+        for part in self._parts:
+            frame = self._frame(part[0], next(payloads)) if isinstance(part, tuple) else part
+            if isinstance(frame, Pieces):
+                frames += [memoryview(b"".join(small)), frame]
+                small = []
+            else:
+                small.append(frame)
+        frames.append(memoryview(b"".join(small)))
+        return frames
+
+    def _frame(self, first: int, payload: Buffer) -> bytes | Pieces:
+        view = memoryview(payload)
+        if len(view) > BATCH:
+            return Pieces(first | COMPRESSED, view, self._masked)
+        key = next_key() if self._masked else None
+        return kernel.encode_frame(first | COMPRESSED, view, key)

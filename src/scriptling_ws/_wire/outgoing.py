@@ -1,0 +1,340 @@
+"""From what a caller sends to frames.
+
+Rules (RFC 6455 sections 5.3, 5.6):
+
+- Everything is checked and encoded here, before a lock is taken: bad input changes
+  nothing and sends nothing.
+- An error names what is wrong, where, and the call that would be right.
+- A message up to BATCH is one frame in one allocation, and so is any list. Other bytes above
+  it, and the UTF-8 of a text, are masked and sent in slices, one at a time, not as a second
+  copy of themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+from typing import Protocol as Interface
+
+from .._codes import may_be_sent
+from . import kernel
+from .keys import next_key
+from .opcodes import WHOLE_BINARY, WHOLE_TEXT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = [
+    "BATCH",
+    "Encoder",
+    "Pieces",
+    "PlainEncoder",
+    "binary_payload",
+    "check_close",
+    "text_of",
+    "text_payload",
+]
+
+BATCH: Final = 256 * 1024
+"""Above this size a message is sent in slices; several together are sent in batches of it."""
+
+# As much as keeps the memory that a message takes beside the caller's own below 512 KiB:
+# half a megabyte at a time was measured to go out faster than any smaller piece.
+# The pure codec needs room of its own to mask in.
+_SCRATCH: Final = (504 if kernel.IMPLEMENTATION == "compiled" else 320) * 1024
+_MOST_SCRATCHES: Final = 2  # that are kept for the next large message
+_FIRST: Final = 32 * 1024  # of a frame that is not masked: copied behind its header
+_MAX_REASON: Final = 123
+_MAX_ITEMS: Final = 64 * 1024 * 1024  # of a list: half a GB of memory, and a second of its own
+_STR_AS_BINARY: Final = "send_binary() takes a list of ints or bytes: send a str with send()"
+
+_to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+def text_of(message: object) -> str:
+    """The text that `send` sends for a message.
+
+    Raises:
+        TypeError: it is neither str nor dict, or the dict holds what JSON cannot.
+        ValueError: the dict holds NaN, infinity or itself, or is nested too deeply.
+    """
+    if isinstance(message, str):
+        return message
+    if not isinstance(message, dict):
+        raise TypeError(_wrong_type(message))
+    try:
+        return _to_json(message)
+    except ValueError as error:
+        raise ValueError(f"the dict cannot be sent as JSON: {error}") from error
+    except TypeError as error:
+        raise TypeError(f"the dict cannot be sent as JSON: {error}") from error
+    except RecursionError as error:
+        raise ValueError("the dict cannot be sent as JSON: it is nested too deeply") from error
+
+
+def _wrong_type(message: object) -> str:
+    kind = type(message).__name__
+    if isinstance(message, (list, tuple)):
+        return (
+            f"send() takes a str or a dict, not {kind}: use json.dumps() first to send it as JSON, "
+            "or send_binary() for a list of byte values"
+        )
+    if isinstance(message, (bytes, bytearray, memoryview)):
+        return f"send() takes a str or a dict, not {kind}: use send_binary() for bytes and lists"
+    return f"send() takes a str or a dict, not {kind}: use json.dumps() or str() first"
+
+
+def text_payload(text: str) -> bytes:
+    """The payload of a text message.
+
+    Raises:
+        ValueError: the text holds a lone surrogate.
+    """
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise _surrogate(error) from error
+
+
+def _surrogate(error: UnicodeEncodeError) -> ValueError:
+    return ValueError(
+        f"the text cannot be sent as UTF-8: it has a lone surrogate at position {error.start}"
+    )
+
+
+def binary_payload(data: Any) -> bytes | memoryview:
+    """The payload of a binary message.
+
+    Raises:
+        TypeError, ValueError: as binary_frame.
+    """
+    if isinstance(data, bytes):
+        return data
+    if isinstance(data, (list, tuple)):
+        _check_items(data)
+        return kernel.list_to_bytes(data)
+    if isinstance(data, str):
+        raise TypeError(_STR_AS_BINARY)
+    view = _buffer(data)
+    kernel.parse_header(view, 0, 0)  # refuses what is no bytes, as encode_frame does
+    return view.cast("B") if view.nbytes else b""
+
+
+def _check_items(values: list[int] | tuple[int, ...]) -> None:
+    # They are turned into bytes in one piece, in which no other thread runs.
+    if len(values) > _MAX_ITEMS:
+        raise ValueError(f"a list may have {_MAX_ITEMS} items, not {len(values)}: send bytes")
+
+
+def _buffer(data: Any) -> memoryview:
+    try:
+        return memoryview(data)
+    except TypeError:
+        kind = type(data).__name__
+        text = f"send_binary() takes a list of ints or a bytes-like object, not {kind}"
+        raise TypeError(text) from None
+
+
+class Encoder(Interface):
+    """Makes frames of messages. Thread-safe.
+
+    What a method returns is sent whole, before anything else: one `bytes`, or pieces, each
+    valid until the next one is asked for.
+    """
+
+    def text(self, message: object, compress: bool = True) -> bytes | Iterable[memoryview]:
+        """The frame of a text message.
+
+        Args:
+            message: A str, or a dict, which becomes JSON.
+            compress: Whether it may be compressed.
+
+        Raises:
+            TypeError: it is neither, or the dict holds what JSON cannot.
+            ValueError: JSON or UTF-8 cannot say it.
+        """
+
+    def binary(self, data: Any, compress: bool = True) -> bytes | Iterable[memoryview]:
+        """The frame of a binary message.
+
+        Raises:
+            TypeError: it is neither list, tuple nor bytes-like, or an element is no int.
+            ValueError: an element is not in 0 to 255, a list too long, or the buffer not
+                contiguous.
+        """
+
+    def batches(
+        self, messages: Iterable[Any], compress: bool = True
+    ) -> Iterator[bytes | Iterable[memoryview]]:
+        """The frames of many messages, small ones together: see `Connection.send_many`.
+
+        A message that cannot be sent raises once those before it were given out.
+        """
+
+
+class PlainEncoder:
+    """Makes frames of messages as they are: the Encoder of a connection without compression."""
+
+    __slots__ = ("_masked",)
+
+    def __init__(self, *, masked: bool) -> None:
+        """Mask the frames, as a client has to, or not."""
+        self._masked = masked
+
+    def text(self, message: object, compress: bool = True) -> bytes | Pieces:  # noqa: ARG002
+        """The frame of a text message, in pieces if it is large: see `Encoder`."""
+        text = message if type(message) is str else text_of(message)
+        try:
+            if len(text) > BATCH:
+                return Pieces(WHOLE_TEXT, memoryview(text.encode("utf-8")), self._masked)
+            return kernel.encode_frame(WHOLE_TEXT, text, next_key() if self._masked else None)
+        except UnicodeEncodeError as error:
+            raise _surrogate(error) from error
+
+    def binary(self, data: Any, compress: bool = True) -> bytes | Pieces:  # noqa: ARG002
+        """The frame of a binary message, in pieces if it is large and bytes-like."""
+        if isinstance(data, bytes) and len(data) <= BATCH:  # first, because it is the fast choice
+            return kernel.encode_frame(WHOLE_BINARY, data, next_key() if self._masked else None)
+        if isinstance(data, str):
+            raise TypeError(_STR_AS_BINARY)
+        if not isinstance(data, (list, tuple)) and hasattr(data, "__len__") and len(data) > BATCH:
+            kernel.parse_header(data, 0, 0)  # refuses what is no bytes, as encode_frame does
+            view = memoryview(data)
+            if view.nbytes:
+                return Pieces(WHOLE_BINARY, view.cast("B"), self._masked)
+        if not isinstance(data, (list, tuple)):
+            data = _buffer(data)
+        else:
+            _check_items(data)
+        return kernel.encode_frame(WHOLE_BINARY, data, next_key() if self._masked else None)
+
+    def either(self, message: Any) -> bytes | Pieces:
+        """The frame of a message of either kind: text for str and dict, else binary."""
+        return self.text(message) if isinstance(message, (str, dict)) else self.binary(message)
+
+    def batches(self, messages: Iterable[Any], compress: bool = True) -> Iterator[bytes | Pieces]:  # noqa: ARG002
+        """The frames of many messages, small ones together."""
+        batch: list[bytes] = []
+        size = 0
+        try:
+            for message in messages:
+                frame = self.either(message)
+                if isinstance(frame, bytes):
+                    batch.append(frame)
+                    size += len(frame)
+                    if size < BATCH:
+                        continue
+                if batch:
+                    yield _joined(batch)
+                size = 0
+                if not isinstance(frame, bytes):
+                    yield frame
+                del frame  # it may lock the caller's buffer, who may want to fill it anew
+        except BaseException:
+            if batch:
+                yield _joined(batch)
+            raise
+        if batch:
+            yield _joined(batch)
+
+
+def _joined(batch: list[bytes]) -> bytes:
+    frames = b"".join(batch)
+    batch.clear()
+    return frames
+
+
+class Pieces:
+    """A large frame in pieces, each valid until the next one is asked for.
+
+    A client's are masked in a scratch buffer, which is used again: new memory for each
+    would cost more in page faults than the masking. A server's lie where they are.
+
+    Not a generator, which an exception of a signal handler would end: here the next call
+    makes the piece that the last one did not get to return.
+    """
+
+    __slots__ = ("_at", "_header", "_key", "_scratch", "_view")
+
+    def __init__(self, first: int, view: memoryview, masked: bool) -> None:
+        self._view = view
+        self._key = next_key() if masked else None
+        self._header = kernel.encode_header(first, len(view), self._key)
+        self._at = 0
+        self._scratch = _take_scratch() if masked else None
+
+    def __iter__(self) -> Pieces:
+        return self
+
+    def __next__(self) -> memoryview:
+        start = self._at
+        if start >= len(self._view):
+            self._done()
+            raise StopIteration
+        if self._key is not None and self._scratch is not None:
+            piece, stop = self._masked(start, self._key, memoryview(self._scratch))
+        elif not start:
+            stop = _FIRST
+            piece = memoryview(self._header + self._view[:stop])
+        else:
+            stop = len(self._view)
+            piece = self._view[start:]
+        self._at = stop
+        return piece
+
+    def _masked(self, start: int, key: bytes, scratch: memoryview) -> tuple[memoryview, int]:
+        head = 0 if start else len(self._header)
+        stop = min(start + len(scratch) - head, len(self._view))
+        end = head + stop - start
+        scratch[head:end] = self._view[start:stop]
+        kernel.mask_in_place(scratch[head:end], key, start)
+        if head:
+            scratch[:head] = self._header
+        return scratch[:end], stop
+
+    def _done(self) -> None:
+        if self._scratch is not None and len(_scratches) < _MOST_SCRATCHES:
+            _scratches.append(self._scratch)
+        self._scratch = None
+
+    def __copy__(self) -> Pieces:
+        """What is still to come of it, with a scratch buffer of its own."""
+        other = Pieces.__new__(Pieces)
+        other._view, other._key, other._header = self._view, self._key, self._header
+        other._at = self._at
+        other._scratch = None if self._scratch is None else _take_scratch()
+        return other
+
+
+_scratches: list[bytearray] = []  # those that are not in use; its methods are atomic
+
+
+def _take_scratch() -> bytearray:
+    try:
+        return _scratches.pop()
+    except IndexError:
+        return bytearray(_SCRATCH)
+
+
+def check_close(code: object, reason: object) -> None:
+    """Check what a close frame is to carry (RFC 6455 section 7.4).
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: the code may not be sent, or the reason is over 123 bytes.
+    """
+    if isinstance(code, bool) or not isinstance(code, int):
+        raise TypeError(f"the close code has to be an int, not {type(code).__name__}")
+    if not may_be_sent(code):
+        raise ValueError(
+            f"close code {code} may not be sent: use 1000 (normal), 1001, 1003, 1007 to 1014, "
+            "or one of your own from 4000 to 4999"
+        )
+    if not isinstance(reason, str):
+        raise TypeError(f"the close reason has to be a str, not {type(reason).__name__}")
+    try:
+        size = len(reason.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        raise _surrogate(error) from error
+    if size > _MAX_REASON:
+        raise ValueError(f"the close reason is {size} bytes long; {_MAX_REASON} is the most")

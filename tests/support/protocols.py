@@ -1,0 +1,53 @@
+"""Protocol without a socket: what the tests of it share, compressed bytes included."""
+
+import functools
+import zlib
+
+from wsproto.connection import Connection as WSProtoConnection
+from wsproto.connection import ConnectionType
+
+from pairs import MIB
+from scriptling_ws._wire.incoming import Protocol
+
+ALL = 10**9  # as a step: in one piece
+
+
+def protocol(*, client=True, as_list=False, limit=16 * MIB, fragments=131_072, deflate=None):
+    """A protocol; `deflate`: the terms of compression, as if they had been agreed on."""
+    return Protocol(
+        WSProtoConnection(ConnectionType.CLIENT if client else ConnectionType.SERVER),
+        client=client,
+        as_list=as_list,
+        max_message_size=limit,
+        max_fragments=fragments,
+        deflate=deflate,
+    )
+
+
+def feed(proto, data, step=ALL):
+    """Feed bytes, at most `step` at a time, each into what space() gives out.
+
+    An error that is put off comes out, too, as for a reader that has taken every message.
+    """
+    view = memoryview(data)
+    while view:
+        space = memoryview(proto.space())
+        count = min(step, len(space), len(view))
+        assert count, "no space"
+        space[:count] = view[:count]
+        view = view[count:]
+        proto.feed(count)
+    if proto.unfed is not None:
+        proto.feed(proto.unfed)
+
+
+def deflated(data, *, bits=15, end=zlib.Z_SYNC_FLUSH):
+    """A compressed message as another implementation makes it."""
+    stream = zlib.compressobj(wbits=-bits)
+    return (stream.compress(data) + stream.flush(end)).removesuffix(b"\x00\x00\xff\xff")
+
+
+@functools.cache
+def bomb():
+    """200 MiB in 199 KiB."""
+    return deflated(bytes(200 * MIB))
