@@ -113,12 +113,12 @@ def frames(
         first = 0x41 if how & 1 and limit == LIMITS[0] else 0x42
         if how & 2:
             sent += [
-                streams.frame(first, payload[:cut]),
-                streams.frame(0x89, b"p"),
-                streams.frame(0x80, payload[cut:]),
+                streams.raw_frame(first, payload[:cut]),
+                streams.raw_frame(0x89, b"p"),
+                streams.raw_frame(0x80, payload[cut:]),
             ]
         else:
-            sent.append(streams.frame(0x80 | first, payload))
+            sent.append(streams.raw_frame(0x80 | first, payload))
     terms = Terms(not takeover, False, bits, 15)
     options = (True, bool(bits & 1), limit or 1, 16, terms)
     stream = b"".join(sent)

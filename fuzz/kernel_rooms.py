@@ -93,7 +93,7 @@ def fragments(source: Source, pair: Pair, masked: bool) -> None:
     parts, payloads = [], []
     for _ in range(source.byte() % 6):
         first, body = source.pick(FIRSTS), source.payload(SIZES)
-        make = streams.masked_frame if masked != (source.byte() == 255) else streams.frame
+        make = streams.masked_frame if masked != (source.byte() == 255) else streams.raw_frame
         parts.append(make(first, body))
         payloads.append(body)
     before, after = source.byte() % 16, source.byte() % 8

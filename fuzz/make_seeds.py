@@ -12,7 +12,8 @@ import struct
 from pathlib import Path
 
 import streams
-from kernels import KEY, frame
+from frames import raw_frame
+from kernels import KEY
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -35,7 +36,7 @@ IN_PIECES = b"\0\1\4\5\1\7\x20"
 requests = {
     "upgrade": WHOLE + REQUEST + b"\r\n",
     "upgrade-cut": CUT + REQUEST + b"\r\n",
-    "upgrade-and-frame": CUT + REQUEST + b"\r\n" + frame(0x81, b"hello", KEY),
+    "upgrade-and-frame": CUT + REQUEST + b"\r\n" + raw_frame(0x81, b"hello", KEY),
     "subprotocols": WHOLE + REQUEST + b"Sec-WebSocket-Protocol: chat, v2\r\n\r\n",
     "extension": WHOLE
     + REQUEST
@@ -68,7 +69,7 @@ requests = {
 answers = {
     "accept": AT_ONCE + ANSWER + b"\r\n",
     "accept-cut": IN_PIECES + ANSWER + b"\r\n",
-    "accept-and-frame": IN_PIECES + ANSWER + b"\r\n" + frame(0x81, b"hello"),
+    "accept-and-frame": IN_PIECES + ANSWER + b"\r\n" + raw_frame(0x81, b"hello"),
     "subprotocol": b"\1\1\0" + ANSWER + b"Sec-WebSocket-Protocol: chat\r\n\r\n",
     "foreign-subprotocol": AT_ONCE + ANSWER + b"Sec-WebSocket-Protocol: chat\r\n\r\n",
     "extension": AT_ONCE + ANSWER + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
@@ -121,7 +122,7 @@ RAW = {
 
 def raw_streams(before_raw: bytes, masked: bool) -> dict[str, bytes]:
     """Streams of one role's frames behind `before_raw`, which asks for raw bytes."""
-    make = streams.masked_frame if masked else frame
+    make = streams.masked_frame if masked else raw_frame
     made = {name: b"".join(make(*each) for each in FRAMES[name]) for name in FRAMES}
     return {name: before_raw + data for name, data in (made | ({} if masked else RAW)).items()}
 
@@ -151,7 +152,7 @@ sessions = {
     + bytes((len(CALLS[calls]),))
     + CALLS[calls]
     + b"\7"
-    + b"".join((frame if client else streams.masked_frame)(*each) for each in PEER)
+    + b"".join((raw_frame if client else streams.masked_frame)(*each) for each in PEER)
     for calls in CALLS
     for client in (False, True)
     for plan in (QUIET, BUSY)
@@ -228,12 +229,12 @@ SEEDS = {
     "kernel_io": {
         **raw_streams(b"\0\0\0\0\0\7", masked=False),
         "masked": b"\1\0\0\0\0\7" + streams.masked_frame(0x81, b"hello"),
-        "full": b"\2\1\4\0\0\7" + frame(0x82, b"abcdefgh"),
-        "nothing": b"\0\xc0\0\0\0\7" + frame(0x82, b"a"),
-        "would-block": b"\0\xc8\0\0\0\7" + frame(0x82, b"a"),
-        "reset": b"\0\xc9\0\0\0\7" + frame(0x82, b"a"),
-        "strange-count": b"\0\xe1\0\0\0\7" + frame(0x82, b"a"),
-        "noted": b"\0\0\0\0\xff\7" + frame(0x82, b"a"),
+        "full": b"\2\1\4\0\0\7" + raw_frame(0x82, b"abcdefgh"),
+        "nothing": b"\0\xc0\0\0\0\7" + raw_frame(0x82, b"a"),
+        "would-block": b"\0\xc8\0\0\0\7" + raw_frame(0x82, b"a"),
+        "reset": b"\0\xc9\0\0\0\7" + raw_frame(0x82, b"a"),
+        "strange-count": b"\0\xe1\0\0\0\7" + raw_frame(0x82, b"a"),
+        "noted": b"\0\0\0\0\xff\7" + raw_frame(0x82, b"a"),
     },
     "kernel_rooms": {
         "fragments": b"\0\2\0\3abc\0\4\2de\0\0\0\0\7\0\1\0\1x\0\0\0\0\7",

@@ -91,7 +91,7 @@ def check(data: bytes) -> None:
 
 def act(source: Source, proto: streams.Protocol, model: Model, client: bool) -> None:
     what, payload = source.byte() % 8, source.take(source.byte() % 126)
-    make = streams.frame if client else streams.masked_frame
+    make = streams.raw_frame if client else streams.masked_frame
     if what == 6:
         code = OUR_CODES[len(payload) % len(OUR_CODES)]
         frame = proto.control.close(code, "bye")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from wsproto.connection import Connection as WSProtoConnection
 from wsproto.connection import ConnectionType
 
+from frames import raw_frame, xor
 from harness import Source  # noqa: TC001  # it makes tests/kernels.py importable
-from kernels import frame
 from scriptling_ws._wire.incoming import Protocol
 
 if TYPE_CHECKING:
@@ -57,22 +57,13 @@ def stream(source: Source, masked: bool) -> bytes:
         if first == 0x88 and payload and not odd:
             payload = CODES[payload[0] % len(CODES)].to_bytes(2, "big") + payload[1:]
         mask = masked != (odd and bool(source.byte() & 1))
-        parts.append(masked_frame(first, payload) if mask else frame(first, payload))
+        parts.append(masked_frame(first, payload) if mask else raw_frame(first, payload))
     return b"".join(parts)
 
 
 def masked_frame(first: int, payload: bytes) -> bytes:
-    """A masked frame."""
-    whole = frame(first, payload)
-    at = len(whole) - len(payload)
-    return bytes((whole[0], whole[1] | 0x80)) + whole[2:at] + KEY + xor(payload, KEY)
-
-
-def xor(payload: bytes, key: bytes) -> bytes:
-    """RFC 6455 section 5.3, as one int."""
-    repeated = (key * (len(payload) // 4 + 1))[: len(payload)]
-    masked = int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")
-    return masked.to_bytes(len(payload), "big")
+    """A frame of a client's."""
+    return raw_frame(first, payload, KEY)
 
 
 def feed(proto: Protocol, data: bytes) -> None:

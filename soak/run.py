@@ -43,8 +43,11 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+sys.path.append(str(Path(__file__).parent.parent / "tests" / "support"))
+
 import trustme
 
+from frames import raw_frame
 from scriptling_ws import Connection, ConnectionClosed, Routes, SendTimeout, Server, connect
 from scriptling_ws._connection import keepalive as _keepalive
 from scriptling_ws._network.transport import Transport
@@ -327,27 +330,20 @@ def fragments(peer: Peer) -> int:
         for number, (begin, end) in enumerate(ends):
             last = number == len(cuts)
             first = (0x80 if last else 0) | (0 if number else 2)
-            stream += frame(first, data[begin:end])
+            stream += masked(first, data[begin:end])
             if not last and peer.choose.random() < 0.3:
-                stream += frame(0x89, b"between")
+                stream += masked(0x89, b"between")
         step = peer.choose.choice([7, 1000, len(stream)]) if len(stream) < 5000 else len(stream)
         for begin in range(0, len(stream), step):
             sock.sendall(stream[begin : begin + step])
         check(data, _receive_message(sock))
-        sock.sendall(frame(0x88, struct.pack("!H", 1000)))
+        sock.sendall(masked(0x88, struct.pack("!H", 1000)))
     return 1
 
 
-def frame(first: int, payload: bytes) -> bytes:
-    """A masked frame; the key is zero, which is a key like any other."""
-    size = len(payload)
-    if size < 126:
-        head = struct.pack("!BB", first, 0x80 | size)
-    elif size < 65_536:
-        head = struct.pack("!BBH", first, 0xFE, size)
-    else:
-        head = struct.pack("!BBQ", first, 0xFF, size)
-    return head + bytes(4) + payload
+def masked(first: int, payload: bytes) -> bytes:
+    """A client's frame; the key is zero, which is a key like any other."""
+    return raw_frame(first, payload, bytes(4))
 
 
 def _receive_message(sock: socket.socket) -> bytes:
@@ -371,9 +367,9 @@ def breaks_off(peer: Peer) -> int:
         part = peer.choose.choice([b"", b"GET / HT", b"\x16\x03\x01\x02", bytes(300)])
     else:
         sock = peer.raw(peer.choose.choice(["/plain/echo", "/plain/three", "/plain/room"]))
-        whole = frame(0x82, PAYLOAD)
+        whole = masked(0x82, PAYLOAD)
         part = peer.choose.choice(
-            [whole[: peer.choose.randrange(len(whole))], frame(0x02, b"first"), b"\xff" * 50]
+            [whole[: peer.choose.randrange(len(whole))], masked(0x02, b"first"), b"\xff" * 50]
         )
     with sock:
         sock.sendall(part)

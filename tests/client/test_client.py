@@ -14,16 +14,12 @@ import threading
 import pytest
 import trustme
 
+from frames import BINARY, CLOSE, PING, TEXT, frame
 from pairs import (
-    BINARY,
-    CLOSE,
-    PING,
     SOON,
-    TEXT,
     Running,
     at_least,
     authority,
-    frame,
     receive_frame,
     receive_head,
     reset,

@@ -6,21 +6,17 @@ import time
 
 import pytest
 
+from frames import CLOSE, PING, PONG, TEXT, frame
 from memory import tracemalloc
 from pairs import (
-    CLOSE,
     MIB,
-    PING,
-    PONG,
     SOON,
-    TEXT,
     Running,
     arrived,
     at_least,
     both_ends,
     connection,
     fill,
-    frame,
     raw_peer,
     receive_exactly,
     receive_frame,

@@ -17,20 +17,9 @@ import time
 
 import pytest
 
+from frames import TEXT, frame
 from memory import tracemalloc
-from pairs import (
-    MIB,
-    SOON,
-    TEXT,
-    Running,
-    both_ends,
-    frame,
-    raw_peer,
-    receive_frame,
-    reset,
-    running,
-    until,
-)
+from pairs import MIB, SOON, Running, both_ends, raw_peer, receive_frame, reset, running, until
 from places import SUPPORT
 from processes import Process
 from proxy import Proxy

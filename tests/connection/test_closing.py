@@ -8,23 +8,18 @@ import threading
 
 import pytest
 
+from frames import BINARY, CLOSE, PING, TEXT, close_frame, frame
 from pairs import (
-    BINARY,
-    CLOSE,
     KIB,
     MIB,
-    PING,
     SOON,
-    TEXT,
     Counted,
     Running,
     arrived,
     at_least,
     both_ends,
-    close_frame,
     connection,
     ended,
-    frame,
     raw_peer,
     receive_close,
     receive_frame,

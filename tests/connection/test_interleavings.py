@@ -10,7 +10,8 @@ import socket
 import pytest
 
 from deterministic import explore, wander
-from pairs import close_frame, connection
+from frames import close_frame
+from pairs import connection
 from scriptling_ws import ConnectionClosed
 
 ONE, TWO = "1" * 300, "2" * 400

@@ -9,19 +9,17 @@ import time
 
 import pytest
 
+from frames import PING, TEXT, frame
 from memory import cpython_handlers
 from pairs import (
     MIB,
-    PING,
     SOON,
-    TEXT,
     Counted,
     Interrupt,
     Running,
     both_ends,
     connection,
     fill,
-    frame,
     in_package,
     raw_peer,
     receive_exactly,

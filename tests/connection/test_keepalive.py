@@ -14,20 +14,15 @@ from time import monotonic
 
 import pytest
 
+from frames import CLOSE, PING, PONG, TEXT, close_frame, frame
 from pairs import (
-    CLOSE,
     KIB,
-    PING,
-    PONG,
     SOON,
-    TEXT,
     Counted,
     Running,
     arrived,
-    close_frame,
     connection,
     ended,
-    frame,
     raw_peer,
     receive_close,
     receive_frame,

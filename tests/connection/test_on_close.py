@@ -6,15 +6,14 @@ import threading
 
 import pytest
 
+from frames import CLOSE, close_frame
 from pairs import (
-    CLOSE,
     KIB,
     MIB,
     SOON,
     Running,
     arrived,
     both_ends,
-    close_frame,
     connection,
     raw_peer,
     reset,

@@ -10,15 +10,11 @@ from time import monotonic
 
 import pytest
 
+from frames import CLOSE, PING, PONG, TEXT, frame
 from pairs import (
-    CLOSE,
-    PING,
-    PONG,
-    TEXT,
     arrived,
     both_ends,
     connection,
-    frame,
     raw_peer,
     receive_exactly,
     stand_in,

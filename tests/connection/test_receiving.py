@@ -12,24 +12,18 @@ import time
 
 import pytest
 
+from frames import BINARY, CONTINUATION, PING, PONG, TEXT, close_frame, frame
 from memory import counts_references, tracemalloc
 from pairs import (
-    BINARY,
-    CONTINUATION,
     MIB,
-    PING,
-    PONG,
     SOON,
-    TEXT,
     Counted,
     Running,
     arrived,
     at_least,
     both_ends,
-    close_frame,
     connection,
     ended,
-    frame,
     raw_peer,
     receive_close,
     receive_frame,

@@ -11,23 +11,18 @@ import time
 
 import pytest
 
+from frames import BINARY, PING, PONG, TEXT, close_frame, frame
 from pairs import (
-    BINARY,
     KIB,
     MIB,
-    PING,
-    PONG,
     SOON,
-    TEXT,
     Running,
     arrived,
     at_least,
     both_ends,
-    close_frame,
     connection,
     ended,
     fill,
-    frame,
     raw_peer,
     receive_exactly,
     receive_frame,

@@ -12,18 +12,14 @@ from collections import Counter, deque
 
 import pytest
 
+from frames import BINARY, PING, TEXT, close_frame, frame
 from pairs import (
-    BINARY,
     MIB,
-    PING,
     SOON,
-    TEXT,
     Running,
     both_ends,
-    close_frame,
     connection,
     fill,
-    frame,
     raw_peer,
     receive_exactly,
     receive_frame,

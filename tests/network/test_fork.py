@@ -11,14 +11,12 @@ import warnings
 
 import pytest
 
+from frames import CLOSE, TEXT, frame
 from pairs import (
-    CLOSE,
     SOON,
-    TEXT,
     Running,
     both_ends,
     connection,
-    frame,
     raw_peer,
     receive_frame,
     running,

@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from pairs import KIB, MIB, SOON, Running, at_least, frame, tcp_pair, tls_contexts
+from frames import frame
+from pairs import KIB, MIB, SOON, Running, at_least, tcp_pair, tls_contexts
 from renegotiation import Renegotiating, hello_requests
 from scriptling_ws import ConnectTimeout, connect
 from scriptling_ws._network.deadline import Deadline

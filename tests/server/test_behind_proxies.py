@@ -9,7 +9,8 @@ import pytest
 
 import scriptling_ws as ws
 from behind import IDLE, OFTEN, PROXIES, REASON, SECOND, Backend, fetch, http_client
-from pairs import MIB, PING, PONG, TEXT, Running, at_least, running
+from frames import PING, PONG, TEXT
+from pairs import MIB, Running, at_least, running
 from programs import runs_once
 from servers import TIMEOUT, raw_websocket
 

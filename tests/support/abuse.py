@@ -9,7 +9,7 @@ import struct
 
 import pytest
 
-from pairs import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
+from frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 
 ROWS = range(1, 87)
 

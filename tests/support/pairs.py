@@ -7,7 +7,6 @@ import base64
 import contextlib
 import functools
 import hashlib
-import os
 import re
 import select
 import socket
@@ -27,7 +26,6 @@ from scriptling_ws._network.tls import TLSTransport
 from scriptling_ws._network.transport import Transport
 from scriptling_ws._options import Options
 
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10  # RFC 6455 section 5.2
 KIB = 1024
 MIB = 1024 * KIB
 SOON = 10.0  # seconds: far more than anything takes that waits so long
@@ -133,29 +131,6 @@ def stand_in(part, **methods):
         part.__class__ = kind
 
     return restore
-
-
-def frame(opcode, payload=b"", *, fin=True, mask=False, rsv=0):
-    """A frame as RFC 6455 section 5.2 draws it, written out by hand."""
-    first = (0x80 if fin else 0) | rsv << 4 | opcode
-    bit = 0x80 if mask else 0
-    if len(payload) < 126:
-        header = struct.pack("!BB", first, bit | len(payload))
-    elif len(payload) < 65536:
-        header = struct.pack("!BBH", first, bit | 126, len(payload))
-    else:
-        header = struct.pack("!BBQ", first, bit | 127, len(payload))
-    if not mask:
-        return header + payload
-    key = os.urandom(4)
-    whole = key * (len(payload) // 4 + 1)
-    masked = bytes(a ^ b for a, b in zip(payload, whole, strict=False))
-    return header + key + masked
-
-
-def close_frame(code=1000, reason=b"", *, mask=False):
-    """A close frame."""
-    return frame(CLOSE, struct.pack("!H", code) + reason, mask=mask)
 
 
 def receive_exactly(sock, size):

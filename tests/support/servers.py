@@ -10,8 +10,8 @@ import threading
 
 import trustme
 
+from frames import frame
 from heads import UPGRADE
-from pairs import frame
 from scriptling_ws._connection import keepalive as _keepalive
 from scriptling_ws._server.routes import Routes
 from scriptling_ws._server.server import Server

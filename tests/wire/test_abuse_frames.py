@@ -11,17 +11,11 @@ import time
 import pytest
 
 from abuse import every_violation
+from frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 from memory import tracemalloc
 from pairs import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
     MIB,
-    PING,
-    PONG,
     SOON,
-    TEXT,
-    frame,
     raw_peer,
     receive_exactly,
     receive_frame,

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scriptling_ws as ws
+from frames import frame
 from memory import tracemalloc
 from pairs import (
     KIB,
@@ -25,7 +26,6 @@ from pairs import (
     Running,
     both_ends,
     connection,
-    frame,
     in_package,
     raw_peer,
     receive_frame,

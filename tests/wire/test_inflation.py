@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import protocols
+from frames import BINARY, CONTINUATION, PING, PONG, TEXT, frame
 from memory import tracemalloc
-from pairs import BINARY, CONTINUATION, KIB, MIB, PING, PONG, TEXT, frame, roles
+from pairs import KIB, MIB, roles
 from protocols import ALL, bomb, feed
 from scriptling_ws._handshakes.terms import Terms
 

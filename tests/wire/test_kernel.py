@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import kernels
-from kernels import BINARY, INT64_MAX, KEY, LAST, MIDDLE, TEXT, frame, header, xor
+from frames import header, raw_frame, xor
+from kernels import BINARY, INT64_MAX, KEY, LAST, MIDDLE, TEXT
 from memory import counts_references, tracemalloc
 from scriptling_ws._wire import kernel as _frame
 
@@ -196,8 +197,8 @@ def test_every_kind_of_buffer(kernel: ModuleType) -> None:
         data = NOISE[:length]
         for buffer in buffers(data):
             assert kernel.apply_mask(buffer, KEY) == xor(data, KEY)
-            assert kernel.encode_frame(BINARY, buffer, KEY) == frame(BINARY, data, KEY)
-            assert kernel.encode_frame(BINARY, buffer, None) == frame(BINARY, data)
+            assert kernel.encode_frame(BINARY, buffer, KEY) == raw_frame(BINARY, data, KEY)
+            assert kernel.encode_frame(BINARY, buffer, None) == raw_frame(BINARY, data)
             assert kernel.bytes_to_list(buffer) == list(data)
             if not memoryview(buffer).readonly:
                 kernel.mask_in_place(buffer, KEY)
@@ -212,7 +213,7 @@ def test_numpy(kernel: ModuleType) -> None:
     assert kernel.bytes_to_list(numpy.array([True, False])) == [1, 0]
     assert kernel.bytes_to_list(numpy.zeros((3, 0), numpy.uint8)) == []
     assert kernel.bytes_to_list(numpy.uint8(5)) == [5]
-    assert kernel.encode_frame(BINARY, data, KEY) == frame(BINARY, NOISE[:64], KEY)
+    assert kernel.encode_frame(BINARY, data, KEY) == raw_frame(BINARY, NOISE[:64], KEY)
     kernel.mask_in_place(data.reshape(8, 8), KEY)
     assert data.tobytes() == xor(NOISE[:64], KEY)
     for strange in (data[::2], data.reshape(8, 8)[:, :4], data.reshape(8, 8).T):
@@ -393,11 +394,11 @@ def test_encode_frame(kernel: ModuleType, length: int) -> None:
     data = NOISE[:length]
     ascii_text, text = "a" * length, "é" * (length // 2) + "a" * (length % 2)
     for key in (None, KEY):
-        assert kernel.encode_frame(BINARY, data, key) == frame(BINARY, data, key)
-        assert kernel.encode_frame(BINARY, list(data), key) == frame(BINARY, data, key)
-        assert kernel.encode_frame(BINARY, tuple(data), key) == frame(BINARY, data, key)
+        assert kernel.encode_frame(BINARY, data, key) == raw_frame(BINARY, data, key)
+        assert kernel.encode_frame(BINARY, list(data), key) == raw_frame(BINARY, data, key)
+        assert kernel.encode_frame(BINARY, tuple(data), key) == raw_frame(BINARY, data, key)
         for string in (ascii_text, text):
-            assert kernel.encode_frame(TEXT, string, key) == frame(TEXT, string.encode(), key)
+            assert kernel.encode_frame(TEXT, string, key) == raw_frame(TEXT, string.encode(), key)
 
 
 @pytest.mark.parametrize("text", ["\x7f", "é", "ÿ" * 9, "\u20ac", "\U0001f600" * 5, "\0a"])
@@ -409,7 +410,7 @@ def test_encode_frame_text(kernel: ModuleType, text: str) -> None:
             raise AssertionError("the caller's code ran")
 
     for string in (text, Text(text), Text("ascii")):
-        expected = frame(TEXT, str.encode(string), KEY)
+        expected = raw_frame(TEXT, str.encode(string), KEY)
         assert kernel.encode_frame(TEXT, string, KEY) == expected
 
 
@@ -606,7 +607,7 @@ def test_small_ints_keep_their_references(kernel: ModuleType) -> None:
     before = [sys.getrefcount(number) for number in range(256)]
     kept = [kernel.bytes_to_list(NOISE) for _ in range(3)]
     out: list[Any] = []
-    window = bytearray(frame(BINARY, NOISE, KEY))
+    window = bytearray(raw_frame(BINARY, NOISE, KEY))
     kernel.read_messages(window, 0, len(window), True, True, len(NOISE), 1, out)
     assert out == kept[:1]
     kernel.list_to_bytes(kept[0])
@@ -641,8 +642,8 @@ def test_read_run(kernel: ModuleType, key: bytes | None) -> None:
     window, expected = b"", []
     for length in lengths:
         text = "é€\U0001f600"[: length % 4] * (length // 30) + "x"
-        window += frame(BINARY, NOISE[:length], key) + frame(TEXT, text.encode(), key)
-        window += frame(TEXT, b"x" * length, key)
+        window += raw_frame(BINARY, NOISE[:length], key) + raw_frame(TEXT, text.encode(), key)
+        window += raw_frame(TEXT, b"x" * length, key)
         expected += [NOISE[:length], text, "x" * length]
     masked = key is not None
     out, at, why = read(kernel, window, masked)
@@ -656,7 +657,7 @@ def test_read_run(kernel: ModuleType, key: bytes | None) -> None:
 @pytest.mark.abuse(47)
 def test_read_empty_messages(kernel: ModuleType) -> None:
     for key in (None, KEY):
-        window = frame(TEXT, b"", key) + frame(BINARY, b"", key)
+        window = raw_frame(TEXT, b"", key) + raw_frame(BINARY, b"", key)
         assert read(kernel, window, key is not None)[0] == ["", b""]
         assert read(kernel, window, key is not None, as_list=True)[0] == ["", []]
 
@@ -666,10 +667,10 @@ def test_read_empty_messages(kernel: ModuleType) -> None:
 def test_read_every_prefix(kernel: ModuleType, key: bytes | None) -> None:
     masked = key is not None
     parts = [
-        frame(TEXT, b"hello", key),
-        frame(BINARY, b"\0" * 200, key),
-        frame(BINARY, b"", key),
-        frame(TEXT, "é€".encode(), key),
+        raw_frame(TEXT, b"hello", key),
+        raw_frame(BINARY, b"\0" * 200, key),
+        raw_frame(BINARY, b"", key),
+        raw_frame(TEXT, "é€".encode(), key),
     ]
     messages = ["hello", b"\0" * 200, b"", "é€"]
     window = b"".join(parts)
@@ -685,7 +686,7 @@ def test_read_every_prefix(kernel: ModuleType, key: bytes | None) -> None:
 
 
 def test_read_from_the_middle(kernel: ModuleType) -> None:
-    one = frame(BINARY, b"abc", KEY)
+    one = raw_frame(BINARY, b"abc", KEY)
     window = bytearray(b"\xff" * 3 + one + one + b"\xff" * 3)
     out: list[Any] = ["before"]
     assert kernel.read_messages(window, 3, 3 + len(one), True, False, 9, 9, out) == (
@@ -698,7 +699,7 @@ def test_read_from_the_middle(kernel: ModuleType) -> None:
 
 
 def test_read_most(kernel: ModuleType) -> None:
-    one = frame(BINARY, b"abc")
+    one = raw_frame(BINARY, b"abc")
     assert read(kernel, one * 5, most=3) == ([b"abc"] * 3, 15, FULL)
     assert read(kernel, one * 3, most=3) == ([b"abc"] * 3, 15, FULL)
     assert read(kernel, one * 3, most=INT64_MAX) == ([b"abc"] * 3, 15, MORE)
@@ -710,7 +711,7 @@ def test_read_most(kernel: ModuleType) -> None:
 @pytest.mark.abuse(39)
 def test_read_limit(kernel: ModuleType) -> None:
     for length in (0, 5, 125, 126, 70_000):
-        window = frame(BINARY, bytes(length))
+        window = raw_frame(BINARY, bytes(length))
         assert read(kernel, window, limit=length) == ([bytes(length)], len(window), MORE)
         if length:
             assert read(kernel, window, limit=length - 1) == ([], 0, SPECIAL)
@@ -722,19 +723,19 @@ def test_read_limit(kernel: ModuleType) -> None:
 @pytest.mark.abuse(33)
 def test_read_direction_mismatch(kernel: ModuleType) -> None:
     assert read(kernel, b"\x81\5hello", masked=True) == ([], 0, SPECIAL)
-    assert read(kernel, frame(TEXT, b"hello", KEY), masked=False) == ([], 0, SPECIAL)
+    assert read(kernel, raw_frame(TEXT, b"hello", KEY), masked=False) == ([], 0, SPECIAL)
     assert read(kernel, b"\x81\x85", masked=False) == ([], 0, MORE)  # the key is header
 
 
 @pytest.mark.parametrize("first", sorted(set(range(256)) - {TEXT, BINARY}))
 def test_read_leaves_other_frames(kernel: ModuleType, first: int) -> None:
     """Control frames, fragments and RSV bits are not this layer's."""
-    good = frame(BINARY, b"ab")
+    good = raw_frame(BINARY, b"ab")
     for payload in (b"", b"abc", bytes(126)):
-        assert read(kernel, good + frame(first, payload) + good) == ([b"ab"], 4, SPECIAL)
+        assert read(kernel, good + raw_frame(first, payload) + good) == ([b"ab"], 4, SPECIAL)
     assert read(kernel, good + bytes([first])) == ([b"ab"], 4, MORE)
-    masked = frame(BINARY, b"ab", KEY)
-    window = masked + frame(first, b"abc", KEY)
+    masked = raw_frame(BINARY, b"ab", KEY)
+    window = masked + raw_frame(first, b"abc", KEY)
     assert read(kernel, window, masked=True) == ([b"ab"], 8, SPECIAL)
 
 
@@ -742,7 +743,7 @@ def test_read_leaves_other_frames(kernel: ModuleType, first: int) -> None:
 def test_read_huge_lengths(kernel: ModuleType) -> None:
     for length in (2**31, 2**32, 2**62, INT64_MAX - 9, INT64_MAX, 2**63, 2**64 - 14, 2**64 - 1):
         for key in (None, KEY):
-            window = frame(BINARY, b"ab", key) + header(BINARY, length, key, 64) + b"payload"
+            window = raw_frame(BINARY, b"ab", key) + header(BINARY, length, key, 64) + b"payload"
             size = 4 if key is None else 8
             for limit in (2**20, INT64_MAX):
                 assert read(kernel, window, key is not None, limit=limit) == (
@@ -771,12 +772,12 @@ BAD_UTF8 = [
 def test_read_bad_text(kernel: ModuleType, bad: bytes) -> None:
     for key in (None, KEY):
         masked = key is not None
-        good = frame(TEXT, b"ok", key)
-        window = good + frame(TEXT, bad, key) + good
+        good = raw_frame(TEXT, b"ok", key)
+        window = good + raw_frame(TEXT, bad, key) + good
         out, at, why = read(kernel, window, masked)
         assert (out, at, why) == (["ok"], len(good), BAD_TEXT)
         # The same bytes are fine as binary.
-        assert read(kernel, frame(BINARY, bad, key), masked)[0] == [bad]
+        assert read(kernel, raw_frame(BINARY, bad, key), masked)[0] == [bad]
 
 
 @contextlib.contextmanager
@@ -888,20 +889,22 @@ def read_pieces(
 @pytest.mark.parametrize("key", [None, KEY, bytes(4)])
 def test_read_fragments(kernel: ModuleType, key: bytes | None) -> None:
     lengths = [0, 1, 5, 125, 126, 127, 3000, 65535, 65536]
-    run = b"".join(frame(MIDDLE, NOISE[:length], key) for length in lengths)
+    run = b"".join(raw_frame(MIDDLE, NOISE[:length], key) for length in lengths)
     content = b"".join(NOISE[:length] for length in lengths)
     masked = key is not None
     found = read_pieces(kernel, run, masked=masked)
     assert found == (content, len(run), len(lengths), False)
-    last = frame(LAST, b"end", key)
-    found = read_pieces(kernel, run + last + frame(MIDDLE, b"no more of it", key), masked=masked)
+    last = raw_frame(LAST, b"end", key)
+    found = read_pieces(
+        kernel, run + last + raw_frame(MIDDLE, b"no more of it", key), masked=masked
+    )
     assert found == (content + b"end", len(run + last), len(lengths) + 1, True)
 
 
 @pytest.mark.abuse(41)
 @pytest.mark.parametrize("key", [None, KEY])
 def test_read_fragments_every_prefix(kernel: ModuleType, key: bytes | None) -> None:
-    frames = [frame(MIDDLE, NOISE[:length], key) for length in (0, 1, 130, 65600)]
+    frames = [raw_frame(MIDDLE, NOISE[:length], key) for length in (0, 1, 130, 65600)]
     window, ends = b"".join(frames), [0]
     for each in frames:
         ends.append(ends[-1] + len(each))
@@ -914,7 +917,7 @@ def test_read_fragments_every_prefix(kernel: ModuleType, key: bytes | None) -> N
 
 @pytest.mark.abuse(39, 45)
 def test_read_fragments_most_and_limit(kernel: ModuleType) -> None:
-    window = frame(MIDDLE, b"abc") * 3 + frame(LAST, b"")
+    window = raw_frame(MIDDLE, b"abc") * 3 + raw_frame(LAST, b"")
     for most in range(6):
         found = read_pieces(kernel, window, most=most)
         count = min(most, 4)
@@ -925,14 +928,14 @@ def test_read_fragments_most_and_limit(kernel: ModuleType) -> None:
 
 
 def test_read_fragments_leaves_other_frames(kernel: ModuleType) -> None:
-    good = frame(MIDDLE, b"abc")
-    others = [frame(first, b"") for first in range(256) if first not in (MIDDLE, LAST)]
-    others += [frame(LAST, b"", KEY), frame(LAST, b"x", KEY)]
+    good = raw_frame(MIDDLE, b"abc")
+    others = [raw_frame(first, b"") for first in range(256) if first not in (MIDDLE, LAST)]
+    others += [raw_frame(LAST, b"", KEY), raw_frame(LAST, b"x", KEY)]
     others += [header(LAST, 5, form=16) + b"short", header(LAST, 5, form=64) + b"short"]
     others += [header(LAST, length) for length in (2**31, 2**32, 2**63 - 1, 2**63, 2**64 - 1)]
     for other in others:
         assert read_pieces(kernel, good + other, limit=INT64_MAX) == (b"abc", 5, 1, False)
-    for bare in (frame(LAST, b""), header(LAST, 2**63, KEY)):
+    for bare in (raw_frame(LAST, b""), header(LAST, 2**63, KEY)):
         assert read_pieces(kernel, bare, masked=True, limit=INT64_MAX) == (b"", 0, 0, False)
 
 
@@ -1054,8 +1057,8 @@ def test_nothing_leaks(kernel: ModuleType) -> None:
     blocks = getattr(sys, "getallocatedblocks", None)
     if blocks is None:
         pytest.skip("memory blocks are not counted here")
-    window = bytearray(frame(TEXT, b"ok", KEY) + frame(TEXT, b"bad\xff", KEY))
-    pieces = bytearray(frame(MIDDLE, bytes(700)) * 3)
+    window = bytearray(raw_frame(TEXT, b"ok", KEY) + raw_frame(TEXT, b"bad\xff", KEY))
+    pieces = bytearray(raw_frame(MIDDLE, bytes(700)) * 3)
     calls: list[Callable[[], object]] = [
         lambda: kernel.encode_frame(BINARY, [1] * 99 + [-1], KEY),
         lambda: kernel.encode_frame(BINARY, [1] * 99, b"short"),

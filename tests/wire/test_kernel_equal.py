@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from wsproto.frame_protocol import FrameProtocol
 
 import kernels
-from kernels import BINARY, INT64_MAX, KEY, LAST, MIDDLE, TEXT, frame, header, xor
+from frames import header, raw_frame, xor
+from kernels import BINARY, INT64_MAX, KEY, LAST, MIDDLE, TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,12 +180,12 @@ firsts = st.one_of(st.sampled_from([TEXT, BINARY]), st.integers(0, 255))
 four = st.one_of(st.none(), st.binary(min_size=4, max_size=4))
 texts = st.one_of(st.text(max_size=80), st.text("ab", max_size=300)).map(str.encode)
 good_frames = st.one_of(
-    st.builds(frame, st.just(TEXT), texts, st.just(KEY)),
-    st.builds(frame, st.just(BINARY), payloads, st.just(KEY)),
+    st.builds(raw_frame, st.just(TEXT), texts, st.just(KEY)),
+    st.builds(raw_frame, st.just(BINARY), payloads, st.just(KEY)),
 )
 odd_frames = st.one_of(
-    st.builds(frame, firsts, payloads, four),
-    st.builds(frame, st.just(TEXT), st.binary(max_size=20), st.just(KEY)),
+    st.builds(raw_frame, firsts, payloads, four),
+    st.builds(raw_frame, st.just(TEXT), st.binary(max_size=20), st.just(KEY)),
     st.builds(header, firsts, lengths.map(lambda n: n % 126), four, st.sampled_from([7, 16, 64])),
     st.builds(header, firsts, lengths, four, st.just(64)),
     st.binary(max_size=20),
@@ -270,12 +271,12 @@ def test_header_parsers(
 # ---- rooms ----
 
 fragments = st.one_of(
-    st.builds(frame, st.sampled_from([MIDDLE, LAST]), payloads, st.just(KEY)),
-    st.builds(frame, st.sampled_from([MIDDLE, LAST]), payloads, four),
+    st.builds(raw_frame, st.sampled_from([MIDDLE, LAST]), payloads, st.just(KEY)),
+    st.builds(raw_frame, st.sampled_from([MIDDLE, LAST]), payloads, four),
 )
 runs = st.builds(
     lambda good, odd, more: b"".join([*good, *odd, *more]),
-    st.lists(st.builds(frame, st.just(MIDDLE), payloads, st.just(KEY)), max_size=5),
+    st.lists(st.builds(raw_frame, st.just(MIDDLE), payloads, st.just(KEY)), max_size=5),
     st.lists(st.one_of(fragments, odd_frames), max_size=3),
     st.lists(fragments, max_size=2),
 )

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import kernels
-from kernels import BINARY, INT64_MAX, KEY, TEXT, frame
+from frames import raw_frame
+from kernels import BINARY, INT64_MAX, KEY, TEXT
 from memory import counts_references, cpython_handlers
 
 if TYPE_CHECKING:
@@ -62,20 +63,20 @@ def run(
 
 @pytest.mark.parametrize("count", [1, 2, 40])
 def test_whole_messages_are_all_there_is_to_do(kernel: ModuleType, count: int) -> None:
-    data = (frame(TEXT, "häh".encode()) + frame(BINARY, b"\0\xff")) * count
+    data = (raw_frame(TEXT, "häh".encode()) + raw_frame(BINARY, b"\0\xff")) * count
     assert run(kernel, source(data)) == (True, ["häh", b"\0\xff"] * count, [])
     assert run(kernel, source(data), as_list=True) == (True, ["häh", [0, 255]] * count, [])
 
 
 def test_masked_messages(kernel: ModuleType) -> None:
-    data = frame(TEXT, b"abc", KEY) + frame(BINARY, b"", KEY)
+    data = raw_frame(TEXT, b"abc", KEY) + raw_frame(BINARY, b"", KEY)
     assert run(kernel, source(data), masked=True) == (True, ["abc", b""], [])
     assert run(kernel, source(data)) == (False, [], [len(data), 0, SPECIAL])
 
 
 def test_messages_go_behind_those_that_are_ready(kernel: ModuleType) -> None:
     ready = deque(["first"])
-    assert run(kernel, source(frame(TEXT, b"x")), ready=ready)[0] is True
+    assert run(kernel, source(raw_frame(TEXT, b"x")), ready=ready)[0] is True
     assert list(ready) == ["first", "x"]
 
 
@@ -88,18 +89,18 @@ def test_messages_go_behind_those_that_are_ready(kernel: ModuleType) -> None:
         (b"\x89\0", SPECIAL),
         (b"\x01\0", SPECIAL),
         (b"\x81\x7e\x03\xe9", SPECIAL),  # over the limit
-        (frame(TEXT, b"\xff"), BAD_TEXT),
+        (raw_frame(TEXT, b"\xff"), BAD_TEXT),
     ],
 )
 def test_what_else_came_is_noted(kernel: ModuleType, rest: bytes, why: int) -> None:
-    for before in (b"", frame(TEXT, b"one"), frame(TEXT, b"one") + frame(TEXT, b"two")):
+    for before in (b"", raw_frame(TEXT, b"one"), raw_frame(TEXT, b"one") + raw_frame(TEXT, b"two")):
         came, ready, note = run(kernel, source(before + rest))
         assert (came, note) == (False, [len(before + rest), len(before), why])
         assert ready == ["one", "two"][: len(before) // 5]
 
 
 def test_a_full_window_is_noted(kernel: ModuleType) -> None:
-    data = frame(BINARY, b"ab")
+    data = raw_frame(BINARY, b"ab")
     assert run(kernel, source(data), room=4) == (False, [b"ab"], [4, 4, MORE])
     assert run(kernel, source(data), room=5) == (True, [b"ab"], [])
 
@@ -155,7 +156,7 @@ def test_bad_arguments_of_receive_messages(
 
 
 def test_the_largest_limit(kernel: ModuleType) -> None:
-    assert run(kernel, source(frame(TEXT, b"x")), limit=INT64_MAX) == (True, ["x"], [])
+    assert run(kernel, source(raw_frame(TEXT, b"x")), limit=INT64_MAX) == (True, ["x"], [])
 
 
 @pytest.mark.parametrize("as_list", [False, True])
@@ -166,7 +167,11 @@ def test_a_failure_after_receiving_loses_nothing(kernel: ModuleType, as_list: bo
 
         extend = __iadd__ = append  # type: ignore[assignment]
 
-    data = frame(TEXT, "é".encode(), KEY) + frame(TEXT, b"a", KEY) + frame(BINARY, b"ab", KEY)
+    data = (
+        raw_frame(TEXT, "é".encode(), KEY)
+        + raw_frame(TEXT, b"a", KEY)
+        + raw_frame(BINARY, b"ab", KEY)
+    )
     window, note = bytearray(64), []
     options = {"masked": True, "as_list": as_list}
     with pytest.raises(MemoryError):
@@ -180,7 +185,7 @@ def test_a_socket_s_method(kernel: ModuleType) -> None:
     with left, right:
         left.setblocking(False)
         assert run(kernel, left.recv_into) == (False, [], [])
-        right.sendall(frame(TEXT, b"abc") * 3)
+        right.sendall(raw_frame(TEXT, b"abc") * 3)
         assert run(kernel, left.recv_into) == (True, ["abc"] * 3, [])
         right.close()
         assert run(kernel, left.recv_into) == (False, [], [0, 0, MORE])
@@ -251,7 +256,7 @@ def test_no_reference_is_kept(kernel: ModuleType) -> None:
 
     window, payload = Window(64), b"x" * 20
     before = sys.getrefcount(window)
-    for data in (frame(BINARY, payload), frame(BINARY, payload) + b"\x89", b""):
+    for data in (raw_frame(BINARY, payload), raw_frame(BINARY, payload) + b"\x89", b""):
         run(kernel, source(data), window=window)
     message = b"y" * 3000
     references = sys.getrefcount(message)
@@ -274,7 +279,7 @@ def test_signal_handlers_that_raise_make_nothing_forgotten(kernel: ModuleType) -
         raise Strike
 
     left, right = socket.socketpair()
-    data = frame(BINARY, b"x" * 50)
+    data = raw_frame(BINARY, b"x" * 50)
     ready: deque[bytes] = deque()
     note: list[int] = []
     window = bytearray(4096)

@@ -23,12 +23,12 @@ import protocol_wsproto
 import session
 import streams
 import urls
+from frames import frame
 from memory import tracemalloc
 from pairs import (
     SOON,
     Running,
     connection,
-    frame,
     raw_peer,
     receive_to_end,
     reset,

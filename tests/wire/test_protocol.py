@@ -18,8 +18,9 @@ from wsproto.connection import ConnectionType
 from wsproto.utilities import RemoteProtocolError
 
 from abuse import every_violation
+from frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 from memory import tracemalloc
-from pairs import BINARY, CLOSE, CONTINUATION, MIB, PING, PONG, TEXT, frame, roles
+from pairs import MIB, roles
 from protocols import ALL, feed, protocol
 from scriptling_ws._errors import ProtocolError
 from scriptling_ws._wire import kernel as _frame
