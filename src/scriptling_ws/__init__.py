@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from ._client.connect import connect
+    from ._codes import CloseCode
     from ._connection.connection import Connection, is_binary, is_text
     from ._errors import (
         ConnectError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ClientOptions",
+    "CloseCode",
     "ConnectError",
     "ConnectTimeout",
     "Connection",
@@ -72,6 +74,10 @@ def _home(name: str) -> ModuleType:
         from ._connection import connection as _connection
 
         return _connection
+    if name == "CloseCode":
+        from . import _codes
+
+        return _codes
     if name.endswith("Options"):
         from . import _options
 

@@ -12,7 +12,11 @@ __all__ = ["CloseCode", "may_be_sent"]
 
 
 class CloseCode(IntEnum):
-    """Why a connection closed. It prints as its number, before Python 3.11 too."""
+    """Why a connection closed: `conn.close_code == CloseCode.GOING_AWAY`.
+
+    Each is the int that it names, for `close` too, and prints as its number, before Python 3.11
+    as well. Codes from 3000 to 4999 are applications' own, and have no names here.
+    """
 
     __str__ = int.__repr__
 

@@ -133,7 +133,7 @@ class Link:
         """In a forked child: be closed, without a word to the peer, who is the parent's."""
         control = self.protocol.control
         if control.code is None:
-            control.code, control.reason = CloseCode.ABNORMAL, _NOT_OURS
+            control.code, control.reason = int(CloseCode.ABNORMAL), _NOT_OURS
         self.lifecycle.after_fork()
         self.protocol.ended = True
         # Not what is unsent: a send that goes on in here fails at the closed descriptor.
