@@ -72,7 +72,8 @@ class Imports(ast.NodeVisitor):
         above = self.package.split(".")
         above = above[: len(above) + 1 - node.level] if node.level else []
         home = ".".join([*above, *filter(None, [node.module])])
-        self.found.add(home)
+        parts = home.split(".")
+        self.found.update(".".join(parts[:end]) for end in range(1, len(parts) + 1))
         self.found.update(f"{home}.{alias.name}" for alias in node.names)
 
 
