@@ -568,6 +568,42 @@ def test_no_memory_for_a_message_that_was_received():
     assert list(ready) == ["first", b"second"]
 
 
+@roles
+@pytest.mark.parametrize(
+    ("opcode", "payload", "cut"),
+    [
+        (PING, b"a", 0),
+        (CLOSE, b"\x03\xe8", 0),
+        (TEXT, b"half of it", 5),
+        (TEXT, b"\xff", 0),
+        (BINARY, bytes(200_000), 190_000),
+    ],
+    ids=["control", "close", "half", "bad", "large"],
+)
+def test_what_was_received_and_is_no_whole_message_is_fed_before_more_is(
+    client, opcode, payload, cut
+):
+    """A signal handler that raises in between makes the next call begin here."""
+
+    def receive(window):
+        count = min(len(window), len(data))
+        window[:count] = data[:count]
+        return count
+
+    whole = frame(opcode, payload, mask=not client)
+    data = frame(TEXT, b"first", mask=not client) + whole[: len(whole) - cut]
+    proto, other = protocol(client=client), protocol(client=client)
+    assert not proto.receive_run(receive)
+    unfed = proto.unfed
+    assert unfed
+    assert not proto.receive_run(None)
+    assert proto.unfed == unfed
+    while proto.unfed is not None:  # an error is put off once
+        proto.feed(proto.unfed)
+    feed(other, data[:unfed])
+    assert state(proto) == state(other)
+
+
 @pytest.mark.parametrize("name", ["read_fragments", "read_payload", "seal_room"])
 @pytest.mark.parametrize("before", [True, False])
 def test_an_exception_between_fragments_ends_the_connection(name, before, monkeypatch):
