@@ -111,6 +111,11 @@ def test_status_range(status):
         text(status, "")
 
 
+@pytest.mark.parametrize("status", [200, 599])
+def test_the_first_status_and_the_last(status):
+    assert shown(text(status, "")).status == status
+
+
 @pytest.mark.parametrize("status", ["200", None, True, 200.0])
 def test_status_type_names_the_order_of_arguments(status):
     with pytest.raises(TypeError, match="the status comes first"):
@@ -456,6 +461,12 @@ def test_headers_of_the_server_itself(name):
 @pytest.mark.parametrize("headers", [["a"], "a", {"X": 1}, {1: "X"}])
 def test_header_types(headers):
     with pytest.raises(TypeError):
+        text(200, "", headers)
+
+
+@pytest.mark.parametrize("headers", ["", "a: b", b"", b"a: b", 5, ["a"], [("a",)]])
+def test_what_headers_have_to_be_is_said(headers):
+    with pytest.raises(TypeError, match="headers has to be a dict"):
         text(200, "", headers)
 
 
