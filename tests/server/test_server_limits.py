@@ -294,6 +294,7 @@ def test_no_thread_left(monkeypatch, error, log):
             for _ in range(2):
                 assert status_of(server, upgrade("/ws")) == 503
                 assert status_of(server, head("/page")) == 503
+            assert not server._sessions._sessions
         with raw_websocket(server, "/ws"):  # the places were given back, the server lives
             pass
         assert status_of(server, head("/page")) == 200

@@ -152,10 +152,12 @@ def test_threads_at_their_end_are_waited_for_within_the_grace_period(log, monkey
     def keep(client):
         local.held = Held(ending, leave)
 
-    server = serving(keep, shutdown_timeout=0.2)
-    with raw_websocket(server) as peer:
+    server = serving(routes=routes_of(keep), shutdown_timeout=0.2)
+    with raw_websocket(server, "/ws") as peer:
         pass
     assert ending.wait(10)
+    for _ in range(3):  # each start of a thread forgets those that have ended, and no other
+        assert status_of(server, head("/page")) == 200
     start = time.monotonic()
     server.close()
     assert 0.2 <= time.monotonic() - start < 3
