@@ -51,7 +51,7 @@ _READ: Final = 8 * 16_384  # OpenSSL's buffer keeps four thirds of that for the 
 _IDLE: Final = 4 * 1024
 _AHEAD: Final = 4 * 1024  # what `peek` takes in, of ciphertext and of what is in it
 _RECORD: Final = 16_384  # less than this of ciphertext may be half of a record
-_TURNS: Final = 16  # pieces that one step of the handshake takes in
+_TURNS: Final = 16  # pieces that one handshake step takes in; pragma: no mutate - just a bound
 _BARREN: Final = 256 * 1024  # bytes of ciphertext in which there has to be some data
 _ENOUGH: Final = 1024 * 1024  # what one call of read_into goes on to receive, about
 _MOST: Final = 2**30  # more than OpenSSL reads at once
@@ -403,7 +403,7 @@ class TLSTransport(Transport):
             if not left and not (full and self._session.pending()):
                 self._unread = self._in.eof
                 return False
-            if full or (left < _RECORD and self._more):
+            if full or (left < _RECORD and self._more):  # pragma: no mutate - it saves time alone
                 return False  # no room; or most likely half a record, of which more is there
             view = view or memoryview(buffer)
             rest = view[self._decrypted :]
