@@ -28,7 +28,6 @@ from pairs import (
     tls_pair,
 )
 from processes import Process
-from scriptling_ws._network import tls as _tls
 from scriptling_ws._network.deadline import Deadline
 from scriptling_ws._network.tls import TLSTransport
 from scriptling_ws._network.transport import Transport
