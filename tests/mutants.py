@@ -383,7 +383,8 @@ def differing(base: str) -> list[str]:
     """The modules that differ from a revision."""
     command = ["git", "diff", "--name-only", "--diff-filter=AM", base, "--", str(PACKAGE)]
     names = subprocess.check_output(command, cwd=ROOT, text=True).split()
-    return [name_of(Path(name)) for name in names if name.endswith(".py")]
+    modules = [name_of(Path(name)) for name in names if name.endswith(".py")]
+    return [module for module in modules if not module.endswith(".__init__")]  # a wing's text
 
 
 def shown(mutant: Mutant) -> str:

@@ -32,6 +32,7 @@ from pairs import (
     tcp_pair,
     tls_pair,
     transports,
+    unread,
     until,
 )
 from scriptling_ws import ConnectionClosed, connect
@@ -166,7 +167,7 @@ def test_a_message_to_a_slow_reader_is_sent_whatever_the_interval(
         send_timeout=None,
     ) as (conn, peer):
         sending = Running(conn.send_binary, message)
-        while not peer._ready:
+        while not unread(peer):
             looks.more()  # it has asked, and judged; then the peer reads on, a little
             left = 64 * KIB
             while left > 0 and (count := read_on(peer)):
@@ -335,7 +336,7 @@ def test_an_idle_connection_answers_a_ping(client, tls):
     with a_pair(client=client, tls=tls, ping_interval=AGES) as (conn, peer):
         look(conn)
         assert [peer.ping(SOON) is not None for _ in range(3)] == [True] * 3
-        assert not conn._ready
+        assert not unread(conn)
 
 
 def test_control_frames_that_come_in_pieces_are_answered():
@@ -360,10 +361,10 @@ def test_select_sees_a_message_that_keepalive_has_seen(client, tls):
         for message in ("seen", "and seen"):
             peer.send(message)
         until(lambda: look(conn).when_free)  # and not `readable`, which would be at once
-        assert not conn._ready
+        assert not unread(conn)
         assert select.select([conn], [], [], SOON)[0] == [conn]
         assert conn.receive(SOON) == "seen"
-        if not conn._ready:  # the second one was not taken with it
+        if not unread(conn):  # the second one was not taken with it
             look(conn)
             assert select.select([conn], [], [], SOON)[0] == [conn]
         assert conn.receive(SOON) == "and seen"

@@ -19,6 +19,7 @@ from pairs import (
     receive_exactly,
     stand_in,
     tcp_pair,
+    unread,
     until,
 )
 from scriptling_ws import ConnectionClosed, ProtocolError
@@ -135,7 +136,7 @@ def test_a_ping_leaves_messages_to_receivers_and_to_the_system(why):
         if why == "receivers":
             conn._intake.waiters = 1  # as one that is just about to read
         assert conn.ping(0.05) is None
-        assert not conn._ready
+        assert not unread(conn)
         conn._intake.waiters = 0
         assert conn.receive(0) == "x"
 
@@ -476,6 +477,6 @@ def test_keepalive_does_not_read_what_nobody_takes(monkeypatch):
         monkeypatch.setattr(conn._intake, "_max_backlog", 0)
         later = conn._pinger.look_after()
         assert later.moment > monotonic() + 500  # when it is time for the next ping
-        assert not conn._ready
+        assert not unread(conn)
         monkeypatch.undo()
         assert conn.receive(10) == "x"

@@ -31,6 +31,7 @@ from pairs import (
     roles,
     running,
     tcp_pair,
+    unread,
     until,
 )
 from scriptling_ws import ConnectionClosed
@@ -645,7 +646,7 @@ def test_what_was_read_for_others_takes_the_memory_of_its_bytes(tls):
         try:
             sending = Running(lambda: [peer.send_binary(bytes(1000)) for _ in range(8000)])
             until(lambda: conn._intake.if_free(conn._intake.read_all) and sending.done())
-            until(lambda: conn._intake.if_free(conn._intake.read_all) and count(conn) == 8000)
+            until(lambda: conn._intake.if_free(conn._intake.read_all) and unread(conn) == 8000)
             assert tracemalloc.get_traced_memory()[0] < 16 * MIB  # as lists, 64
         finally:
             tracemalloc.stop()
@@ -654,10 +655,6 @@ def test_what_was_read_for_others_takes_the_memory_of_its_bytes(tls):
         while len(got) < 8000:
             got += conn.receive_many(8000, 0)
         assert got == [[0] * 1000] * 8000
-
-
-def count(conn):
-    return len(conn._ready) + len(conn._link.protocol.held)
 
 
 def test_an_error_behind_what_is_held_waits_for_it_to_be_taken():

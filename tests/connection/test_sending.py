@@ -33,6 +33,7 @@ from pairs import (
     tcp_pair,
     tls_pair,
     transports,
+    unread,
     until,
 )
 from scriptling_ws import ConnectionClosed, ProtocolError, SendTimeout
@@ -541,10 +542,10 @@ def test_a_caller_can_refuse_what_it_does_not_ask_for():
         conn._intake.polled = False  # `arrived` has asked
         conn._writer.look_at = 0.0
         conn.send("I only send")
-        assert not conn._ready
+        assert not unread(conn)
         sending = Running(conn.send_binary, bytes(16 * MIB))
         until(lambda: conn._link.unsent.rest is not None)
-        assert not conn._ready
+        assert not unread(conn)
         assert peer.receive(SOON) == "I only send"
         assert peer.receive(SOON) == bytes(16 * MIB)
         sending.result()
@@ -592,7 +593,7 @@ def test_a_send_that_fails_reads_no_more_than_may_lie_unread():
         conn._link.transport.finish_writing()
         with pytest.raises(ConnectionClosed):
             conn.send("x")
-        assert not conn._ready
+        assert not unread(conn)
         assert conn.receive(0) == "unread"
 
 

@@ -29,6 +29,7 @@ from pairs import (
     tcp_pair,
     tls_pair,
     transports,
+    unread,
     until,
     writable,
 )
@@ -318,7 +319,7 @@ def test_a_blocked_sender_answers_a_ping_after_its_frame():
     with raw_peer() as (conn, peer):
         call = sending(conn, bytes(15 * MIB))
         peer.sendall(frame(PING, b"one") + frame(PING, b"two") + frame(TEXT, b"seen"))
-        until(lambda: conn._ready)
+        until(lambda: unread(conn))
         assert receive_frame(peer) == (0x82, bytes(15 * MIB))
         call.result()
         assert conn.receive(0) == "seen"

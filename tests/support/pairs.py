@@ -181,6 +181,11 @@ def reset(sock):
     sock.close()
 
 
+def unread(conn):
+    """How many messages a connection has read that nobody has received."""
+    return len(conn._ready) + len(conn._link.protocol.held)
+
+
 def writable(conn):
     """Whether a connection's socket takes bytes now."""
     poller = select.poll()

@@ -64,7 +64,7 @@ def test_functions_have_the_contract_s_arguments(kernel: ModuleType) -> None:
 
 
 def test_chooser() -> None:
-    show = "from scriptling_ws import _frame; print(_frame.IMPLEMENTATION)"
+    show = "from scriptling_ws._wire import kernel; print(kernel.IMPLEMENTATION)"
     gone = "import sys; sys.modules['scriptling_ws._wsframe'] = None; "
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     for code, pure, expected in ((show, "1", "pure"), (gone + show, "", "pure"), (show, "", None)):
