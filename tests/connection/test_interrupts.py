@@ -17,6 +17,7 @@ from pairs import (
     Counted,
     Interrupt,
     Running,
+    arrived,
     both_ends,
     connection,
     fill,
@@ -384,6 +385,23 @@ def interrupted(part, method, error):
         raise error
 
     restore = stand_in(part, **{method: interrupt})
+
+
+@pytest.mark.abuse(70)
+@pytest.mark.parametrize("kind", [list, bytes])
+@pytest.mark.parametrize("held", [False, True])
+def test_what_came_as_a_handler_raised_is_not_overwritten_by_what_comes_next(kind, held):
+    with raw_peer(binary_type=kind) as (conn, peer):
+        peer.sendall(frame(TEXT, b"one"))
+        arrived(conn, 5)
+        if held:
+            conn._link.protocol.hold()
+        interrupted(conn._link.protocol, "feed_run", KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            conn.receive(0)
+        peer.sendall(frame(TEXT, b"two"))
+        arrived(conn, 5)
+        assert [conn.receive(SOON), conn.receive(SOON)] == ["one", "two"]
 
 
 @pytest.mark.abuse(70)

@@ -193,7 +193,7 @@ class Protocol:
         Raises:
             OSError: what `receive` raises.
         """
-        if not self.plain:
+        if not self.plain or self.unfed is not None:  # the window's front is taken
             return False
         note = self._note
         if kernel.receive_messages(
