@@ -670,6 +670,19 @@ def test_an_error_behind_what_is_held_waits_for_it_to_be_taken():
         assert receive_close(peer)[0] == 1002
 
 
+def test_nothing_is_received_in_front_of_an_error_that_waits_behind_what_is_held():
+    with raw_peer() as (conn, peer):
+        peer.sendall(frame(BINARY, b"1") + frame(TEXT, b"\xff"))
+        arrived(conn, 6)
+        with conn._intake.lock:
+            assert conn._intake.read_ahead()
+        assert conn.receive(0) == [ord("1")]
+        peer.sendall(frame(TEXT, b"behind it"))
+        arrived(conn, 11)
+        assert conn.receive(SOON) is None
+        assert conn.close_code == 1007
+
+
 @pytest.mark.parametrize("discard", [True, False])
 def test_a_close_drops_what_is_held_or_leaves_it(discard):
     with raw_peer() as (conn, peer):

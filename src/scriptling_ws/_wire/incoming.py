@@ -273,7 +273,7 @@ class Protocol:
     def _note_plain(self) -> None:
         """Whether the next bytes start a frame, at the window's front."""
         busy = self._have or self._discarding or self.ended or self._assembly.opcode
-        self.plain = not (busy or self.holding)
+        self.plain = not (busy or self.holding or self._parsing)
 
     def _resume(self, position: int, end: int, why: int) -> None:
         """Go on where the kernel stopped in `feed_run`."""
