@@ -30,6 +30,7 @@ from pairs import (
     reset,
     roles,
     running,
+    stand_in,
     tcp_pair,
     unread,
     until,
@@ -668,6 +669,65 @@ def test_an_error_behind_what_is_held_waits_for_it_to_be_taken():
         assert conn.receive(0) == [ord("1")]
         assert conn.receive(SOON) is None
         assert receive_close(peer)[0] == 1002
+
+
+@contextlib.contextmanager
+def blocked_sender(**options):
+    """A connection whose blocked `send` has read two messages for its caller, and waits on."""
+    with raw_peer(**options) as (conn, peer):
+        sending = Running(conn.send_binary, bytes(16 * MIB))
+        until(conn._outlet.lock.locked)
+        peer.sendall(frame(BINARY, b"1") + frame(BINARY, b"2"))
+        until(lambda: count(conn) == 2 and conn._intake.lock.locked())
+        yield conn
+        peer.close()
+        with pytest.raises(ConnectionClosed):
+            sending.result()
+
+
+@pytest.mark.parametrize("kind", [list, bytes])
+def test_what_a_blocked_sender_has_read_is_received_while_it_waits(kind):
+    with blocked_sender(binary_type=kind) as conn:
+        assert [conn.receive(0), conn.receive(SOON)] == [kind(b"1"), kind(b"2")]
+        assert conn.receive(0) is None
+
+
+@pytest.mark.parametrize("kind", [list, bytes])
+def test_a_shutdown_leaves_what_a_blocked_sender_has_read(kind):
+    with blocked_sender(binary_type=kind) as conn:
+        conn._begin_close(1001)
+        with conn._intake.lock:  # as whoever closes holds it
+            assert list(conn) == [kind(b"1"), kind(b"2")]
+            assert not conn.connected()
+
+
+def test_a_close_as_lists_are_made_leaves_none(monkeypatch):
+    with raw_peer(close_timeout=0.1) as (conn, peer):
+        read_ahead(conn, peer, frame(BINARY, b"1") * 3)
+        whole = _frame.bytes_to_list
+
+        def close_first(data):
+            monkeypatch.undo()
+            conn.close()  # as a signal handler may
+            return whole(data)
+
+        monkeypatch.setattr(_frame, "bytes_to_list", close_first)
+        assert conn._reader._take() is None
+        assert not conn.connected()
+
+
+def test_what_a_receiver_brings_as_a_close_begins_is_dropped():
+    with raw_peer(close_timeout=0.1) as (conn, _):
+        protocol = conn._link.protocol
+
+        def discard(**options):
+            restore()
+            protocol.discard(**options)
+            protocol.ready.append("late")  # as another thread's receive_run does
+
+        restore = stand_in(protocol, discard=discard)
+        conn.close()
+        assert not conn.connected()
 
 
 def test_nothing_is_received_in_front_of_an_error_that_waits_behind_what_is_held():

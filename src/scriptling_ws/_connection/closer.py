@@ -95,6 +95,7 @@ class Closer:
 
     def _finish(self) -> bool:
         self._intake.reader = self._identity()
+        self._link.protocol.drop_late()  # what a receiver has brought since `start`
         while not (self._link.protocol.ended or self._over()):
             self._intake.read(self._lifecycle.close_by or FOREVER, wakeable=False)
         self.settle(FOREVER)

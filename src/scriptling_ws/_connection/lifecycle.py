@@ -74,9 +74,10 @@ class Lifecycle:
     """One connection's state, the times that go with it, and who is told of its close.
 
     Attributes:
-        lock: Guards all of this, the protocol's control plane and its answers. Never held while
-            waiting, and the last one taken. An RLock, because `close` may be called by a
-            signal handler that has interrupted its holder.
+        lock: Guards all of this, the protocol's control plane and its answers, and the way of
+            what is held to what is ready (`Protocol.release`). Never held while waiting, and the
+            last one taken. An RLock, because `close` may be called by a signal handler that has
+            interrupted its holder.
         state: The state.
         open: Whether it is OPEN: kept for the hot path.
         closing: Whether it is CLOSING or later, likewise.

@@ -3,7 +3,8 @@
 Rules (those about locks are in `link`):
 
 - A message that is ready is taken without a lock, by `Connection` itself; what is here reads.
-  Before it reads, it takes what was read for others (`Protocol.release`).
+  Before it reads, it takes what was read for others (`Protocol.release`), under the lifecycle's
+  lock alone: a sender that has read it may hold the intake's, and wait.
 - Every call is over at its timeout, and a timeout loses nothing, wherever in a message it strikes.
 - A message that is there is read on for a moment after the timeout, so that pings and fragments
   without end do not keep it from coming.
@@ -101,6 +102,8 @@ class Reader:
         """As `receive_waiting`, for one of those that wait."""
         # In slices: who closes may get the lock first, and keeps it until the peer answers.
         while not self._lifecycle.closing:
+            if (message := self._take()) is not None:
+                return message
             slice_ = deadline.sooner(LOOK_AGAIN)
             left = slice_.left()
             received = holding(
@@ -112,9 +115,20 @@ class Reader:
             if deadline.passed():
                 return None
         self._protocol.drop_late()
-        with contextlib.suppress(IndexError):
-            return self._ready.popleft()  # what a server's shutdown leaves ready
+        return self._take()  # what a server's shutdown leaves
+
+    def _take(self) -> Message | None:
+        """A message that was read; None if there is none. Needs no lock."""
+        ready, protocol = self._ready, self._protocol
+        while ready or protocol.held:
+            self._release()
+            with contextlib.suppress(IndexError):  # another thread took it
+                return ready.popleft()
         return None
+
+    def _release(self) -> None:
+        with self._lifecycle.lock:
+            self._protocol.release()
 
     def _receive(self, timeout: float | None, quick: bool) -> Message | None:
         """As receive, for what is no message yet, or long in coming. Holds the intake's lock."""
@@ -131,7 +145,8 @@ class Reader:
                 except IndexError:  # pragma: no cover - a race
                     continue  # another thread took it
             if protocol.holding:
-                protocol.release()
+                self._release()
+                protocol.hold_no_more()
                 continue
             if lifecycle.closing or protocol.ended:
                 self._end(timeout, deadline or Deadline(timeout))

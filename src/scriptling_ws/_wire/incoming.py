@@ -341,7 +341,7 @@ class Protocol:
         self.drop_late()
 
     def drop_late(self) -> None:
-        """Drop the messages that `receive_run` has brought while `discard` was called."""
+        """Drop the messages that were brought while `discard` was called."""
         if self._dropping:
             self.ready.clear()
             self.held.clear()
@@ -354,10 +354,12 @@ class Protocol:
             self.holding = True
 
     def release(self) -> None:
-        """Make ready some of what is held, or all; then what comes is ready again.
+        """Make ready some of what is held, unless something is: what is held comes behind it.
 
-        `ready` has to be empty: what is held comes behind it.
+        May be called while another thread feeds, by one thread at a time.
         """
+        if self.ready:
+            return
         made: list[Message] = []
         size = 0
         for message in self.held:
@@ -369,6 +371,10 @@ class Protocol:
         # No call in these two, so no signal handler runs between them.
         ready += made
         del self.held[:count]
+        self.drop_late()  # a signal handler may have closed since they were made
+
+    def hold_no_more(self) -> None:
+        """Make what comes ready again, once nothing is held. May not be called as `release` may."""
         if not self.held:
             self.holding = False
             self._queue = self.ready
