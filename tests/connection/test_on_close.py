@@ -24,7 +24,7 @@ from pairs import (
     transports,
     until,
 )
-from scriptling_ws import HandshakeError, SendTimeout, connect
+from scriptling_ws import ConnectionClosed, HandshakeError, SendTimeout, connect
 from scriptling_ws._connection import keepalive as _keepalive
 from scriptling_ws._connection import pinger as _pinger
 from servers import dial, raw_websocket, serving, upgrade
@@ -296,3 +296,28 @@ def test_a_wrong_time_sends_nothing(timeout, error):
                 call(message, timeout=timeout)
         client.send("the first")
         assert server.receive(SOON) == "the first"
+
+
+# -- what a caller is told ------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_send_raises_once_receive_has_told_of_an_end_that_keepalive_saw_off(in_turn):
+    with raw_peer(ping_interval=OFTEN) as (conn, peer):
+        peer.sendall(close_frame(1000))
+        peer.close()
+        until(lambda: conn._link.lifecycle.disposed)
+        with conn._intake.lock if in_turn else contextlib.nullcontext():
+            assert conn.receive(0) is None
+        with pytest.raises(ConnectionClosed):
+            conn.send("too late")
+
+
+def test_nobody_sees_off_what_is_over():
+    with raw_peer(ping_interval=None) as (conn, _):
+        with conn._intake.lock, conn._outlet.lock:
+            conn._link.dispose()
+        told = Told()
+        conn.on_close(told)
+        told.once()
+        assert not conn._link.watched

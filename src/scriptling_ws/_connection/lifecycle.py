@@ -53,6 +53,8 @@ class State(IntEnum):
 
 
 _O, _B, _P, _C, _E, _D = State
+_OVER: Final = (_C, _E, _D)  # for callers of this end
+_ENDED: Final = (_P, _E, _D)  # for messages
 
 # From each state, in the order above, to the next. A tuple, because looking into one calls
 # nothing: no signal handler runs between the state that is looked at and the one that is set.
@@ -121,10 +123,12 @@ class Lifecycle:
 
     def go(self, event: tuple[State, ...]) -> None:
         """Take note of an event. Holds `lock`."""
+        # No call in these, so no signal handler runs between them.
         self.state = event[self.state]
-        self.open = self.state == State.OPEN
-        self.closing = self.state >= State.CLOSING
-        self.told = self.told or event is CLOSE
+        self.open = self.state is _O
+        self.closing = self.state in _OVER
+        if event is CLOSE:
+            self.told = True  # stored only then: a receiver sets it without the lock
         if not self.open and self.close_by is None:
             self.close_by = Deadline(self._close_timeout)
             self.grace = Deadline(_GRACE)
@@ -133,12 +137,12 @@ class Lifecycle:
     @property
     def ended(self) -> bool:
         """Whether no message can come any more."""
-        return self.state not in (State.OPEN, State.BROKEN, State.CLOSING)
+        return self.state in _ENDED
 
     @property
     def disposed(self) -> bool:
         """Whether the descriptor is closed."""
-        return self.state == State.DISPOSED
+        return self.state is _D
 
     def renew(self) -> None:
         """Let the time for what is left count anew."""

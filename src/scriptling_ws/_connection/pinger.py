@@ -133,7 +133,7 @@ class Pinger:
 
     def _watch_the_end(self) -> None:
         """No message can come any more: whether a call comes or not, the end will."""
-        if not self._link.watched:
+        if not (self._link.watched or self._lifecycle.disposed):
             self._watch(LOOK)
 
     def _look_after_alone(self) -> None:

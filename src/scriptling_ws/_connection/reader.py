@@ -115,7 +115,10 @@ class Reader:
             if deadline.passed():
                 return None
         self._protocol.drop_late()
-        return self._take()  # what a server's shutdown leaves
+        message = self._take()  # what a server's shutdown leaves
+        if message is None:
+            self._lifecycle.told = True
+        return message
 
     def _take(self) -> Message | None:
         """A message that was read; None if there is none. Needs no lock."""
@@ -170,7 +173,7 @@ class Reader:
             # Mostly the peer ends the stream at once. One that does not is
             # left to close(), so that the caller hears of the end in time.
             self._closer.settle(deadline.sooner(_LINGER))
-            self._lifecycle.told = True
+        self._lifecycle.told = True
         # A loop that receives on a closed connection, and never asks `connected`, slows down.
         if self._lifecycle.disposed:
             self._nones += 1
