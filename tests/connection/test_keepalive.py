@@ -29,6 +29,7 @@ from pairs import (
     receive_to_end,
     reset,
     roles,
+    running,
     tcp_pair,
     tls_pair,
     transports,
@@ -275,6 +276,30 @@ def test_a_ping_behind_a_frame_counts_from_when_it_has_left():
             conn._pinger._liveness.next_look(conn._pinger._liveness._since, AGES)
             == conn._pinger._liveness._since + 1
         )
+
+
+def test_a_ping_is_looked_for_while_answers_come_and_go():
+    with raw_peer(ping_interval=AGES) as (conn, _):
+        link, over = conn._link, threading.Event()
+
+        def answer():
+            while not over.is_set():
+                with link.lifecycle.lock:
+                    link.unsent.answers.append(b"pong")
+                    del link.unsent.answers[0]
+
+        link.unsent.answers.extend([b"pong"] * 1000)
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        try:
+            with running(answer):
+                try:
+                    assert all(conn._pinger._ping_has_left() for _ in range(200))
+                finally:
+                    over.set()
+        finally:
+            sys.setswitchinterval(interval)
+            link.unsent.answers.clear()
 
 
 # -- whom it answers -----------------------------------------------------------

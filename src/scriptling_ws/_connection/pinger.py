@@ -260,7 +260,8 @@ class Pinger:
         unsent, ping = self._link.unsent, self._ping
         rest = unsent.rest
         begun = rest is not None and rest[0] is ping
-        waits = any(each is ping for each in unsent.answers)
+        with self._lifecycle.lock:  # a deque that changes meanwhile ends the loop with an error
+            waits = any(each is ping for each in unsent.answers)
         return not (self._transport.pending or begun or waits)
 
     def _give_up(self) -> None:
