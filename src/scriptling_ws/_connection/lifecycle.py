@@ -7,8 +7,8 @@ Rules (RFC 6455 sections 7.1.2 to 7.1.4):
 - A state says what can still be done. Why it came to that are facts beside it: the close code
   (`_wire.control`), the error of a send (`Link.send_error`), whether a caller was told (`told`).
 - The event that leads out of OPEN sets the times that the rest of the connection has.
-- Who has asked to be told that the connection closes (`on_close`) is told once, by the thread that
-  has noticed it, with no lock held.
+- Each function that was given to `on_close` is called once, by the thread that has noticed the
+  close. That thread may hold the intake's lock or the outlet's, but never this file's.
 
 RFC 6455 has fewer states: its CLOSING is CLOSING and PEER_CLOSED here, its CLOSED is ENDED and
 DISPOSED.
@@ -155,7 +155,7 @@ class Lifecycle:
         self.tell()
 
     def tell(self) -> None:
-        """Tell of a close, if there is one, those who were not told so far. Holds no lock."""
+        """Tell of a close, if there is one, those who were not told so far. Not under `lock`."""
         if self.open:
             return
         at_end = self.at_end

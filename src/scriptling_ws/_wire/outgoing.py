@@ -106,7 +106,7 @@ def binary_payload(data: Any) -> bytes | memoryview:
     """The payload of a binary message.
 
     Raises:
-        TypeError, ValueError: as binary_frame.
+        TypeError, ValueError: as `Encoder.binary`.
     """
     if isinstance(data, bytes):
         return data
