@@ -678,7 +678,7 @@ def blocked_sender(**options):
         sending = Running(conn.send_binary, bytes(16 * MIB))
         until(conn._outlet.lock.locked)
         peer.sendall(frame(BINARY, b"1") + frame(BINARY, b"2"))
-        until(lambda: count(conn) == 2 and conn._intake.lock.locked())
+        until(lambda: unread(conn) == 2 and conn._intake.lock.locked())
         yield conn
         peer.close()
         with pytest.raises(ConnectionClosed):
