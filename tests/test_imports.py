@@ -55,7 +55,7 @@ WINGS = {
         ["client", "server"],
     ],
     "_network": [
-        ["authority", "deadline", "fork"],
+        ["alarm", "authority", "deadline", "fork"],
         ["threads"],
         ["waiting"],
         ["dial", "listen", "locks", "transport"],

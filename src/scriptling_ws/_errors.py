@@ -125,7 +125,7 @@ class ConnectionClosed(WebSocketError, ConnectionError):
         # A peer's line end or terminal sequence has no business in a log.
         shown = reason if reason.isprintable() else ascii(reason)
         super().__init__(f"the connection is closed (code {code}{', ' if reason else ''}{shown})")
-        self.code = int(code)  # no member of an enum, which would be pickled as one
+        self.code: int = int(code)  # no member of an enum, which would be pickled as one
         self.reason = reason
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -153,7 +153,7 @@ class ProtocolError(WebSocketError):
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
-        self.code = int(code)
+        self.code: int = int(code)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.code, str(self)), self.__dict__
@@ -179,7 +179,7 @@ class Violation(Exception):  # no error of this program
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
-        self.code = int(code)
+        self.code: int = int(code)
 
     @classmethod
     def too_large(cls, limit: int) -> Violation:

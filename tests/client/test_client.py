@@ -979,8 +979,8 @@ def test_no_keepalive_no_connection(monkeypatch):
             connect(f"ws://127.0.0.1:{port}")
         assert caught.value.errno == caught.value.__cause__.errno is not None
         monkeypatch.undo()
-        for end in service._alarm or ():
-            end.close()
+        if service._alarm is not None:
+            service._alarm.close()
 
 
 @pytest.mark.abuse(70)

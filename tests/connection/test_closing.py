@@ -344,6 +344,15 @@ def test_begin_close_keeps_what_has_come():
         assert conn.connected() is False
 
 
+def test_what_another_thread_brings_after_a_close_does_not_connect_again():
+    with raw_peer() as (conn, _):
+        conn._begin_close(1001)
+        assert conn.connected() is False
+        conn._ready.append("late")  # as a receiver that had begun before the close
+        assert conn.connected() is False
+        assert conn.receive(0) == "late"
+
+
 # As a signal handler may, in the step after the lock was taken.
 @pytest.mark.abuse(70)
 def test_close_as_a_send_begins_leaves_no_descriptor(monkeypatch):

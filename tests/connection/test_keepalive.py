@@ -564,8 +564,8 @@ def no_thread(monkeypatch):
     monkeypatch.setitem(_keepalive._services, engine(), service)
     monkeypatch.setattr(threading.Thread, "start", refuse)
     yield
-    for end in service._alarm or ():
-        end.close()
+    if service._alarm is not None:
+        service._alarm.close()
 
 
 @pytest.mark.abuse(63)

@@ -413,8 +413,7 @@ def test_a_thread_that_could_not_be_started_is_started_later(monkeypatch, error)
     monkeypatch.setattr(threading.Thread, "start", start)
     assert [service.watch(Watched([]), monotonic() + AGES) for _ in range(3)] == [False, True, True]
     assert started == [_keepalive.NAME]
-    for end in service._alarm:
-        end.close()
+    service._alarm.close()
 
 
 class Closing(Transport):

@@ -545,7 +545,9 @@ def run(scenario, schedule, **options):
             raise AssertionError(text) from error
         finally:
             service = _keepalive._services.pop(engine, None)
-            for sock in (*world.sockets, *(service._alarm or () if service else ())):
+            if service is not None and service._alarm is not None:
+                service._alarm.close()
+            for sock in world.sockets:
                 socket.socket.close(sock)
     return engine
 

@@ -18,10 +18,8 @@ This file knows nothing of WebSocket.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import socket
 import weakref
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -29,6 +27,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 from typing import Protocol as Interface
 
+from .._network.alarm import Alarm
 from .._network.waiting import READ, engine
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ class _Service:
         self._stale = 0  # entries whose connection is closed, about
         self._numbers = count()
         self._started = False
-        self._alarm: tuple[socket.socket, socket.socket] | None = None
+        self._alarm: Alarm | None = None
         # The thread's own: by their entries' numbers, whom it listens for and who is being read.
         self._poller = self._engine.poller()
         self._most = self._engine.capacity(self._poller)
@@ -107,9 +106,7 @@ class _Service:
             if self._started:
                 return True
             if self._alarm is None:
-                self._alarm = socket.socketpair()
-                for end in self._alarm:
-                    end.setblocking(False)
+                self._alarm = Alarm()
             self._started = True  # before: a signal handler may come here once more
             try:
                 self._engine.spawn(self._run, NAME)
@@ -149,8 +146,7 @@ class _Service:
 
     def _wake(self) -> None:
         assert self._alarm is not None
-        with contextlib.suppress(OSError):  # full: it is awake already
-            self._alarm[1].send(b"\0")
+        self._alarm.ring()
 
     # -- the thread ----------------------------------------------------------
 
@@ -183,14 +179,13 @@ class _Service:
 
     def _select(self) -> list[Key]:
         assert self._alarm is not None
-        if self._alarm[0].fileno() not in self._poller.get_map():
-            self._poller.register(self._alarm[0], READ)
+        if self._alarm.fileno() not in self._poller.get_map():
+            self._poller.register(self._alarm, READ)
         try:
             events = self._poller.select(self._left())
         except (OSError, ValueError):  # select(), of a descriptor that was closed meanwhile
             return [*self._poller.get_map().values()]
-        with contextlib.suppress(OSError):
-            self._alarm[0].recv(4096)
+        self._alarm.heard()
         return [key for key, _ in events]
 
     def _begin_anew(self) -> None:

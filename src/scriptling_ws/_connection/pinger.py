@@ -45,17 +45,17 @@ _SLICE: Final = 0.02  # seconds after which it is asked again whether anybody re
 _SELDOM: Final = 3600.0  # seconds between looks at a connection that has nothing due
 
 
-def _weakly(method: Callable[[], object]) -> Callable[[], object]:
+def _weakly(pinger: Pinger, method: Callable[[Pinger], object]) -> Callable[[], object]:
     """A method that is called while its object lives: what it is given to is the object's part.
 
     A reference back would make a cycle, and keep a connection that nobody wants until the
-    garbage collector comes.
+    garbage collector comes. (A WeakMethod is made by Python code, for each connection.)
     """
-    reference = weakref.WeakMethod(method)
+    reference = weakref.ref(pinger)
 
     def call() -> object:
         found = reference()
-        return None if found is None else found()
+        return None if found is None else method(found)
 
     return call
 
@@ -115,7 +115,7 @@ class Pinger:
         self._ping = b""  # the latest ping's frame
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
-        self._lifecycle.at_end = _weakly(self._watch_the_end)
+        self._lifecycle.at_end = _weakly(self, Pinger._watch_the_end)
         if ping_interval is not None:
             self._watch(min(ping_interval, LOOK))
         elif attended:
@@ -128,7 +128,7 @@ class Pinger:
         self._writer.attended = keepalive.watch(self, moment)
         self._writer.look_due = not self._writer.attended
         if not self._writer.attended:
-            self._intake.look_after = _weakly(self._look_after_alone)
+            self._intake.look_after = _weakly(self, Pinger._look_after_alone)
             self._intake.alone = moment
 
     def _watch_the_end(self) -> None:

@@ -48,6 +48,7 @@ class Reader:
         "_lifecycle",
         "_link",
         "_nones",
+        "_over",
         "_protocol",
         "_ready",
         "_sleep",
@@ -61,6 +62,7 @@ class Reader:
         self._intake = intake
         self._closer = closer
         self._nones = 0  # receives since all was over
+        self._over = False  # `connected` has said so
         self._identity = engine().identity
         self._sleep = engine().sleep
 
@@ -182,13 +184,15 @@ class Reader:
 
     def connected(self) -> bool:
         """As `Connection.connected`."""
+        if self._over:
+            return False  # though another thread may bring what it had begun to receive
         lifecycle = self._lifecycle
-        closing = lifecycle.closing  # before _ready: once it is set, nothing is added to that
+        closing = lifecycle.closing  # before _ready: from then on hardly anything is added to that
         if self._ready or self._protocol.held:
             return True
         self._intake.if_free(self._closer.look, wanted=not lifecycle.disposed)
         ended = closing or self._protocol.ended  # as above
         if ended and not (self._ready or self._protocol.held):
-            lifecycle.told = True
+            self._over = lifecycle.told = True
             return False
         return True

@@ -22,12 +22,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import socket
 import ssl
 from typing import TYPE_CHECKING, Final
 
 from .._errors import forget_frames
 from .._handshakes.head import Refused
+from .._network.alarm import Alarm
 from .._network.deadline import Deadline
 from .._network.fork import tell_after_fork
 from .._network.tls import TLSTransport
@@ -39,6 +39,8 @@ from .log import RareWarning, log_answer
 from .peer import AGAIN, CLOSE, READY, WRITTEN, Peer, PeerQueue
 
 if TYPE_CHECKING:
+    import socket
+
     from .arrival import Admit, PeerOptions
     from .delivery import Delivery
     from .limits import Limits, Place
@@ -96,12 +98,10 @@ class Acceptor:
                 undo.callback(listener.close)
             self._poller = engine().poller(many=True)
             undo.callback(self._poller.close)
-            self._wake_read, self._wake_write = socket.socketpair()
+            self._alarm = Alarm()
             undo.pop_all()
         self._most = engine().capacity(self._poller)
         self._doors = Doors(listeners, self._poller)
-        self._wake_read.setblocking(False)
-        self._wake_write.setblocking(False)
         self._opening = PeerQueue()  # no answer yet
         self._delivering = PeerQueue()  # with a page's answer to take
         self._closing = PeerQueue()  # with a refusal to take, or an answer to read
@@ -134,7 +134,7 @@ class Acceptor:
         with self._lock:
             if not self._stopped:
                 self._inbox.append((delivery, place))
-                self._wake()
+                self._alarm.ring()
                 return
         _let_go(delivery, place)
 
@@ -145,26 +145,21 @@ class Acceptor:
             Whether that was done by the deadline.
         """
         self._leaving = True
-        self._wake()
+        self._alarm.ring()
         return self._left.wait(deadline.left())
 
     def stop(self, deadline: Deadline) -> None:
         """Make `run` return, once the answers are written, or at the deadline."""
         self._last = deadline
         self._leaving = True
-        self._wake()
-
-    def _wake(self) -> None:
-        # A full buffer wakes as well, and a closed socket has nobody to wake.
-        with contextlib.suppress(OSError):
-            self._wake_write.send(b"\0")
+        self._alarm.ring()
 
     # -- the thread --------------------------------------------------------
 
     def run(self) -> None:
         """Accept until `stop`. Blocks."""
         try:
-            self._poller.register(self._wake_read, READ, None)
+            self._poller.register(self._alarm, READ, None)
             self._doors.open()
             while not self._over():
                 self._turn()
@@ -349,9 +344,8 @@ class Acceptor:
 
     def _look_up(self) -> None:
         """Do what another thread has woken this one for."""
-        with contextlib.suppress(BlockingIOError):
-            while self._wake_read.recv(4096):
-                pass
+        while self._alarm.heard():
+            pass
         with self._lock:
             inbox, self._inbox = self._inbox, []
         for delivery, place in inbox:
@@ -383,8 +377,7 @@ class Acceptor:
         for delivery, place in inbox:
             _let_go(delivery, place)
         self._poller.close()
-        self._wake_write.close()  # first: a write to it may not raise SIGPIPE
-        self._wake_read.close()
+        self._alarm.close()
         self._left.set()
 
 

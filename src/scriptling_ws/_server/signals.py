@@ -18,12 +18,11 @@ Rules:
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import signal
-import socket
 from typing import TYPE_CHECKING, Any, Final
 
+from .._network.alarm import Alarm
 from .._network.waiting import READ, engine
 
 if TYPE_CHECKING:
@@ -48,9 +47,7 @@ class StopSignal:
     """
 
     def __init__(self) -> None:
-        self._read, self._write = socket.socketpair()
-        self._read.setblocking(True)
-        self._write.setblocking(False)
+        self._alarm = Alarm()
         self._previous: dict[int, Any] = {}
         self._previous_descriptor: int | None = None
 
@@ -75,7 +72,7 @@ class StopSignal:
             return
         # Noted before, or in the step in which it is taken over, as unpacking a `map` does.
         self._previous = {n: signal.getsignal(n) for n in _SIGNALS if _ends_us(n)}
-        (self._previous_descriptor,) = map(_write_numbers_to, (self._write.fileno(),))
+        (self._previous_descriptor,) = map(_write_numbers_to, (self._alarm.entrance,))
         for number in self._previous:
             signal.signal(number, _ignore)
 
@@ -111,21 +108,19 @@ class StopSignal:
         if self._previous_descriptor is not None:
             signal.set_wakeup_fd(self._previous_descriptor)
             self._previous_descriptor = None
-        self._write.close()  # first: a write to it may not raise SIGPIPE
-        self._read.close()
+        self._alarm.close()
 
     def set(self) -> None:
         """Make `wait` return. From any thread, at any time."""
-        with contextlib.suppress(OSError):  # full, or nobody waits any more
-            self._write.send(bytes([_SET]))
+        self._alarm.ring(_SET)
 
     def wait(self) -> None:
         """Block until a signal arrives or `set` was called."""
         # Other signals that have a Python handler write their numbers too.
         ending = {_SET, *self._previous}
         poller = engine().poller()
-        poller.register(self._read, READ)
-        while not (poller.select() and ending.intersection(self._read.recv(64))):
+        poller.register(self._alarm, READ)
+        while not (poller.select() and ending.intersection(self._alarm.heard())):
             pass
 
 
