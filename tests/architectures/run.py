@@ -219,7 +219,7 @@ def build(processor, *extra):
 
 def test(processor, chosen):
     """Run the kernel's tests on that processor."""
-    tests = sorted((REPOSITORY / "tests").glob("test_kernel*.py"))
+    tests = sorted((REPOSITORY / "tests" / "wire").glob("test_kernel*.py"))
     run(
         *(processor.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, *tests),
         PYTHONPATH=str(SITE),
