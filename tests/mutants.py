@@ -78,8 +78,8 @@ WINGS = {
     ),
     "network": (
         (
-            "_network.deadline _network.dial _network.fork _network.listen _network.threads "
-            "_network.tls _network.transport _network.waiting"
+            "_network.alarm _network.deadline _network.dial _network.fork _network.listen "
+            "_network.threads _network.tls _network.transport _network.waiting"
         ),
         (
             "transport tls deadline dial listen clock fork interrupts keepalive receiving client "

@@ -290,4 +290,4 @@ def test_any_change_to_a_request_is_taken_or_refused(position, noise, insert):
         status = error.status
     else:
         return
-    assert status in (400, 405, 414, 426, 431, 505)
+    assert status in (400, 404, 405, 414, 426, 431, 505)

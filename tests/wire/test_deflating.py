@@ -483,7 +483,7 @@ def test_an_idle_connection_has_no_contexts():
         before = tracemalloc.get_traced_memory()[0]
         conn = used(*second)
         gc.collect()
-        assert tracemalloc.get_traced_memory()[0] - before <= 16 * KIB
+        assert tracemalloc.get_traced_memory()[0] - before <= 24 * KIB
         conn.send("x" * 2000)
         gc.collect()
         assert 256 * KIB <= tracemalloc.get_traced_memory()[0] - before <= 300 * KIB
