@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from frames import header
 from harness import INT64_MAX, STRANGE, Source, fuzz, kernels, outcome, plain
+
+# isort: split
+from frames import header
 
 KERNELS = kernels()
 SIZES = (124, 125, 126, 127, 255, 256, 767, 768, 769, 2048, 2049, 65_535, 65_536)

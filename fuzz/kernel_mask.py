@@ -5,8 +5,10 @@ from __future__ import annotations
 import array
 from typing import Any
 
-from frames import xor
 from harness import STRANGE, Source, fuzz, kernels, outcome, plain
+
+# isort: split
+from frames import xor
 
 KERNELS = kernels()
 SIZES = (127, 255, 256, 257, 767, 768, 769, 2047, 2048, 2111, 4099)

@@ -11,7 +11,10 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import harness  # noqa: F401 - makes the next one importable
 import streams
+
+# isort: split
 from frames import raw_frame
 from kernels import KEY
 

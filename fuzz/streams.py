@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from wsproto.connection import Connection as WSProtoConnection
 from wsproto.connection import ConnectionType
 
+from harness import Source  # noqa: TC001  # it makes tests/support importable
+
+# isort: split
 from frames import raw_frame, xor
-from harness import Source  # noqa: TC001  # it makes tests/kernels.py importable
 from scriptling_ws._wire.incoming import Protocol
 
 if TYPE_CHECKING:
