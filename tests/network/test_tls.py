@@ -745,3 +745,22 @@ def test_what_a_reader_was_interrupted_with_is_not_looked_at():
         assert server.read_into(buffer) == 4
         assert buffer[:4] == b"data"
         assert server.peek(100) is None
+
+
+@pytest.mark.parametrize("how", ["no close_notify", "a bad record"])
+def test_an_error_of_one_connection_is_none_of_another_one(how):
+    """OpenSSL keeps errors by thread, not by connection."""
+    with secure() as (client, server), secure() as (other, far):
+        if how == "a bad record":
+            client._sock.send(b"\x17\x03\x03\x00\x10" + bytes(16))
+            server.wait(True, False, Deadline(SOON))
+            with pytest.raises(ssl.SSLError):
+                read_from(server, 1)
+        else:
+            client.abort()
+            assert read_from(server, 1) == b""
+        send(far, b"first")
+        assert read_from(other, 5) == b"first"
+        assert other.read_into(bytearray(10)) is None
+        send(far, b"second")
+        assert read_from(other, 6) == b"second"

@@ -29,6 +29,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import ssl
+import sys
 from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,6 +57,19 @@ _BARREN: Final = 256 * 1024  # bytes of ciphertext in which there has to be some
 _ENOUGH: Final = 1024 * 1024  # what one call of read_into goes on to receive, about
 _MOST: Final = 2**30  # more than OpenSSL reads at once
 _ALL: Final = (-1,)  # MemoryBIO.read's argument, as `map` takes it
+
+
+def _forget_errors() -> None:
+    """Empty OpenSSL's queue of errors, which is the thread's, after an error of one connection.
+
+    CPython does so itself. PyPy leaves them there, and the next read of any connection on the same
+    thread would take them for its own. A write to a MemoryBIO at its end fails, and empties it.
+    """
+    if sys.implementation.name == "pypy":  # pragma: no cover - PyPy alone
+        ended = ssl.MemoryBIO()
+        ended.write_eof()
+        with contextlib.suppress(ssl.SSLError):
+            ended.write(b"")
 
 
 def check_context(context: object, *, server_side: bool) -> None:
@@ -181,6 +195,7 @@ class TLSTransport(Transport):
             except ssl.SSLWantReadError:
                 self.flush()
             except ssl.SSLError:
+                _forget_errors()
                 with contextlib.suppress(OSError):  # the alert, if it can be sent
                     self.flush()
                 raise
@@ -342,10 +357,12 @@ class TLSTransport(Transport):
                 text = f"the peer sends over {_BARREN} bytes of TLS records without data"
                 self._read_error = ssl.SSLError(errno.EPROTO, text)
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            _forget_errors()
             self._in_doubt = self._more = False
             self._draining = self._finished and not self._in.eof
             return not (self._decrypted or self._draining)
         except ssl.SSLError as error:
+            _forget_errors()
             self._in_doubt = self._more = False
             self._draining = self._finished
             if not self._draining:
@@ -437,7 +454,9 @@ class TLSTransport(Transport):
         except ssl.SSLWantReadError as error:
             text = "the peer renegotiates TLS: not supported"
             raise ConnectionAbortedError(errno.ECONNABORTED, text) from error
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, ssl.SSLError):
+                _forget_errors()
             # A signal handler's, perhaps run by `write` itself, its work done but not noted.
             self.uncounted = taken or (size if self._out.pending > before >= 0 else 0)
             raise
@@ -484,6 +503,7 @@ class TLSTransport(Transport):
         # SSLWantReadError is an OSError: the peer's own close_notify is not waited for.
         with contextlib.suppress(OSError), self._tls_lock:
             self._tls.unwrap()
+        _forget_errors()
         with contextlib.suppress(OSError):
             self.flush()
         super().finish_writing()
