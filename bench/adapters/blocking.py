@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import cache
 from inspect import signature
 from itertools import islice
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
-class Blocking:
+class Blocking(ABC):
     """The loops.
 
     A library's class dials, and says which of the connection's methods does what.  The
@@ -34,11 +35,13 @@ class Blocking:
         self.bind(self.connection)
 
     @staticmethod
+    @abstractmethod
     def dial(endpoint: Endpoint) -> Any:
-        raise NotImplementedError
+        """Open a connection with the library."""
 
+    @abstractmethod
     def bind(self, connection: Any) -> None:
-        raise NotImplementedError
+        """Say which of the connection's methods does what."""
 
     def close(self) -> None:
         self.hang_up()
