@@ -16,6 +16,8 @@ from pairs import (
     both_ends,
     connection,
     raw_peer,
+    receive_close,
+    receive_to_end,
     reset,
     roles,
     tcp_pair,
@@ -321,3 +323,13 @@ def test_nobody_sees_off_what_is_over():
         conn.on_close(told)
         told.once()
         assert not conn._link.watched
+
+
+def test_a_close_that_comes_with_the_handshake_is_seen_to_without_a_call():
+    near, far = tcp_pair()
+    with far:
+        conn = connection(near, received=close_frame(1001), ping_interval=None, close_timeout=0.05)
+        assert receive_close(far)[0] == 1001
+        assert receive_to_end(far) == b""
+        until(lambda: conn.fileno() == -1)
+        conn.close()

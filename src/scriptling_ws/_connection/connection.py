@@ -146,6 +146,11 @@ class Connection(Generic[Binary_co]):
         self.subprotocol = subprotocol
         self.request = request
         tell_after_fork(self)
+        if received:  # before the keepalive thread, which could read meanwhile, knows of it
+            with link.lifecycle.lock:
+                protocol.feed_bytes(received)
+                link.note()
+            intake.answer()
         self._pinger = Pinger(
             link,
             outlet,
@@ -156,11 +161,7 @@ class Connection(Generic[Binary_co]):
             ping_timeout=check_timeout(options.ping_timeout),
             attended=attended,
         )
-        if received:
-            with link.lifecycle.lock:
-                protocol.feed_bytes(received)
-                link.note()
-            intake.answer()
+        link.lifecycle.tell()  # if a close came with the handshake, it is seen to
 
     def _after_fork(self) -> None:
         """In a forked child: be closed."""
@@ -429,8 +430,9 @@ class Connection(Generic[Binary_co]):
         Blocks for the closing handshake, at most close_timeout; that counts anew while the
         peer goes on taking what was sent before, for send_timeout at most. Messages that
         were not received are dropped. Thread-safe: every thread that waits in `receive`
-        returns at once, one that waits in `send` when its message has left, at the latest
-        after close_timeout. A second call does nothing.
+        returns at once (one that waits for another receiver's turn, within a tenth of a second),
+        one that waits in `send` when its message has left, at the latest after close_timeout.
+        A second call does nothing.
 
         A signal handler may call it. If that has interrupted this connection's `send` in the
         same thread, the message can neither go on nor be left out: the connection is cut after
