@@ -99,7 +99,6 @@ class Closer:
         while not (self._link.protocol.ended or self._over()):
             self._intake.read(self._lifecycle.close_by or FOREVER, wakeable=False)
         self.settle(FOREVER)
-        self._intake.dispose()
         return True
 
     def _over(self) -> bool:

@@ -90,12 +90,10 @@ class Protocol:
         "_into_frame",
         "_largest_window",
         "_limit",
-        "_makes_lists",
         "_masked",
         "_max_pending_pongs",
         "_note",
         "_parsing",
-        "_queue",
         "_stopped",
         "_uncompressed",
         "_violation",
@@ -137,7 +135,6 @@ class Protocol:
         self.ready: deque[Message] = deque()
         self.held: list[Message] = []
         self.holding = False
-        self._queue: deque[Message] | list[Message] = self.ready  # or what is held
         self.outbox: deque[bytes] = deque()
         self.ended: bool = False
         self.inflated: int = 0
@@ -147,7 +144,6 @@ class Protocol:
         self._dropping = False
         self._masked = not client
         self._as_list = as_list
-        self._makes_lists = as_list  # unless messages are held
         self._limit = _NO_LIMIT if max_message_size is None else max_message_size
         options: dict[str, Any] = {
             "masked": self._masked,
@@ -223,9 +219,10 @@ class Protocol:
         if self._stopped is None:
             self.plain = False
             window, end = self._window, self._have + self.unfed
+            as_list, queue = self._as_list and not self.holding, self._queue()
             messages: list[Message] = []
             arguments = (
-                *(window, 0, end, self._masked, self._makes_lists, self._limit, _ANY_NUMBER),
+                *(window, 0, end, self._masked, as_list, self._limit, _ANY_NUMBER),
                 messages,
             )
             # Unpacked, as in Transport.read_into: what was read is noted in the same step.
@@ -233,7 +230,6 @@ class Protocol:
             ((position, why),) = starmap(kernel.read_messages, (arguments,))
             self._stopped = (position, end, why)
             if not self._discarding:
-                queue = self._queue
                 queue += messages  # type: ignore[operator]  # in place, whichever it is
         position, end, why = self._stopped
         if why != kernel.MORE:
@@ -349,8 +345,7 @@ class Protocol:
     def hold(self) -> None:
         """From here on keep binary messages as they come, if they are to be lists."""
         if self._as_list and not self.holding:
-            self._makes_lists = self.plain = False
-            self._queue = self.held
+            self.plain = False
             self.holding = True
 
     def release(self) -> None:
@@ -377,9 +372,11 @@ class Protocol:
         """Make what comes ready again, once nothing is held. May not be called as `release` may."""
         if not self.held:
             self.holding = False
-            self._queue = self.ready
-            self._makes_lists = self._as_list
             self._note_plain()
+
+    def _queue(self) -> deque[Message] | list[Message]:
+        """Where messages go as they come."""
+        return self.held if self.holding else self.ready
 
     def drop_stale_pongs(self) -> None:
         """Of the pongs that could not be sent, keep the newest (RFC 6455 section 5.5.3)."""
@@ -428,13 +425,13 @@ class Protocol:
             position,
             end,
             self._masked,
-            self._makes_lists,
+            self._as_list and not self.holding,
             self._limit,
             _ANY_NUMBER,
             messages,
         )
         if not self._discarding:
-            self._queue.extend(messages)
+            self._queue().extend(messages)
         if why == kernel.BAD_TEXT:
             raise Violation(CloseCode.INVALID_DATA, NOT_UTF_8)
         return position, why
@@ -508,7 +505,8 @@ class Protocol:
         if self._discarding:
             self._assembly.forget()
         else:
-            self._queue.append(self._assembly.finish(as_list=self._makes_lists))
+            as_list = self._as_list and not self.holding
+            self._queue().append(self._assembly.finish(as_list=as_list))
 
     def _take_control(self, opcode: int, payload: bytes, key: bytes | None) -> None:
         reply = self.control.receive(opcode, payload, key)
