@@ -527,10 +527,6 @@ def test_a_forged_record_is_an_error_after_what_came_before_it(before):
                 client.read_into(bytearray(100))
 
 
-# PyPy 7.3.19 leaves an error in OpenSSL's queue, where the thread's next session finds it.
-@pytest.mark.skipif(
-    sys.implementation.name == "pypy", reason="an error of one TLS session is told by the next"
-)
 def test_an_answer_of_tls_that_comes_up_during_a_write_is_sent_after_it():
     with secure() as (client, server):
         forged = bytearray(encrypted(server, b"forged"))

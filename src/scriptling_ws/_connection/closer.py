@@ -2,11 +2,11 @@
 
 Rules (RFC 6455 section 7; those about locks are in `link`):
 
-- `start` sends the close frame and wakes whoever waits; it does not wait itself.
+- `start` sends the close frame and wakes the threads that wait; it does not wait itself.
 - After the end of reading, `settle` says goodbye on the wire, and then the descriptor is closed
   (`Intake.dispose`).
-- Whoever cannot get a lock in time leaves the descriptor to its holder (`Link.orphaned`), who
-  closes it on the way out.
+- A thread that cannot get a lock in time leaves the descriptor to the lock's holder
+  (`Link.orphaned`), which closes it on the way out.
 - close_timeout counts anew while the peer goes on taking what was sent before, for send_timeout
   at most: what `send` has returned for arrives, if the peer reads.
 - The handshake that a peer has begun ends within close_timeout, even if the caller never calls
@@ -51,7 +51,7 @@ class Closer:
         self._pulse: Pulse | None = None  # what the kernel had counted when it began
 
     def start(self, code: int, reason: str, *, discard: bool) -> None:
-        """Send a close frame, if none has gone either way, and wake whoever receives.
+        """Send a close frame, if none has gone either way, and wake the receivers.
 
         Never waits. Messages that have come stay ready unless `discard` is set; those
         that still come are dropped.
@@ -68,7 +68,7 @@ class Closer:
         self._lifecycle.tell()
 
     def abort(self) -> None:
-        """End the connection at once, without a goodbye: whoever is blocked in it returns.
+        """End the connection at once, without a goodbye: blocked calls return.
 
         Messages that were read stay ready; nothing is read any more.
         """

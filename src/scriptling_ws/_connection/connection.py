@@ -463,7 +463,7 @@ class Connection(Generic[Binary_co]):
 
     @property
     def close_code(self) -> int | None:
-        """Why the connection closed: the code of the first close frame, either way.
+        """Why the connection closed: the code of the first close frame, either way (`CloseCode`).
 
         1005 if that had none, 1006 if there was no close frame; None while open.
         """

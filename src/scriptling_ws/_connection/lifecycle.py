@@ -87,8 +87,7 @@ class Lifecycle:
         close_by: Until when this end waits for what is left; None while open.
         grace: Until when `send` may drop its message; None while open.
         unread_grace: The same while messages lie unread.
-        at_end: Called by `tell` once no message can come any more, for whoever sees to the
-            rest.
+        at_end: Called by `tell` once no message can come any more: it sees to the rest.
     """
 
     __slots__ = (

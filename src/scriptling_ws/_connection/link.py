@@ -5,10 +5,10 @@ Rules:
 - A link does nothing by itself. What reads is in `intake`, what writes in `outlet`; each has its
   own lock and says what that guards.
 - Locks are taken in this order when more than one is held, and in the way of `_network.locks`: the
-  intake's, the outlet's, the lifecycle's. Whoever holds the outlet's takes the intake's only
-  without blocking.
-- The descriptor is closed (`dispose`) by whoever holds both the intake's lock and the outlet's,
-  so that no other thread is in a system call on it.
+  intake's, the outlet's, the lifecycle's. A thread that holds the outlet's takes the intake's
+  only without blocking.
+- The descriptor is closed (`dispose`) by a thread that holds both the intake's lock and the
+  outlet's, so that no other thread is in a system call on it.
 - No thread of its own. One thread waits in `receive`; any number send meanwhile.
 """
 
@@ -35,7 +35,7 @@ LOOK: Final = 1.0
 """Seconds after which `send` looks again at what has come."""
 
 LOOK_AGAIN: Final = 0.1
-"""Seconds after which whoever waits asks again what the other threads do."""
+"""Seconds after which a thread that waits asks again what the others do."""
 
 _NOT_OURS: Final = "it is the parent process's, and a forked child cannot use it"
 
@@ -54,7 +54,7 @@ class Link:
         send_timeout: Seconds that the peer has to take a message, None for ever.
         send_error: Why nothing can be written any more; None while something can.
         eof: Whether the peer has ended the stream.
-        orphaned: Whether `close` has left the descriptor to whoever is still inside a call.
+        orphaned: Whether `close` has left the descriptor to a thread that is inside a call.
         watched: Whether the keepalive thread knows the connection.
     """
 

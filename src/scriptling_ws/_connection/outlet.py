@@ -3,8 +3,8 @@
 Rules (those about locks are in `link`):
 
 - `lock` guards writing: whole frames, one after the other; the transport's write side.
-- Answers are sent by whoever can get the lock at once; else its holder sends them, after its
-  frame.
+- A thread that gets the lock at once sends the answers; otherwise the lock's holder sends them,
+  after its frame.
 - A peer that takes no answers for send_timeout is given up.
 """
 
@@ -64,7 +64,7 @@ class Outlet:
     def flush(self) -> None:
         """Send what is unsent, as far as that goes without waiting."""
         while self.waits() and holding(self.lock, self._flush):
-            pass  # more may have come; whoever holds the lock comes here after its frame
+            pass  # more may have come; a thread that holds the lock comes here after its frame
         link = self._link
         if self._unsent.answers:
             with link.lifecycle.lock:
@@ -72,7 +72,7 @@ class Outlet:
                 if link.send_error is not None:
                     self._unsent.answers.clear()
         if link.protocol.ended:
-            # Whoever reads may have found the lock taken when it was this end's turn.
+            # A reader may have found the lock taken when it was this end's turn.
             self.finish()
 
     def _flush(self) -> bool:
@@ -113,8 +113,8 @@ class Outlet:
         Returns:
             False if it is, but could not be done now.
         """
-        # A server ends the stream first (RFC 6455 section 7.1.1), and so does
-        # whoever fails the connection; else a client waits for the server to.
+        # A server ends the stream first (RFC 6455 section 7.1.1), and so does the end
+        # that fails the connection; otherwise a client waits for the server.
         link = self._link
         its_turn = not link.client or link.protocol.control.error is not None
         if not its_turn or self._finished or link.send_error is not None:

@@ -265,7 +265,7 @@ class Pinger:
         return not (self._transport.pending or begun or waits)
 
     def _give_up(self) -> None:
-        """The peer is silent: end the connection, so that whoever is blocked in it returns."""
+        """The peer is silent: end the connection, so that blocked calls return."""
         text = f"no answer to a ping within ping_timeout ({self._ping_timeout:g} s)"
         link = self._link
         with self._lifecycle.lock:

@@ -5,8 +5,8 @@ Rules:
 - A ping is answered by the pong with its payload, and so are the pings before it.
 - A pong that nobody waits for changes nothing.
 
-Guarded by the lock of `lifecycle`; `drop` and `latency` need none. Nothing here waits, but
-whoever has sent a ping may wait for its `came`.
+Guarded by the lock of `lifecycle`; `drop` and `latency` need none. Nothing here waits; the
+sender of a ping may wait for its `came`.
 """
 
 from __future__ import annotations

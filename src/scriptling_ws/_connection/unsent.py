@@ -3,7 +3,7 @@
 Rules:
 
 - A frame that was begun is finished before another one. What is left of it is in `rest`, or for
-  a moment in `tail`; should a signal handler's exception end a send, whoever writes next goes on
+  a moment in `tail`; should a signal handler's exception end a send, the next writer goes on
   from there.
 - A handler can run after every call, so there is none between a write and the note of how much
   was written.
@@ -124,7 +124,7 @@ class Unsent:
         return True
 
     def keep(self) -> None:
-        """Copy what is left: whoever wanted to send it may change it from here on."""
+        """Copy what is left: from here on its owner may change it."""
         if self.rest is not None and (self.rest[_DUE] or self._transport.uncounted):
             data, sent, more, _ = self.rest
             left = memoryview(data)[sent + self._transport.uncounted :]

@@ -42,7 +42,7 @@ class Alarm:
         return self._far.fileno()
 
     def ring(self, byte: int = 0) -> None:
-        """Wake whoever waits, with a byte for `heard`."""
+        """Wake the task that waits, with a byte for `heard`."""
         with contextlib.suppress(OSError):
             self._far.send(bytes([byte]))
 

@@ -3,7 +3,7 @@
 Rules:
 
 - `read_into` and `write` do what can be done at once; `wait` is the one place that
-  sleeps (save for a nap, see below). How it sleeps is the engine's: see `waiting`.
+  sleeps (except for a nap, see below). How it sleeps is the engine's: see `waiting`.
 - One thread reads at a time and one writes: the caller's locks see to that. A
   reader and a writer at the same time are fine.
 - A read error that means "the peer is gone" is an OSError like any other; the
@@ -297,7 +297,7 @@ class Transport:
             self._sock.shutdown(socket.SHUT_WR)
 
     def abort(self) -> None:
-        """End the connection both ways at once: whoever reads, writes or waits returns."""
+        """End the connection both ways at once: calls that read, write or wait return."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 
