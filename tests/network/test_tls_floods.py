@@ -9,11 +9,13 @@ import pytest
 
 from frames import frame
 from pairs import KIB, MIB, SOON, Running, at_least, tcp_pair, tls_contexts
-from renegotiation import Renegotiating, hello_requests
+from renegotiation import Renegotiating, hello_requests, needs_cryptography
 from scriptling_ws import ConnectTimeout, connect
 from scriptling_ws._network.deadline import Deadline
 from scriptling_ws._network.tls import TLSTransport
 from servers import dial, echo, serving, upgrade
+
+pytestmark = needs_cryptography
 
 MOST = 2 * MIB  # what a flood may send before its connection is ended
 

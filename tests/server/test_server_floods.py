@@ -12,7 +12,7 @@ import pytest
 import scriptling_ws as ws
 from pairs import KIB, MIB, until
 from processes import Process
-from renegotiation import Renegotiating
+from renegotiation import Renegotiating, needs_cryptography
 from servers import Certificates, dial, head, routes_of, serving, upgrade
 
 resource = pytest.importorskip("resource")
@@ -172,6 +172,7 @@ def say_nothing(server, sock):
 
 
 @needs_proc
+@needs_cryptography
 @pytest.mark.abuse(17, 19)
 @pytest.mark.parametrize(
     "attack",

@@ -21,7 +21,8 @@ if what["authority"] is None:
 else:
     cert, key = (what["authority"][name].encode() for name in ("cert", "key"))
     end = what["not_after"] and datetime.datetime.fromisoformat(what["not_after"])
-    made = trustme.CA.from_pem(cert, key).issue_cert(*what["names"], not_after=end)
+    more = {"not_after": end, "common_name": what["common_name"]}
+    made = trustme.CA.from_pem(cert, key).issue_cert(*what["names"], **more)
     answer = {
         "key": made.private_key_pem.bytes().decode(),
         "chain": [blob.bytes().decode() for blob in made.cert_chain_pems],
@@ -70,9 +71,9 @@ class CA:
         self._made = ask()
         self.cert_pem = Blob(self._made["cert"])
 
-    def issue_cert(self, *names, not_after=None):
-        end = not_after and not_after.isoformat()
-        return LeafCert(ask(self._made, names=names, not_after=end))
+    def issue_cert(self, *names, not_after=None, common_name=None):
+        more = {"not_after": not_after and not_after.isoformat(), "common_name": common_name}
+        return LeafCert(ask(self._made, names=names, **more))
 
     def configure_trust(self, context):
         context.load_verify_locations(cadata=self._made["cert"])
