@@ -50,9 +50,9 @@ import trustme
 from frames import raw_frame
 from scriptling_ws import Connection, ConnectionClosed, Routes, SendTimeout, Server, connect
 from scriptling_ws._connection import keepalive as _keepalive
+from scriptling_ws._kernel import IMPLEMENTATION
 from scriptling_ws._network.transport import Transport
 from scriptling_ws._wire.incoming import Protocol
-from scriptling_ws._wire.kernel import IMPLEMENTATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable

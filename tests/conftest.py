@@ -17,8 +17,8 @@ import foreign
 import kernels
 from abuse import ROWS
 from places import TESTS
+from scriptling_ws import _kernel as _frame
 from scriptling_ws._connection import keepalive as _keepalive
-from scriptling_ws._wire import kernel as _frame
 
 OUR_THREADS = "scriptling-ws"
 

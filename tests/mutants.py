@@ -68,7 +68,7 @@ WINGS = {
     ),
     "wire": (
         (
-            "_wire.assembly _wire.control _wire.deflate _wire.deflating _wire.kernel "
+            "_kernel _wire.assembly _wire.control _wire.deflate _wire.deflating "
             "_wire.inflation _wire.keys _wire.opcodes _wire.outgoing _wire.incoming _wsframe_py"
         ),
         (

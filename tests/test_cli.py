@@ -20,8 +20,8 @@ from websockets.sync.client import connect
 import scriptling_ws
 from pairs import until
 from scriptling_ws import __main__ as cli
+from scriptling_ws import _kernel as _frame
 from scriptling_ws import runtime
-from scriptling_ws._wire import kernel as _frame
 from servers import Answer, Certificates, RawWebSocket, head, read_all, read_until, upgrade
 
 SETUP = """

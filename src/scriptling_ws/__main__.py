@@ -30,11 +30,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from . import _kernel as kernel
 from ._certificate import load_certificate, open_to_others
 from ._server.server import Server, serve
 from ._typed import parse_options
 from ._version import __version__
-from ._wire import kernel
 from .runtime import http
 
 if TYPE_CHECKING:

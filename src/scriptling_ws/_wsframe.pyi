@@ -2,7 +2,7 @@
 
 Two modules implement it, `_wsframe` (Cython, from src/_wsframe.pyx) and
 `_wsframe_py` (pure Python).  Names, results, exception types and exception
-texts are the same in both; tests/test_kernel.py compares them.  `_wire.kernel`
+texts are the same in both; tests/test_kernel.py compares them.  `_kernel`
 chooses one.
 
 Rules, for every function:

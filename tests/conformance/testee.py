@@ -15,7 +15,7 @@ import zlib
 from importlib import metadata
 
 import scriptling_ws as ws
-from scriptling_ws._wire import kernel as _frame
+from scriptling_ws import _kernel as _frame
 
 AGENT = "scriptling-ws"
 OPTIONS = {"binary_type": bytes, "compression": "deflate"}

@@ -36,9 +36,9 @@ from pairs import (
     until,
 )
 from scriptling_ws import ConnectionClosed
+from scriptling_ws import _kernel as _frame
 from scriptling_ws._network import waiting as _waiting
 from scriptling_ws._network.transport import NAP, Transport
-from scriptling_ws._wire import kernel as _frame
 
 # -- messages and timeouts -------------------------------------------------
 

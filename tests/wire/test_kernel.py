@@ -21,7 +21,7 @@ import kernels
 from frames import header, raw_frame, xor
 from kernels import BINARY, INT64_MAX, KEY, LAST, MIDDLE, TEXT
 from memory import counts_references, tracemalloc
-from scriptling_ws._wire import kernel as _frame
+from scriptling_ws import _kernel as _frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +64,7 @@ def test_functions_have_the_contract_s_arguments(kernel: ModuleType) -> None:
 
 
 def test_chooser() -> None:
-    show = "from scriptling_ws._wire import kernel; print(kernel.IMPLEMENTATION)"
+    show = "from scriptling_ws import _kernel as kernel; print(kernel.IMPLEMENTATION)"
     gone = "import sys; sys.modules['scriptling_ws._wsframe'] = None; "
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     for code, pure, expected in ((show, "1", "pure"), (gone + show, "", "pure"), (show, "", None)):

@@ -36,9 +36,9 @@ from pairs import (
     upgrade_answer,
 )
 from scriptling_ws import ConnectionClosed, HandshakeError, InvalidURL
+from scriptling_ws import _kernel as _frame
 from scriptling_ws._handshakes.client import ClientHandshake
 from scriptling_ws._handshakes.url import parse_url
-from scriptling_ws._wire import kernel as _frame
 from scriptling_ws._wire.outgoing import PlainEncoder
 
 LATE = 2.0  # seconds by which a call may be late on a busy machine

@@ -22,8 +22,8 @@ from frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 from memory import tracemalloc
 from pairs import MIB, roles
 from protocols import ALL, feed, protocol
+from scriptling_ws import _kernel as _frame
 from scriptling_ws._errors import ProtocolError
-from scriptling_ws._wire import kernel as _frame
 from scriptling_ws._wire.control import Control
 
 PURE = _frame.IMPLEMENTATION == "pure"
@@ -540,7 +540,7 @@ def test_no_memory_for_a_fragment(monkeypatch):
         proto = protocol()
         feed(proto, frame(BINARY, b"begun", fin=False))
         with monkeypatch.context() as patch:
-            patch.setattr(f"scriptling_ws._wire.kernel.{name}", fail)
+            patch.setattr(f"scriptling_ws._kernel.{name}", fail)
             feed(proto, frame(CONTINUATION, bytes(100))[:50])
         assert closed_with(proto) == 1009
         assert "no memory" in proto.control.reason
@@ -621,7 +621,7 @@ def test_an_exception_between_fragments_ends_the_connection(name, before, monkey
     if name == "read_payload":
         data = frame(CONTINUATION, b"part")[:4]
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(f"scriptling_ws._wire.kernel.{name}", interrupted)
+        patch.setattr(f"scriptling_ws._kernel.{name}", interrupted)
         feed(proto, data)
     assert not proto.ready
     feed(proto, frame(CONTINUATION, b"x") + frame(BINARY, b"y"))

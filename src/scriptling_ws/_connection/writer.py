@@ -22,12 +22,12 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from .. import _kernel as kernel
 from .._codes import CloseCode
 from .._errors import SendTimeout
 from .._network.deadline import Deadline, check_timeout
 from .._network.locks import holding
 from .._network.transport import SEND_FLAGS
-from .._wire import kernel
 from .link import LOOK, LOOK_AGAIN
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from __future__ import annotations
 from codecs import utf_8_decode
 from typing import Final
 
+from .. import _kernel as kernel
 from .._codes import CloseCode
 from .._errors import Violation
-from . import kernel
 from .opcodes import BINARY, CONTINUATION, TEXT
 
 __all__ = [

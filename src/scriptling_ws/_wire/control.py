@@ -22,9 +22,9 @@ from wsproto.connection import Connection as WSProtoConnection
 from wsproto.connection import ConnectionState
 from wsproto.utilities import ProtocolError as WSProtocolError
 
+from .. import _kernel as kernel
 from .._codes import CloseCode
 from .._errors import ProtocolError
-from . import kernel
 from .opcodes import CLOSE, FIN
 
 __all__ = ["Control"]

@@ -14,8 +14,8 @@ from copy import copy
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
+from .. import _kernel as kernel
 from .._options import LEAST_BITS
-from . import kernel
 from .deflate import Compressor
 from .keys import next_key
 from .opcodes import COMPRESSED, WHOLE_BINARY, WHOLE_TEXT

@@ -26,9 +26,9 @@ from collections import deque
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
+from .. import _kernel as kernel
 from .._codes import CloseCode
 from .._errors import Violation
-from . import kernel
 from .assembly import NOT_UTF_8, Assembly, Message
 from .control import Control
 from .inflation import Inflation

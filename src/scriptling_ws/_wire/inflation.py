@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from . import kernel
+from .. import _kernel as kernel
 from .assembly import Assembly, Message
 from .deflate import Decompressor
 from .opcodes import BINARY

@@ -16,8 +16,8 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 from typing import Protocol as Interface
 
+from .. import _kernel as kernel
 from .._codes import may_be_sent
-from . import kernel
 from .keys import next_key
 from .opcodes import WHOLE_BINARY, WHOLE_TEXT
 

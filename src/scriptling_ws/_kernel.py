@@ -8,14 +8,14 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .. import _wsframe as _kernel
+    from . import _wsframe as _kernel
 elif os.environ.get("SCRIPTLING_WS_PURE") == "1":
-    from .. import _wsframe_py as _kernel
+    from . import _wsframe_py as _kernel
 else:
     try:
-        from .. import _wsframe as _kernel
+        from . import _wsframe as _kernel
     except ImportError:
-        from .. import _wsframe_py as _kernel
+        from . import _wsframe_py as _kernel
 
 __all__ = [
     "BAD_TEXT",
