@@ -10,6 +10,7 @@ export SCRIPTLING_WS_EXTENSION ?= auto
 RUN = $(VENV)/bin/python
 PIP = $(RUN) -m pip --disable-pip-version-check
 NODE_MODULES = tests/peers/node_modules
+KERNEL = src/_wsframe.pyx src/_wschannel.pxi src/_wsframe.h src/_wsio.h
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-compiled test-pure install-check lint format api peers \
@@ -28,7 +29,7 @@ $(VENV)/made: pyproject.toml
 
 # The package, in place: .py files are used where they are, the kernel is built
 # anew when its source has changed.
-$(VENV)/installed: $(VENV)/made setup.py src/_wsframe.pyx src/_wsframe.h
+$(VENV)/installed: $(VENV)/made setup.py $(KERNEL)
 	$(PIP) install --quiet --editable .
 	@touch $@
 
@@ -91,7 +92,7 @@ out/free-threaded/bin/python3:
 	tests/free_threaded/build.sh out/free-threaded
 
 # Wheels alone: what has none for this interpreter is taken in an older version.
-$(FREE_VENV)/installed: $(FREE_THREADED) pyproject.toml setup.py src/_wsframe.pyx src/_wsframe.h
+$(FREE_VENV)/installed: $(FREE_THREADED) pyproject.toml setup.py $(KERNEL)
 	$(FREE_THREADED) -m venv $(FREE_VENV)
 	$(FREE_RUN) -m pip install --quiet --upgrade "pip>=25.1"
 	$(FREE_RUN) -m pip install --quiet --only-binary :all: --group test-base
@@ -150,7 +151,7 @@ BENCH_PYTHON ?= $(shell python3.13 -c 'import sys; print(sys.executable)' 2>/dev
     || ls "$$(pyenv prefix 3.13 2>/dev/null)/bin/python3" 2>/dev/null || command -v $(PYTHON))
 BENCH_VENV = .venv-bench
 
-$(BENCH_VENV)/installed: pyproject.toml setup.py src/_wsframe.pyx src/_wsframe.h
+$(BENCH_VENV)/installed: pyproject.toml setup.py $(KERNEL)
 	$(BENCH_PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	SCRIPTLING_WS_EXTENSION=yes $(BENCH_VENV)/bin/python -m pip install --quiet --editable .
@@ -170,7 +171,7 @@ callgrind: $(BENCH_VENV)/installed ## instructions per call of the kernel, under
 FUZZ_VENV = .venv-fuzz
 SECONDS ?= 120
 
-$(FUZZ_VENV)/installed: pyproject.toml setup.py src/_wsframe.pyx src/_wsframe.h
+$(FUZZ_VENV)/installed: pyproject.toml setup.py $(KERNEL)
 	$(BENCH_PYTHON) -m venv $(FUZZ_VENV)
 	$(FUZZ_VENV)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	SCRIPTLING_WS_EXTENSION=yes $(FUZZ_VENV)/bin/python -m pip install --quiet --editable .

@@ -71,8 +71,8 @@ def masked_frame(first: int, payload: bytes) -> bytes:
 def feed(proto: Protocol, data: bytes) -> None:
     """Feed bytes; an error that is put off comes out as if every message had been taken."""
     proto.feed_bytes(data)
-    if proto.unfed is not None:
-        proto.feed(proto.unfed)
+    if proto.window.unfed is not None:
+        proto.feed(proto.window.unfed)
 
 
 def state(proto: Protocol) -> tuple[Any, ...]:

@@ -4,7 +4,8 @@
 
 Rules of this file:
 
-- No state, and no reference to a caller's object, is kept from call to call.
+- No state, and no reference to a caller's object, is kept from call to call: the channel
+  (_wschannel.pxi, which has rules of its own) is the one thing that has any.
 - While a raw pointer into a caller's object is held, no code of the caller's
   runs, and the object is one that cannot change its size: immutable, borrowed,
   or locked.
@@ -601,10 +602,6 @@ def read_messages(window, start, end, masked, as_list, limit, most, out):
 def receive_messages(receive, window, masked, as_list, limit, ready, note):
     """Receive once; True if messages came and nothing else. Else see `note`."""
     cdef Wanted wanted
-    cdef Py_buffer view
-    cdef Py_ssize_t count, size, at = 0
-    cdef list messages = []
-    cdef int why = WHY_MORE
     wanted.masked = masked
     wanted.as_list = as_list
     wanted.most = INT64_MAX
@@ -615,6 +612,17 @@ def receive_messages(receive, window, masked, as_list, limit, ready, note):
         raise TypeError(f"the note has to be a list, not {type(note).__name__}")
     if note:
         return False
+    return bool(receive_by(receive, window, wanted, ready, note))
+
+
+cdef bint receive_by(
+    object receive, object window, Wanted wanted, object ready, list note
+) except -1:
+    """As receive_messages, once its arguments were checked."""
+    cdef Py_buffer view
+    cdef Py_ssize_t count, size, at = 0
+    cdef list messages = []
+    cdef int why = WHY_MORE
     try:
         received = receive(window)
     except BlockingIOError:
@@ -644,19 +652,23 @@ def receive_messages(receive, window, masked, as_list, limit, ready, note):
 
 def send_frame(send, frame, flags, rest):
     """Send a frame at once; True if all of it was taken. Else see `rest`."""
-    cdef Py_ssize_t size, count
     if not isinstance(frame, bytes):
         raise TypeError(f"the frame has to be bytes, not {type(frame).__name__}")
     if not isinstance(rest, list):
         raise TypeError(f"the rest has to be a list, not {type(rest).__name__}")
-    size = PyBytes_GET_SIZE(frame)
+    return bool(send_by(send, frame, flags, rest))
+
+
+cdef bint send_by(object send, bytes frame, object flags, list rest) except -1:
+    """As send_frame, once its arguments were checked."""
+    cdef Py_ssize_t count, size = PyBytes_GET_SIZE(frame)
     try:
         sent = send(frame, flags)
     except BlockingIOError:
         return False
     count = whole(sent, "the sent count", 0, size)
     if count and count < size:
-        rest.append((<bytes> frame)[count:])
+        rest.append(frame[count:])
     return count == size
 
 
@@ -912,3 +924,6 @@ def allocate(size):
     # shown to anybody.  (Of none, b"", there is only one, and nothing to write.)
     owner = PyBytes_FromStringAndSize(NULL, count)
     return owner, PyMemoryView_FromMemory(PyBytes_AS_STRING(owner), count, PyBUF_WRITE)
+
+
+include "_wschannel.pxi"

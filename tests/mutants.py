@@ -69,7 +69,7 @@ WINGS = {
     "wire": (
         (
             "_kernel _wire.assembly _wire.control _wire.deflate _wire.deflating "
-            "_wire.inflation _wire.keys _wire.opcodes _wire.outgoing _wire.incoming _wsframe_py"
+            "_wire.inflation _wire.opcodes _wire.outgoing _wire.incoming _wschannel_py _wsframe_py"
         ),
         (
             "kernel kernel_equal kernel_io protocol deflate deflating inflation properties "

@@ -1,21 +1,26 @@
 """The chooser: the compiled kernel where it was built, the pure one otherwise.
 
 SCRIPTLING_WS_PURE=1 in the environment asks for the pure one. IMPLEMENTATION
-names the one in use; what the functions do is in _wsframe.pyi.
+names the one in use; what is in it is described in _wsframe.pyi.
 """
 
 import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import _wsframe as _kernel
+    from . import _wsframe as _channel
+    from . import _wsframe as _codec
 elif os.environ.get("SCRIPTLING_WS_PURE") == "1":
-    from . import _wsframe_py as _kernel
+    from . import _wschannel_py as _channel
+    from . import _wsframe_py as _codec
 else:
     try:
-        from . import _wsframe as _kernel
+        from . import _wsframe as _codec
+
+        _channel = _codec
     except ImportError:
-        from . import _wsframe_py as _kernel
+        from . import _wschannel_py as _channel
+        from . import _wsframe_py as _codec
 
 __all__ = [
     "BAD_TEXT",
@@ -23,13 +28,19 @@ __all__ = [
     "IMPLEMENTATION",
     "MORE",
     "SPECIAL",
+    "Channel",
+    "Descriptor",
+    "Lock",
+    "Window",
     "allocate",
     "apply_mask",
     "bytes_to_list",
+    "descriptor_of",
     "encode_frame",
     "encode_header",
     "list_to_bytes",
     "mask_in_place",
+    "next_key",
     "parse_header",
     "read_fragments",
     "read_messages",
@@ -39,22 +50,31 @@ __all__ = [
     "send_frame",
 ]
 
-IMPLEMENTATION = _kernel.IMPLEMENTATION
-MORE = _kernel.MORE
-SPECIAL = _kernel.SPECIAL
-BAD_TEXT = _kernel.BAD_TEXT
-FULL = _kernel.FULL
-allocate = _kernel.allocate
-apply_mask = _kernel.apply_mask
-bytes_to_list = _kernel.bytes_to_list
-encode_frame = _kernel.encode_frame
-encode_header = _kernel.encode_header
-list_to_bytes = _kernel.list_to_bytes
-mask_in_place = _kernel.mask_in_place
-parse_header = _kernel.parse_header
-read_fragments = _kernel.read_fragments
-read_messages = _kernel.read_messages
-read_payload = _kernel.read_payload
-receive_messages = _kernel.receive_messages
-seal_room = _kernel.seal_room
-send_frame = _kernel.send_frame
+BAD_TEXT = _codec.BAD_TEXT
+FULL = _codec.FULL
+IMPLEMENTATION = _codec.IMPLEMENTATION
+MORE = _codec.MORE
+SPECIAL = _codec.SPECIAL
+Channel = _channel.Channel
+Descriptor = _channel.Descriptor
+Lock = _channel.Lock
+Window = _channel.Window
+allocate = _codec.allocate
+apply_mask = _codec.apply_mask
+bytes_to_list = _codec.bytes_to_list
+descriptor_of = _channel.descriptor_of
+encode_frame = _codec.encode_frame
+encode_header = _codec.encode_header
+list_to_bytes = _codec.list_to_bytes
+mask_in_place = _codec.mask_in_place
+next_key = _channel.next_key
+parse_header = _codec.parse_header
+read_fragments = _codec.read_fragments
+read_messages = _codec.read_messages
+read_payload = _codec.read_payload
+receive_messages = _codec.receive_messages
+seal_room = _codec.seal_room
+send_frame = _codec.send_frame
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
+    os.register_at_fork(after_in_child=_channel.after_fork)

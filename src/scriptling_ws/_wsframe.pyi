@@ -1,11 +1,11 @@
-"""The kernel's contract: the only description of its functions.
+"""The kernel's contract: the only description of its functions, and of its channel.
 
-Two modules implement it, `_wsframe` (Cython, from src/_wsframe.pyx) and
-`_wsframe_py` (pure Python).  Names, results, exception types and exception
-texts are the same in both; tests/test_kernel.py compares them.  `_kernel`
-chooses one.
+Two implementations have it: `_wsframe` (Cython, from src/_wsframe.pyx and _wschannel.pxi), and
+in pure Python `_wsframe_py` and `_wschannel_py`.  Names, results, exception types and exception
+texts are the same in both; tests/wire/test_kernel.py and test_channel.py compare them.
+`_kernel` chooses one.
 
-Rules, for every function:
+Rules, for every function (what the channel adds is said there):
 
 - Stateless: what a call needs is in its arguments, so calls on different
   buffers are safe from any number of threads, without the GIL too.
@@ -34,7 +34,8 @@ RFC 6455: section 5.2 (framing), 5.3 (masking), 8.1 (UTF-8).
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from types import TracebackType
+from typing import Any, Final, Literal, Protocol
 
 from typing_extensions import Buffer  # for checkers only: nothing imports this file
 
@@ -272,3 +273,253 @@ def allocate(size: int) -> tuple[bytes | bytearray, memoryview]:
     together and releases the view before it seals the room. MemoryError where there is no room;
     a negative size is a ValueError.
     """
+
+# ---- the channel ----
+#
+# Frames to and from a descriptor, in as few steps as can be: one call of `send_text` encodes a
+# message, takes the lock and sends it, one call of `receive` waits, receives and parses.  Each is
+# one step of the interpreter, in which no signal handler runs.
+#
+# A channel does what is usual: whole small messages, on an open connection with nothing unsent.
+# All else it hands to the Python code that it is given with each call, a reader or a writer,
+# with the lock of that direction held.  It keeps no reference to them: they are parts of the
+# connection that owns the channel.
+
+Message = str | bytes | list[int]
+
+class EngineLock(Protocol):
+    """A lock as the engine makes it: see `_network.waiting.Lock`."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
+    def release(self) -> None: ...
+    def locked(self) -> bool: ...
+    def __enter__(self) -> bool: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
+class Lock(EngineLock):
+    """A lock as threading.Lock, which the kernel takes and releases without a call.
+
+    Not in the pure kernel: there `Lock` is None.
+    """
+
+class Descriptor:
+    """The number of a socket's descriptor.  Not in the pure kernel: there it is None."""
+
+    @property
+    def number(self) -> int:
+        """The number; -1 once it is not to be used any more."""
+
+    def forget(self) -> None:
+        """Use the number no more: it is about to be closed."""
+
+def descriptor_of(sock: Any) -> Descriptor | None:
+    """What a channel moves bytes by, without the socket's methods; None where there is no such way.
+
+    It is forgotten by itself before the garbage collector closes the socket.
+
+    Args:
+        sock: A socket of the system's, open: a `socket.socket`.
+    """
+
+def next_key() -> bytes:
+    """A masking key (RFC 6455 section 5.3): four bytes of the system's entropy, used once.
+
+    They are drawn 1,024 at a time: one costs no system call. Thread-safe.
+    """
+
+def after_fork() -> None:
+    """In a forked child: draw other keys than the parent, and hear signals where it goes on."""
+
+class Stream(Protocol):
+    """Where a channel's bytes come from and go to: a transport.
+
+    Attributes:
+        descriptor: What to move bytes by; None to do so by `receive` and `send`.
+        naps: Whether the descriptor's socket sleeps in `recv` for a moment (SO_RCVTIMEO).
+        pending: Whether bytes that `send` has taken are still to be written.
+        send_flags: The flags for `send`.
+    """
+
+    @property
+    def descriptor(self) -> Descriptor | None: ...
+    @property
+    def naps(self) -> bool: ...
+    @property
+    def pending(self) -> bool: ...
+    @property
+    def send_flags(self) -> int: ...
+    @property
+    def receive(self) -> Callable[[bytearray], int | None]:
+        """As `receive_messages` takes it; it may nap."""
+
+    @property
+    def send(self) -> Callable[[bytes, int], int]:
+        """As `send_frame` takes it."""
+
+    def waker_number(self) -> int:
+        """The descriptor that becomes readable when a wait has to end; -1 if none is left."""
+
+class WriterPart(Protocol):
+    """What goes on with a send that cannot be made at once."""
+
+    def go_on(self, frame: bytes | None, /) -> None:
+        """Send a frame, waiting for that; None: what `tail` has of one. Holds the lock."""
+
+    def broke(self, frame: bytes, error: BaseException, /) -> bool:
+        """Sending a frame has raised; whether that is dealt with, else it is raised."""
+
+    def look_after(self) -> None:
+        """Send answers, or look at what has come: after a send, without the lock."""
+
+class ReaderPart(Protocol):
+    """What goes on with a receive that is not usual."""
+
+    def seconds(self, timeout: object, /) -> float | None:
+        """Check a timeout; None for ever."""
+
+    def receive(self, timeout: float | None, quick: bool, /) -> Any:
+        """Receive a message. Holds the lock.
+
+        Args:
+            timeout: The seconds that are left, None for ever.
+            quick: Whether they are so many that a nap more does not matter.
+        """
+
+    def receive_waiting(self, timeout: float | None, /) -> Any:
+        """As `receive`, while another thread has the lock."""
+
+    def leave(self) -> None:
+        """The call is over, and the connection was `orphaned` meanwhile. Holds the lock."""
+
+class Window:
+    """Received bytes, and how the messages in them are to be read.
+
+    Guarded by the lock for reading.
+
+    Attributes:
+        data: The memory; the caller may put another one in its place between two calls.
+        plain: Whether a frame starts with the next byte, and goes to the window's front.
+        unfed: How many bytes were received, but not fed yet; None for none.
+        stopped: Where in them reading stopped: the position, their number, and why, as
+            read_messages says it. None where nothing of them was read.
+    """
+
+    data: bytearray
+    plain: bool
+    unfed: int | None
+    stopped: tuple[int, int, int] | None
+
+    def __init__(
+        self, size: int, masked: bool, as_list: bool, limit: int, ready: deque[Any]
+    ) -> None:
+        """Start empty.
+
+        Args:
+            size: The bytes of memory.
+            masked: As for read_messages.
+            as_list: As for read_messages.
+            limit: As for read_messages.
+            ready: Where messages go that come behind the first.
+        """
+
+class Channel:
+    """The quick ways of one connection.
+
+    Attributes:
+        reading: The lock under which is read.
+        writing: The lock under which is written.
+        open: Whether messages may be sent.
+        closing: Whether messages that come are not to be received any more.
+        orphaned: Whether `ReaderPart.leave` is to be called once a reader is through.
+        look_due: Whether `WriterPart.look_after` is to be called after each send.
+        alone: Whether nothing looks after the connection but its reader.
+        compresses: Whether messages are not sent as they are.
+        heard: Whether messages came since this was set to False.
+        reader: The ident of the thread that reads, 0 for none.
+        rest: What is left of a frame that is being written, None for none; the writer's.
+        tail: The same as a send leaves it: one bytes object, or nothing.
+    """
+
+    open: bool
+    closing: bool
+    orphaned: bool
+    look_due: bool
+    alone: bool
+    compresses: bool
+    heard: bool
+    reader: int
+    rest: Any
+
+    def __init__(
+        self,
+        stream: Stream,
+        window: Window,
+        answers: deque[bytes],
+        *,
+        masks: bool,
+        reading: EngineLock,
+        writing: EngineLock,
+        identity: Callable[[], int],
+    ) -> None:
+        """Move frames between a stream and a window.
+
+        Args:
+            stream: Where bytes come from and go to.
+            window: What is received into.
+            answers: Frames that go before a message.
+            masks: Whether this end masks its frames: a client.
+            reading: The lock for reading.
+            writing: The lock for writing.
+            identity: The number of the task that calls.
+        """
+
+    @property
+    def reading(self) -> EngineLock: ...
+    @property
+    def writing(self) -> EngineLock: ...
+    @property
+    def tail(self) -> list[bytes]: ...
+    def renew(self, reading: EngineLock, writing: EngineLock) -> None:
+        """Have other locks: in a forked child, where nobody would release the old ones."""
+
+    def send_text(self, text: object, writer: WriterPart, /) -> bool:
+        """Send a text message, waiting for it if need be.
+
+        Returns:
+            Whether it was sent. False, with nothing done: it is no str, over 256 KiB or no
+            Unicode text, or the connection is not open, compresses, has something unsent, or is
+            being written to by another thread.
+
+        Raises:
+            What the writer raises.
+        """
+
+    def send_binary(self, data: object, writer: WriterPart, /) -> bool:
+        """As `send_text`: bytes, a list or a tuple of ints; of what is nothing of these, False.
+
+        Raises:
+            TypeError, ValueError: as list_to_bytes. Nothing was sent.
+        """
+
+    def send(self, frame: bytes, writer: WriterPart, /) -> bool:
+        """As `send_text`, of a whole frame, or of several. It may compress."""
+
+    def receive(self, timeout: Any, reader: ReaderPart, /) -> Any:
+        """Receive the next message, waiting for it.
+
+        Args:
+            timeout: Seconds, None for ever, as the reader checks it.
+            reader: What goes on where something else comes than whole messages.
+
+        Returns:
+            A message; None if none came in time. Otherwise what the reader returns.
+
+        Raises:
+            What the reader raises.
+        """

@@ -11,6 +11,7 @@ from memory import tracemalloc
 from pairs import (
     MIB,
     SOON,
+    ByMethod,
     Running,
     arrived,
     at_least,
@@ -31,7 +32,6 @@ from pairs import (
 )
 from scriptling_ws import ConnectionClosed, SendTimeout
 from scriptling_ws._network.deadline import Deadline
-from scriptling_ws._network.transport import Transport
 
 # -- pings of a peer that does not read ------------------------------------
 
@@ -107,7 +107,7 @@ def test_a_peer_that_reads_late_but_in_time_is_not_given_up():
         assert conn._outlet.stalled is None
 
 
-class Full(Transport):
+class Full(ByMethod):
     """One that takes nothing at first."""
 
     full = True
@@ -130,7 +130,7 @@ def test_a_message_that_leaves_shows_that_the_peer_reads():
         assert conn._outlet.stalled is None
 
 
-class Keeping(Transport):
+class Keeping(ByMethod):
     """One that takes what it is given, but does not get rid of all, as TLS may."""
 
     def flush(self):

@@ -13,6 +13,7 @@ from pairs import (
     KIB,
     MIB,
     SOON,
+    ByMethod,
     Counted,
     Running,
     arrived,
@@ -34,7 +35,6 @@ from scriptling_ws import ConnectionClosed, ProtocolError, SendTimeout, WebSocke
 from scriptling_ws._connection import intake as _intake
 from scriptling_ws._network import locks as _locks
 from scriptling_ws._network.locks import attempt
-from scriptling_ws._network.transport import Transport
 
 # -- closing ---------------------------------------------------------------
 
@@ -353,17 +353,29 @@ def test_what_another_thread_brings_after_a_close_does_not_connect_again():
         assert conn.receive(0) == "late"
 
 
-# As a signal handler may, in the step after the lock was taken.
+class Struck(ByMethod):
+    """One in whose `send` the connection is closed, as a signal handler may do that."""
+
+    conn = None
+
+    @property
+    def send(self):
+        return self._send_and_close
+
+    def _send_and_close(self, *_):
+        if self.conn is not None:
+            self.conn.close()
+        raise BlockingIOError
+
+
 @pytest.mark.abuse(70)
 def test_close_as_a_send_begins_leaves_no_descriptor(monkeypatch):
     monkeypatch.setattr(_intake, "_LEAVE", 0.01)
-    with raw_peer(close_timeout=0.05) as (conn, _):
-        turns = conn._outlet.try_lock
-        conn._outlet.try_lock = (conn.close() or got for got in turns)
+    with raw_peer(close_timeout=0.05, transport=Struck) as (conn, _):
+        conn._link.transport.conn = conn
         with pytest.raises(ConnectionClosed):
             conn.send("too late")
         assert conn.fileno() == -1
-        conn._outlet.try_lock = turns
 
 
 @pytest.mark.abuse(70)
@@ -394,7 +406,7 @@ def test_a_close_waits_for_a_sender_for_a_second_at_most(monkeypatch):
         assert 0.5 < max(waits) <= 1  # what is left of it, should it ask again
 
 
-class Closing(Transport):
+class Closing(ByMethod):
     """One in whose wait the connection is closed, as a signal handler may do that."""
 
     def wait(self, *arguments, **keywords):
@@ -420,7 +432,7 @@ def test_a_close_inside_a_receive_does_not_wait_for_its_end(monkeypatch):
         assert conn.fileno() == -1
 
 
-class Holding(Transport):
+class Holding(ByMethod):
     """A transport whose waits end only when they may."""
 
     def __init__(self, sock):
@@ -483,7 +495,7 @@ def test_after_an_abort_nothing_is_read_any_more():
 
 
 def test_what_a_close_reads_of_a_peer_that_goes_on_sending_is_bounded():
-    class Endless(Transport):
+    class Endless(ByMethod):
         """One whose peer sends at once, without end, what no other end would."""
 
         read = -1  # none, before the close

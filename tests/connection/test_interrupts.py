@@ -14,6 +14,7 @@ from memory import cpython_handlers
 from pairs import (
     MIB,
     SOON,
+    ByMethod,
     Counted,
     Interrupt,
     Running,
@@ -36,7 +37,6 @@ from pairs import (
 from scriptling_ws import ConnectionClosed, SendTimeout
 from scriptling_ws._network import threads as _threads
 from scriptling_ws._network.deadline import Deadline
-from scriptling_ws._network.transport import Transport
 
 
 class Interrupter:
@@ -116,7 +116,7 @@ def test_whatever_a_signal_handler_raises_comes_out_of_receive(error):
         assert conn.receive(SOON) == "x"
 
 
-class Full(Transport):
+class Full(ByMethod):
     """One that takes nothing, until a signal handler has raised in a wait for it."""
 
     full = True
@@ -288,7 +288,7 @@ def test_a_signal_that_does_not_interrupt_the_wait_is_handled_soon(call, monkeyp
         assert conn.fileno() == -1
 
 
-class Faulty(Transport):
+class Faulty(ByMethod):
     """A transport whose calls fail once, or take a few bytes at a time."""
 
     def __init__(self, sock):
@@ -391,7 +391,7 @@ def interrupted(part, method, error):
 @pytest.mark.parametrize("kind", [list, bytes])
 @pytest.mark.parametrize("held", [False, True])
 def test_what_came_as_a_handler_raised_is_not_overwritten_by_what_comes_next(kind, held):
-    with raw_peer(binary_type=kind) as (conn, peer):
+    with raw_peer(binary_type=kind, transport=ByMethod) as (conn, peer):
         peer.sendall(frame(TEXT, b"one"))
         arrived(conn, 5)
         if held:
@@ -408,7 +408,7 @@ def test_what_came_as_a_handler_raised_is_not_overwritten_by_what_comes_next(kin
 def test_the_tail_of_an_interrupted_frame_goes_first():
     with faulty() as (conn, transport, peer):
         transport.most = 3
-        interrupted(conn._writer, "_slowly", KeyboardInterrupt)
+        interrupted(conn._writer, "go_on", KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):
             conn.send("first")
         conn.send("second")

@@ -18,6 +18,7 @@ from frames import CLOSE, PING, PONG, TEXT, close_frame, frame
 from pairs import (
     KIB,
     SOON,
+    ByMethod,
     Counted,
     Running,
     arrived,
@@ -112,7 +113,7 @@ def descriptor(conn):
 # -- whom it keeps -----------------------------------------------------------
 
 
-class Uncounted(Transport):
+class Uncounted(ByMethod):
     """A transport of whose bytes no kernel tells anything; it notes whether it is waited on."""
 
     def __init__(self, sock):
@@ -255,7 +256,7 @@ def test_a_look_before_the_interval_is_over_asks_nothing():
         look(conn)
         asked = conn._pinger._key
         assert asked is not None
-        conn._intake.heard = True  # whatever comes is an answer
+        conn._link.channel.heard = True  # whatever comes is an answer
         for _ in range(3):
             look(conn)
         assert conn._pinger._key == asked

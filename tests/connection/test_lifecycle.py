@@ -3,6 +3,7 @@
 import itertools
 import logging
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +13,8 @@ EVENTS = {"break": BREAK, "end": END, "close": CLOSE, "dispose": DISPOSE}
 
 
 def lifecycle(**times):
-    return Lifecycle(**({"close_timeout": 5, "send_timeout": 60} | times))
+    channel = SimpleNamespace(open=True, closing=False)
+    return Lifecycle(channel, **({"close_timeout": 5, "send_timeout": 60} | times))
 
 
 def after(*events):

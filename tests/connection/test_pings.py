@@ -12,6 +12,7 @@ import pytest
 
 from frames import CLOSE, PING, PONG, TEXT, frame
 from pairs import (
+    ByMethod,
     arrived,
     both_ends,
     connection,
@@ -24,7 +25,6 @@ from pairs import (
 )
 from scriptling_ws import ConnectionClosed, ProtocolError
 from scriptling_ws._connection import keepalive as _keepalive
-from scriptling_ws._network.transport import Transport
 from scriptling_ws._options import Options
 
 OFTEN = 0.02  # seconds
@@ -416,7 +416,7 @@ def test_a_thread_that_could_not_be_started_is_started_later(monkeypatch, error)
     service._alarm.close()
 
 
-class Closing(Transport):
+class Closing(ByMethod):
     """A transport in whose calls somebody closes the connection, as a signal handler may."""
 
     def __init__(self, sock, call):

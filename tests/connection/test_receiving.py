@@ -17,6 +17,7 @@ from memory import counts_references, tracemalloc
 from pairs import (
     MIB,
     SOON,
+    ByMethod,
     Counted,
     Running,
     arrived,
@@ -38,7 +39,7 @@ from pairs import (
 from scriptling_ws import ConnectionClosed
 from scriptling_ws import _kernel as _frame
 from scriptling_ws._network import waiting as _waiting
-from scriptling_ws._network.transport import NAP, Transport
+from scriptling_ws._network.transport import NAP
 
 # -- messages and timeouts -------------------------------------------------
 
@@ -272,9 +273,9 @@ def test_whatever_is_received_shows_keepalive_that_the_peer_lives(timeout):
     with raw_peer() as (conn, peer):
         peer.sendall(frame(TEXT, b"x"))
         arrived(conn, 3)
-        conn._intake.heard = False
+        conn._link.channel.heard = False
         assert conn.receive(timeout) == "x"
-        assert conn._intake.heard
+        assert conn._link.channel.heard
 
 
 @pytest.mark.parametrize("timeout", [0.001, 0.05, 0.2])
@@ -385,7 +386,7 @@ def test_without_a_limit_any_length_may_be_announced(limit, open_):
 # -- the end, as the receiver sees it --------------------------------------
 
 
-class Overtaken(Transport):
+class Overtaken(ByMethod):
     """One whose reader has just got what came, when another thread begins to close."""
 
     begin_close = None
@@ -723,7 +724,7 @@ def test_what_a_receiver_brings_as_a_close_begins_is_dropped():
         def discard(**options):
             restore()
             protocol.discard(**options)
-            protocol.ready.append("late")  # as another thread's receive_run does
+            protocol.ready.append("late")  # as another thread's receive does
 
         restore = stand_in(protocol, discard=discard)
         conn.close()

@@ -16,6 +16,7 @@ from pairs import (
     KIB,
     MIB,
     SOON,
+    ByMethod,
     Running,
     arrived,
     at_least,
@@ -37,7 +38,6 @@ from pairs import (
     until,
 )
 from scriptling_ws import ConnectionClosed, ProtocolError, SendTimeout
-from scriptling_ws._network.transport import Transport
 
 # -- what goes out, and what does not --------------------------------------
 
@@ -482,7 +482,7 @@ def test_a_peer_that_takes_a_little_now_and_then_is_one():
     conn.close()
 
 
-class Dripping(Transport):
+class Dripping(ByMethod):
     """One whose peer takes a KiB every fiftieth of a second."""
 
     room = 0
@@ -555,7 +555,7 @@ def test_a_caller_can_refuse_what_it_does_not_ask_for():
 # -- what is left for the one who holds the lock -----------------------------
 
 
-class Busy(Transport):
+class Busy(ByMethod):
     """One in whose last step another thread leaves an answer: it has found the lock taken."""
 
     leave = None

@@ -305,7 +305,7 @@ def test_a_blocked_sender_reads_for_a_receiver_that_comes_later(tls):
     peer = connection(far, client=False, binary_type=bytes)
     call = sending(conn, bytes(30 * MIB // 2))
     late = Running(conn.receive, SOON)
-    until(lambda: conn._intake.waiters or conn._intake.reader)
+    until(lambda: conn._intake.waiters or conn._link.channel.reader)
     peer.send("while it is blocked")
     assert late.result() == "while it is blocked"
     assert not call.done()

@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections import deque
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,7 +25,7 @@ class Halting(Transport):
 def unsent():
     near, far = tcp_pair()
     transport = Halting(near)
-    found = Unsent(transport, deque())
+    found = Unsent(SimpleNamespace(rest=None, tail=[]), transport, deque())
     with far:
         yield found, transport, far
     transport.close()

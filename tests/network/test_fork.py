@@ -24,11 +24,11 @@ from pairs import (
     until,
 )
 from scriptling_ws import ConnectionClosed, connect
+from scriptling_ws._kernel import next_key
 from scriptling_ws._network.deadline import Deadline
 from scriptling_ws._network.fork import tell_after_fork
 from scriptling_ws._network.transport import Transport
 from scriptling_ws._server.limits import WEBSOCKET
-from scriptling_ws._wire.keys import next_key
 from servers import dial, echo, raw_websocket, serving
 
 pytestmark = [

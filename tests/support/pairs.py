@@ -72,7 +72,15 @@ def connection(stream, *, client=True, received=b"", deflate=None, **options):
     )
 
 
-class Counted(Transport):
+class ByMethod(Transport):
+    """A transport whose methods are called for every byte, as where there is no descriptor."""
+
+    def __init__(self, sock):
+        super().__init__(sock)
+        self.descriptor = None
+
+
+class Counted(ByMethod):
     """A transport that counts how often it is read (but for runs of messages), and waited on."""
 
     def __init__(self, sock):

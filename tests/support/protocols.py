@@ -1,12 +1,14 @@
 """Protocol without a socket: what the tests of it share, compressed bytes included."""
 
 import functools
+import threading
 import zlib
 
 from wsproto.connection import Connection as WSProtoConnection
 from wsproto.connection import ConnectionType
 
 from pairs import MIB
+from scriptling_ws import _kernel as kernel
 from scriptling_ws._wire.incoming import Protocol
 
 ALL = 10**9  # as a step: in one piece
@@ -37,8 +39,46 @@ def feed(proto, data, step=ALL):
         space[:count] = view[:count]
         view = view[count:]
         proto.feed(count)
-    if proto.unfed is not None:
-        proto.feed(proto.unfed)
+    if proto.window.unfed is not None:
+        proto.feed(proto.window.unfed)
+
+
+class Received:
+    """A stream from which a channel receives by a function, and the reader of its rest."""
+
+    descriptor = None
+    naps = pending = False
+    send = None
+    send_flags = 0
+
+    def __init__(self, receive):
+        self.receive = receive
+
+
+class Elsewhere:
+    """A reader for whom there is nothing to do here."""
+
+    @staticmethod
+    def seconds(timeout):
+        return timeout
+
+    @staticmethod
+    def receive(*_):
+        return None
+
+
+def channel_receive(proto, receive):
+    """The message that a channel receives in one call of `receive`; None: something is left."""
+    channel = kernel.Channel(
+        Received(receive),
+        proto.window,
+        proto.outbox,
+        masks=False,
+        reading=threading.Lock(),
+        writing=threading.Lock(),
+        identity=threading.get_ident,
+    )
+    return channel.receive(None, Elsewhere())
 
 
 def deflated(data, *, bits=15, end=zlib.Z_SYNC_FLUSH):

@@ -21,12 +21,12 @@ from abuse import every_violation
 from frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 from memory import tracemalloc
 from pairs import MIB, roles
-from protocols import ALL, feed, protocol
-from scriptling_ws import _kernel as _frame
+from protocols import ALL, channel_receive, feed, protocol
+from scriptling_ws import _kernel as kernel
 from scriptling_ws._errors import ProtocolError
 from scriptling_ws._wire.control import Control
 
-PURE = _frame.IMPLEMENTATION == "pure"
+PURE = kernel.IMPLEMENTATION == "pure"
 # Whether a growing message takes little more memory than it has bytes (_wsframe.h).
 FINE_STEPS = (
     not PURE and sys.platform == "linux" and not sysconfig.get_config_var("Py_GIL_DISABLED")
@@ -117,8 +117,8 @@ def test_an_error_behind_a_message_is_put_off_once(client):
     proto.space()[: len(data)] = data
     proto.feed(len(data))
     assert state(proto) == (["good"], [], None, "", None, False)
-    assert proto.unfed
-    proto.feed(proto.unfed)
+    assert proto.window.unfed
+    proto.feed(proto.window.unfed)
     assert list(proto.ready) == ["good"]
     assert closed_with(proto) == 1002
     assert proto.ended
@@ -559,13 +559,15 @@ def test_no_memory_for_a_message_that_was_received():
 
     proto = protocol()
     data = frame(TEXT, b"first") + frame(BINARY, b"second")
-    ready, proto.ready = proto.ready, Full()
+    window = proto.window
+    proto.window = kernel.Window(4096, False, False, 1000, Full())
     with pytest.raises(MemoryError):
-        proto.receive_run(receive)
-    proto.ready = ready
-    assert not proto.receive_run(None)  # it is fed first
-    proto.feed(proto.unfed)
-    assert list(ready) == ["first", b"second"]
+        channel_receive(proto, receive)
+    window.data, window.unfed = proto.window.data, proto.window.unfed
+    window.plain, proto.window = False, window
+    assert channel_receive(proto, None) is None  # it is fed first
+    proto.feed(window.unfed)
+    assert list(proto.ready) == ["first", b"second"]
 
 
 @roles
@@ -593,13 +595,13 @@ def test_what_was_received_and_is_no_whole_message_is_fed_before_more_is(
     whole = frame(opcode, payload, mask=not client)
     data = frame(TEXT, b"first", mask=not client) + whole[: len(whole) - cut]
     proto, other = protocol(client=client), protocol(client=client)
-    assert not proto.receive_run(receive)
-    unfed = proto.unfed
+    assert channel_receive(proto, receive) is None
+    unfed = proto.window.unfed
     assert unfed
-    assert not proto.receive_run(None)
-    assert proto.unfed == unfed
-    while proto.unfed is not None:  # an error is put off once
-        proto.feed(proto.unfed)
+    assert channel_receive(proto, None) is None
+    assert proto.window.unfed == unfed
+    while proto.window.unfed is not None:  # an error is put off once
+        proto.feed(proto.window.unfed)
     feed(other, data[:unfed])
     assert state(proto) == state(other)
 
@@ -608,7 +610,7 @@ def test_what_was_received_and_is_no_whole_message_is_fed_before_more_is(
 @pytest.mark.parametrize("before", [True, False])
 def test_an_exception_between_fragments_ends_the_connection(name, before, monkeypatch):
     """What a signal handler raises around a call of the kernel: nothing false is delivered."""
-    original = getattr(_frame, name)
+    original = getattr(kernel, name)
 
     def interrupted(*arguments):
         if not before:

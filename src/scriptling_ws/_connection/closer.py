@@ -6,7 +6,7 @@ Rules (RFC 6455 section 7; those about locks are in `link`):
 - After the end of reading, `settle` says goodbye on the wire, and then the descriptor is closed
   (`Intake.dispose`).
 - A thread that cannot get a lock in time leaves the descriptor to the lock's holder
-  (`Link.orphaned`), which closes it on the way out.
+  (`Channel.orphaned`), which closes it on the way out.
 - close_timeout counts anew while the peer goes on taking what was sent before, for send_timeout
   at most: what `send` has returned for arrives, if the peer reads.
 - The handshake that a peer has begun ends within close_timeout, even if the caller never calls
@@ -86,15 +86,15 @@ class Closer:
         deadline = self._lifecycle.close_by or FOREVER
         self._pulse = link.transport.pulse()
         self._limit = Deadline(link.send_timeout)
-        inside = intake.reader == self._identity() and intake.lock.locked()
+        inside = link.channel.reader == self._identity() and intake.lock.locked()
         if not holding(intake.lock, self._finish, 0 if inside else deadline.left()):
             # Somebody is inside receive() or send() and cannot leave: this very thread,
             # if this is a signal handler. It disposes on its way out.
-            link.orphaned = True
+            link.channel.orphaned = True
             link.transport.abort()
 
     def _finish(self) -> bool:
-        self._intake.reader = self._identity()
+        self._link.channel.reader = self._identity()
         self._link.protocol.drop_late()  # what a receiver has brought since `start`
         while not (self._link.protocol.ended or self._over()):
             self._intake.read(self._lifecycle.close_by or FOREVER, wakeable=False)

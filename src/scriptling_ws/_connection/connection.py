@@ -14,13 +14,11 @@ Rules:
 RFC 6455: section 6 (sending and receiving), 7 (closing).
 """
 
-# ruff: noqa: B007 - a lock is taken by a `for`, and whether it was is used below
-
 from __future__ import annotations
 
 import contextlib
 from itertools import islice, repeat, starmap
-from typing import TYPE_CHECKING, Any, Final, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 from .._codes import CloseCode
 from .._network.deadline import check_timeout
@@ -28,7 +26,7 @@ from .._network.fork import tell_after_fork
 from .._options import check_count
 from .._wire.deflating import make_encoder
 from .._wire.incoming import Protocol
-from .._wire.outgoing import check_close
+from .._wire.outgoing import check_close, text_of
 from .closer import Closer
 from .intake import Intake
 from .link import Link
@@ -57,9 +55,6 @@ else:
     Binary_co = TypeVar("Binary_co", covariant=True)
 
 __all__ = ["Binary_co", "Connection", "is_binary", "is_text"]
-
-# A timeout above this may be exceeded by one NAP of the transport.
-_LONG: Final = 1.0
 
 
 def is_text(message: object) -> TypeIs[str]:
@@ -132,12 +127,14 @@ class Connection(Generic[Binary_co]):
         intake = Intake(link, outlet, max_backlog=options.max_backlog)
         closer = Closer(link, outlet, intake)
         self._link = link
+        self._channel = link.channel
         self._outlet = outlet
         self._intake = intake
         self._closer = closer
         self._reader = Reader(link, intake, closer)
         self._writer = Writer(link, outlet, intake)
         self._ready = protocol.ready  # type: ignore[assignment]  # see above
+        link.channel.compresses = deflate is not None
         self._encoder = make_encoder(
             client=client, deflate=deflate, threshold=options.compression_threshold
         )
@@ -165,9 +162,6 @@ class Connection(Generic[Binary_co]):
 
     def _after_fork(self) -> None:
         """In a forked child: be closed."""
-        # If a signal handler has forked in here, a call goes on that holds one of the old locks.
-        self._intake.renew_lock()
-        self._outlet.renew_lock()
         self._link.after_fork()
 
     # -- sending -----------------------------------------------------------
@@ -204,6 +198,10 @@ class Connection(Generic[Binary_co]):
             SendTimeout: the peer has not read in time; if part of the message had left, the
                 connection is dead, otherwise it stays usable.
         """
+        if type(message) is dict:
+            message = text_of(message)
+        if timeout is ... and self._channel.send_text(message, self._writer):
+            return
         frame = self._encoder.text(message, compress)
         if timeout is ...:
             self._writer.send(frame)
@@ -237,6 +235,8 @@ class Connection(Generic[Binary_co]):
             SendTimeout: the peer has not read in time; if part of the message had left, the
                 connection is dead, otherwise it stays usable.
         """
+        if timeout is ... and self._channel.send_binary(data, self._writer):
+            return
         frame = self._encoder.binary(data, compress)
         if timeout is ...:
             self._writer.send(frame)
@@ -286,25 +286,12 @@ class Connection(Generic[Binary_co]):
             TypeError: the timeout is no number.
             ValueError: the timeout is negative or NaN.
         """
-        quick = False
         try:
             if self._ready and (timeout is None or timeout >= 0):
                 return self._ready.popleft()
-            quick = timeout is None or timeout > _LONG
         except (IndexError, TypeError):
-            pass  # another thread took it; or it is no number, which check_timeout says better
-        if not quick:
-            timeout = check_timeout(timeout)
-        lock, got = self._intake.lock, False
-        try:
-            for got in self._intake.try_lock:
-                break
-            if got:
-                return self._reader.receive(timeout, quick)  # type: ignore[return-value]
-        finally:
-            if got:
-                lock.release()
-        return self._reader.receive_waiting(timeout)  # type: ignore[return-value]
+            pass  # another thread took it; or it is no number, which the channel's reader says
+        return self._channel.receive(timeout, self._reader)  # type: ignore[no-any-return]
 
     def receive_many(self, limit: int = 1000, timeout: float | None = 30) -> list[str | Binary_co]:
         """Receive the messages that are there, waiting for the first.

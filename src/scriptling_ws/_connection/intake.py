@@ -21,13 +21,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from .._network.deadline import Deadline
-from .._network.locks import attempts, holding
+from .._network.locks import holding
 from .._network.transport import NAP
 from .._network.waiting import engine
 from .link import LOOK_AGAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from .._network.waiting import Lock
     from .link import Link
@@ -46,20 +46,16 @@ class Intake:
     """The way into one connection.
 
     Attributes:
-        lock: See above.
-        try_lock: Takes the lock without waiting: see `attempts`.
-        reader: The thread that holds the lock and reads, 0 for none.
         waiters: How many receivers wait for the lock; guarded by the lifecycle's lock.
-        heard: Whether something came since this was set to False.
         polled: Whether the caller has asked for the descriptor, perhaps to wait on it.
-        alone: When the reader is to look after the connection, as there is no thread for that;
-            None where there is one.
         look_after: What it calls then.
         leave_by: Until when `dispose` waits for a sender.
     """
 
     __slots__ = (
+        "_alone",
         "_backlog",
+        "_channel",
         "_identity",
         "_lifecycle",
         "_link",
@@ -67,17 +63,11 @@ class Intake:
         "_outlet",
         "_protocol",
         "_ready",
-        "_receive_into",
         "_transport",
         "_unsent",
-        "alone",
-        "heard",
         "leave_by",
-        "lock",
         "look_after",
         "polled",
-        "reader",
-        "try_lock",
         "waiters",
     )
 
@@ -91,47 +81,41 @@ class Intake:
                 others stops.
         """
         self._link = link
+        self._channel = link.channel
         self._lifecycle = link.lifecycle
         self._outlet = outlet
         self._protocol = link.protocol
         self._ready = link.protocol.ready
         self._transport = link.transport
-        self._receive_into = link.transport.receive
         self._unsent = link.unsent
         self._max_backlog = max_backlog
         self._backlog = 0  # bytes that were read for a caller that does not, at most
         self._identity = engine().identity
-        self.reader = 0
+        self._alone: float | None = None
         self.waiters = 0
-        self.heard = False
         self.polled = False
-        self.alone: float | None = None
         self.look_after: Callable[[], object] | None = None
         self.leave_by: Deadline | None = None
-        self.lock: Lock
-        self.try_lock: Iterable[bool]
-        self.renew_lock()
 
-    def renew_lock(self) -> None:
-        """Make the lock; anew in a forked child, where nobody would release the old one."""
-        self.lock = engine().lock()
-        self.try_lock = attempts(self.lock)
+    @property
+    def lock(self) -> Lock:
+        """What guards reading; another one in a forked child."""
+        return self._channel.reading
+
+    @property
+    def alone(self) -> float | None:
+        """When the reader is to look after the connection, as there is no thread for that.
+
+        None where there is one.
+        """
+        return self._alone
+
+    @alone.setter
+    def alone(self, moment: float | None) -> None:
+        self._alone = moment
+        self._channel.alone = moment is not None
 
     # -- once, without waiting ---------------------------------------------
-
-    def read_run(self) -> bool:
-        """Receive once if whole messages are likely; whether they came. Holds the lock."""
-        try:
-            came = self._protocol.receive_run(self._receive_into)
-        except OSError as error:
-            if error.errno is None:
-                raise  # a signal handler's, such as TimeoutError
-            return False  # read_some meets it again
-        self.heard = self.heard or came
-        unsent = self._unsent  # as its truth value, without a call
-        if unsent.answers or self._transport.pending or unsent.rest is not None or unsent.tail:
-            self._outlet.flush()
-        return came and not self._lifecycle.closing
 
     def read_some(self, nap: bool, most: int | None = None) -> int | None:
         """Receive once and parse. Holds the lock.
@@ -144,20 +128,20 @@ class Intake:
             How many bytes came, 0 at the end of the stream, None if nothing was there.
         """
         protocol, link = self._protocol, self._link
-        if protocol.unfed is None:
+        if protocol.window.unfed is None:
             # The count is stored before anything else can happen: should a signal
             # handler raise, the next call goes on from there.
             try:
                 space = protocol.space() if most is None else memoryview(protocol.space())[:most]
-                protocol.unfed = self._transport.read_into(space, nap)
+                protocol.window.unfed = self._transport.read_into(space, nap)
             except OSError as error:
                 if error.errno is None:
                     raise  # a signal handler's, such as TimeoutError
-                protocol.unfed = 0  # reset, timed out, unreachable: the peer is gone
-            if protocol.unfed is None:
+                protocol.window.unfed = 0  # reset, timed out, unreachable: the peer is gone
+            if protocol.window.unfed is None:
                 return None
-        count = protocol.unfed
-        self.heard = True
+        count = protocol.window.unfed
+        self._channel.heard = True
         if not (count and protocol.feed_run()):
             with self._lifecycle.lock:
                 if count:
@@ -182,7 +166,7 @@ class Intake:
         protocol = self._protocol
         for _ in range(_TURNS):
             count = None
-            if protocol.unfed is None:
+            if protocol.window.unfed is None:
                 try:
                     ahead = self._transport.peek(_AHEAD)
                 except OSError as error:
@@ -248,6 +232,11 @@ class Intake:
         if self.alone is not None and monotonic() >= self.alone and self.look_after is not None:
             self.look_after()
 
+    def flush(self) -> None:
+        """Send what is unsent, as far as that goes: who receives does so for all."""
+        if self._unsent:
+            self._outlet.flush()
+
     # -- for others ------------------------------------------------------------
 
     def read_ahead(self) -> bool:
@@ -285,10 +274,10 @@ class Intake:
         """
 
         def read() -> bool:
-            self.reader = self._identity()
+            self._channel.reader = self._identity()
             self._transport.wait(True, True, deadline, wakeable=True)
             self.read_ahead()
-            self.reader = 0
+            self._channel.reader = 0
             return True
 
         wanted = not (
@@ -301,10 +290,10 @@ class Intake:
 
         def call() -> bool:
             if not self._lifecycle.disposed:  # perhaps since the caller has looked
-                self.reader = self._identity()
+                self._channel.reader = self._identity()
                 read()
-                self.reader = 0
-            if self._link.orphaned:
+                self._channel.reader = 0
+            if self._channel.orphaned:
                 self.dispose()
             return True
 
@@ -326,7 +315,7 @@ class Intake:
         if self._lifecycle.disposed:
             return
         link.transport.abort()  # so that a blocked sender leaves
-        link.orphaned = True  # if it does not in time, it closes the descriptor itself
+        self._channel.orphaned = True  # if it does not in time, it closes the descriptor itself
         # One second for all calls: in a signal handler, the sender may be this very thread.
         self.leave_by = self.leave_by or Deadline(_LEAVE)
         holding(self._outlet.lock, link.dispose, self.leave_by.left())

@@ -26,6 +26,7 @@ from .._network.waiting import engine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .._kernel import Channel
     from .._network.waiting import RLock
 
 __all__ = ["BREAK", "CLOSE", "DISPOSE", "END", "Lifecycle", "State"]
@@ -81,8 +82,6 @@ class Lifecycle:
             last one taken. An RLock, because `close` may be called by a signal handler that has
             interrupted its holder.
         state: The state.
-        open: Whether it is OPEN: kept for the hot path.
-        closing: Whether it is CLOSING or later, likewise.
         told: Whether a caller knows that it is over: it has closed, or was told.
         close_by: Until when this end waits for what is left; None while open.
         grace: Until when `send` may drop its message; None while open.
@@ -92,25 +91,25 @@ class Lifecycle:
 
     __slots__ = (
         "_callbacks",
+        "_channel",
         "_close_timeout",
         "_send_timeout",
         "at_end",
         "close_by",
-        "closing",
         "grace",
         "lock",
-        "open",
         "state",
         "told",
         "unread_grace",
     )
 
-    def __init__(self, *, close_timeout: float | None, send_timeout: float | None) -> None:
-        """Start OPEN."""
+    def __init__(
+        self, channel: Channel, *, close_timeout: float | None, send_timeout: float | None
+    ) -> None:
+        """Start OPEN; the channel is told of what it has to know."""
+        self._channel = channel
         self.lock: RLock = engine().rlock()
         self.state = State.OPEN
-        self.open = True
-        self.closing = False
         self.told = False
         self.close_by: Deadline | None = None
         self.grace: Deadline | None = None
@@ -124,14 +123,24 @@ class Lifecycle:
         """Take note of an event. Holds `lock`."""
         # No call in these, so no signal handler runs between them.
         self.state = event[self.state]
-        self.open = self.state is _O
-        self.closing = self.state in _OVER
+        self._channel.open = self.state is _O
+        self._channel.closing = self.state in _OVER
         if event is CLOSE:
             self.told = True  # stored only then: a receiver sets it without the lock
         if not self.open and self.close_by is None:
             self.close_by = Deadline(self._close_timeout)
             self.grace = Deadline(_GRACE)
             self.unread_grace = Deadline(self._send_timeout)
+
+    @property
+    def open(self) -> bool:
+        """Whether it is OPEN."""
+        return self.state is _O
+
+    @property
+    def closing(self) -> bool:
+        """Whether it is CLOSING or later: over for callers of this end."""
+        return self.state in _OVER
 
     @property
     def ended(self) -> bool:

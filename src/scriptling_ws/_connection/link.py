@@ -2,8 +2,8 @@
 
 Rules:
 
-- A link does nothing by itself. What reads is in `intake`, what writes in `outlet`; each has its
-  own lock and says what that guards.
+- A link does nothing by itself. What reads is in `intake`, what writes in `outlet`; each has a
+  lock of the channel's and says what that guards.
 - Locks are taken in this order when more than one is held, and in the way of `_network.locks`: the
   intake's, the outlet's, the lifecycle's. A thread that holds the outlet's takes the intake's
   only without blocking.
@@ -18,8 +18,10 @@ import errno
 from copy import copy
 from typing import TYPE_CHECKING, Final
 
+from .. import _kernel as kernel
 from .._codes import CloseCode
 from .._errors import ConnectionClosed
+from .._network.waiting import engine
 from . import keepalive
 from .lifecycle import BREAK, DISPOSE, END, Lifecycle
 from .pings import Pings
@@ -47,6 +49,7 @@ class Link:
         transport: The byte stream.
         protocol: The incoming side, without I/O; its control plane is guarded by the lifecycle's
             lock, the rest by the intake's.
+        channel: The quick ways in and out, and the two locks.
         lifecycle: The state.
         unsent: What is still to be written.
         pings: The pings that wait for their answers; guarded by the lifecycle's lock.
@@ -54,15 +57,14 @@ class Link:
         send_timeout: Seconds that the peer has to take a message, None for ever.
         send_error: Why nothing can be written any more; None while something can.
         eof: Whether the peer has ended the stream.
-        orphaned: Whether `close` has left the descriptor to a thread that is inside a call.
         watched: Whether the keepalive thread knows the connection.
     """
 
     __slots__ = (
+        "channel",
         "client",
         "eof",
         "lifecycle",
-        "orphaned",
         "pings",
         "protocol",
         "send_error",
@@ -84,14 +86,24 @@ class Link:
         """Take over an open transport and its protocol."""
         self.transport = transport
         self.protocol = protocol
-        self.lifecycle = Lifecycle(close_timeout=close_timeout, send_timeout=send_timeout)
-        self.unsent = Unsent(transport, protocol.outbox)
+        self.channel = kernel.Channel(
+            transport,
+            protocol.window,
+            protocol.outbox,
+            masks=client,
+            reading=engine().lock(),
+            writing=engine().lock(),
+            identity=engine().identity,
+        )
+        self.lifecycle = Lifecycle(
+            self.channel, close_timeout=close_timeout, send_timeout=send_timeout
+        )
+        self.unsent = Unsent(self.channel, transport, protocol.outbox)
         self.pings = Pings()
         self.client = client
         self.send_timeout = send_timeout
         self.send_error: Exception | None = None
         self.eof = False
-        self.orphaned = False
         self.watched = False
 
     def note(self) -> None:
@@ -102,7 +114,7 @@ class Link:
     def end_of_stream(self) -> None:
         """The peer has ended the stream. Holds the intake's lock and the lifecycle's."""
         self.eof = True
-        self.protocol.unfed = None
+        self.protocol.window.unfed = None
         self.protocol.end()
 
     def send_failed(self, error: OSError) -> None:
@@ -131,6 +143,8 @@ class Link:
 
     def after_fork(self) -> None:
         """In a forked child: be closed, without a word to the peer, who is the parent's."""
+        # If a signal handler has forked in here, a call goes on that holds one of the old locks.
+        self.channel.renew(engine().lock(), engine().lock())
         control = self.protocol.control
         if control.code is None:
             control.code, control.reason = int(CloseCode.ABNORMAL), _NOT_OURS

@@ -14,12 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from .._errors import SendTimeout
 from .._network.deadline import Deadline
-from .._network.locks import attempts, holding
-from .._network.waiting import engine
+from .._network.locks import holding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from .._network.waiting import Lock
     from .link import Link
 
@@ -32,26 +29,22 @@ class Outlet:
     """What sends the answers of one connection, and the lock under which all is sent.
 
     Attributes:
-        lock: See above.
-        try_lock: Takes the lock without waiting: see `attempts`.
         stalled: Until when answers wait for the peer to read, None while none do.
     """
 
-    __slots__ = ("_finished", "_link", "_unsent", "lock", "stalled", "try_lock")
+    __slots__ = ("_channel", "_finished", "_link", "_unsent", "stalled")
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._channel = link.channel
         self._unsent = link.unsent
         self._finished = False  # this end has ended its stream
         self.stalled: Deadline | None = None
-        self.lock: Lock
-        self.try_lock: Iterable[bool]
-        self.renew_lock()
 
-    def renew_lock(self) -> None:
-        """Make the lock; anew in a forked child, where nobody would release the old one."""
-        self.lock = engine().lock()
-        self.try_lock = attempts(self.lock)
+    @property
+    def lock(self) -> Lock:
+        """What guards writing; another one in a forked child."""
+        return self._channel.writing
 
     def waits(self) -> bool:
         """Whether something is to be sent that no sender has in hand.

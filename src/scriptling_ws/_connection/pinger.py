@@ -22,8 +22,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from .._codes import CloseCode
+from .._kernel import next_key
 from .._network.deadline import Deadline, check_timeout
-from .._wire.keys import next_key
 from . import keepalive
 from .keepalive import Next
 from .link import LOOK, LOOK_AGAIN
@@ -126,7 +126,7 @@ class Pinger:
         self._link.watched = True
         moment = monotonic() + seconds
         self._writer.attended = keepalive.watch(self, moment)
-        self._writer.look_due = not self._writer.attended
+        self._link.channel.look_due = not self._writer.attended
         if not self._writer.attended:
             self._intake.look_after = _weakly(self, Pinger._look_after_alone)
             self._intake.alone = moment
@@ -194,7 +194,7 @@ class Pinger:
 
     def is_free(self) -> bool:
         """Whether no thread reads at this moment."""
-        return not self._intake.reader
+        return not self._link.channel.reader
 
     def look_after(self) -> Next | None:
         """What the keepalive thread calls when it is time, or when something has come."""
@@ -220,7 +220,7 @@ class Pinger:
 
     def _attend(self) -> bool:
         """Take the control frames in front; whether nothing else is there, nor a reader."""
-        quiet, intake, writer = False, self._intake, self._writer
+        quiet, intake, channel = False, self._intake, self._link.channel
 
         def read() -> None:
             nonlocal quiet
@@ -228,7 +228,7 @@ class Pinger:
             if not quiet and (pulse := self._transport.pulse()) is not None and pulse.ended:
                 # The end stands behind messages, and goes on showing once they are taken.
                 intake.read_all()
-            writer.look_due = writer.look_due or not quiet  # a ping may stand behind a message
+            channel.look_due = channel.look_due or not quiet  # a ping may stand behind a message
 
         wanted = not (self._link.protocol.ended or intake.waiters)
         return intake.if_free(read, wanted=wanted) and quiet
@@ -236,7 +236,7 @@ class Pinger:
     def _judge(self, interval: float) -> bool:
         """Ask whether the peer lives, if it is time; False once the connection is over."""
         now, liveness, unsent = monotonic(), self._liveness, self._link.unsent
-        heard = self._intake.heard or self._transport.unread()
+        heard = self._link.channel.heard or self._transport.unread()
         facts = Facts(heard, unsent.moved, self._ping_has_left(), self._transport.pulse())
         unsent.moved = False
         if liveness.look(now, facts):
@@ -249,7 +249,7 @@ class Pinger:
 
     def _ask(self, now: float) -> bool:
         """Send a ping; False if that cannot be, as the connection is over."""
-        self._intake.heard = self._link.unsent.moved = False
+        self._link.channel.heard = self._link.unsent.moved = False
         self._liveness.ask(now, self._transport.pulse())
         self._link.pings.drop(self._key or b"")  # its peer lives, but does not answer
         self._key = self._send(Ping())

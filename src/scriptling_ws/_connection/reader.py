@@ -42,6 +42,7 @@ class Reader:
     """Receives the messages of one connection."""
 
     __slots__ = (
+        "_channel",
         "_closer",
         "_identity",
         "_intake",
@@ -56,6 +57,7 @@ class Reader:
 
     def __init__(self, link: Link, intake: Intake, closer: Closer) -> None:
         self._link = link
+        self._channel = link.channel
         self._lifecycle = link.lifecycle
         self._protocol = link.protocol
         self._ready = link.protocol.ready
@@ -67,30 +69,32 @@ class Reader:
         self._sleep = engine().sleep
 
     def receive(self, timeout: float | None, quick: bool) -> Message | None:
-        """As `Connection.receive`. Holds the intake's lock.
+        """As `Connection.receive`, from where the channel leaves it. Holds the intake's lock.
 
         Args:
-            timeout: As `receive` takes it.
-            quick: Whether it is so long that no clock has to be read before something comes.
+            timeout: The seconds that are left, None for ever.
+            quick: Whether they are so many that no clock has to be read before something comes.
         """
-        intake = self._intake
-        intake.reader = self._identity()
-        ready = self._ready
+        self._channel.reader = self._identity()
         try:
-            if quick and not ready and intake.read_run():
-                try:
-                    return ready.popleft()
-                except IndexError:  # pragma: no cover - a race
-                    pass  # another thread took it
-            return self._receive(check_timeout(timeout), quick)
+            self._intake.flush()
+            return self._receive(timeout, quick)
         finally:
-            intake.reader = 0
-            if self._link.orphaned:
-                intake.dispose()
+            self._channel.reader = 0
+            if self._channel.orphaned:
+                self._intake.dispose()
+
+    def leave(self) -> None:
+        """A call of the channel is over, in which `close` has left the descriptor to it."""
+        self._intake.dispose()
+
+    def seconds(self, timeout: object) -> float | None:
+        """Check a timeout for the channel."""
+        return check_timeout(timeout)
 
     def receive_waiting(self, timeout: float | None) -> Message | None:
         """As `receive`, while another thread receives: wait for the turn first."""
-        deadline = Deadline(check_timeout(timeout))
+        deadline = Deadline(timeout)
         intake = self._intake
         with self._lifecycle.lock:
             intake.waiters += 1  # a blocked sender that reads leaves it to this thread
@@ -138,7 +142,7 @@ class Reader:
     def _receive(self, timeout: float | None, quick: bool) -> Message | None:
         """As receive, for what is no message yet, or long in coming. Holds the intake's lock."""
         ready, protocol, lifecycle = self._ready, self._protocol, self._lifecycle
-        first = quick and not protocol.plain  # else the quick read was just made
+        first = quick and not protocol.window.plain  # else the channel's read was just made
         deadline: Deadline | None = None
         overtime: Deadline | None = None
         while True:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Iterable
 
+    from .._kernel import Channel
     from .._network.transport import Transport
     from .._network.waiting import RLock
 
@@ -39,22 +40,31 @@ class Unsent:
 
     Attributes:
         answers: Control frames that wait for their turn, oldest first.
-        rest: What is left of the frame that is being written, None for none.
-        tail: The same as the kernel's send_frame leaves it.
+        tail: What is left of a frame, as the channel leaves it.
         taken: Bytes of messages that the transport has taken since it was set to 0.
         moved: Whether `advance` has written anything since this was set to False.
     """
 
-    __slots__ = ("_transport", "answers", "moved", "rest", "tail", "taken")
+    __slots__ = ("_channel", "_transport", "answers", "moved", "tail", "taken")
 
-    def __init__(self, transport: Transport, answers: deque[bytes]) -> None:
-        """Write to a transport; the protocol appends the answers."""
+    def __init__(self, channel: Channel, transport: Transport, answers: deque[bytes]) -> None:
+        """Write to a transport, beside a channel; the protocol appends the answers."""
+        self._channel = channel
         self._transport = transport
         self.answers = answers
-        self.rest: Rest | None = None
-        self.tail: list[bytes] = []
+        self.tail = channel.tail
         self.taken = 0
         self.moved = False
+
+    @property
+    def rest(self) -> Rest | None:
+        """What is left of the frame that is being written, None for none: the channel's."""
+        rest: Rest | None = self._channel.rest
+        return rest
+
+    @rest.setter
+    def rest(self, rest: Rest | None) -> None:
+        self._channel.rest = rest
 
     def __bool__(self) -> bool:
         pending = self._transport.pending  # what TLS has taken, and the socket has not

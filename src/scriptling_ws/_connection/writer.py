@@ -15,19 +15,15 @@ Rules (those about locks are in `link`):
 The lock is the outlet's.
 """
 
-# ruff: noqa: B007 - a lock is taken by a `for`, and whether it was is used below
-
 from __future__ import annotations
 
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from .. import _kernel as kernel
 from .._codes import CloseCode
 from .._errors import SendTimeout
 from .._network.deadline import Deadline, check_timeout
 from .._network.locks import holding
-from .._network.transport import SEND_FLAGS
 from .link import LOOK, LOOK_AGAIN
 
 if TYPE_CHECKING:
@@ -51,60 +47,39 @@ class Writer:
     """Sends the messages of one connection.
 
     Attributes:
-        look_due: Whether `send` is to look at what has come, from `look_at` on.
-        look_at: See there, on the monotonic clock.
+        look_at: From when on `send` is to look at what has come, on the monotonic clock, if the
+            channel's `look_due` says so.
         attended: Whether the keepalive thread looks where nobody reads.
     """
 
     __slots__ = (
+        "_channel",
         "_intake",
         "_lifecycle",
         "_link",
         "_outlet",
-        "_send",
         "_transport",
         "_unsent",
         "attended",
         "look_at",
-        "look_due",
     )
 
     def __init__(self, link: Link, outlet: Outlet, intake: Intake) -> None:
         self._link = link
+        self._channel = link.channel
         self._lifecycle = link.lifecycle
         self._transport = link.transport
         self._unsent = link.unsent
         self._outlet = outlet
         self._intake = intake
-        self._send = link.transport.send
-        self.look_due = True
+        self._channel.look_due = True
         self.look_at = monotonic() + LOOK
         self.attended = False
 
     def send(self, frame: bytes | Iterable[memoryview]) -> None:
         """Send one whole frame, perhaps in pieces, waiting until the system has taken it."""
-        if not isinstance(frame, bytes):
+        if not (isinstance(frame, bytes) and self._channel.send(frame, self)):
             self._in_turn(frame)
-            return
-        lock, got, unsent = self._outlet.lock, False, self._unsent
-        try:
-            for got in self._outlet.try_lock:
-                break
-            if not got:
-                self._in_turn(frame)
-            elif not self._lifecycle.open:
-                self._not_open()
-            elif unsent.rest is None and not unsent.tail and not unsent.answers:
-                self._at_once(frame)
-            else:
-                self._slowly(frame)
-        finally:
-            if got:
-                lock.release()
-        if unsent.answers:
-            self._intake.answer()
-        if self.look_due:
-            self._look()
 
     def send_within(
         self, frame: bytes | Iterable[memoryview], timeout: float | EllipsisType | None
@@ -115,19 +90,7 @@ class Writer:
         else:
             self._in_turn(frame, Deadline(check_timeout(timeout)))
 
-    def _at_once(self, frame: bytes) -> None:
-        """Send a whole frame, before which nothing has to go. Holds the lock."""
-        unsent = self._unsent
-        try:
-            whole = kernel.send_frame(self._send, frame, SEND_FLAGS, unsent.tail)
-        except BaseException as error:
-            if self._broke(frame, error):
-                return
-            raise
-        if not whole or self._transport.pending:
-            self._slowly(None if whole or unsent.tail else frame)
-
-    def _broke(self, frame: bytes, error: BaseException) -> bool:
+    def broke(self, frame: bytes, error: BaseException) -> bool:
         """Sending a frame at once raised; whether that is dealt with. Holds the lock."""
         if isinstance(error, OSError) and error.errno is not None:
             self._fail(error)
@@ -137,6 +100,13 @@ class Writer:
             self._unsent.begin(frame)
             self._unsent.keep()
         return False
+
+    def look_after(self) -> None:
+        """Answer what has come, if there is something or it is time to look."""
+        if self._unsent.answers:
+            self._intake.answer()
+        if self._channel.look_due:
+            self._look()
 
     def _in_turn(self, frame: bytes | Iterable[memoryview], whole: Deadline | None = None) -> None:
         """Send one whole frame, waiting for other senders first: one deadline for both.
@@ -149,7 +119,7 @@ class Writer:
 
         def send() -> bool:
             if self._lifecycle.open:
-                self._slowly(frame, deadline, renew=whole is None)
+                self.go_on(frame, deadline, renew=whole is None)
             else:
                 self._not_open()
             return True
@@ -157,10 +127,7 @@ class Writer:
         if not holding(self._outlet.lock, send, deadline.left()):
             name = "send_timeout" if whole is None else "the timeout"
             raise SendTimeout(f"other threads' messages took all of {name}")
-        if self._unsent.answers:
-            self._intake.answer()
-        if self.look_due:
-            self._look()
+        self.look_after()
 
     def _not_open(self) -> None:
         """A message is to be sent on a connection that is not open any more.
@@ -182,10 +149,10 @@ class Writer:
             lately = not lifecycle.unread_grace.passed()
         if lifecycle.told or not (gone and lately):
             # If close() has left the descriptor to this thread:
-            holding(self._intake.lock, self._link.dispose, wanted=self._link.orphaned)
+            holding(self._intake.lock, self._link.dispose, wanted=self._channel.orphaned)
             raise self._link.closed_error()
 
-    def _slowly(
+    def go_on(
         self,
         frame: bytes | Iterable[memoryview] | None,
         deadline: Deadline | None = None,
@@ -263,7 +230,7 @@ class Writer:
         def hear_out() -> None:
             # The close frame that says why may lie unread; messages before it stay ready.
             self._intake.read_all()
-            if self._link.orphaned:
+            if self._channel.orphaned:
                 self._link.dispose()
 
         holding(self._intake.lock, hear_out)
@@ -276,7 +243,7 @@ class Writer:
         now = monotonic()
         if now >= self.look_at:
             self.look_at = now + LOOK
-            self.look_due = not self.attended
+            self._channel.look_due = not self.attended
             ended = self._link.protocol.ended or self._lifecycle.disposed
             self._intake.if_free(self._look_ahead, wanted=not (self._intake.waiters or ended))
 

@@ -7,6 +7,8 @@ Rules:
 - Calls that are made for each message are the interpreter's own functions, without Python code
   around them.
 - A wait for one descriptor costs no descriptor, and no object of `selectors`.
+- Locks are the kernel's, which a channel takes without a call, unless a program has patched
+  `threading`: then a lock that blocks its thread would block all that run on it.
 """
 
 from __future__ import annotations
@@ -21,10 +23,13 @@ import time
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from .. import _kernel as kernel
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .deadline import Deadline
+    from .waiting import Lock
 
 __all__ = ["Threads"]
 
@@ -66,6 +71,13 @@ _EVENTS: Final = tuple(
     (getattr(select, "POLLIN", _READ) if events & _READ else 0)
     | (getattr(select, "POLLOUT", _WRITE) if events & _WRITE else 0)
     for events in (0, _READ, _WRITE, _READ | _WRITE)
+)
+
+
+# The interpreter's own lock, where nobody has put another in its place.
+_NATIVE: Final = type(threading.Lock()).__module__ == "_thread"
+_new_lock: Final[Callable[[], Lock]] = (
+    kernel.Lock if kernel.Lock is not None and _NATIVE else threading.Lock
 )
 
 
@@ -111,7 +123,7 @@ class Threads:
     __slots__ = ()
 
     naps: Final = True
-    lock = staticmethod(threading.Lock)
+    lock = staticmethod(_new_lock)
     rlock = staticmethod(threading.RLock)
     event = staticmethod(threading.Event)
     identity = staticmethod(threading.get_ident)

@@ -151,6 +151,7 @@ class TLSTransport(Transport):
             server_hostname: The name that the certificate has to be for.
         """
         super().__init__(sock)
+        self.descriptor = None  # what goes by it is ciphertext
         self._in = ssl.MemoryBIO()
         self._out = ssl.MemoryBIO()
         self._tls = context.wrap_bio(

@@ -35,6 +35,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from .. import _kernel as kernel
 from .authority import host_port
 from .fork import tell_after_fork
 from .waiting import READ, WRITE, engine
@@ -102,6 +103,9 @@ class Transport:
     Attributes:
         local_addr: This end's address as text.
         remote_addr: The peer's address as text.
+        descriptor: What the kernel's channel moves bytes by, around the methods in here; None
+            where it has to go by `receive` and `send`.
+        naps: Whether the socket sleeps in `recv` for up to NAP.
         pending: Whether bytes that `write` has taken are still to be written; a bare
             socket keeps none.
         uncounted: Bytes that `write` had taken when a signal handler raised in it.
@@ -109,6 +113,7 @@ class Transport:
 
     __slots__ = (
         "__weakref__",
+        "_descriptor",
         "_engine",
         "_recv_into",
         "_send",
@@ -116,11 +121,15 @@ class Transport:
         "_wake_lock",
         "_waker",
         "_woken",
+        "descriptor",
         "local_addr",
+        "naps",
         "pending",
         "remote_addr",
         "uncounted",
     )
+
+    send_flags: Final = SEND_FLAGS
 
     def __init__(self, sock: socket.socket) -> None:
         """Take over a connected socket: from here on only this object touches it."""
@@ -134,7 +143,10 @@ class Transport:
         self._woken = False
         self.pending: bool = False
         self.uncounted: int = 0
-        self._prepare()
+        native = _CAN_NAP and self._engine.naps and isinstance(sock, _socket.socket)
+        self.naps = self._prepare(native)
+        self._descriptor = kernel.descriptor_of(sock) if native else None
+        self.descriptor = self._descriptor
         self.local_addr: str = address_text(sock.getsockname())
         self.remote_addr: str = address_text(sock.getpeername())
         tell_after_fork(self)
@@ -144,17 +156,18 @@ class Transport:
         self._wake_lock = self._engine.rlock()
         self.close()
 
-    def _prepare(self) -> None:
-        sock = self._sock
+    def _prepare(self, native: bool) -> bool:
+        """Set the socket's options; whether it naps."""
+        sock, naps = self._sock, native
         if sock.family != getattr(socket, "AF_UNIX", None):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        naps = _CAN_NAP and self._engine.naps and isinstance(sock, _socket.socket)
         if naps:
             try:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _NAP_TIMEVAL)
             except OSError:
                 naps = False
         sock.setblocking(naps)
+        return naps
 
     @property
     def receive(self) -> Callable[[bytearray], int | None]:
@@ -284,6 +297,11 @@ class Transport:
                         raise  # a signal handler's, such as TimeoutError
             return self._waker
 
+    def waker_number(self) -> int:
+        """The descriptor that `wake` makes readable; -1 if none is left for that."""
+        waker = self._get_waker()
+        return -1 if waker is None else waker.fileno()
+
     def wake(self) -> None:
         """Make every wakeable `wait` return, now and from now on."""
         with self._wake_lock:
@@ -302,7 +320,9 @@ class Transport:
             self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close the descriptors. No other thread may be inside a method."""
+        """Close the descriptors. No other thread may be inside a method, nor in the channel."""
+        if self._descriptor is not None:
+            self._descriptor.forget()  # before the number can be another file's
         self._sock.close()
         with self._wake_lock:
             self._woken = True

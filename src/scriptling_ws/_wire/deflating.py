@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import _kernel as kernel
 from .._options import LEAST_BITS
 from .deflate import Compressor
-from .keys import next_key
 from .opcodes import COMPRESSED, WHOLE_BINARY, WHOLE_TEXT
 from .outgoing import (
     BATCH,
@@ -206,5 +205,5 @@ class _Deflated:
         view = memoryview(payload)
         if len(view) > BATCH:
             return Pieces(first | COMPRESSED, view, self._masked)
-        key = next_key() if self._masked else None
+        key = kernel.next_key() if self._masked else None
         return kernel.encode_frame(first | COMPRESSED, view, key)

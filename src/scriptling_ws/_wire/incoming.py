@@ -2,10 +2,10 @@
 
 Rules (RFC 6455 sections 5 to 8):
 
-- Mostly whole messages come and nothing else: the kernel receives and reads them in one
-  step (`receive_run`). Otherwise bytes are received into `space()`, counted in
-  `unfed`, and fed (`feed_run`); the rest of this file is what the kernel stops at: control
-  frames, fragments, frames that are not complete yet, errors.
+- Mostly whole messages come and nothing else: the kernel's channel receives and reads them in
+  one step. Otherwise bytes are received into `space()`, counted in `window.unfed`, and fed
+  (`feed_run`); the rest of this file is what the kernel stops at: control frames, fragments,
+  frames that are not complete yet, errors.
 - What stays in the window between two calls is less than a header and a control
   frame, always at its front. An incomplete message is moved out of it (`assembly`).
 - A length is checked against the limit before memory is taken for it.
@@ -46,8 +46,6 @@ from .opcodes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from wsproto.connection import Connection as WSProtoConnection
 
     from .._handshakes.terms import Terms
@@ -76,8 +74,7 @@ class Protocol:
         control: The control plane.
         ended: Whether no further message can come.
         inflated: How many bytes of messages have come compressed.
-        plain: Whether a frame starts with the next byte, and goes to the window's front.
-        unfed: How many bytes were received into `space()`, but not fed yet; None for none.
+        window: What was received into, by a channel or into `space()`: see the kernel.
     """
 
     __slots__ = (
@@ -92,21 +89,17 @@ class Protocol:
         "_limit",
         "_masked",
         "_max_pending_pongs",
-        "_note",
         "_parsing",
-        "_stopped",
         "_uncompressed",
         "_violation",
-        "_window",
         "control",
         "ended",
         "held",
         "holding",
         "inflated",
         "outbox",
-        "plain",
         "ready",
-        "unfed",
+        "window",
     )
 
     def __init__(
@@ -138,8 +131,6 @@ class Protocol:
         self.outbox: deque[bytes] = deque()
         self.ended: bool = False
         self.inflated: int = 0
-        self.unfed: int | None = None
-        self.plain: bool = True
         self._discarding = False
         self._dropping = False
         self._masked = not client
@@ -155,12 +146,12 @@ class Protocol:
         self._assembly = self._uncompressed  # the one of the two that is at work, or was last
         self._largest_window = _LARGEST_WINDOW if deflate is None else _LARGEST_DEFLATED
         self._max_pending_pongs = max_pending_pongs
-        self._window = bytearray(_SMALLEST_WINDOW)
+        self.window = kernel.Window(
+            _SMALLEST_WINDOW, self._masked, as_list, self._limit, self.ready
+        )
         self._have = 0  # received bytes at the window's front
         self._parsing = False  # inside feed_rest, or cut short in there, or put off
         self._violation: Violation | None = None  # the one that was put off
-        self._stopped: tuple[int, int, int] | None = None  # where the kernel left off, and why
-        self._note: list[int] = []  # what receive_run has left to do: see the kernel
         self._into_frame = False  # whether space() gave out a large frame's own room
 
     # -- receiving ---------------------------------------------------------
@@ -172,37 +163,7 @@ class Protocol:
             self._into_frame = True
             return view[size:]
         self._into_frame = False
-        return memoryview(self._window)[self._have :] if self._have else self._window
-
-    def receive_run(self, receive: Callable[[bytearray], int | None]) -> bool:
-        """Receive once, if what comes is likely to be whole messages.
-
-        Leaves the control plane alone, so that no lock is needed for that.
-
-        Args:
-            receive: As the kernel's receive_messages takes it.
-
-        Returns:
-            Whether messages came and nothing else. If not, receive into `space()` unless
-            `unfed` says that it was done.
-
-        Raises:
-            OSError: what `receive` raises.
-        """
-        if not self.plain or self.unfed is not None:  # the window's front is taken
-            return False
-        note = self._note
-        if kernel.receive_messages(
-            receive, self._window, self._masked, self._as_list, self._limit, self.ready, note
-        ):
-            return True
-        if note:
-            self.plain = self._into_frame = False
-            self.unfed = note[0]
-            if len(note) > 1:
-                self._stopped = (note[1], note[0], note[2])
-            note.clear()
-        return False
+        return memoryview(self.window.data)[self._have :] if self._have else self.window.data
 
     def feed_run(self) -> bool:
         """Take in `unfed` bytes if they are whole messages and no more, as most are.
@@ -212,13 +173,13 @@ class Protocol:
         Returns:
             Whether all was taken in. If not, call `feed_rest`.
         """
-        if self.unfed is None or self._parsing or self._into_frame:
+        if self.window.unfed is None or self._parsing or self._into_frame:
             return False
         if self._assembly.opcode != CONTINUATION or self.ended:
             return False
-        if self._stopped is None:
-            self.plain = False
-            window, end = self._window, self._have + self.unfed
+        if self.window.stopped is None:
+            self.window.plain = False
+            window, end = self.window.data, self._have + self.window.unfed
             as_list, queue = self._as_list and not self.holding, self._queue()
             messages: list[Message] = []
             arguments = (
@@ -228,10 +189,10 @@ class Protocol:
             # Unpacked, as in Transport.read_into: what was read is noted in the same step.
             # No call in these lines, so no signal handler runs between them.
             ((position, why),) = starmap(kernel.read_messages, (arguments,))
-            self._stopped = (position, end, why)
+            self.window.stopped = (position, end, why)
             if not self._discarding:
                 queue += messages  # type: ignore[operator]  # in place, whichever it is
-        position, end, why = self._stopped
+        position, end, why = self.window.stopped
         if why != kernel.MORE:
             return False
         self._keep(position, end)
@@ -240,7 +201,7 @@ class Protocol:
 
     def feed_rest(self) -> None:
         """Take in what `feed_run` could not."""
-        stopped, self._stopped = self._stopped, None
+        stopped, self.window.stopped = self.window.stopped, None
         if self._violation is not None:
             self.fail(self._violation.code, str(self._violation))
         elif self._parsing:
@@ -248,7 +209,7 @@ class Protocol:
             # short: where in the stream this is cannot be known any more.
             self.fail(CloseCode.INTERNAL_ERROR, "an exception interrupted the reading of a message")
         self._parsing = True
-        count, self.unfed = self.unfed or 0, None
+        count, self.window.unfed = self.window.unfed or 0, None
         try:
             if stopped is not None:
                 self._resume(*stopped)
@@ -260,7 +221,7 @@ class Protocol:
         except Violation as violation:
             if self.ready or self.held:
                 self._violation = violation
-                self.unfed = 1  # so that the next call comes before more is received
+                self.window.unfed = 1  # so that the next call comes before more is received
                 return
             self.fail(violation.code, str(violation))
         self._parsing = False
@@ -269,7 +230,11 @@ class Protocol:
     def _note_plain(self) -> None:
         """Whether the next bytes start a frame, at the window's front."""
         busy = self._have or self._discarding or self.ended or self._assembly.opcode
-        self.plain = not (busy or self.holding or self._parsing)
+        if not (busy or self.holding or self._parsing):
+            self._into_frame = False
+            self.window.plain = True
+        else:
+            self.window.plain = False
 
     def _resume(self, position: int, end: int, why: int) -> None:
         """Go on where the kernel stopped in `feed_run`."""
@@ -288,9 +253,9 @@ class Protocol:
         """
         if self.ended or self._discarding:
             return len(ahead)
-        if self.unfed is not None or self._parsing or self._assembly.frame is not None:
+        if self.window.unfed is not None or self._parsing or self._assembly.frame is not None:
             return 0
-        data, at = bytes(self._window[: self._have]) + ahead, 0
+        data, at = bytes(self.window.data[: self._have]) + ahead, 0
         try:
             while (header := kernel.parse_header(data, at, len(data))) is not None:
                 first, length, payload, _ = header
@@ -305,7 +270,7 @@ class Protocol:
 
     def feed(self, count: int) -> None:
         """Take in `count` bytes that were received into the last `space()`."""
-        self.unfed = count
+        self.window.unfed = count
         if not self.feed_run():
             self.feed_rest()
 
@@ -326,13 +291,13 @@ class Protocol:
 
     def relax(self) -> None:
         """Give back memory, before a long wait."""
-        if len(self._window) > _SMALLEST_WINDOW and self._have < _SMALLEST_WINDOW:
-            self._window = self._window[: self._have].ljust(_SMALLEST_WINDOW, b"\0")
+        if len(self.window.data) > _SMALLEST_WINDOW and self._have < _SMALLEST_WINDOW:
+            self.window.data = self.window.data[: self._have].ljust(_SMALLEST_WINDOW, b"\0")
 
     def discard(self, *, keep_ready: bool) -> None:
         """Drop the messages that still come, and unless `keep_ready` those that have."""
         self._discarding = True
-        self.plain = False
+        self.window.plain = False
         self._dropping = self._dropping or not keep_ready
         self.drop_late()
 
@@ -345,7 +310,7 @@ class Protocol:
     def hold(self) -> None:
         """From here on keep binary messages as they come, if they are to be lists."""
         if self._as_list and not self.holding:
-            self.plain = False
+            self.window.plain = False
             self.holding = True
 
     def release(self) -> None:
@@ -401,7 +366,7 @@ class Protocol:
         try:
             while not self.ended:
                 if self._assembly.opcode != CONTINUATION:
-                    position = self._assembly.take(self._window, position, end)
+                    position = self._assembly.take(self.window.data, position, end)
                     self._deliver()
                     if self._assembly.frame is not None:
                         break  # the window is used up
@@ -421,7 +386,7 @@ class Protocol:
         """Read the run of whole messages at `position`."""
         messages: list[Message] = []
         position, why = kernel.read_messages(
-            self._window,
+            self.window.data,
             position,
             end,
             self._masked,
@@ -443,7 +408,7 @@ class Protocol:
             Where that ends; None if more bytes are needed first.
         """
         try:
-            header = kernel.parse_header(self._window, position, end)
+            header = kernel.parse_header(self.window.data, position, end)
         except ValueError as error:
             raise Violation(CloseCode.PROTOCOL_ERROR, str(error)) from error
         if header is None:
@@ -456,7 +421,7 @@ class Protocol:
             return payload
         if end - payload < length:
             return None
-        data = bytes(self._window[payload : payload + length])
+        data = bytes(self.window.data[payload : payload + length])
         self._take_control(opcode, kernel.apply_mask(data, key) if key else data, key)
         return payload + length
 
@@ -522,20 +487,20 @@ class Protocol:
 
     def _keep(self, position: int, end: int) -> None:
         """Move what was not parsed to the window's front, and fit the window's size."""
-        window = self._window
+        window = self.window.data
         left = 0 if self.ended else end - position
         large = self._assembly.view is not None
         if end == len(window) < self._largest_window and not (large or self.ended):
             # It was filled to the brim: more is waiting than it holds.
             larger = bytearray(min(4 * len(window), self._largest_window))
             larger[:left] = window[position:end]
-            self._window = larger
+            self.window.data = larger
         elif position and left:
             window[:left] = window[position:end]
         # No call from the move to here: it is not done twice.
         self._have = left
-        self._stopped = None
-        self.unfed = None
+        self.window.stopped = None
+        self.window.unfed = None
 
     def fail(self, code: int, text: str) -> None:
         """Close the connection because of what the peer did.
@@ -552,14 +517,14 @@ class Protocol:
     def _stop(self) -> None:
         """Nothing that comes from now on matters."""
         self.ended = True
-        self.plain = False
+        self.window.plain = False
         self._assembly = self._uncompressed
         self._assembly.forget()
         self._inflation = None
-        self._window = bytearray(_SMALLEST_WINDOW)
+        self.window.data = bytearray(_SMALLEST_WINDOW)
         self._have = 0
-        self._stopped = None
-        self.unfed = None
+        self.window.stopped = None
+        self.window.unfed = None
 
 
 def _is_pong(item: bytes) -> bool:

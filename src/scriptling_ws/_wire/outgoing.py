@@ -18,7 +18,6 @@ from typing import Protocol as Interface
 
 from .. import _kernel as kernel
 from .._codes import may_be_sent
-from .keys import next_key
 from .opcodes import WHOLE_BINARY, WHOLE_TEXT
 
 if TYPE_CHECKING:
@@ -187,14 +186,14 @@ class PlainEncoder:
         try:
             if len(text) > BATCH:
                 return Pieces(WHOLE_TEXT, memoryview(text.encode("utf-8")), self._masked)
-            return kernel.encode_frame(WHOLE_TEXT, text, next_key() if self._masked else None)
+            return kernel.encode_frame(WHOLE_TEXT, text, self._key())
         except UnicodeEncodeError as error:
             raise _surrogate(error) from error
 
     def binary(self, data: Any, compress: bool = True) -> bytes | Pieces:  # noqa: ARG002
         """The frame of a binary message, in pieces if it is large and bytes-like."""
         if isinstance(data, bytes) and len(data) <= BATCH:  # first, because it is the fast choice
-            return kernel.encode_frame(WHOLE_BINARY, data, next_key() if self._masked else None)
+            return kernel.encode_frame(WHOLE_BINARY, data, self._key())
         if isinstance(data, str):
             raise TypeError(_STR_AS_BINARY)
         if not isinstance(data, (list, tuple)) and hasattr(data, "__len__") and len(data) > BATCH:
@@ -206,7 +205,10 @@ class PlainEncoder:
             data = _buffer(data)
         else:
             _check_items(data)
-        return kernel.encode_frame(WHOLE_BINARY, data, next_key() if self._masked else None)
+        return kernel.encode_frame(WHOLE_BINARY, data, self._key())
+
+    def _key(self) -> bytes | None:
+        return kernel.next_key() if self._masked else None
 
     def either(self, message: Any) -> bytes | Pieces:
         """The frame of a message of either kind: text for str and dict, else binary."""
@@ -258,7 +260,7 @@ class Pieces:
 
     def __init__(self, first: int, view: memoryview, masked: bool) -> None:
         self._view = view
-        self._key = next_key() if masked else None
+        self._key = kernel.next_key() if masked else None
         self._header = kernel.encode_header(first, len(view), self._key)
         self._at = 0
         self._scratch = _take_scratch() if masked else None

@@ -1,0 +1,271 @@
+"""The channel in pure Python: frames to and from a socket's methods.
+
+The contract is `_wsframe.pyi`, as for `_wsframe_py`. It stands in where nothing compiles, and it
+goes by the socket's own methods, so that it runs on any system and under any engine. How long it
+waits itself is what one such method naps; what is longer is left to the Python code around it.
+
+Rules:
+
+- A signal handler runs after a call, never between two steps that are none: what a call has
+  brought is noted in the same step, or in steps that make no call.
+- A lock is taken by a `for`, which stores in one step that it was (see `_network.locks`).
+"""
+
+# ruff: noqa: B007 - a lock is taken by a `for`, and whether it was is used below
+
+from __future__ import annotations
+
+import os
+import struct
+from itertools import repeat, starmap
+from typing import TYPE_CHECKING, Any, Final
+
+from . import _wsframe_py as codec
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable, Iterable
+
+    from ._wsframe import EngineLock, Message, ReaderPart, Stream, WriterPart
+
+Lock: Final = None
+Descriptor: Final = None
+
+_TEXT_MESSAGE: Final = 0x81
+_BINARY_MESSAGE: Final = 0x82
+_MOST: Final = 256 * 1024  # above it a message is sent in slices: see _wire.outgoing
+_LONG: Final = 1.0  # a wait above this may be a nap too long
+_WITHOUT_WAITING: Final = repeat((False,))
+
+# ---- masking keys ----
+
+_DRAW: Final = 1024
+_split: Final = struct.Struct("4s" * _DRAW).unpack
+_keys: list[bytes] = []  # list.pop is atomic, so no lock
+
+
+def next_key() -> bytes:
+    """Four bytes that were never given out before. Thread-safe."""
+    while True:
+        try:
+            return _keys.pop()
+        except IndexError:
+            _keys.extend(_split(os.urandom(4 * _DRAW)))
+
+
+def after_fork() -> None:
+    """In a forked child: draw keys anew."""
+    _keys.clear()
+
+
+def descriptor_of(sock: object) -> None:  # noqa: ARG001
+    """A channel moves bytes by the socket's methods."""
+    return
+
+
+class Window:
+    """Received bytes, and how their messages are to be read."""
+
+    __slots__ = ("as_list", "data", "limit", "masked", "plain", "ready", "stopped", "unfed")
+
+    def __init__(
+        self, size: int, masked: bool, as_list: bool, limit: int, ready: deque[Message]
+    ) -> None:
+        """Start empty, with so many bytes of memory."""
+        self.data = bytearray(size)
+        self.unfed: int | None = None
+        self.stopped: tuple[int, int, int] | None = None
+        self.plain = True
+        self.masked = masked
+        self.as_list = as_list
+        self.limit = limit
+        self.ready = ready
+
+
+def _attempts(lock: EngineLock) -> Iterable[bool]:
+    """Takes the lock without waiting: made once, and taken from any number of times."""
+    return starmap(lock.acquire, _WITHOUT_WAITING)
+
+
+class Channel:
+    """The quick ways of one connection; see the contract."""
+
+    __slots__ = (
+        "_answers",
+        "_identity",
+        "_masks",
+        "_receive",
+        "_send",
+        "_send_flags",
+        "_stream",
+        "_try_reading",
+        "_try_writing",
+        "_window",
+        "alone",
+        "closing",
+        "compresses",
+        "heard",
+        "look_due",
+        "open",
+        "orphaned",
+        "reader",
+        "reading",
+        "rest",
+        "tail",
+        "writing",
+    )
+
+    def __init__(
+        self,
+        stream: Stream,
+        window: Window,
+        answers: deque[bytes],
+        *,
+        masks: bool,
+        reading: EngineLock,
+        writing: EngineLock,
+        identity: Callable[[], int],
+    ) -> None:
+        """Move frames between a stream and a window."""
+        self._identity = identity
+        self._stream = stream
+        self._window = window
+        self._answers = answers
+        self._masks = masks
+        self._receive = stream.receive
+        self._send = stream.send
+        self._send_flags = stream.send_flags
+        self.open = True
+        self.closing = False
+        self.orphaned = False
+        self.look_due = False
+        self.alone = False
+        self.compresses = False
+        self.heard = False
+        self.reader = 0
+        self.rest: Any = None
+        self.tail: list[bytes] = []
+        self.renew(reading, writing)
+
+    def renew(self, reading: EngineLock, writing: EngineLock) -> None:
+        """Have other locks: in a forked child, where nobody would release the old ones."""
+        self.reading = reading
+        self.writing = writing
+        self._try_reading = _attempts(reading)
+        self._try_writing = _attempts(writing)
+
+    def _unsent(self) -> bool:
+        """Whether something has to go before a new frame."""
+        return bool(self.rest is not None or self.tail or self._answers or self._stream.pending)
+
+    # -- sending -----------------------------------------------------------
+
+    def send_text(self, text: object, writer: WriterPart, /) -> bool:
+        """Send a text message, if that can be done at once; whether it was."""
+        if type(text) is not str or not self.open or self.compresses or len(text) > _MOST:
+            return False
+        try:
+            frame = codec.encode_frame(_TEXT_MESSAGE, text, next_key() if self._masks else None)
+        except UnicodeEncodeError:
+            return False
+        return len(frame) <= _MOST + 14 and self.send(frame, writer)
+
+    def send_binary(self, data: Any, writer: WriterPart, /) -> bool:
+        """Send a binary message, if that can be done at once; whether it was."""
+        if type(data) not in (bytes, list, tuple, bytearray) or not self.open:
+            return False
+        if self.compresses or len(data) > _MOST:
+            return False
+        key = next_key() if self._masks else None
+        return self.send(codec.encode_frame(_BINARY_MESSAGE, data, key), writer)
+
+    def send(self, frame: bytes, writer: WriterPart, /) -> bool:
+        """Send a whole frame, if that can be done at once; whether it was."""
+        if not isinstance(frame, bytes):
+            raise TypeError(f"the frame has to be bytes, not {type(frame).__name__}")
+        lock, got = self.writing, False
+        try:
+            for got in self._try_writing:
+                break
+            if not got or not self.open or self._unsent():
+                return False
+            self._move(frame, writer)
+        finally:
+            if got:
+                lock.release()
+        if self._answers or self.look_due:
+            writer.look_after()
+        return True
+
+    def _move(self, frame: bytes, writer: WriterPart) -> None:
+        """Send a frame. Holds the lock."""
+        try:
+            whole = codec.send_frame(self._send, frame, self._send_flags, self.tail)
+        except BaseException as error:
+            if writer.broke(frame, error):
+                return
+            raise
+        if not whole or self._stream.pending:
+            writer.go_on(None if whole or self.tail else frame)
+
+    # -- receiving ---------------------------------------------------------
+
+    def receive(self, timeout: Any, reader: ReaderPart, /) -> Any:
+        """Receive the next message, waiting for it."""
+        quick = timeout is None or (type(timeout) in (int, float) and timeout > _LONG)
+        if not quick:
+            reader.seconds(timeout)  # raises before anything is taken
+        lock, got = self.reading, False
+        try:
+            for got in self._try_reading:
+                break
+            if got:
+                window = self._window
+                usual = window.plain and window.unfed is None and not window.ready
+                stop = self.closing or self.orphaned or self.alone or self._unsent()
+                if quick and usual and not stop:
+                    message = self._read(reader)
+                    if message is not None:
+                        return message
+                return reader.receive(reader.seconds(timeout), quick)
+        finally:
+            if got:
+                lock.release()
+        return reader.receive_waiting(reader.seconds(timeout))
+
+    def _read(self, reader: ReaderPart) -> Any:
+        """One call of the stream's method, which may nap; None to go on. Holds the lock."""
+        window, note, came = self._window, [], False  # type: tuple[Window, list[int], bool]
+        self.reader = self._identity()
+        try:
+            came = codec.receive_messages(
+                self._receive,
+                window.data,
+                window.masked,
+                window.as_list,
+                window.limit,
+                window.ready,
+                note,
+            )
+        except OSError as error:
+            if error.errno is None:
+                raise  # a signal handler's, such as TimeoutError
+        finally:
+            # No call in these, so no signal handler runs before it is noted.
+            if note:
+                if note[2:]:
+                    window.stopped = (note[1], note[0], note[2])
+                window.unfed = note[0]
+                window.plain = False
+            self.reader = 0
+            if self.orphaned:
+                reader.leave()
+        if not came:
+            return None
+        self.heard = True
+        if self.closing or self._unsent():
+            return None
+        try:
+            return window.ready.popleft()
+        except IndexError:  # pragma: no cover - a race
+            return None  # another thread took it
