@@ -75,6 +75,7 @@ cdef enum:
 cdef double NAP = 0.01      # what SO_RCVTIMEO says: see _network.transport
 cdef double LONG = 1.0      # a wait above this gives memory back, and may be a nap too long
 cdef double LOOK_UP = 1.0   # for which the thread that hears signals sleeps at a time
+cdef double LONGEST = threading.TIMEOUT_MAX     # that the system takes for a lock
 cdef double UNWOKEN = 0.1   # for which one sleeps that no descriptor is left to wake
 
 
@@ -129,9 +130,9 @@ cdef class Lock:
         cdef double seconds = timeout
         if not blocking and seconds != -1:
             raise ValueError("can't specify a timeout for a non-blocking call")
-        if seconds < 0 and seconds != -1:
+        if not seconds >= 0 and seconds != -1:  # NaN too
             raise ValueError("timeout value must be a non-negative number")
-        if seconds > 1e9:
+        if seconds > LONGEST:
             raise OverflowError("timeout value is too large")
         if self.take():
             return True
