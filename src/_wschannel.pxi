@@ -205,6 +205,7 @@ def next_key():
 
 # ---- descriptors ----
 
+# By the ids of their references: those are equal where they are of one socket.
 cdef dict DESCRIPTORS = {}
 
 
@@ -222,12 +223,12 @@ cdef class Descriptor:
     def forget(self):
         """Use the number no more: it is about to be closed."""
         ws_set(&self.fd, 0)
-        DESCRIPTORS.pop(self.reference, None)
+        DESCRIPTORS.pop(id(self.reference), None)
 
 
 def _let_go(reference):
     """A socket is let go of: the garbage collector says so before anything of it is closed."""
-    cdef Descriptor descriptor = DESCRIPTORS.pop(reference, None)
+    cdef Descriptor descriptor = DESCRIPTORS.pop(id(reference), None)
     if descriptor is not None:
         ws_set(&descriptor.fd, 0)
 
@@ -244,7 +245,7 @@ def descriptor_of(sock):
     descriptor = Descriptor.__new__(Descriptor)
     descriptor.reference = weakref.ref(sock, _let_go)
     descriptor.fd = number + 1
-    DESCRIPTORS[descriptor.reference] = descriptor
+    DESCRIPTORS[id(descriptor.reference)] = descriptor
     return descriptor
 
 
