@@ -759,7 +759,7 @@ cdef class Channel:
         if count == WS_WOKEN:
             return None
         message = self.window.take_in(count, not self.has(CLOSING) and self.nothing_unsent())
-        if message is not None:
+        if self.window.is_free():
             ws_set(&self.was_heard, 1)
         return message
 
