@@ -21,7 +21,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from frames import xor
+from frames import raw_frame, xor
 from scriptling_ws._network.deadline import check_timeout
 from scriptling_ws._network.transport import Transport
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 WAYS = ("descriptor", "methods", "pure")
+BAD_TEXT = 2
+KEY = b"\x12\x34\xab\xcd"
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)  # where there is none, the sockets do not block
 _KERNELS = {
@@ -331,19 +333,127 @@ class End:
 
     def state(self) -> dict[str, Any]:
         """All that shows, but for what has been sent."""
-        window = self.window
+        window, data = self.window, b""
         unfed = window.unfed
+        if window.stopped and window.stopped[2] != BAD_TEXT:  # that may be unmasked
+            data = bytes(window.data[window.stopped[0] : unfed])
         return {
             "ready": (list(self.ready), list(map(type, self.ready))),
             "unfed": unfed,
             "stopped": window.stopped if unfed else None,  # of no bytes nothing was read
-            "data": bytes(window.data[window.stopped[0] : unfed]) if window.stopped else b"",
+            "data": data,
             "plain": window.plain,
             "heard": self.channel.heard,
             "reader": self.channel.reader,
             "locked": (self.channel.reading.locked(), self.channel.writing.locked()),
             "tail": self.channel.tail,
         }
+
+
+class Session:
+    """The same calls on a channel of each way, step by step: what each comes to, and what shows.
+
+    What is noted in the window is taken for read at once. A frame that is not all there comes
+    again, before what comes next; behind what is no message the rest of what has come is left out.
+    """
+
+    def __init__(self, way: Way, *, fills: bool = False, **options: Any) -> None:
+        self.end = End(way, pair(4096 if fills else None), **options)
+        self.end.reader.reads = True
+        self._left = b""
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end.__exit__()
+
+    def step(self, name: str, *arguments: Any) -> tuple[Any, ...]:
+        """Take a step: one of the methods below, or of the end's."""
+        end = self.end
+        call = getattr(self, name, None) or getattr(end, name)
+        try:
+            result = call(*arguments)
+        except Exception as error:
+            result = type(error), str(error)
+        asked = [(each, held) for each, *_, held in end.writer.calls]
+        end.writer.calls.clear()
+        shows = *(result, type(result), asked, end.frames()), end.state()
+        self._go_on()
+        return shows
+
+    def arrive(self, data: bytes) -> int:
+        """Have bytes come; how many the system has taken."""
+        data, self._left = self._left + data, b""
+        try:
+            return self.end.far.send(data) if data else 0
+        except (BlockingIOError, BrokenPipeError):
+            return -1
+
+    def finish(self) -> None:
+        """End what comes."""
+        self.end.far.shutdown(socket.SHUT_WR)
+
+    def receive(self, timeout: Any) -> Any:
+        """Receive, without a wait for what does not come."""
+        end = self.end
+        if end.ready or end.readable() or end.window.unfed is not None or not waits(timeout):
+            return end.receive(timeout)
+        return end.receive(0)
+
+    def send_frame(self, first: int, payload: bytes) -> bool:
+        """Send a frame that is made already."""
+        return self.end.send(raw_frame(first, payload, KEY if self.end.masks else None))
+
+    def turn(self, name: str) -> None:
+        """Turn a flag of the channel's."""
+        setattr(self.end.channel, name, not getattr(self.end.channel, name))
+
+    def rest(self) -> None:
+        """Have something go before the next frame, or nothing any more."""
+        self.end.channel.rest = None if self.end.channel.rest else (b"rest", 0, (), False)
+
+    def answer(self) -> None:
+        """Have an answer go before the next frame, or none any more."""
+        if self.end.answers:
+            self.end.answers.clear()
+        else:
+            self.end.answers.append(b"\x8a\0")
+
+    def _go_on(self) -> None:
+        """Take what is noted for read."""
+        end, window = self.end, self.end.window
+        if window.stopped is not None:
+            at, stop, _ = window.stopped
+            if self._is_begun(at, stop):
+                self._left = bytes(window.data[at:stop])
+            elif at < stop:
+                self._skip()
+        end.free()
+
+    def _skip(self) -> None:
+        """Leave out what has come behind something that is no message."""
+        with contextlib.suppress(BlockingIOError):
+            while self.end._receive_now(bytearray(65_536)):
+                pass
+
+    def _is_begun(self, at: int, stop: int) -> bool:
+        """Whether a frame is not all there, but may be later."""
+        data = self.end.window.data
+        if at == stop or stop - at >= len(data):
+            return False
+        try:
+            header = self.end.way.codec.parse_header(data, at, stop)
+        except ValueError:
+            return False
+        return header is None or header[2] + header[1] > stop
+
+
+def waits(timeout: Any) -> bool:
+    """Whether a timeout lets a call wait: some let it fail."""
+    if type(timeout) in (int, float):
+        return timeout > 0
+    return timeout is None or (isinstance(timeout, (int, float)) and type(timeout) is not bool)
 
 
 def frames_of(data: bytes, masked: bool) -> list[tuple[int, bytes]]:

@@ -133,7 +133,9 @@ def test_a_handler_that_raises_while_it_waits_makes_no_message_lost(way, stream,
         received = returned if way.by_descriptor else taken
         for number in range(300):
             to_send.put((choose.random() * longest, raw_frame(BINARY, b"%d" % number)))
+            end_by = time.monotonic() + SOON
             while len(received) <= number:
+                assert time.monotonic() < end_by, f"message {number} is lost"
                 try:
                     alarm.after(choose.random() * longest)
                     returned.extend(map(end.channel.receive, (LONG,), (end.reader,)))
@@ -253,8 +255,8 @@ def test_after_a_handler_that_returns_the_wait_goes_on(way, timeout):
 def test_a_handler_that_closes_ends_the_wait(way, flag, again):
     with End(way) as end, Alarm(lambda: setattr(end.channel, flag, True)) as alarm:
         alarm.after(again)
-        assert end.receive(None) is end.reader
-        assert end.reader.calls[-1] == ("receive", None, True, True)
+        assert end.receive(SOON) is end.reader
+        assert end.reader.calls[-1][0] == "receive"
 
 
 def taken_by_another(number):
