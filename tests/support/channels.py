@@ -16,6 +16,7 @@ import importlib
 import select
 import socket
 import struct
+import sys
 import sysconfig
 import threading
 from collections import deque
@@ -34,6 +35,9 @@ BAD_TEXT = 2
 KEY = b"\x12\x34\xab\xcd"
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)  # where there is none, the sockets do not block
+ROOMY = 1 << 20  # bytes of a buffer, if the system gives so many
+SOON = 10.0
+LATE = 0.05 if sys.platform == "win32" else 0  # seconds that bytes may be on the way: it is TCP
 _KERNELS = {
     "pure": ("scriptling_ws._wsframe_py", "scriptling_ws._wschannel_py"),
     "compiled": ("scriptling_ws._wsframe", "scriptling_ws._wsframe"),
@@ -176,8 +180,10 @@ class Reader:
 def pair(buffer: int | None = None) -> tuple[socket.socket, socket.socket]:
     """Two connected sockets, of which the first has a buffer of about so many bytes."""
     near, far = socket.socketpair()
-    if buffer is not None:
-        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
+    for sock, size in ((near, buffer or ROOMY), (far, ROOMY)):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+    for sock in (near, far):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer or ROOMY)
     return near, far
 
 
@@ -260,12 +266,16 @@ class End:
     def arrive(self, data: bytes) -> None:
         """Have bytes come, as many as the system keeps at once."""
         assert self.far.send(data) == len(data)
+        self.readable()  # where it is late, wait for it: but another thread may take it
 
     def drain(self) -> None:
         """Take what has arrived at the other end."""
         with contextlib.suppress(BlockingIOError, ConnectionResetError):
-            while piece := self.far.recv(1 << 20):
+            while LATE == 0 or select.select([self.far], [], [], LATE)[0]:
+                piece = self.far.recv(1 << 20)
                 self._arrived += piece
+                if not piece:
+                    break
 
     def arrived(self) -> bytes:
         """What has arrived at the other end since the last call."""
@@ -327,9 +337,9 @@ class End:
         self.window.unfed = self.window.stopped = None
         self.window.plain = True
 
-    def readable(self) -> bool:
-        """Whether bytes, or the end of the stream, have come."""
-        return bool(select.select([self._sock], [], [], 0)[0])
+    def readable(self, seconds: float = LATE) -> bool:
+        """Whether bytes, or the end of the stream, have come, or do so in time."""
+        return bool(select.select([self._sock], [], [], seconds)[0])
 
     def state(self) -> dict[str, Any]:
         """All that shows, but for what has been sent."""

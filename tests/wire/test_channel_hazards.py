@@ -28,6 +28,9 @@ from pairs import SOON, Running, running, until
 by_descriptor = pytest.mark.parametrize("way", ["descriptor"], indirect=True)
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 timers = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
+posix = pytest.mark.skipif(
+    sys.platform == "win32", reason="sockets have no descriptors there, and take a message whole"
+)
 not_traced = pytest.mark.skipif(
     sys.gettrace() is not None, reason="a tracer's code runs in the kernel"
 )
@@ -370,6 +373,7 @@ def reused(number):
         assert len(kept) < 100
 
 
+@posix
 def test_nothing_is_sent_to_another_file_of_that_number(way):
     with End(way) as end:
         number = end.stream.fileno()
@@ -386,6 +390,7 @@ def test_nothing_is_sent_to_another_file_of_that_number(way):
                 other.recv(1)
 
 
+@posix
 @pytest.mark.parametrize("timeout", [0, 0.05, LONG])
 def test_nothing_is_received_from_another_file_of_that_number(way, timeout):
     with End(way) as end:
@@ -419,6 +424,8 @@ class Unclosed(socket.socket):
                 self.outcome.append(None)
 
 
+@posix
+@pytest.mark.skipif(sys.implementation.name == "pypy", reason="it finalizes at other moments")
 def test_a_descriptor_is_forgotten_before_the_garbage_collector_closes_it(way):
     """What has a finalizer may use the connection then, in a cycle with it."""
     holder, outcome = [], []
@@ -529,6 +536,7 @@ def test_a_wait_that_goes_on_in_a_child_ends_there(way):
 # ---- what is left of a frame ----
 
 
+@posix
 @pytest.mark.parametrize("fails", [False, True])
 def test_what_is_left_is_noted_before_the_lock_is_released(way, fails):
     """Else another frame of the next sender's goes into the middle of it."""

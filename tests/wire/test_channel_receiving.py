@@ -434,7 +434,7 @@ def test_without_a_descriptor_to_wake_it_a_flag_is_seen_soon(way, flag):
     with End(way, stream=Unwoken) as end:
         then = lambda: (until(lambda: end.stream.asked), setattr(end.channel, flag, True))  # noqa: E731
         with running(then):
-            assert end.receive(None) is end.reader
+            assert end.receive(SOON) is end.reader
 
 
 @by_descriptor
