@@ -57,6 +57,22 @@ cdef extern from "_wsio.h":
     void ws_lock_keys() noexcept nogil
     void ws_unlock_keys() noexcept nogil
 
+cdef extern from "_wsgate.h":
+    const bint WS_HAS_GATE
+    const Py_ssize_t WS_GO
+    const Py_ssize_t WS_TRY
+    ctypedef struct ws_slot:
+        pass
+    ws_slot *ws_gate_join(int fd) noexcept nogil
+    void ws_gate_leave(ws_slot *slot, int fd) noexcept nogil
+    void ws_gate_clear(ws_slot *slot) noexcept nogil
+    void ws_gate_wake(ws_slot *slot) noexcept nogil
+    Py_ssize_t ws_gate_wait(ws_slot *slot, double until, double slice) noexcept nogil
+    void ws_gate_through() noexcept nogil
+    bint ws_gate_is_busy(const void *who, double now) noexcept nogil
+    void ws_gate_after_fork() noexcept nogil
+    void ws_gate_turn(bint on) noexcept nogil
+
 cdef extern from "<errno.h>":
     const int EAGAIN
     const int EINTR
@@ -212,6 +228,7 @@ cdef class Descriptor:
 
     cdef unsigned long fd       # plus one, so that -1 is 0
     cdef object reference       # to the socket
+    cdef ws_slot *slot          # its place at the gate, NULL for none
 
     @property
     def number(self):
@@ -220,15 +237,28 @@ cdef class Descriptor:
 
     def forget(self):
         """Use the number no more: it is about to be closed."""
-        ws_set(&self.fd, 0)
+        self.leave()
         DESCRIPTORS.pop(self.reference, None)
+
+    cdef void leave(self) noexcept:
+        cdef ws_slot *slot = self.slot
+        cdef int number = <int> ws_get(&self.fd) - 1
+        self.slot = NULL
+        ws_gate_leave(slot, number)
+        ws_set(&self.fd, 0)
+
+    cdef ws_slot *place(self) noexcept:
+        """Its place at the gate, made if it has none; NULL if there can be none."""
+        if self.slot == NULL:
+            self.slot = ws_gate_join(<int> ws_get(&self.fd) - 1)
+        return self.slot
 
 
 def _let_go(reference):
     """A socket is let go of: the garbage collector says so before anything of it is closed."""
     cdef Descriptor descriptor = DESCRIPTORS.pop(reference, None)
     if descriptor is not None:
-        ws_set(&descriptor.fd, 0)
+        descriptor.leave()
 
 
 def descriptor_of(sock):
@@ -385,8 +415,12 @@ cdef unsigned long HEARS_SIGNALS = threading.main_thread().ident or 0
 def after_fork():
     """In a forked child: draw keys anew, and hear signals in the thread that goes on."""
     global KEYS_LEFT, HEARS_SIGNALS
+    ws_gate_after_fork()
     KEYS_LEFT = 0
     HEARS_SIGNALS = PyThread_get_thread_ident()
+
+
+ws_gate_turn(os.environ.get("SCRIPTLING_WS_GATE", "1") != "0")
 
 
 cdef object as_timeout(double seconds):
@@ -434,6 +468,11 @@ cdef class Channel:
         """Have other locks: in a forked child, where nobody would release the old ones."""
         self.reading = reading
         self.writing = writing
+
+    def wake(self):
+        """Have a reader that waits at the gate look at the flags, now or when it comes there."""
+        if self.descriptor is not None:
+            ws_gate_wake(self.descriptor.slot)
 
     # The flags, as attributes.
 
@@ -765,6 +804,7 @@ cdef class Channel:
         """Receive what is there."""
         cdef void *to = PyByteArray_AS_STRING(self.window._data)
         cdef Py_ssize_t size = PyByteArray_GET_SIZE(self.window._data), count
+        ws_gate_clear(self.descriptor.slot)
         if size <= HOLD and WS_HAS_GIL:
             return ws_receive_now(fd, to, size)
         with nogil:
@@ -773,35 +813,69 @@ cdef class Channel:
 
     cdef Py_ssize_t sleep(self, int fd, double *seconds) except? -1:
         """Wait until something comes, and receive it; `seconds` becomes what is left."""
-        cdef double until = INFINITY if seconds[0] == INFINITY else ws_now() + seconds[0]
-        cdef bint nap = self.naps and seconds[0] > NAP
-        cdef bint settled = self.is_settled(seconds[0])
-        cdef double slice
-        cdef bytearray data  # held: what is received into it while nobody else can run
-        cdef Py_ssize_t count = 0
-        while True:
-            data = self.window._data
-            slice = self.slice()
-            count = sleep_once(fd, nap, self.waker if settled else -2, data, until, slice)
-            nap = False
-            if ws_nothing_there(count):
-                settled = self.settle(seconds[0])
-            elif count == -EINTR or count == WS_LOOK_UP:
-                PyErr_CheckSignals()
-                settled = settled and self.waker >= 0
-            else:
-                break
-            if self.has(CLOSING | ORPHANED | ALONE):
-                count = WS_WOKEN
-                break
+        cdef double until = INFINITY
+        cdef Py_ssize_t count
+        cdef ws_slot *slot = NULL
+        if seconds[0] != INFINITY:
+            until = ws_now() + seconds[0]
+        if WS_HAS_GATE and ws_gate_is_busy(<void *> self, ws_now()):
+            slot = self.descriptor.place()
+        if slot != NULL:
+            count = self.wait_at_gate(fd, slot, until)
+        else:
+            count = self.wait_alone(fd, seconds[0], until)
         if until != INFINITY:
             seconds[0] = max(until - ws_now(), 0)
         return count
 
-    cdef double slice(self) noexcept:
-        """Seconds after which to look up."""
-        if self.waker < 0:
-            return UNWOKEN
+    cdef bint is_called(self, Py_ssize_t count) except -1:
+        """What a wait without bytes asks for; whether it is over for what the others do."""
+        if count == -EINTR or count == WS_LOOK_UP:
+            PyErr_CheckSignals()
+        return self.has(CLOSING | ORPHANED | ALONE)
+
+    cdef Py_ssize_t wait_alone(self, int fd, double seconds, double until) except? -1:
+        """Wait in a nap of the socket's, and then in poll."""
+        cdef bint nap = self.naps and seconds > NAP
+        cdef bint settled = self.is_settled(seconds)
+        cdef bytearray data  # held: it is received into while others run
+        cdef Py_ssize_t count
+        while True:
+            data = self.window._data
+            count = sleep_once(
+                fd, nap, self.waker if settled else -2, data, until, self.slice(UNWOKEN)
+            )
+            nap = False
+            if ws_nothing_there(count):
+                settled = self.settle(seconds)
+            elif count != -EINTR and count != WS_LOOK_UP:
+                return count
+            if self.is_called(count):
+                return WS_WOKEN
+            settled = settled and (self.waker >= 0 or count != WS_LOOK_UP)
+
+    cdef Py_ssize_t wait_at_gate(self, int fd, ws_slot *slot, double until) except? -1:
+        """Wait for this thread's turn."""
+        cdef bytearray data  # held: it is received into while others run
+        cdef Py_ssize_t count
+        cdef double slice
+        while True:
+            data = self.window._data
+            slice = self.slice(INFINITY)
+            if PyByteArray_GET_SIZE(data) > SMALLEST_WINDOW:
+                slice = LONG  # after which its memory is given back
+            count = pass_gate(fd, slot, data, until, slice)
+            if count != -EINTR and count != WS_LOOK_UP and not ws_nothing_there(count):
+                return count
+            if self.is_called(count):
+                return WS_WOKEN
+            if count == WS_LOOK_UP and PyByteArray_GET_SIZE(data) > SMALLEST_WINDOW:
+                self.window.data = PyByteArray_FromStringAndSize(NULL, SMALLEST_WINDOW)
+
+    cdef double slice(self, double unwoken) noexcept:
+        """Seconds after which to look up; `unwoken` where no waker is there."""
+        if self.waker < 0 and unwoken != INFINITY:
+            return unwoken
         return LOOK_UP if PyThread_get_thread_ident() == HEARS_SIGNALS else INFINITY
 
     cdef bint is_settled(self, double seconds) noexcept:
@@ -829,6 +903,23 @@ cdef Py_ssize_t sleep_once(
             count = ws_nap(fd, to, size)
         if ws_nothing_there(count) and waker > -2:
             count = ws_wait(fd, waker, to, size, until, slice)
+    return count
+
+
+cdef Py_ssize_t pass_gate(
+    int fd, ws_slot *slot, bytearray data, double until, double slice
+) noexcept:
+    """Wait at the gate and receive, without the GIL, and let the next one start."""
+    cdef void *to = PyByteArray_AS_STRING(data)
+    cdef Py_ssize_t size = PyByteArray_GET_SIZE(data), count
+    cdef bint granted
+    with nogil:
+        count = ws_gate_wait(slot, until, slice)
+        granted = count == WS_GO
+        if granted or count == WS_TRY:
+            count = ws_receive_now(fd, to, size)
+    if granted:
+        ws_gate_through()
     return count
 
 

@@ -154,6 +154,9 @@ class Channel:
         self._try_reading = _attempts(reading)
         self._try_writing = _attempts(writing)
 
+    def wake(self) -> None:
+        """Nobody waits in here but for a nap."""
+
     def _unsent(self) -> bool:
         """Whether something has to go before a new frame."""
         return bool(self.rest is not None or self.tail or self._answers or self._stream.pending)

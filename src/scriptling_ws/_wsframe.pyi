@@ -488,6 +488,12 @@ class Channel:
     def renew(self, reading: EngineLock, writing: EngineLock) -> None:
         """Have other locks: in a forked child, where nobody would release the old ones."""
 
+    def wake(self) -> None:
+        """Have a reader that waits look at `closing`, now or when it begins to wait.
+
+        One that waits by the stream's waker is woken by that: both are to be done.
+        """
+
     def send_text(self, text: object, writer: WriterPart, /) -> bool:
         """Send a text message, waiting for it if need be.
 
