@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import charts, cores, report, session
-from .far_end import SCRATCH, FarEndError
+from .compiler import SCRATCH, CompileError
+from .far_end import FarEndError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with alone():
             outcome = session.run(plan, chosen(options.only), choices)
-    except FarEndError as error:
+    except (CompileError, FarEndError) as error:
         session.say(str(error))
         return 1
     print(report.whole(outcome), flush=True)

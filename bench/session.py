@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
+import json
 import sys
 import time
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from . import cores, costs, environment, kernel_targets, targets
 from .adapters import LIBRARIES, PEERS
 from .far_end import FarEnd
-from .rounds import Contest, Plan
+from .rounds import Contest, Plan, Process, Score
 from .scenarios import SCENARIOS
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from .far_end import Address
     from .results import Row
-    from .rounds import Score
+    from .scenarios import Contestant, Scenario
 
 FULL = Plan(generations=4, rounds=4, seconds=0.1, kernel_rounds=21, quick=False)
 QUICK = Plan(generations=1, rounds=5, seconds=0.08, kernel_rounds=5, quick=True)
@@ -92,10 +93,19 @@ def run_scenarios(keys: Sequence[str], plan: Plan, address: Address) -> dict[str
             for contestant in scenario.contestants(quick=plan.quick)
             if not LIBRARIES[contestant.library].missing()
         ]
-        contest = Contest(scenario, contestants, plan)
+        contest = Contest(contestants, plan, partial(start, scenario, address), Score)
         name = f"{scenario.title}, {cores.CHOICES[address.choice]}"
-        results[key] = timed(name, partial(contest.run, address))
+        results[key] = timed(name, contest.run)
     return results
+
+
+def start(scenario: Scenario, address: Address, contestant: Contestant) -> Process:
+    """Start a contestant's process; see bench/worker.py."""
+    command = [sys.executable, "-m", "bench.worker", contestant.library, scenario.key]
+    command += ["--way", contestant.way.name]
+    command += ["--far-end", json.dumps(dataclasses.asdict(address))]
+    environment = LIBRARIES[contestant.library].environment
+    return Process(command, environment, cores.for_client(address.choice))
 
 
 def judge(results: dict[str, dict[str, Score]]) -> list[Row]:
