@@ -1,10 +1,11 @@
 """Runs a scenario, of the client or the server: all contestants at once, in rounds.
 
 Every contestant is a process of its own, and one is measured at a time.  A round measures
-each of them once, and each round starts with another one: A B C, B C A, C A B.  So what the machine does meanwhile
-falls on all of them alike, and a ratio taken within a round compares neighbours in time.
-After some rounds the processes are replaced by new ones (a new generation), because the
-layout of memory, which a process keeps for life, is worth some per cent.
+each of them once, and each round starts with another one: A B C, B C A, C A B.  So what the
+machine does meanwhile falls on all of them alike, and a ratio taken within a round compares
+neighbours in time.  After some rounds the processes are replaced by new ones (a new
+generation), because the layout of memory, which a process keeps for life, is worth some
+per cent.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Score:
     far_end_share: list[float] = field(default_factory=list)  # of the time
     absent: str = ""  # why there are no results
 
-    def add(self, result: Mapping[str, float]) -> None:
+    def add(self, result: Mapping[str, Any]) -> None:
         """Keep what a measurement found."""
         self.rates.append(result["count"] / result["seconds"])
         self.cpu.append(result["cpu"] / result["count"])
@@ -95,7 +96,7 @@ class Measured(Protocol):
     def read(self) -> object:
         """Wait until it can be measured."""
 
-    def measure(self, seconds: float) -> Mapping[str, float]:
+    def measure(self, seconds: float) -> Mapping[str, Any]:
         """Measure once; the result is what its Score adds."""
 
     def stop(self) -> None:
@@ -138,8 +139,8 @@ class Process:
             raise Failed(answer["absent"])
         return answer
 
-    def measure(self, seconds: float) -> dict[str, float]:
-        """Let the process measure; see worker.Measurement.run."""
+    def measure(self, seconds: float) -> dict[str, Any]:
+        """Let the process measure for about that long."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(f"{seconds}\n".encode())

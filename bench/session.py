@@ -7,19 +7,19 @@ import dataclasses
 import importlib
 import json
 import sys
-import time
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from . import cores, costs, environment, kernel_targets, targets
 from .adapters import LIBRARIES, PEERS
 from .far_end import FarEnd
 from .rounds import Contest, Plan, Process, Score
 from .scenarios import SCENARIOS
+from .turns import say, timed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from .far_end import Address
     from .results import Row
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 FULL = Plan(generations=4, rounds=4, seconds=0.1, kernel_rounds=21, quick=False)
 QUICK = Plan(generations=1, rounds=5, seconds=0.08, kernel_rounds=5, quick=True)
-
-T = TypeVar("T")
 
 PARTS = [*SCENARIOS, "costs", "kernel"]
 
@@ -47,18 +45,6 @@ class Outcome:
     costs: list[Row] = field(default_factory=list)
     measured_kernel: list[dict[str, Any]] = field(default_factory=list)
     kernel: list[Row] = field(default_factory=list)
-
-
-def say(text: str) -> None:
-    """Progress goes to standard error; standard output is the report's."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def timed(name: str, work: Callable[[], T]) -> T:
-    started = time.monotonic()
-    result = work()
-    say(f"{name}: {time.monotonic() - started:.0f} s")
-    return result
 
 
 def run(plan: Plan, parts: Sequence[str], choices: Sequence[str]) -> Outcome:
