@@ -100,7 +100,7 @@ class Measured(Protocol):
         """Measure once; the result is what its Score adds."""
 
     def stop(self) -> None:
-        """End it, whatever it does."""
+        """End it, whatever it does; it may have ended already."""
 
 
 class Process:
@@ -139,7 +139,7 @@ class Process:
             raise Failed(answer["absent"])
         return answer
 
-    def measure(self, seconds: float) -> dict[str, Any]:
+    def measure(self, seconds: float, patience: float = PATIENCE) -> dict[str, Any]:
         """Let the process measure for about that long."""
         assert self._process.stdin is not None
         try:
@@ -147,10 +147,10 @@ class Process:
             self._process.stdin.flush()
         except BrokenPipeError as error:
             raise Failed("failed: its process ended") from error
-        return self.read(PATIENCE + 10 * seconds)
+        return self.read(patience + 10 * seconds)
 
     def stop(self) -> None:
-        """End it, whatever it does."""
+        """End it, whatever it does; it may have ended already."""
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -198,26 +198,27 @@ class Contest(Generic[C, S]):
                 process.stop()
 
     def _connects(self, label: str, process: Measured) -> bool:
-        return self._succeeds(label, process.read)
+        return self._succeeds(label, process, process.read)
 
     def _warms_up(self, label: str, process: Measured) -> bool:
         """Measure once for nothing: the process finds out how many messages to take."""
-        return self._succeeds(label, partial(process.measure, self.plan.seconds))
+        return self._succeeds(label, process, partial(process.measure, self.plan.seconds))
 
     def _run_round(self, processes: Sequence[tuple[str, Measured]]) -> None:
         for label, process in processes:
             if not self.scores[label].absent:
-                self._succeeds(label, partial(self._measure, label, process))
+                self._succeeds(label, process, partial(self._measure, label, process))
         self._align()
 
     def _measure(self, label: str, process: Measured) -> None:
         self.scores[label].add(process.measure(self.plan.seconds))
 
-    def _succeeds(self, label: str, step: Callable[[], object]) -> bool:
+    def _succeeds(self, label: str, process: Measured, step: Callable[[], object]) -> bool:
         try:
             step()
         except Failed as failure:
             self.scores[label].absent = str(failure)
+            process.stop()  # at once: what hangs may keep the processor from the others
             return False
         return True
 

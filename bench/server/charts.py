@@ -1,6 +1,8 @@
-"""Draws the chart of echoes a second over connections from a result.
+"""Draws the chart of a server's result: echoes a second over active connections.
 
-python -m bench.server.charts RESULT.json DIRECTORY
+    python -m bench.server.charts RESULT.json DIRECTORY
+
+It has a panel for each number of connections, and a panel a bar for each server.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ class Contestant:
     package: str  # what has to be importable
     way: str = ""  # where the library has several: which engine carries the handlers
     raw: bool = False  # it knows no frames
+    most: int | None = None  # active connections that it is tried with
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -48,7 +49,8 @@ CONTESTANTS = {
     for contestant in (
         Contestant(BARE, "bare_threads", "socket", raw=True),
         Contestant(OURS, "scriptling", "scriptling_ws", "threads"),
-        Contestant("websockets.sync", "websockets_sync", "websockets"),
+        # Of 4,000 it had not answered 3,278 after a minute, in which it kept both cores busy.
+        Contestant("websockets.sync", "websockets_sync", "websockets", most=1000),
         Contestant("picows", "picows_server", "picows"),
     )
 }

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from .trial import ServerScore
 
 
+LIMITED = "(With an asterisk: the load was busy all the time, and the limit.)"
+
+
 def whole(outcome: Outcome) -> str:
     """The report."""
     results = outcome.results
@@ -26,7 +29,7 @@ def whole(outcome: Outcome) -> str:
         sections.append(targets("server", outcome.targets))
     sections += [
         _figures("echoes or opens a second", results, _rate),
-        "(With an asterisk: the load was busy all the time, and the limit.)",
+        LIMITED if _any_limited(results) else "",
         _ratios(results),
         _figures("latency, median", results, lambda score: _duration(score.p50)),
         _figures("latency, 99th percentile", results, lambda score: _duration(score.p99)),
@@ -74,8 +77,19 @@ def _span(values: Sequence[float]) -> str:
 
 
 def _rate(score: ServerScore) -> str:
-    limited = median(score.far_end_share) >= FAR_END_LIMITS
-    return rate(median(score.measured())) + ("*" if limited else "")
+    return rate(median(score.measured())) + ("*" if _limited(score) else "")
+
+
+def _limited(score: ServerScore) -> bool:
+    return median(score.far_end_share) >= FAR_END_LIMITS
+
+
+def _any_limited(results: Results) -> bool:
+    return any(
+        score.measured() and _limited(score)
+        for scores in results.values()
+        for score in scores.values()
+    )
 
 
 def _duration(microseconds: Sequence[float]) -> str:

@@ -24,20 +24,22 @@ class Scenario:
     work: str  # of load.c
     connections: int  # that are active, or that are opened at a time
     choice: str  # of cores
+    times: float = 1.0  # a measurement takes so many times the plan's seconds
 
 
-def echo(connections: int, choice: str, place: str) -> Scenario:
+def echo(connections: int, choice: str, place: str = "", times: float = 1.0) -> Scenario:
     key = f"echo-{connections}" if choice != "two" else f"pinned-{connections}"
-    return Scenario(key, f"echo, {connections:,} active{place}", "echo", connections, choice)
+    title = f"echo, {connections:,} active{place}"
+    return Scenario(key, title, "echo", connections, choice, times)
 
 
 SCENARIOS = {
     scenario.key: scenario
     for scenario in (
         echo(1, "one", ", one core"),
-        echo(64, "free", ""),
-        echo(1000, "free", ""),
-        echo(4000, "free", ""),
+        echo(64, "free"),
+        echo(1000, "free"),
+        echo(4000, "free", times=2),  # an echo can take seconds
         echo(64, "two", ", pinned"),
         echo(1000, "two", ", pinned"),
         Scenario("opens", "opens, one core", "opens", 4, "one"),

@@ -60,9 +60,12 @@ def run_scenario(scenario: Scenario, labels: Sequence[str], plan: Plan) -> dict[
 
 
 def hindrance(scenario: Scenario, label: str) -> str:
-    """Why a server cannot be measured in a scenario on this machine; empty if it can."""
-    if CONTESTANTS[label].missing():
+    """Why a server is not measured in a scenario on this machine; empty if it is."""
+    contestant = CONTESTANTS[label]
+    if contestant.missing():
         return "not installed"
+    if contestant.most is not None and scenario.connections > contestant.most:
+        return f"left out: with more than {contestant.most:,} it does not answer within a minute"
     if scenario.choice not in (*cores.possible(), "free"):
         return "needs two cores"
     return ""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from .scenarios import Scenario
 
 LOAD = Path(__file__).with_name("load.c")
-OPENING = 300.0
-"""Seconds for all connections to be opened; load.c gives up a server that stands still earlier."""
+OPENING, ANSWERING = 300.0, 150.0
+"""Seconds for all connections to be opened, and for the last answers; load.c gives up earlier."""
 
 
 class ServerScore(Score):
@@ -70,7 +70,8 @@ class Trial:
         """Measure once; a single wrong or missing answer makes the server fail."""
         assert self._load is not None
         before = cpu_time(self._server.number)
-        result = self._load.measure(seconds)
+        seconds *= self._scenario.times
+        result = self._load.measure(seconds, ANSWERING)
         result["cpu"] = cpu_time(self._server.number) - before
         result["connections"] = self._scenario.connections
         if result["errors"]:
