@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from ..report import FAR_END_LIMITS, head, rate, table, targets
+from ..report import DISTURBED, FAR_END_LIMITS, head, rate, table, targets
 from ..results import DASH
 from .contestants import BARE, CONTESTANTS
 from .scenarios import CORES, SCENARIOS
@@ -24,7 +24,7 @@ LIMITED = "(With an asterisk: the load was busy all the time, and the limit.)"
 def whole(outcome: Outcome) -> str:
     """The report."""
     results = outcome.results
-    sections = [head(outcome.environment, outcome.plan)]
+    sections = [head(outcome.environment, outcome.plan), disturbance(results)]
     if outcome.targets:
         sections.append(targets("server", outcome.targets))
     sections += [
@@ -39,6 +39,21 @@ def whole(outcome: Outcome) -> str:
         absences(results),
     ]
     return "\n\n".join(section for section in sections if section)
+
+
+def disturbance(results: Results) -> str:
+    """A warning where other programs had a part of a core."""
+    lost = {
+        key: median(found)
+        for key, scores in results.items()
+        if (found := [each for score in scores.values() for each in score.others])
+    }
+    parts = [
+        f"{SCENARIOS[key].title}: {share:.0%}" for key, share in lost.items() if share > DISTURBED
+    ]
+    if not parts:
+        return ""
+    return "Disturbed: other programs had this part of a core meanwhile: " + "; ".join(parts)
 
 
 def _figures(title: str, results: Results, show: Callable[[ServerScore], str]) -> str:

@@ -5,7 +5,9 @@ The load opens its connections once, and keeps them for all measurements of a ge
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,16 @@ OPENING, ANSWERING = 300.0, 150.0
 """Seconds for all connections to be opened, and for the last answers; load.c gives up earlier."""
 
 
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def busy_time() -> float:
+    """Seconds that processes had on all cores, and that other virtual machines took from them."""
+    with Path("/proc/stat").open(encoding="ascii") as lines:
+        user, nice, system, _, _, _, _, steal = map(int, lines.readline().split()[1:9])
+    return (user + nice + system + steal) / TICKS
+
+
 class ServerScore(Score):
     """The score of a server: `cpu` is its processor time for an echo, or an opening."""
 
@@ -33,6 +45,7 @@ class ServerScore(Score):
         self.p50: list[float] = []  # microseconds
         self.p99: list[float] = []
         self.served: list[float] = []  # the part of the connections that got an answer in time
+        self.others: list[float] = []  # cores that other programs had meanwhile
 
     def add(self, result: Mapping[str, Any]) -> None:
         """Keep what a measurement found."""
@@ -41,6 +54,7 @@ class ServerScore(Score):
         self.p50.append(result["p50"])
         self.p99.append(result["p99"])
         self.served.append(result["served"] / result["connections"])
+        self.others.append(result["others"])
 
 
 class Trial:
@@ -69,10 +83,13 @@ class Trial:
     def measure(self, seconds: float) -> Mapping[str, Any]:
         """Measure once; a single wrong or missing answer makes the server fail."""
         assert self._load is not None
-        before = cpu_time(self._server.number)
         seconds *= self._scenario.times
+        server, load = self._server.number, self._load.number
+        began, busy, used, loaded = time.monotonic(), busy_time(), cpu_time(server), cpu_time(load)
         result = self._load.measure(seconds, ANSWERING)
-        result["cpu"] = cpu_time(self._server.number) - before
+        result["cpu"] = cpu_time(server) - used
+        others = busy_time() - busy - result["cpu"] - (cpu_time(load) - loaded)
+        result["others"] = max(0.0, others) / (time.monotonic() - began)
         result["connections"] = self._scenario.connections
         if result["errors"]:
             raise Failed(f"failed: {result['errors']} errors: {result['trouble']}")
