@@ -71,7 +71,7 @@ cdef extern from "_wsgate.h":
     void ws_gate_through() noexcept nogil
     bint ws_gate_is_busy(const void *who, double now) noexcept nogil
     void ws_gate_after_fork() noexcept nogil
-    void ws_gate_turn(bint on) noexcept nogil
+    void ws_gate_from(int active) noexcept nogil
 
 cdef extern from "<errno.h>":
     const int EAGAIN
@@ -420,7 +420,7 @@ def after_fork():
     HEARS_SIGNALS = PyThread_get_thread_ident()
 
 
-ws_gate_turn(os.environ.get("SCRIPTLING_WS_GATE", "1") != "0")
+ws_gate_from(int(os.environ.get("SCRIPTLING_WS_GATE") or "8"))
 
 
 cdef object as_timeout(double seconds):

@@ -44,7 +44,7 @@ static Py_ssize_t ws_gate_wait(ws_slot *slot, double until, double slice) {
 static void ws_gate_through(void) {}
 static int ws_gate_is_busy(const void *who, double now) { (void) who; (void) now; return 0; }
 static void ws_gate_after_fork(void) {}
-static void ws_gate_turn(int on) { (void) on; }
+static void ws_gate_from(int active) { (void) active; }
 
 #else
 
@@ -61,7 +61,6 @@ static void ws_gate_turn(int on) { (void) on; }
 #define WS_GATE_WIDTH 2       /* threads between wake-up and having the GIL */
 #define WS_GATE_BATCH 256     /* events at a time */
 #define WS_GATE_LOW 2         /* so few in the queue, and the dispatcher looks for more */
-#define WS_GATE_ACTIVE 8      /* so many connections are many */
 #define WS_GATE_WINDOW 0.01   /* seconds in which they have to be active */
 #define WS_SLOTS 256          /* in a chunk */
 #define WS_CHUNKS 4096
@@ -80,7 +79,7 @@ typedef struct ws_slot {
 
 static struct {
     pthread_mutex_t mutex;
-    int off;                    /* by the user, or because it could not be made */
+    int active;                 /* so many connections are many; 0: no gate */
     int running;
     int epoll;
     uint32_t epoch;
@@ -91,7 +90,7 @@ static struct {
     ws_slot *unused;
     ws_slot *chunks[WS_CHUNKS];
     uint32_t made;
-} ws_gate = {PTHREAD_MUTEX_INITIALIZER, 0, 0, -1, 0, 0, 0, 0, NULL, NULL, NULL, {NULL}, 0};
+} ws_gate = {PTHREAD_MUTEX_INITIALIZER, 8, 0, -1, 0, 0, 0, 0, NULL, NULL, NULL, {NULL}, 0};
 
 static long ws_futex(uint32_t *word, int what, uint32_t value, const struct timespec *timeout) {
     return syscall(SYS_futex, word, what | FUTEX_PRIVATE_FLAG, value, timeout, NULL, 0);
@@ -213,7 +212,7 @@ static ws_slot *ws_gate_join(int fd) {
     struct epoll_event event;
     ws_slot *slot = NULL;
     pthread_mutex_lock(&ws_gate.mutex);
-    if (!ws_gate.off && ws_gate_start() && (slot = ws_gate_slot())) {
+    if (ws_gate_start() && (slot = ws_gate_slot())) {
         event.events = EPOLLIN | EPOLLRDHUP | EPOLLET;
         event.data.u64 = (uint64_t) slot->generation << 32 | slot->index;
         if (epoll_ctl(ws_gate.epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
@@ -319,14 +318,16 @@ static int ws_gate_is_busy(const void *who, double now) {
     static uint64_t seen;   /* a bit for each, by its address: of 64, two may share one */
     static int busy;
     uint64_t hash = (uint64_t) (uintptr_t) who * 0x9E3779B97F4A7C15u;
+    if (!ws_gate.active) return 0;
     if (now - since > WS_GATE_WINDOW) {
-        busy = now - since < 2 * WS_GATE_WINDOW && __builtin_popcountll(seen) >= WS_GATE_ACTIVE;
+        busy = busy && now - since < 2 * WS_GATE_WINDOW
+            && __builtin_popcountll(seen) >= ws_gate.active;
         since = now;
         seen = 0;
     }
     seen |= (uint64_t) 1 << (hash >> 58);
-    if (__builtin_popcountll(seen) >= WS_GATE_ACTIVE) busy = 1;
-    return busy && !ws_gate.off;
+    busy = busy || __builtin_popcountll(seen) >= ws_gate.active;
+    return busy;
 }
 
 static void ws_gate_after_fork(void) {
@@ -342,7 +343,7 @@ static void ws_gate_after_fork(void) {
     ws_gate.made = 0;
 }
 
-static void ws_gate_turn(int on) { ws_gate.off = !on; }
+static void ws_gate_from(int active) { ws_gate.active = active; }
 
 #endif
 
