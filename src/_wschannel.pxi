@@ -71,6 +71,7 @@ cdef extern from "_wsgate.h":
     void ws_gate_through() noexcept nogil
     bint ws_gate_is_busy(const void *who, double now) noexcept nogil
     void ws_gate_after_fork() noexcept nogil
+    bint ws_gate_open() noexcept nogil
     void ws_gate_from(int active) noexcept nogil
 
 cdef extern from "<errno.h>":
@@ -412,6 +413,11 @@ cdef enum:
 cdef unsigned long HEARS_SIGNALS = threading.main_thread().ident or 0
 
 
+def open_gate():
+    """Start the gate's dispatcher before it is needed; whether there is one."""
+    return bool(ws_gate_open())
+
+
 def after_fork():
     """In a forked child: draw keys anew, and hear signals in the thread that goes on."""
     global KEYS_LEFT, HEARS_SIGNALS
@@ -420,7 +426,12 @@ def after_fork():
     HEARS_SIGNALS = PyThread_get_thread_ident()
 
 
-ws_gate_from(int(os.environ.get("SCRIPTLING_WS_GATE") or "8"))
+def use_gate_from(active):
+    """Use the gate from so many active connections on, 0 for never."""
+    ws_gate_from(whole(active, "active", 0, 64))
+
+
+use_gate_from(int(os.environ.get("SCRIPTLING_WS_GATE") or "8"))
 
 
 cdef object as_timeout(double seconds):

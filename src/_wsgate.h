@@ -44,6 +44,7 @@ static Py_ssize_t ws_gate_wait(ws_slot *slot, double until, double slice) {
 static void ws_gate_through(void) {}
 static int ws_gate_is_busy(const void *who, double now) { (void) who; (void) now; return 0; }
 static void ws_gate_after_fork(void) {}
+static int ws_gate_open(void) { return 0; }
 static void ws_gate_from(int active) { (void) active; }
 
 #else
@@ -222,6 +223,15 @@ static ws_slot *ws_gate_join(int fd) {
     }
     pthread_mutex_unlock(&ws_gate.mutex);
     return slot;
+}
+
+/* Start the dispatcher now; whether there is one. */
+static int ws_gate_open(void) {
+    int running;
+    pthread_mutex_lock(&ws_gate.mutex);
+    running = ws_gate_start();
+    pthread_mutex_unlock(&ws_gate.mutex);
+    return running;
 }
 
 /* Give the place back, before the descriptor is closed. */

@@ -32,7 +32,9 @@ def pytest_sessionstart(session):
     pure = os.environ.get("SCRIPTLING_WS_PURE") == "1"
     if required and not pure and _frame.IMPLEMENTATION != "compiled":
         pytest.exit("the compiled kernel is required, but it is not there", returncode=1)
-    _keepalive.start()  # it stays: not to be taken for something that a test has left
+    # They stay: not to be taken for something that a test has left.
+    _keepalive.start()
+    _frame.open_gate()
     heed_signals()
 
 

@@ -333,6 +333,18 @@ def next_key() -> bytes:
     They are drawn 1,024 at a time: one costs no system call. Thread-safe.
     """
 
+def open_gate() -> bool:
+    """Start the gate's dispatcher before many connections are active; whether there is one.
+
+    For tests: it has a thread and a descriptor, which stay.
+    """
+
+def use_gate_from(active: int) -> None:
+    """Say from how many active connections on the gate is used, 0 for never; 64 at the most.
+
+    At import it is what the environment's SCRIPTLING_WS_GATE says, or 8.
+    """
+
 def after_fork() -> None:
     """In a forked child: draw other keys than the parent, and hear signals where it goes on."""
 
