@@ -120,11 +120,13 @@ def test_a_wait_ends_in_time(timeout):
 
 
 def test_a_close_wakes_who_waits():
-    with raw_peer(close_timeout=0, ping_interval=None) as (conn, _):
+    with raw_peer(close_timeout=60, ping_interval=None) as (conn, peer):
         receiving = Running(conn.receive, None)
         until(lambda: waits_at_the_gate(conn))
-        conn.close()
+        threading.Event().wait(0.1)  # it sleeps by now
+        conn._begin_close(1001)  # which waits for nobody, and the peer says nothing
         assert receiving.result() is None
+        peer.close()
 
 
 @pytest.mark.parametrize("end", ["fin", "reset", "abort"])
@@ -154,8 +156,10 @@ def test_a_descriptor_has_left_the_gate_before_it_is_closed():
         assert at_the_gate() - before == {conn.fileno()}
         far.sendall(frame(TEXT, b"x"))
         assert conn.receive(SOON) == "x"
+        copy = os.dup(conn.fileno())  # as a child has it that was just forked
         conn.close()
         assert at_the_gate() == before
+        os.close(copy)
         far.close()
 
 
@@ -164,8 +168,9 @@ def test_one_that_is_let_go_of_has_left_too():
     near, far = tcp_pair()
     conn = connection(near, ping_interval=None)
     assert conn.receive(0.001) is None
-    with pytest.warns(ResourceWarning), far:
-        del conn, near
+    with far:
+        with pytest.warns(ResourceWarning):
+            del conn, near
         until(lambda: at_the_gate() == before)
 
 
