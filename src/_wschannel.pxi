@@ -15,6 +15,7 @@
 # - All that is unusual is left to the Python code that is passed in, with the lock held.
 # - Fields that are read without the lock that guards them are read and set by ws_get and ws_set.
 
+from cpython.buffer cimport PyBUF_WRITABLE
 from cpython.bytearray cimport PyByteArray_FromStringAndSize
 from cpython.float cimport PyFloat_AS_DOUBLE
 from cpython.list cimport PyList_GET_SIZE
@@ -47,6 +48,9 @@ cdef extern from "_wsio.h":
     Py_ssize_t ws_nap(int fd, void *data, size_t size) noexcept nogil
     Py_ssize_t ws_wait(
         int fd, int waker, void *data, size_t size, double until, double slice
+    ) noexcept nogil
+    Py_ssize_t ws_receive_on(
+        int fd, char *data, size_t size, size_t piece, bint nap
     ) noexcept nogil
     double ws_now() noexcept nogil
     bint ws_nothing_there(Py_ssize_t result) noexcept nogil
@@ -276,6 +280,30 @@ def descriptor_of(sock):
     descriptor.fd = number + 1
     DESCRIPTORS[descriptor.reference] = descriptor
     return descriptor
+
+
+def receive_on(Descriptor descriptor not None, buffer, piece, nap):
+    """Receive into a buffer, in pieces, until it is full or nothing more is there."""
+    cdef Py_buffer view
+    cdef int fd = <int> ws_get(&descriptor.fd) - 1
+    cdef size_t most = whole(piece, "piece", 1, INT64_MAX)
+    cdef bint sleeps = nap
+    cdef Py_ssize_t count
+    PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+    try:
+        while True:
+            with nogil:
+                count = ws_receive_on(fd, <char *> view.buf, view.len, most, sleeps)
+            if count != -EINTR:
+                break
+            PyErr_CheckSignals()
+    finally:
+        PyBuffer_Release(&view)
+    if count >= 0:
+        return count
+    if ws_nothing_there(count):
+        return None
+    raise OSError(-count, os.strerror(-count))
 
 
 # ---- the window ----

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Lock: Final = None
 Descriptor: Final = None
+receive_on: Final = None
 
 _TEXT_MESSAGE: Final = 0x81
 _BINARY_MESSAGE: Final = 0x82
@@ -58,7 +59,7 @@ def open_gate() -> bool:
     return False
 
 
-def use_gate_from(active: int) -> None:  # noqa: ARG001
+def use_gate_from(active: int) -> None:
     """There is no gate."""
 
 

@@ -327,6 +327,24 @@ def descriptor_of(sock: Any) -> Descriptor | None:
         sock: A socket of the system's, open: a `socket.socket`.
     """
 
+def receive_on(
+    descriptor: Descriptor, buffer: bytearray | memoryview, piece: int, nap: bool
+) -> int | None:
+    """Receive into a buffer until it is full, or nothing more is there.  Not in the pure kernel.
+
+    Args:
+        descriptor: What to receive from.
+        buffer: Where to; filled from its start.
+        piece: The most bytes to ask the system for at a time.
+        nap: Sleep for a moment if nothing is there.
+
+    Returns:
+        The number of bytes, 0 at the end of the stream, None if nothing is there.
+
+    Raises:
+        OSError: the connection is broken, and nothing came before that.
+    """
+
 def next_key() -> bytes:
     """A masking key (RFC 6455 section 5.3): four bytes of the system's entropy, used once.
 
