@@ -107,6 +107,7 @@ class ClientHandshake:
             ValueError: one of them cannot be sent.
         """
         extra = _check_headers(headers)
+        secret = bool(extra) or url.credentials is not None
         names = {name.lower() for name, _ in extra}
         if url.credentials is not None and b"authorization" not in names:
             extra.append((b"Authorization", url.credentials.encode("ascii")))
@@ -115,7 +116,6 @@ class ClientHandshake:
         self._offer = None if deflate is None else DeflateOffer(deflate)
         self._subprotocols = tuple(check_subprotocols(subprotocols))
         parts = url.host_header, url.target, self._subprotocols, deflate
-        secret = bool(headers) or url.credentials is not None
         make = _request.__wrapped__ if secret or len(url.target) > _LONGEST else _request
         self._http = h11.Connection(h11.CLIENT)
         self._key = generate_nonce()
