@@ -75,6 +75,12 @@ def test_credentials_of_the_url():
     assert headers["authorization"] == "Bearer x"
 
 
+def test_the_longest_label_may_have_a_port():
+    host = "x" * 63
+    _, headers = sent_headers(client(f"ws://{host}:8080/"))
+    assert headers["host"] == f"{host}:8080"
+
+
 def test_subprotocols_in_order():
     _, headers = sent_headers(client(subprotocols=iter(["b", "a"])))
     assert headers["sec-websocket-protocol"] == "b, a"
