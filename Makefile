@@ -10,13 +10,13 @@ export SCRIPTLING_WS_EXTENSION ?= auto
 RUN = $(VENV)/bin/python
 PIP = $(RUN) -m pip --disable-pip-version-check
 NODE_MODULES = tests/peers/node_modules
-KERNEL = src/_wsframe.pyx src/_wschannel.pxi src/_wsframe.h src/_wsio.h
+KERNEL = src/_wsframe.pyx src/_wschannel.pxi src/_wsframe.h src/_wsgate.h src/_wsio.h
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-compiled test-pure install-check lint format api peers \
     programs conformance conformance-gate free-threaded pypy architectures fuzz fuzz-quick sanitize \
     coverage mutants soak \
-    wheels wheels-free-threaded bench bench-quick callgrind clean
+    wheels wheels-free-threaded bench bench-quick bench-server callgrind clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -163,6 +163,11 @@ bench: $(BENCH_VENV)/installed ## measure against the peers, under 15 minutes; B
 
 bench-quick: $(BENCH_VENV)/installed ## the same in 2 minutes, indicative
 	$(BENCH_VENV)/bin/python -m bench --quick --json out/bench/quick.json $(BENCH_ARGS)
+
+# QUICK=1: fewer and shorter rounds, and no chart.
+bench-server: $(BENCH_VENV)/installed ## the server under load, against its peers; QUICK=1, BENCH_ARGS=...
+	$(BENCH_VENV)/bin/python -m bench.server $(if $(QUICK),--quick,--charts docs/charts) \
+	    --json out/bench/server.json $(BENCH_ARGS)
 
 callgrind: $(BENCH_VENV)/installed ## instructions per call of the kernel, under valgrind
 	$(BENCH_VENV)/bin/python -m bench.callgrind

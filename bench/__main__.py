@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
-import fcntl
 import json
 import sys
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import charts, cores, report, session
-from .far_end import SCRATCH, FarEndError
+from . import charts, cores, report, session, turns
+from .compiler import SCRATCH, CompileError
+from .far_end import FarEndError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -41,34 +39,16 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def chosen(patterns: Sequence[str] | None) -> list[str]:
-    if not patterns:
-        return session.PARTS
-    return [name for name in session.PARTS if any(fnmatch(name, f"*{each}*") for each in patterns)]
-
-
-@contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Wait until no other benchmark of this checkout runs."""
-    SCRATCH.mkdir(parents=True, exist_ok=True)
-    with (SCRATCH / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            session.say("another benchmark runs: waiting for its end")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     plan = session.QUICK if options.quick else session.FULL
     choices = options.cores or cores.possible()[: 1 if options.quick else None]
     try:
-        with alone():
-            outcome = session.run(plan, chosen(options.only), choices)
-    except FarEndError as error:
-        session.say(str(error))
+        with turns.alone():
+            parts = turns.chosen(session.PARTS, options.only)
+            outcome = session.run(plan, parts, choices)
+    except (CompileError, FarEndError) as error:
+        turns.say(str(error))
         return 1
     print(report.whole(outcome), flush=True)
     text = json.dumps(dataclasses.asdict(outcome), indent=1)

@@ -16,13 +16,15 @@ from .adapters import LIBRARIES, OURS
 from .costs import is_compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 OTHERS = ("uvloop", "aiofastnet", "wsaccel", "wsproto", "h11")
 """Whose versions matter to the measured libraries."""
+CLIENTS = (*(each.distribution for each in LIBRARIES.values() if each.distribution), *OTHERS)
 
 
-def describe() -> dict[str, Any]:
+def describe(distributions: Iterable[str] | None = None) -> dict[str, Any]:
+    """What there is; `distributions` are those that matter, by default the client's peers."""
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "processor": processor(),
@@ -30,7 +32,7 @@ def describe() -> dict[str, Any]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",
         "openssl": ssl.OPENSSL_VERSION,
-        "versions": versions(),
+        "versions": versions(CLIENTS if distributions is None else distributions),
         "implementation": "compiled" if is_compiled() else "pure",
     }
 
@@ -44,9 +46,8 @@ def processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def versions() -> dict[str, str]:
-    names = [library.distribution for library in LIBRARIES.values() if library.distribution]
-    return {name: version(name) for name in [*names, *OTHERS]}
+def versions(distributions: Iterable[str]) -> dict[str, str]:
+    return {name: version(name) for name in distributions}
 
 
 def version(distribution: str) -> str:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shlex
 import subprocess
 import tempfile
 import time
@@ -13,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import cores
+from .compiler import CompileError, compiled
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 SOURCE = Path(__file__).with_suffix(".c")
-SCRATCH = Path(__file__).parent.parent / "out" / "bench"
 
 
 class FarEndError(RuntimeError):
-    """The far end cannot be built or started."""
+    """The far end cannot be started."""
 
 
 @dataclass(frozen=True)
@@ -44,32 +41,21 @@ class Address:
 
     def cpu_time(self) -> float:
         """Seconds of processor time that the far end has used so far."""
-        # The clock of another process: clock_getcpuclockid(3) in arithmetic.
-        return time.clock_gettime((~self.process << 3) | 2)
+        return cpu_time(self.process)
+
+
+def cpu_time(process: int) -> float:
+    """Seconds of processor time that a process has used so far."""
+    # The clock of another process: clock_getcpuclockid(3) in arithmetic.
+    return time.clock_gettime((~process << 3) | 2)
 
 
 def build() -> tuple[Path, bool]:
     """Compile the far end, with TLS where OpenSSL's headers are; returns whether."""
-    SCRATCH.mkdir(parents=True, exist_ok=True)
-    tag = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]
-    compiler = [*shlex.split(os.environ.get("CC", "cc")), "-std=c11", "-O3", "-pthread"]
-    variants = {True: ["-DFAR_END_TLS", "-lssl", "-lcrypto"], False: []}
-    complaints = []
-    for tls, flags in variants.items():
-        program = SCRATCH / f"far_end-{tag}{'-tls' if tls else ''}"
-        if program.exists():
-            return program, tls
-        unfinished = program.with_suffix(f".{os.getpid()}")
-        command = [*compiler, str(SOURCE), "-o", str(unfinished), *flags]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        except OSError as error:
-            raise FarEndError(f"no C compiler ({error}); name one in CC") from error
-        if done.returncode == 0:
-            unfinished.replace(program)
-            return program, tls
-        complaints.append(done.stderr)
-    raise FarEndError("the far end does not compile:\n" + complaints[-1])
+    try:
+        return compiled(SOURCE, ["-DFAR_END_TLS", "-lssl", "-lcrypto"], "-tls"), True
+    except CompileError:
+        return compiled(SOURCE), False
 
 
 def make_certificate(directory: Path) -> tuple[Path, Path, Path] | None:

@@ -1,35 +1,30 @@
-"""Runs a scenario: all contestants at once, one measurement at a time, in rounds.
+"""Runs a scenario, of the client or the server: all contestants at once, in rounds.
 
-Every contestant is a process of its own.  A round measures each of them once, and each
-round starts with another one: A B C, B C A, C A B.  So what the machine does meanwhile
-falls on all of them alike, and a ratio taken within a round compares neighbours in time.
-After some rounds the processes are replaced by new ones (a new generation), because the
-layout of memory, which a process keeps for life, is worth some per cent.
+Every contestant is a process of its own, and one is measured at a time.  A round measures
+each of them once, and each round starts with another one: A B C, B C A, C A B.  So what the
+machine does meanwhile falls on all of them alike, and a ratio taken within a round compares
+neighbours in time.  After some rounds the processes are replaced by new ones (a new
+generation), because the layout of memory, which a process keeps for life, is worth some
+per cent.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import select
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from . import cores
-from .adapters import LIBRARIES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from .far_end import Address
-    from .scenarios import Contestant, Scenario
+    from collections.abc import Callable, Mapping, Sequence
 
 PATIENCE = 30.0
 """Seconds that a contestant may be silent, beyond the time that it was given."""
@@ -42,8 +37,8 @@ class Plan:
     generations: int
     rounds: int  # in each generation
     seconds: float  # for each measurement
-    kernel_rounds: int
-    quick: bool
+    kernel_rounds: int = 0
+    quick: bool = False
 
 
 @dataclass
@@ -51,11 +46,11 @@ class Score:
     """One contestant's results, a number for each round; None where there is none."""
 
     rates: list[float | None] = field(default_factory=list)  # messages a second
-    cpu: list[float] = field(default_factory=list)  # seconds a message, the client's own
+    cpu: list[float] = field(default_factory=list)  # seconds a message, of who is measured
     far_end_share: list[float] = field(default_factory=list)  # of the time
     absent: str = ""  # why there are no results
 
-    def add(self, result: dict[str, float]) -> None:
+    def add(self, result: Mapping[str, Any]) -> None:
         """Keep what a measurement found."""
         self.rates.append(result["count"] / result["seconds"])
         self.cpu.append(result["cpu"] / result["count"])
@@ -83,23 +78,47 @@ class Failed(Exception):
     """A contestant does not take part, or no more; says why."""
 
 
-class Process:
-    """A contestant's process."""
+class Labelled(Protocol):
+    """A contestant, before it is started."""
 
-    def __init__(self, contestant: Contestant, scenario: Scenario, address: Address) -> None:
-        self.label = contestant.label
-        environment = {**os.environ, **LIBRARIES[contestant.library].environment}
-        command = [sys.executable, "-m", "bench.worker", contestant.library, scenario.key]
-        command += ["--way", contestant.way.name]
-        command += ["--far-end", json.dumps(dataclasses.asdict(address))]
-        with cores.confined(cores.for_client(address.choice)):
+    @property
+    def label(self) -> str:
+        """The name in the results."""
+
+
+C = TypeVar("C", bound=Labelled)
+S = TypeVar("S", bound=Score)
+
+
+class Measured(Protocol):
+    """A contestant that was started."""
+
+    def read(self) -> object:
+        """Wait until it can be measured."""
+
+    def measure(self, seconds: float) -> Mapping[str, Any]:
+        """Measure once; the result is what its Score adds."""
+
+    def stop(self) -> None:
+        """End it, whatever it does; it may have ended already."""
+
+
+class Process:
+    """A process that prints a line of JSON when it is ready, and one for each line it reads."""
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], on: set[int]
+    ) -> None:
+        """`environment` is what it has beside this process' own; `on`: cores, or all."""
+        with cores.confined(on):
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env=environment,
+                env={**os.environ, **environment},
             )
+        self.number = self._process.pid
         self._unread = b""
 
     def read(self, patience: float = PATIENCE) -> dict[str, Any]:
@@ -120,18 +139,18 @@ class Process:
             raise Failed(answer["absent"])
         return answer
 
-    def measure(self, seconds: float) -> dict[str, float]:
-        """Let the process measure; see worker.Measurement.run."""
+    def measure(self, seconds: float, patience: float = PATIENCE) -> dict[str, Any]:
+        """Let the process measure for about that long."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(f"{seconds}\n".encode())
             self._process.stdin.flush()
         except BrokenPipeError as error:
             raise Failed("failed: its process ended") from error
-        return self.read(PATIENCE + 10 * seconds)
+        return self.read(patience + 10 * seconds)
 
     def stop(self) -> None:
-        """End the process, whatever it does."""
+        """End it, whatever it does; it may have ended already."""
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -140,60 +159,66 @@ class Process:
         self._process.wait()
 
 
-class Contest:
+class Contest(Generic[C, S]):
     """A scenario's rounds."""
 
-    def __init__(self, scenario: Scenario, contestants: Sequence[Contestant], plan: Plan) -> None:
-        self.scenario = scenario
+    def __init__(
+        self,
+        contestants: Sequence[C],
+        plan: Plan,
+        start: Callable[[C], Measured],
+        score: Callable[[], S],
+    ) -> None:
+        """`start` starts a contestant, anew for each generation; `score` makes an empty score."""
         self.plan = plan
         self.contestants = contestants
-        self.scores = {contestant.label: Score() for contestant in contestants}
+        self.scores = {contestant.label: score() for contestant in contestants}
+        self._start = start
 
-    def run(self, address: Address) -> dict[str, Score]:
+    def run(self) -> dict[str, S]:
         """Run all rounds; returns the scores by label."""
         for _ in range(self.plan.generations):
-            self._run_generation(address)
+            self._run_generation()
         return self.scores
 
-    def _run_generation(self, address: Address) -> None:
-        processes = []
+    def _run_generation(self) -> None:
+        processes: dict[str, Measured] = {}
         try:
-            processes += [
-                Process(contestant, self.scenario, address)
-                for contestant in self.contestants
-                if not self.scores[contestant.label].absent
-            ]
+            for contestant in self.contestants:
+                if not self.scores[contestant.label].absent:
+                    processes[contestant.label] = self._start(contestant)
             # First all start, then each warms up: none while another is still busy.
-            connected = [each for each in processes if self._connects(each)]
-            ready = [each for each in connected if self._warms_up(each)]
+            connected = [each for each in processes.items() if self._connects(*each)]
+            ready = [each for each in connected if self._warms_up(*each)]
             for number in range(self.plan.rounds):
                 first = number % max(1, len(ready))
                 self._run_round(ready[first:] + ready[:first])
         finally:
-            for process in processes:
+            for process in processes.values():
                 process.stop()
 
-    def _connects(self, process: Process) -> bool:
-        return self._succeeds(process, process.read)
+    def _connects(self, label: str, process: Measured) -> bool:
+        return self._succeeds(label, process, process.read)
 
-    def _warms_up(self, process: Process) -> bool:
+    def _warms_up(self, label: str, process: Measured) -> bool:
         """Measure once for nothing: the process finds out how many messages to take."""
-        return self._succeeds(process, partial(process.measure, self.plan.seconds))
+        return self._succeeds(label, process, partial(process.measure, self.plan.seconds))
 
-    def _run_round(self, processes: Sequence[Process]) -> None:
-        for process in processes:
-            if not self.scores[process.label].absent:
-                self._succeeds(process, partial(self._measure, process))
+    def _run_round(self, processes: Sequence[tuple[str, Measured]]) -> None:
+        for label, process in processes:
+            if not self.scores[label].absent:
+                self._succeeds(label, process, partial(self._measure, label, process))
         self._align()
 
-    def _measure(self, process: Process) -> None:
-        self.scores[process.label].add(process.measure(self.plan.seconds))
+    def _measure(self, label: str, process: Measured) -> None:
+        self.scores[label].add(process.measure(self.plan.seconds))
 
-    def _succeeds(self, process: Process, step: Callable[[], Any]) -> bool:
+    def _succeeds(self, label: str, process: Measured, step: Callable[[], object]) -> bool:
         try:
             step()
         except Failed as failure:
-            self.scores[process.label].absent = str(failure)
+            self.scores[label].absent = str(failure)
+            process.stop()  # at once: what hangs may keep the processor from the others
             return False
         return True
 

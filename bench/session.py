@@ -5,29 +5,28 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
+import json
 import sys
-import time
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from . import cores, costs, environment, kernel_targets, targets
 from .adapters import LIBRARIES, PEERS
 from .far_end import FarEnd
-from .rounds import Contest, Plan
+from .rounds import Contest, Plan, Process, Score
 from .scenarios import SCENARIOS
+from .turns import say, timed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from .far_end import Address
     from .results import Row
-    from .rounds import Score
+    from .scenarios import Contestant, Scenario
 
 FULL = Plan(generations=4, rounds=4, seconds=0.1, kernel_rounds=21, quick=False)
 QUICK = Plan(generations=1, rounds=5, seconds=0.08, kernel_rounds=5, quick=True)
-
-T = TypeVar("T")
 
 PARTS = [*SCENARIOS, "costs", "kernel"]
 
@@ -46,18 +45,6 @@ class Outcome:
     costs: list[Row] = field(default_factory=list)
     measured_kernel: list[dict[str, Any]] = field(default_factory=list)
     kernel: list[Row] = field(default_factory=list)
-
-
-def say(text: str) -> None:
-    """Progress goes to standard error; standard output is the report's."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def timed(name: str, work: Callable[[], T]) -> T:
-    started = time.monotonic()
-    result = work()
-    say(f"{name}: {time.monotonic() - started:.0f} s")
-    return result
 
 
 def run(plan: Plan, parts: Sequence[str], choices: Sequence[str]) -> Outcome:
@@ -92,10 +79,19 @@ def run_scenarios(keys: Sequence[str], plan: Plan, address: Address) -> dict[str
             for contestant in scenario.contestants(quick=plan.quick)
             if not LIBRARIES[contestant.library].missing()
         ]
-        contest = Contest(scenario, contestants, plan)
+        contest = Contest(contestants, plan, partial(start, scenario, address), Score)
         name = f"{scenario.title}, {cores.CHOICES[address.choice]}"
-        results[key] = timed(name, partial(contest.run, address))
+        results[key] = timed(name, contest.run)
     return results
+
+
+def start(scenario: Scenario, address: Address, contestant: Contestant) -> Process:
+    """Start a contestant's process; see bench/worker.py."""
+    command = [sys.executable, "-m", "bench.worker", contestant.library, scenario.key]
+    command += ["--way", contestant.way.name]
+    command += ["--far-end", json.dumps(dataclasses.asdict(address))]
+    environment = LIBRARIES[contestant.library].environment
+    return Process(command, environment, cores.for_client(address.choice))
 
 
 def judge(results: dict[str, dict[str, Score]]) -> list[Row]:

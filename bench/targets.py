@@ -47,20 +47,22 @@ def _best(scenario: str, factor: float) -> Target:
 
 
 TARGETS = (
-    _floor("echo-64", 0.97),
+    _floor("echo-64", 1.0),
     _best("echo-64", 1.0),
     _floor("echo-16k", 0.97),
-    _best("echo-16k", 1.0),
+    Target("echo-16k", 1.05, "websocket-rs", ["websocket-rs"]),
     _floor("echo-1m", 0.92),
-    Target("receive-64", 1.5, "websocket-rs", ["websocket-rs"], "receive"),
-    Target("receive-64", 2.0, "websocket-rs", ["websocket-rs"], "iterate"),
-    Target("receive-64", 2.0, "websocket-rs", ["websocket-rs"], "receive_many"),
-    Target("receive-1k", 1.2, "picows", ["picows"]),
+    Target("receive-64", 1.85, "websocket-rs", ["websocket-rs"], "receive"),
+    Target("receive-64", 2.6, "websocket-rs", ["websocket-rs"], "iterate"),
+    Target("receive-64", 2.6, "websocket-rs", ["websocket-rs"], "receive_many"),
+    Target("receive-1k", 1.5, "picows", ["picows"]),
     Target("receive-1m", 1.0, "websocket-rs", ["websocket-rs"]),
-    Target("send-64", 1.0, "websocket-rs", ["websocket-rs"], "send"),
+    Target("send-64", 1.05, "websocket-rs", ["websocket-rs"], "send"),
+    Target("send-64", 1.1, "a bare socket", [FLOOR], "send"),
     Target("send-64", 5.0, "one call each", [f"{OURS}: send"], "send_many"),
     Target("send-1m", 1.1, "picows", ["picows"]),
     _best("list-64k", 3.0),
+    _floor("text-1k", 1.0),
     _best("text-1k", 1.0),
     _best("json-1k", 1.0),
     Target("fragmented-1m", 0.8, "unfragmented", [f"{OURS}: whole"], "64 frames"),
@@ -71,7 +73,7 @@ TARGETS = (
     Target("tls-receive-1m", 1.0, "websocket-client", ["websocket-client"]),
     Target("tls-receive-1m", 0.95, "a bare SSLSocket", [FLOOR]),
     Target("connect", 1.0, "the fastest blocking peer", BLOCKING_PEERS),
-    Target("connect", 1.0, "the fastest that awaits the Close", WAITING_PEERS),
+    Target("connect", 1.5, "the fastest that awaits the Close", WAITING_PEERS),
 )
 
 

@@ -15,6 +15,7 @@
 # - All that is unusual is left to the Python code that is passed in, with the lock held.
 # - Fields that are read without the lock that guards them are read and set by ws_get and ws_set.
 
+from cpython.buffer cimport PyBUF_WRITABLE
 from cpython.bytearray cimport PyByteArray_FromStringAndSize
 from cpython.float cimport PyFloat_AS_DOUBLE
 from cpython.list cimport PyList_GET_SIZE
@@ -48,6 +49,9 @@ cdef extern from "_wsio.h":
     Py_ssize_t ws_wait(
         int fd, int waker, void *data, size_t size, double until, double slice
     ) noexcept nogil
+    Py_ssize_t ws_receive_on(
+        int fd, char *data, size_t size, size_t piece, bint nap
+    ) noexcept nogil
     double ws_now() noexcept nogil
     bint ws_nothing_there(Py_ssize_t result) noexcept nogil
     unsigned long ws_get(const unsigned long *place) noexcept nogil
@@ -56,6 +60,23 @@ cdef extern from "_wsio.h":
     void ws_turn_off(unsigned long *place, unsigned long bits) noexcept nogil
     void ws_lock_keys() noexcept nogil
     void ws_unlock_keys() noexcept nogil
+
+cdef extern from "_wsgate.h":
+    const bint WS_HAS_GATE
+    const Py_ssize_t WS_GO
+    const Py_ssize_t WS_TRY
+    ctypedef struct ws_slot:
+        pass
+    ws_slot *ws_gate_join(int fd) noexcept nogil
+    void ws_gate_leave(ws_slot *slot, int fd) noexcept nogil
+    void ws_gate_clear(ws_slot *slot) noexcept nogil
+    void ws_gate_wake(ws_slot *slot) noexcept nogil
+    Py_ssize_t ws_gate_wait(ws_slot *slot, double until, double slice) noexcept nogil
+    void ws_gate_through() noexcept nogil
+    bint ws_gate_is_busy(const void *who, double now) noexcept nogil
+    void ws_gate_after_fork() noexcept nogil
+    bint ws_gate_open() noexcept nogil
+    void ws_gate_from(int active) noexcept nogil
 
 cdef extern from "<errno.h>":
     const int EAGAIN
@@ -214,6 +235,7 @@ cdef class Descriptor:
 
     cdef unsigned long fd       # plus one, so that -1 is 0
     cdef object reference       # to the socket
+    cdef ws_slot *slot          # its place at the gate, NULL for none
 
     @property
     def number(self):
@@ -222,15 +244,28 @@ cdef class Descriptor:
 
     def forget(self):
         """Use the number no more: it is about to be closed."""
-        ws_set(&self.fd, 0)
+        self.leave()
         DESCRIPTORS.pop(id(self.reference), None)
+
+    cdef void leave(self) noexcept:
+        cdef ws_slot *slot = self.slot
+        cdef int number = <int> ws_get(&self.fd) - 1
+        self.slot = NULL
+        ws_gate_leave(slot, number)
+        ws_set(&self.fd, 0)
+
+    cdef ws_slot *place(self) noexcept:
+        """Its place at the gate, made if it has none; NULL if there can be none."""
+        if self.slot == NULL:
+            self.slot = ws_gate_join(<int> ws_get(&self.fd) - 1)
+        return self.slot
 
 
 def _let_go(reference):
     """A socket is let go of: the garbage collector says so before anything of it is closed."""
     cdef Descriptor descriptor = DESCRIPTORS.pop(id(reference), None)
     if descriptor is not None:
-        ws_set(&descriptor.fd, 0)
+        descriptor.leave()
 
 
 def descriptor_of(sock):
@@ -247,6 +282,30 @@ def descriptor_of(sock):
     descriptor.fd = number + 1
     DESCRIPTORS[id(descriptor.reference)] = descriptor
     return descriptor
+
+
+def receive_on(Descriptor descriptor not None, buffer, piece, nap):
+    """Receive into a buffer, in pieces, until it is full or nothing more is there."""
+    cdef Py_buffer view
+    cdef int fd = <int> ws_get(&descriptor.fd) - 1
+    cdef size_t most = whole(piece, "piece", 1, INT64_MAX)
+    cdef bint sleeps = nap
+    cdef Py_ssize_t count
+    PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+    try:
+        while True:
+            with nogil:
+                count = ws_receive_on(fd, <char *> view.buf, view.len, most, sleeps)
+            if count != -EINTR:
+                break
+            PyErr_CheckSignals()
+    finally:
+        PyBuffer_Release(&view)
+    if count >= 0:
+        return count
+    if ws_nothing_there(count):
+        return None
+    raise OSError(-count, os.strerror(-count))
 
 
 # ---- the window ----
@@ -384,11 +443,25 @@ cdef enum:
 cdef unsigned long HEARS_SIGNALS = threading.main_thread().ident or 0
 
 
+def open_gate():
+    """Start the gate's dispatcher before it is needed; whether there is one."""
+    return bool(ws_gate_open())
+
+
 def after_fork():
     """In a forked child: draw keys anew, and hear signals in the thread that goes on."""
     global KEYS_LEFT, HEARS_SIGNALS
+    ws_gate_after_fork()
     KEYS_LEFT = 0
     HEARS_SIGNALS = PyThread_get_thread_ident()
+
+
+def use_gate_from(active):
+    """Use the gate from so many active connections on, 0 for never."""
+    ws_gate_from(whole(active, "active", 0, 64))
+
+
+use_gate_from(int(os.environ.get("SCRIPTLING_WS_GATE") or "8"))
 
 
 cdef object as_timeout(double seconds):
@@ -436,6 +509,11 @@ cdef class Channel:
         """Have other locks: in a forked child, where nobody would release the old ones."""
         self.reading = reading
         self.writing = writing
+
+    def wake(self):
+        """Have a reader that waits at the gate look at the flags, now or when it comes there."""
+        if self.descriptor is not None:
+            ws_gate_wake(self.descriptor.slot)
 
     # The flags, as attributes.
 
@@ -767,6 +845,7 @@ cdef class Channel:
         """Receive what is there."""
         cdef void *to = PyByteArray_AS_STRING(self.window._data)
         cdef Py_ssize_t size = PyByteArray_GET_SIZE(self.window._data), count
+        ws_gate_clear(self.descriptor.slot)
         if size <= HOLD and WS_HAS_GIL:
             return ws_receive_now(fd, to, size)
         with nogil:
@@ -775,35 +854,69 @@ cdef class Channel:
 
     cdef Py_ssize_t sleep(self, int fd, double *seconds) except? -1:
         """Wait until something comes, and receive it; `seconds` becomes what is left."""
-        cdef double until = INFINITY if seconds[0] == INFINITY else ws_now() + seconds[0]
-        cdef bint nap = self.naps and seconds[0] > NAP
-        cdef bint settled = self.is_settled(seconds[0])
-        cdef double slice
-        cdef bytearray data  # held: what is received into it while nobody else can run
-        cdef Py_ssize_t count = 0
-        while True:
-            data = self.window._data
-            slice = self.slice()
-            count = sleep_once(fd, nap, self.waker if settled else -2, data, until, slice)
-            nap = False
-            if ws_nothing_there(count):
-                settled = self.settle(seconds[0])
-            elif count == -EINTR or count == WS_LOOK_UP:
-                PyErr_CheckSignals()
-                settled = settled and self.waker >= 0
-            else:
-                break
-            if self.has(CLOSING | ORPHANED | ALONE):
-                count = WS_WOKEN
-                break
+        cdef double until = INFINITY
+        cdef Py_ssize_t count
+        cdef ws_slot *slot = NULL
+        if seconds[0] != INFINITY:
+            until = ws_now() + seconds[0]
+        if WS_HAS_GATE and ws_gate_is_busy(<void *> self, ws_now()):
+            slot = self.descriptor.place()
+        if slot != NULL:
+            count = self.wait_at_gate(fd, slot, until)
+        else:
+            count = self.wait_alone(fd, seconds[0], until)
         if until != INFINITY:
             seconds[0] = max(until - ws_now(), 0)
         return count
 
-    cdef double slice(self) noexcept:
-        """Seconds after which to look up."""
-        if self.waker < 0:
-            return UNWOKEN
+    cdef bint is_called(self, Py_ssize_t count) except -1:
+        """What a wait without bytes asks for; whether it is over for what the others do."""
+        if count == -EINTR or count == WS_LOOK_UP:
+            PyErr_CheckSignals()
+        return self.has(CLOSING | ORPHANED | ALONE)
+
+    cdef Py_ssize_t wait_alone(self, int fd, double seconds, double until) except? -1:
+        """Wait in a nap of the socket's, and then in poll."""
+        cdef bint nap = self.naps and seconds > NAP
+        cdef bint settled = self.is_settled(seconds)
+        cdef bytearray data  # held: it is received into while others run
+        cdef Py_ssize_t count
+        while True:
+            data = self.window._data
+            count = sleep_once(
+                fd, nap, self.waker if settled else -2, data, until, self.slice(UNWOKEN)
+            )
+            nap = False
+            if ws_nothing_there(count):
+                settled = self.settle(seconds)
+            elif count != -EINTR and count != WS_LOOK_UP:
+                return count
+            if self.is_called(count):
+                return WS_WOKEN
+            settled = settled and (self.waker >= 0 or count != WS_LOOK_UP)
+
+    cdef Py_ssize_t wait_at_gate(self, int fd, ws_slot *slot, double until) except? -1:
+        """Wait for this thread's turn."""
+        cdef bytearray data  # held: it is received into while others run
+        cdef Py_ssize_t count
+        cdef double slice
+        while True:
+            data = self.window._data
+            slice = self.slice(INFINITY)
+            if PyByteArray_GET_SIZE(data) > SMALLEST_WINDOW:
+                slice = LONG  # after which its memory is given back
+            count = pass_gate(fd, slot, data, until, slice)
+            if count != -EINTR and count != WS_LOOK_UP and not ws_nothing_there(count):
+                return count
+            if self.is_called(count):
+                return WS_WOKEN
+            if count == WS_LOOK_UP and PyByteArray_GET_SIZE(data) > SMALLEST_WINDOW:
+                self.window.data = PyByteArray_FromStringAndSize(NULL, SMALLEST_WINDOW)
+
+    cdef double slice(self, double unwoken) noexcept:
+        """Seconds after which to look up; `unwoken` where no waker is there."""
+        if self.waker < 0 and unwoken != INFINITY:
+            return unwoken
         return LOOK_UP if PyThread_get_thread_ident() == HEARS_SIGNALS else INFINITY
 
     cdef bint is_settled(self, double seconds) noexcept:
@@ -831,6 +944,23 @@ cdef Py_ssize_t sleep_once(
             count = ws_nap(fd, to, size)
         if ws_nothing_there(count) and waker > -2:
             count = ws_wait(fd, waker, to, size, until, slice)
+    return count
+
+
+cdef Py_ssize_t pass_gate(
+    int fd, ws_slot *slot, bytearray data, double until, double slice
+) noexcept:
+    """Wait at the gate and receive, without the GIL, and let the next one start."""
+    cdef void *to = PyByteArray_AS_STRING(data)
+    cdef Py_ssize_t size = PyByteArray_GET_SIZE(data), count
+    cdef bint granted
+    with nogil:
+        count = ws_gate_wait(slot, until, slice)
+        granted = count == WS_GO
+        if granted or count == WS_TRY:
+            count = ws_receive_now(fd, to, size)
+    if granted:
+        ws_gate_through()
     return count
 
 

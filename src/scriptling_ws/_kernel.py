@@ -41,13 +41,16 @@ __all__ = [
     "list_to_bytes",
     "mask_in_place",
     "next_key",
+    "open_gate",
     "parse_header",
     "read_fragments",
     "read_messages",
     "read_payload",
     "receive_messages",
+    "receive_on",
     "seal_room",
     "send_frame",
+    "use_gate_from",
 ]
 
 BAD_TEXT = _codec.BAD_TEXT
@@ -68,13 +71,16 @@ encode_header = _codec.encode_header
 list_to_bytes = _codec.list_to_bytes
 mask_in_place = _codec.mask_in_place
 next_key = _channel.next_key
+open_gate = _channel.open_gate
 parse_header = _codec.parse_header
 read_fragments = _codec.read_fragments
 read_messages = _codec.read_messages
 read_payload = _codec.read_payload
 receive_messages = _codec.receive_messages
+receive_on = _channel.receive_on
 seal_room = _codec.seal_room
 send_frame = _codec.send_frame
+use_gate_from = _channel.use_gate_from
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
     os.register_at_fork(after_in_child=_channel.after_fork)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Lock: Final = None
 Descriptor: Final = None
+receive_on: Final = None
 
 _TEXT_MESSAGE: Final = 0x81
 _BINARY_MESSAGE: Final = 0x82
@@ -51,6 +52,15 @@ def next_key() -> bytes:
             return _keys.pop()
         except IndexError:
             _keys.extend(_split(os.urandom(4 * _DRAW)))
+
+
+def open_gate() -> bool:
+    """There is no gate."""
+    return False
+
+
+def use_gate_from(active: int) -> None:
+    """There is no gate."""
 
 
 def after_fork() -> None:
@@ -155,6 +165,9 @@ class Channel:
         self.writing = writing
         self._try_reading = _attempts(reading)
         self._try_writing = _attempts(writing)
+
+    def wake(self) -> None:
+        """Nobody waits in here but for a nap."""
 
     def _unsent(self) -> bool:
         """Whether something has to go before a new frame."""

@@ -327,10 +327,40 @@ def descriptor_of(sock: Any) -> Descriptor | None:
         sock: A socket of the system's, open: a `socket.socket`.
     """
 
+def receive_on(
+    descriptor: Descriptor, buffer: bytearray | memoryview, piece: int, nap: bool
+) -> int | None:
+    """Receive into a buffer until it is full, or nothing more is there.  Not in the pure kernel.
+
+    Args:
+        descriptor: What to receive from.
+        buffer: Where to; filled from its start.
+        piece: The most bytes to ask the system for at a time.
+        nap: Sleep for a moment if nothing is there.
+
+    Returns:
+        The number of bytes, 0 at the end of the stream, None if nothing is there.
+
+    Raises:
+        OSError: the connection is broken, and nothing came before that.
+    """
+
 def next_key() -> bytes:
     """A masking key (RFC 6455 section 5.3): four bytes of the system's entropy, used once.
 
     They are drawn 1,024 at a time: one costs no system call. Thread-safe.
+    """
+
+def open_gate() -> bool:
+    """Start the gate's dispatcher before many connections are active; whether there is one.
+
+    For tests: it has a thread and a descriptor, which stay.
+    """
+
+def use_gate_from(active: int) -> None:
+    """Say from how many active connections on the gate is used, 0 for never; 64 at the most.
+
+    At import it is what the environment's SCRIPTLING_WS_GATE says, or 8.
     """
 
 def after_fork() -> None:
@@ -487,6 +517,12 @@ class Channel:
     def tail(self) -> list[bytes]: ...
     def renew(self, reading: EngineLock, writing: EngineLock) -> None:
         """Have other locks: in a forked child, where nobody would release the old ones."""
+
+    def wake(self) -> None:
+        """Have a reader that waits look at `closing`, now or when it begins to wait.
+
+        One that waits by the stream's waker is woken by that: both are to be done.
+        """
 
     def send_text(self, text: object, writer: WriterPart, /) -> bool:
         """Send a text message, waiting for it if need be.

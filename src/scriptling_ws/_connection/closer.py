@@ -63,7 +63,7 @@ class Closer:
                 link.protocol.outbox.append(frame)
             link.protocol.discard(keep_ready=not discard)
             self._lifecycle.go(CLOSE)
-        link.transport.wake()
+        link.wake()
         self._intake.answer()
         self._lifecycle.tell()
 
@@ -76,7 +76,7 @@ class Closer:
         with self._lifecycle.lock:
             link.protocol.discard(keep_ready=True)
             self._lifecycle.go(CLOSE)
-        link.transport.wake()
+        link.wake()
         link.transport.abort()
         self._lifecycle.tell()
 

@@ -106,6 +106,11 @@ class Link:
         self.eof = False
         self.watched = False
 
+    def wake(self) -> None:
+        """Have a thread that waits to receive look at the state, now and from now on."""
+        self.transport.wake()
+        self.channel.wake()
+
     def note(self) -> None:
         """Bring the state up to date with the control plane. Holds the lifecycle's lock."""
         if not self.protocol.control.open:

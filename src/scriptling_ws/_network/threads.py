@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .deadline import Deadline
-    from .waiting import Lock
 
 __all__ = ["Threads"]
 
@@ -76,7 +75,7 @@ _EVENTS: Final = tuple(
 
 # The interpreter's own lock, where nobody has put another in its place.
 _NATIVE: Final = type(threading.Lock()).__module__ == "_thread"
-_new_lock: Final[Callable[[], Lock]] = (
+_new_lock: Final[Callable[[], Any]] = (
     kernel.Lock if kernel.Lock is not None and _NATIVE else threading.Lock
 )
 

@@ -1,0 +1,1 @@
+"""Benchmarks of servers: `python -m bench.server`; see bench/README.md."""
