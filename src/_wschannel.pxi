@@ -412,7 +412,7 @@ cdef class Window:
         try:
             return self.ready.popleft()
         except IndexError:  # pragma: no cover - a race
-            return None  # another thread took it
+            return None  # pragma: no cover
 
     cdef int note(self, Py_ssize_t unfed, object stopped) except -1:
         """Note that bytes were received and are not fed yet."""
@@ -797,8 +797,8 @@ cdef class Channel:
             if late and not self.has(CLOSING) and self.nothing_unsent():
                 return None
             return reader.receive(as_timeout(seconds), seconds > LONG)
-        finally:
-            let_go(lock)
+        finally:  # see encode_frame
+            let_go(lock)  # pragma: no cover
 
     cdef object read_by_method(self, double seconds):
         """One call of the stream's method, which may nap; None to go on in Python."""
