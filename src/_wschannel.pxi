@@ -96,6 +96,7 @@ cdef enum:
 cdef double NAP = 0.01      # what SO_RCVTIMEO says: see _network.transport
 cdef double LONG = 1.0      # a wait above this gives memory back, and may be a nap too long
 cdef double LOOK_UP = 1.0   # for which the thread that hears signals sleeps at a time
+cdef double LONGEST = threading.TIMEOUT_MAX     # that the system takes for a lock
 cdef double UNWOKEN = 0.1   # for which one sleeps that no descriptor is left to wake
 
 
@@ -150,9 +151,9 @@ cdef class Lock:
         cdef double seconds = timeout
         if not blocking and seconds != -1:
             raise ValueError("can't specify a timeout for a non-blocking call")
-        if seconds < 0 and seconds != -1:
+        if not seconds >= 0 and seconds != -1:  # NaN too
             raise ValueError("timeout value must be a non-negative number")
-        if seconds > 1e9:
+        if seconds > LONGEST:
             raise OverflowError("timeout value is too large")
         if self.take():
             return True
@@ -225,6 +226,7 @@ def next_key():
 
 # ---- descriptors ----
 
+# By the ids of their references: those are equal where they are of one socket.
 cdef dict DESCRIPTORS = {}
 
 
@@ -243,7 +245,7 @@ cdef class Descriptor:
     def forget(self):
         """Use the number no more: it is about to be closed."""
         self.leave()
-        DESCRIPTORS.pop(self.reference, None)
+        DESCRIPTORS.pop(id(self.reference), None)
 
     cdef void leave(self) noexcept:
         cdef ws_slot *slot = self.slot
@@ -261,7 +263,7 @@ cdef class Descriptor:
 
 def _let_go(reference):
     """A socket is let go of: the garbage collector says so before anything of it is closed."""
-    cdef Descriptor descriptor = DESCRIPTORS.pop(reference, None)
+    cdef Descriptor descriptor = DESCRIPTORS.pop(id(reference), None)
     if descriptor is not None:
         descriptor.leave()
 
@@ -278,7 +280,7 @@ def descriptor_of(sock):
     descriptor = Descriptor.__new__(Descriptor)
     descriptor.reference = weakref.ref(sock, _let_go)
     descriptor.fd = number + 1
-    DESCRIPTORS[descriptor.reference] = descriptor
+    DESCRIPTORS[id(descriptor.reference)] = descriptor
     return descriptor
 
 
@@ -835,7 +837,7 @@ cdef class Channel:
         if count == WS_WOKEN:
             return None
         message = self.window.take_in(count, not self.has(CLOSING) and self.nothing_unsent())
-        if message is not None:
+        if self.window.is_free():
             ws_set(&self.was_heard, 1)
         return message
 

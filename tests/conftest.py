@@ -7,6 +7,7 @@ is covered when a test that is marked with it has passed and none has failed; wi
 
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 import foreign
 import kernels
 from abuse import ROWS
+from channels import WAYS, Way
 from places import TESTS
 from scriptling_ws import _kernel as _frame
 from scriptling_ws._connection import keepalive as _keepalive
@@ -92,6 +94,15 @@ def pytest_configure(config):
 def kernel(request):
     """Each of the two kernels."""
     return kernels.load(request.param)
+
+
+@pytest.fixture(params=WAYS)
+def way(request):
+    """Each of the three ways of a channel."""
+    kernels.load("pure" if request.param == "pure" else "compiled")  # or skip
+    if request.param == "descriptor" and sys.platform == "win32":
+        pytest.skip("there are no such descriptors here")
+    return Way.named(request.param)
 
 
 @pytest.fixture

@@ -103,6 +103,7 @@ class Channel:
     __slots__ = (
         "_answers",
         "_identity",
+        "_largest",
         "_masks",
         "_receive",
         "_send",
@@ -142,6 +143,7 @@ class Channel:
         self._window = window
         self._answers = answers
         self._masks = masks
+        self._largest = _MOST + (14 if masks else 10)  # with the header of such a frame
         self._receive = stream.receive
         self._send = stream.send
         self._send_flags = stream.send_flags
@@ -181,13 +183,13 @@ class Channel:
             frame = codec.encode_frame(_TEXT_MESSAGE, text, next_key() if self._masks else None)
         except UnicodeEncodeError:
             return False
-        return len(frame) <= _MOST + 14 and self.send(frame, writer)
+        return len(frame) <= self._largest and self.send(frame, writer)
 
     def send_binary(self, data: Any, writer: WriterPart, /) -> bool:
         """Send a binary message, if that can be done at once; whether it was."""
         if type(data) not in (bytes, list, tuple, bytearray) or not self.open:
             return False
-        if self.compresses or len(data) > _MOST:
+        if self.compresses or len(data) > _MOST or self._unsent():
             return False
         key = next_key() if self._masks else None
         return self.send(codec.encode_frame(_BINARY_MESSAGE, data, key), writer)
