@@ -34,9 +34,7 @@ def pytest_sessionstart(session):
     pure = os.environ.get("SCRIPTLING_WS_PURE") == "1"
     if required and not pure and _frame.IMPLEMENTATION != "compiled":
         pytest.exit("the compiled kernel is required, but it is not there", returncode=1)
-    # They stay: not to be taken for something that a test has left.
-    _keepalive.start()
-    _frame.open_gate()
+    _keepalive.start()  # it stays: not to be taken for something that a test has left
     heed_signals()
 
 
@@ -159,6 +157,7 @@ def sockets_beside(before):
 @pytest.fixture(autouse=True)
 def nothing_left_behind():
     """No thread of the package, and no socket, outlives a test."""
+    _frame.open_gate()  # a test may have made the kernel believe in a fork
     has_proc = Path("/proc/self/fd").is_dir()
     before = open_descriptors() if has_proc else {}
     yield
