@@ -702,16 +702,20 @@ cdef class Channel:
             writer.look_after()
         return True
 
-    cdef int move_by_descriptor(
-        self, const uint8_t *data, Py_ssize_t size, object frame, object writer
-    ) except -1:
+    cdef Py_ssize_t send_now(self, const void *data, Py_ssize_t size) noexcept:
+        """Send what can be at once."""
         cdef int fd = <int> ws_get(&self.descriptor.fd) - 1
         cdef Py_ssize_t count
         if size <= HOLD and WS_HAS_GIL:
+            return ws_send(fd, data, size)
+        with nogil:
             count = ws_send(fd, data, size)
-        else:
-            with nogil:
-                count = ws_send(fd, data, size)
+        return count
+
+    cdef int move_by_descriptor(
+        self, const uint8_t *data, Py_ssize_t size, object frame, object writer
+    ) except -1:
+        cdef Py_ssize_t count = self.send_now(data, size)
         if count == size:
             return 0
         if count > 0:
@@ -729,6 +733,7 @@ cdef class Channel:
         return 0
 
     cdef int move_by_session(self, bytes frame, object writer) except -1:
+        """Encrypt and send; what of it the socket does not take is the stream's to send."""
         cdef bytes sealed
         cdef Py_ssize_t size, count
         try:
@@ -741,7 +746,7 @@ cdef class Channel:
             writer.go_on(frame)
             return 0
         size = PyBytes_GET_SIZE(sealed)
-        count = self.send_sealed(sealed, size)
+        count = self.send_now(PyBytes_AS_STRING(sealed), size)
         if count == size:
             if self.stream.pending:  # an answer of TLS itself has come up
                 writer.go_on(None)
@@ -756,16 +761,6 @@ cdef class Channel:
             if not writer.broke(frame, error):
                 raise error
         return 0
-
-    cdef Py_ssize_t send_sealed(self, bytes sealed, Py_ssize_t size) noexcept:
-        cdef int fd = <int> ws_get(&self.descriptor.fd) - 1
-        cdef const char *data = PyBytes_AS_STRING(sealed)
-        cdef Py_ssize_t count
-        if size <= HOLD and WS_HAS_GIL:
-            return ws_send(fd, data, size)
-        with nogil:
-            count = ws_send(fd, data, size)
-        return count
 
     cdef int move_by_method(self, object frame, object writer) except -1:
         cdef bint whole
