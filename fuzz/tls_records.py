@@ -117,14 +117,14 @@ class End:
             self.read += buffer[:count]
         elif count:
             assert self.finished
-            assert self.transport._draining
+            assert self.transport.session.draining
         return count + 1
 
     def _check(self) -> None:
         transport: Any = self.transport
-        assert len(transport._cipher) <= _tls._READ
+        assert len(transport.session.cipher) <= _tls._READ
         assert transport._in.pending <= _MOST_IN
-        assert transport._out.pending + len(transport._unsent) <= _MOST_OUT
+        assert transport._out.pending + len(transport.session.unsent) <= _MOST_OUT
 
     def close(self) -> None:
         self.transport.close()

@@ -475,6 +475,7 @@ cdef class Channel:
     cdef unsigned long was_heard
     cdef unsigned long who_reads
     cdef Descriptor descriptor
+    cdef Session session
     cdef Window window
     cdef object stream
     cdef object answers
@@ -495,6 +496,7 @@ cdef class Channel:
         self.answers = answers
         self.masks = masks
         self.descriptor = stream.descriptor
+        self.session = stream.session
         self.naps = stream.naps
         self.receive_by = stream.receive
         self.send_by = stream.send
@@ -605,7 +607,8 @@ cdef class Channel:
         """Whether nothing has to go before a new frame."""
         if self._rest is not None or PyList_GET_SIZE(self.tail) or PyObject_Size(self.answers):
             return False
-        return self.descriptor is not None or not self.stream.pending
+        # What a bare socket has not taken is in `tail`; under TLS the stream keeps some.
+        return (self.descriptor is not None and self.session is None) or not self.stream.pending
 
     # -- sending -----------------------------------------------------------
 
@@ -714,28 +717,35 @@ cdef class Channel:
         try:
             if self.has(NOT_OPEN) or not self.nothing_unsent():
                 return False
-            if self.descriptor is None:
+            if self.descriptor is not None and self.session is None:
+                self.move_by_descriptor(data, size, frame, writer)
+            else:
                 if frame is None:
                     frame = PyBytes_FromStringAndSize(<const char *> data, size)
-                self.move_by_method(frame, writer)
-            else:
-                self.move_by_descriptor(data, size, frame, writer)
+                if self.descriptor is None or size > HOLD:
+                    self.move_by_method(frame, writer)
+                else:
+                    self.move_by_session(frame, writer)
         finally:
             let_go(lock)
         if PyObject_Size(self.answers) or self.has(LOOK_DUE):
             writer.look_after()
         return True
 
-    cdef int move_by_descriptor(
-        self, const uint8_t *data, Py_ssize_t size, object frame, object writer
-    ) except -1:
+    cdef Py_ssize_t send_now(self, const void *data, Py_ssize_t size) noexcept:
+        """Send what can be at once."""
         cdef int fd = <int> ws_get(&self.descriptor.fd) - 1
         cdef Py_ssize_t count
         if size <= HOLD and WS_HAS_GIL:
+            return ws_send(fd, data, size)
+        with nogil:
             count = ws_send(fd, data, size)
-        else:
-            with nogil:
-                count = ws_send(fd, data, size)
+        return count
+
+    cdef int move_by_descriptor(
+        self, const uint8_t *data, Py_ssize_t size, object frame, object writer
+    ) except -1:
+        cdef Py_ssize_t count = self.send_now(data, size)
         if count == size:
             return 0
         if count > 0:
@@ -747,6 +757,36 @@ cdef class Channel:
         if count == 0 or ws_nothing_there(count) or count == -EINTR:
             writer.go_on(frame)
         else:
+            error = OSError(-count, os.strerror(-count))
+            if not writer.broke(frame, error):
+                raise error
+        return 0
+
+    cdef int move_by_session(self, bytes frame, object writer) except -1:
+        """Encrypt and send; what of it the socket does not take is the stream's to send."""
+        cdef bytes sealed
+        cdef Py_ssize_t size, count
+        try:
+            sealed = self.session.encrypt(frame, self.stream)
+        except BaseException as error:
+            if writer.broke(frame, error):
+                return 0
+            raise
+        if sealed is None:
+            writer.go_on(frame)
+            return 0
+        size = PyBytes_GET_SIZE(sealed)
+        count = self.send_now(PyBytes_AS_STRING(sealed), size)
+        if count == size:
+            if self.stream.pending:  # an answer of TLS itself has come up
+                writer.go_on(None)
+            return 0
+        self.session.unsent = sealed[max(count, 0):]
+        self.stream.pending = True
+        if count >= 0 or ws_nothing_there(count) or count == -EINTR:
+            writer.go_on(None)
+        else:
+            self.stream.uncounted = PyBytes_GET_SIZE(frame)
             error = OSError(-count, os.strerror(-count))
             if not writer.broke(frame, error):
                 raise error
@@ -784,7 +824,9 @@ cdef class Channel:
                 return reader.receive(as_timeout(seconds), seconds > LONG)
             ws_set(&self.who_reads, PyThread_get_thread_ident())
             try:
-                if self.descriptor is None:
+                if self.descriptor is None or not (
+                    self.session is None or self.session.is_usual()
+                ):
                     message = self.read_by_method(seconds)
                 else:
                     message = self.read_by_descriptor(&seconds, &late)
@@ -836,15 +878,25 @@ cdef class Channel:
             return None
         if count == WS_WOKEN:
             return None
+        if self.session is not None:
+            if count > 0:
+                count = self.session.decrypt(count, self.window._data, self.stream)
+            if count <= 0:
+                return None  # at the stream's end too, which Python meets again
         message = self.window.take_in(count, not self.has(CLOSING) and self.nothing_unsent())
         if self.window.is_free():
             ws_set(&self.was_heard, 1)
         return message
 
+    cdef bytearray landing(self):
+        """What is received into."""
+        return self.window._data if self.session is None else self.session.cipher
+
     cdef Py_ssize_t read_now(self, int fd) noexcept:
         """Receive what is there."""
-        cdef void *to = PyByteArray_AS_STRING(self.window._data)
-        cdef Py_ssize_t size = PyByteArray_GET_SIZE(self.window._data), count
+        cdef bytearray data = self.landing()
+        cdef void *to = PyByteArray_AS_STRING(data)
+        cdef Py_ssize_t size = PyByteArray_GET_SIZE(data), count
         ws_gate_clear(self.descriptor.slot)
         if size <= HOLD and WS_HAS_GIL:
             return ws_receive_now(fd, to, size)
@@ -882,7 +934,7 @@ cdef class Channel:
         cdef bytearray data  # held: it is received into while others run
         cdef Py_ssize_t count
         while True:
-            data = self.window._data
+            data = self.landing()
             count = sleep_once(
                 fd, nap, self.waker if settled else -2, data, until, self.slice(UNWOKEN)
             )
@@ -901,17 +953,17 @@ cdef class Channel:
         cdef Py_ssize_t count
         cdef double slice
         while True:
-            data = self.window._data
+            data = self.landing()
             slice = self.slice(INFINITY)
-            if PyByteArray_GET_SIZE(data) > SMALLEST_WINDOW:
-                slice = LONG  # after which its memory is given back
+            if not self.is_small():
+                slice = LONG  # after which memory is given back
             count = pass_gate(fd, slot, data, until, slice)
             if count != -EINTR and count != WS_LOOK_UP and not ws_nothing_there(count):
                 return count
             if self.is_called(count):
                 return WS_WOKEN
-            if count == WS_LOOK_UP and PyByteArray_GET_SIZE(data) > SMALLEST_WINDOW:
-                self.window.data = PyByteArray_FromStringAndSize(NULL, SMALLEST_WINDOW)
+            if count == WS_LOOK_UP:
+                self.relax()
 
     cdef double slice(self, double unwoken) noexcept:
         """Seconds after which to look up; `unwoken` where no waker is there."""
@@ -921,16 +973,29 @@ cdef class Channel:
 
     cdef bint is_settled(self, double seconds) noexcept:
         """Whether all is done that is to be done before a wait."""
-        cdef bint small = PyByteArray_GET_SIZE(self.window._data) <= SMALLEST_WINDOW
-        return self.waker >= 0 and (small or seconds <= LONG)
+        return self.waker >= 0 and (seconds <= LONG or self.is_small())
 
     cdef bint settle(self, double seconds) except -1:
         """Make what wakes a wait, and give back memory before a long one."""
         if self.waker < 0:
             self.waker = self.stream.waker_number()
-        if seconds > LONG and PyByteArray_GET_SIZE(self.window._data) > SMALLEST_WINDOW:
-            self.window.data = PyByteArray_FromStringAndSize(NULL, SMALLEST_WINDOW)
+        if seconds > LONG:
+            self.relax()
         return True
+
+    cdef bint is_small(self) noexcept:
+        """Whether no memory is held but what an idle connection keeps."""
+        if self.session is not None and not self.session.is_small():
+            return False
+        return PyByteArray_GET_SIZE(self.window._data) <= SMALLEST_WINDOW
+
+    cdef int relax(self) except -1:
+        """Give back memory: nothing is in it."""
+        if PyByteArray_GET_SIZE(self.window._data) > SMALLEST_WINDOW:
+            self.window.data = PyByteArray_FromStringAndSize(NULL, SMALLEST_WINDOW)
+        if self.session is not None:
+            self.session.relax()
+        return 0
 
 
 cdef Py_ssize_t sleep_once(

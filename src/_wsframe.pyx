@@ -927,3 +927,4 @@ def allocate(size):
 
 
 include "_wschannel.pxi"
+include "_wstls.pxi"

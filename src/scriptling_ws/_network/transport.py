@@ -107,6 +107,7 @@ class Transport:
         remote_addr: The peer's address as text.
         descriptor: What the kernel's channel moves bytes by, around the methods in here; None
             where it has to go by `receive` and `send`.
+        session: What the channel encrypts and decrypts by; None for a bare socket.
         naps: Whether the socket sleeps in `recv` for up to NAP.
         pending: Whether bytes that `write` has taken are still to be written; a bare
             socket keeps none.
@@ -132,6 +133,7 @@ class Transport:
     )
 
     send_flags: Final = SEND_FLAGS
+    session: kernel.Session | None = None
 
     def __init__(self, sock: socket.socket) -> None:
         """Take over a connected socket: from here on only this object touches it."""
