@@ -655,7 +655,7 @@ cdef class Channel:
         cdef uint8_t *four = key if self.masks else NULL
         cdef Py_ssize_t count = PySequence_Fast_GET_SIZE(values), size
         cdef bytes frame
-        if count > MOST or not self.nothing_unsent():
+        if count > MOST:
             return False
         if self.masks:
             draw_key(key)
@@ -679,7 +679,7 @@ cdef class Channel:
         cdef uint8_t *four = key if self.masks else NULL
         cdef Py_ssize_t size
         cdef bytes frame
-        if length > MOST or not self.nothing_unsent():
+        if length > MOST:
             return False
         if length <= SMALL:
             if self.masks:
