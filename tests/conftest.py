@@ -94,13 +94,18 @@ def kernel(request):
     return kernels.load(request.param)
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(params=(*WAYS, "gate"))
 def way(request):
-    """Each of the three ways of a channel."""
+    """Each of the ways of a channel."""
     kernels.load("pure" if request.param == "pure" else "compiled")  # or skip
-    if request.param == "descriptor" and sys.platform == "win32":
+    way = Way.named(request.param)
+    if way.by_descriptor and sys.platform == "win32":
         pytest.skip("there are no such descriptors here")
-    return Way.named(request.param)
+    if way.name == "gate" and not way.channel.open_gate():
+        pytest.skip("there is no gate here")
+    way.channel.use_gate_from(1 if way.name == "gate" else 0)
+    yield way
+    way.channel.use_gate_from(8)
 
 
 @pytest.fixture

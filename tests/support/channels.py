@@ -7,6 +7,8 @@ Rules:
 - What they do then is what the connection does, as far as bytes go: a frame that was begun is
   finished, what lies in the socket is read. So a session comes to the same in every way.
 - No pytest here: a fuzz target has this, too.
+
+What waits by a descriptor does so by itself, or at the gate; all else is the same then.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class Way(NamedTuple):
     """One of the ways of a channel.
 
     Attributes:
-        name: One of WAYS.
+        name: One of WAYS, or "gate": by a descriptor, and waiting at the gate.
         codec: The kernel's functions.
         channel: The kernel's classes.
     """
@@ -65,7 +67,7 @@ class Way(NamedTuple):
 
     @property
     def by_descriptor(self) -> bool:
-        return self.name == "descriptor"
+        return self.name in ("descriptor", "gate")
 
     @property
     def takes_bytearrays(self) -> bool:
@@ -260,6 +262,18 @@ class End:
 
     def receive(self, timeout: Any) -> Any:
         return self.channel.receive(timeout, self.reader)
+
+    def wake(self) -> None:
+        """Have a reader look at what the others do, wherever it waits."""
+        self.channel.wake()
+        self.stream.wake()
+
+    def is_reading(self) -> bool:
+        return self.channel.reader != 0
+
+    def is_asleep(self) -> bool:
+        """Whether a thread is beyond its nap, or comes to the gate."""
+        return self.is_reading() and (self.way.name == "gate" or self.stream._waker is not None)
 
     # -- what the other end does --
 

@@ -8,6 +8,7 @@ import gc
 import os
 import queue
 import random
+import select
 import signal
 import socket
 import sys
@@ -25,7 +26,7 @@ from kernels import BINARY, TEXT
 from memory import cpython_handlers
 from pairs import SOON, Running, running, until
 
-by_descriptor = pytest.mark.parametrize("way", ["descriptor"], indirect=True)
+by_descriptor = pytest.mark.parametrize("way", ["descriptor", "gate"], indirect=True)
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 timers = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
 posix = pytest.mark.skipif(
@@ -48,9 +49,10 @@ class Alarm:
 
     def __init__(self, handler):
         self._handler = handler
+        self._set = False  # a signal that another thread has taken may be late
 
     def __enter__(self):
-        self._old = signal.signal(signal.SIGALRM, lambda *_: self._handler())
+        self._old = signal.signal(signal.SIGALRM, lambda *_: self._set and self._handler())
         return self
 
     def __exit__(self, *_):
@@ -58,9 +60,11 @@ class Alarm:
         signal.signal(signal.SIGALRM, self._old)
 
     def after(self, seconds, again=0):
+        self._set = True
         signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6), again)
 
     def stop(self):
+        self._set = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ())  # runs what has come by now
 
@@ -83,9 +87,13 @@ class Counted(deque):
 
 
 def spin():
-    """Wait for a handler that raises, by no lock: that might stay taken."""
-    for _ in range(10**8):
-        pass
+    """Wait for a handler that raises, by no lock: that might stay taken.
+
+    The GIL is let go of: what another thread was told of is heard as it is taken again.
+    """
+    end_by = time.monotonic() + SOON
+    while time.monotonic() < end_by:
+        select.select([], [], [], 0.001)
 
 
 def digest(end):
@@ -289,7 +297,7 @@ def look_up(way, limit=6.0):
     start = time.monotonic()
     try:
         with End(way) as end:
-            sending = Running(lambda: (until(lambda: end.stream._waker is not None), send()))
+            sending = Running(lambda: (until(end.is_asleep), send()))
             try:
                 return f"returned {end.channel.receive(limit, end.reader)}"
             except Strike:
@@ -323,7 +331,7 @@ def test_another_thread_sleeps_on(way):
     """It has no signals to hear: a wait of it costs the program nothing."""
     with End(way) as end:
         receiving = Running(end.receive, None)
-        until(lambda: end.stream._waker is not None)
+        until(end.is_asleep)
         usage = getattr(os, "times", None)
         before = sum(usage()[:2])
         threading.Event().wait(0.3)
@@ -462,7 +470,7 @@ def test_locks_that_nobody_is_left_to_release(way):
     with End(way) as end:
         receiving = Running(end.receive, LONG)
         if way.by_descriptor:
-            until(lambda: end.stream._waker is not None)
+            until(end.is_asleep)
         else:  # the reader would wait
             assert receiving.result() is end.reader
         with end.channel.writing:

@@ -221,14 +221,18 @@ def entropy(monkeypatch, way):
         draws.append(size)
         return b"".join(next(numbers).to_bytes(4, "big") for _ in range(size // 4))
 
-    monkeypatch.setattr(os, "urandom", urandom)
-    way.channel.after_fork()
-    yield draws
-    way.channel.after_fork()  # these numbers are no keys for anybody
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "urandom", urandom)
+        while not draws:  # what was drawn before
+            way.channel.next_key()
+        way.channel.next_key()
+        yield draws
+    while int.from_bytes(way.channel.next_key(), "big") < 2**20:
+        pass  # these numbers are no keys for anybody
 
 
 def test_a_key_is_never_given_out_twice(way, entropy):
-    keys = [way.channel.next_key() for _ in range(5000)]
+    keys = keys_of(way, 5000)
     assert {(type(key), len(key)) for key in keys} == {(bytes, 4)}
     assert len(set(keys)) == 5000
     assert entropy == [4096] * 5
@@ -243,8 +247,7 @@ def test_threads_are_given_different_keys(way, entropy):
 
 
 def keys_of(way, count):
-    for _ in range(count):
-        yield way.channel.next_key()
+    return [way.channel.next_key() for _ in range(count)]
 
 
 def test_frames_have_such_keys(way, entropy):
@@ -265,9 +268,10 @@ def test_a_key_that_is_not_to_be_had(way, monkeypatch):
         raise Strike  # out of a signal handler
 
     with End(way, masks=True) as end:
-        way.channel.after_fork()
         with monkeypatch.context() as patch:
             patch.setattr(os, "urandom", fail)
+            with pytest.raises(Strike):
+                keys_of(way, 5000)
             for message in ("x", b"x", [1], [1] * 5000):
                 call = end.send_text if isinstance(message, str) else end.send_binary
                 with pytest.raises(Strike):

@@ -18,7 +18,8 @@ from frames import header, raw_frame
 from kernels import BINARY, INT64_MAX, KEY, TEXT
 from pairs import SOON, Running, at_least, reset, running, until
 
-by_descriptor = pytest.mark.parametrize("way", ["descriptor"], indirect=True)
+by_descriptor = pytest.mark.parametrize("way", ["descriptor", "gate"], indirect=True)
+by_waker = pytest.mark.parametrize("way", ["descriptor"], indirect=True)
 by_methods = pytest.mark.parametrize("way", ["methods", "pure"], indirect=True)
 
 MORE, SPECIAL, BAD_TEXT = range(3)
@@ -39,15 +40,6 @@ def noted(end):
 
 
 NOTHING_NOTED = (None, None, True)
-
-
-def is_reading(end):
-    return end.channel.reader != 0
-
-
-def is_asleep(end):
-    """Whether a thread is beyond its nap: it has made what wakes it."""
-    return end.stream._waker is not None
 
 
 # ---- messages ----
@@ -168,7 +160,7 @@ def test_a_reset_is_the_end_too(way):
         near = socket.create_connection(listener.getsockname())
         far = listener.accept()[0]
     with End(way, (near, far)) as end:
-        with running(lambda: (until(lambda: is_reading(end)), reset(far))):
+        with running(lambda: (until(end.is_reading), reset(far))):
             assert end.receive(LONG) is end.reader
         if way.by_descriptor:
             assert (end.window.unfed, end.window.plain) == (0, False)
@@ -189,7 +181,7 @@ def test_what_a_signal_handler_raises_in_the_method_comes_out(way, error):
         with pytest.raises(type(error)) as caught:
             end.receive(LONG)
         assert caught.value is error
-        assert (noted(end), is_reading(end)) == (NOTHING_NOTED, False)
+        assert (noted(end), end.is_reading()) == (NOTHING_NOTED, False)
         assert not end.channel.reading.locked()
         hooked(end, lambda: None)
         assert end.receive(LONG) == "hello"
@@ -234,7 +226,7 @@ def test_a_failure_after_receiving_loses_nothing(way, as_list):
             end.receive(LONG)
         assert noted(end) == (len(data), None, False)
         assert end.window.data[: len(data)] == data  # to be read again
-        assert not is_reading(end)
+        assert not end.is_reading()
         assert not end.channel.reading.locked()
 
 
@@ -277,7 +269,7 @@ def test_a_timeout(end, timeout):
         assert received is end.reader
         assert end.reader.calls == [("receive", timeout, False, True)]
     assert (noted(end), end.channel.heard) == (NOTHING_NOTED, False)
-    assert (is_reading(end), end.channel.reading.locked()) == (False, False)
+    assert (end.is_reading(), end.channel.reading.locked()) == (False, False)
 
 
 @pytest.mark.parametrize("timeout", [0, 0.002, 0.05, 1, LONG, None, math.inf, 10**6, 10**400])
@@ -325,7 +317,7 @@ def test_another_kind_of_number_is_the_readers_to_judge(end):
 @by_descriptor
 @pytest.mark.parametrize("timeout", [None, math.inf, 10**400, 1e300, 2**62])
 def test_a_wait_for_ever_and_nearly_so(way, timeout):
-    with End(way) as end, running(lambda: (until(lambda: is_asleep(end)), end.arrive(HELLO))):
+    with End(way) as end, running(lambda: (until(end.is_asleep), end.arrive(HELLO))):
         assert end.receive(timeout) == "hello"
         assert not end.reader.calls
 
@@ -346,7 +338,7 @@ def test_how_long_the_reader_has(end):
 
 def waiting(end, then, timeout=LONG):
     """Receive while a thread does something, once this one is beyond its nap; what came of it."""
-    with running(lambda: (until(lambda: is_asleep(end)), then())):
+    with running(lambda: (until(end.is_asleep), then())):
         return end.receive(timeout)
 
 
@@ -388,31 +380,40 @@ def test_a_wait_holds_no_other_thread_up(way):
         assert end.frames() == [(TEXT, b"x")]
 
 
-@by_descriptor
+@by_waker
 def test_a_wait_is_woken(way):
     with End(way) as end:
-        assert waiting(end, end.stream.wake) is end.reader
+        assert waiting(end, end.wake) is end.reader
         ((name, left, quick, held),) = end.reader.calls
         assert (name, quick, held) == ("receive", True, True)
         assert LONG - SOON < left < LONG  # less what has passed
-        # It stays so, but what is there is still received.
         end.arrive(HELLO)
         assert end.receive(LONG) == "hello"
-        assert end.receive(LONG) is end.reader
+
+
+@by_waker
+def test_a_waker_goes_on_waking(way):
+    with End(way) as end:
+        assert end.receive(0.05) is None  # it has one now
+        end.stream.wake()
+        for _ in range(3):
+            assert end.receive(LONG) is end.reader
+            end.arrive(HELLO)
+            assert end.receive(LONG) == "hello"
 
 
 @by_descriptor
 def test_what_comes_with_the_waking_is_received(way):
     with End(way) as end:
         end.reader.reads = True
-        assert waiting(end, lambda: (end.arrive(HELLO), end.stream.wake())) == "hello"
+        assert waiting(end, lambda: (end.arrive(HELLO), end.wake())) == "hello"
 
 
 @by_descriptor
 @pytest.mark.parametrize("flag", ["closing", "orphaned", "alone"])
 def test_a_flag_is_seen_once_it_is_woken(way, flag):
     with End(way) as end:
-        then = lambda: (setattr(end.channel, flag, True), end.stream.wake())  # noqa: E731
+        then = lambda: (setattr(end.channel, flag, True), end.wake())  # noqa: E731
         assert waiting(end, then) is end.reader
         names = [(name, held) for name, *_, held in end.reader.calls]
         assert names == [("leave", True)] * (flag == "orphaned") + [("receive", True)]
@@ -428,7 +429,7 @@ class Unwoken(Stream):
         return -1
 
 
-@by_descriptor
+@by_waker
 @pytest.mark.parametrize("flag", ["closing", "orphaned", "alone"])
 def test_without_a_descriptor_to_wake_it_a_flag_is_seen_soon(way, flag):
     with End(way, stream=Unwoken) as end:
@@ -437,14 +438,14 @@ def test_without_a_descriptor_to_wake_it_a_flag_is_seen_soon(way, flag):
             assert end.receive(SOON) is end.reader
 
 
-@by_descriptor
+@by_waker
 def test_without_a_descriptor_to_wake_it_it_ends_in_time(way):
     with End(way, stream=Unwoken) as end, at_least(0.25):
         assert end.receive(0.25) is None
         assert end.stream.asked > 1  # there may be one by now
 
 
-@by_descriptor
+@by_waker
 def test_without_a_descriptor_to_wake_it_one_is_asked_for_again(way):
     class Late(Stream):
         asked = 0
@@ -458,7 +459,7 @@ def test_without_a_descriptor_to_wake_it_one_is_asked_for_again(way):
         assert end.stream.asked == 3
 
 
-@by_descriptor
+@by_waker
 def test_what_making_the_waker_raises_comes_out(way):
     class Bad(Stream):
         def waker_number(self):
@@ -467,7 +468,7 @@ def test_what_making_the_waker_raises_comes_out(way):
     with End(way, stream=Bad) as end:
         with pytest.raises(TimeoutError):
             end.receive(LONG)
-        assert (is_reading(end), end.channel.reading.locked()) == (False, False)
+        assert (end.is_reading(), end.channel.reading.locked()) == (False, False)
         assert noted(end) == NOTHING_NOTED
 
 
@@ -478,7 +479,9 @@ def test_a_grown_window_is_given_back_before_a_long_wait(way, timeout, size):
         if timeout == 0.05:
             end.receive(timeout)
         else:
-            assert waiting(end, lambda: end.arrive(HELLO), timeout) == "hello"
+            given_back = lambda: until(lambda: len(end.window.data) == size)  # noqa: E731
+            then = lambda: (given_back(), end.arrive(HELLO))  # noqa: E731
+            assert waiting(end, then, timeout) == "hello"
         assert len(end.window.data) == size
 
 
@@ -587,7 +590,7 @@ def test_what_comes_in_the_way_meanwhile(way, change):
         assert noted(end) == NOTHING_NOTED
 
 
-@by_descriptor
+@by_waker
 @pytest.mark.parametrize("change", [closing, rest, tail, answers])
 def test_what_comes_in_the_way_until_the_timeout(way, change):
     class Changing(Stream):
@@ -622,12 +625,12 @@ def test_what_leaving_raises_comes_out(way):
         end.reader.leave = fail
         if way.by_descriptor:
             with pytest.raises(LookupError):
-                waiting(end, lambda: (orphaned(end), end.stream.wake()))
+                waiting(end, lambda: (orphaned(end), end.wake()))
         else:
             hooked(end, lambda: orphaned(end))
             with pytest.raises(LookupError):
                 end.receive(LONG)
-        assert (is_reading(end), end.channel.reading.locked()) == (False, False)
+        assert (end.is_reading(), end.channel.reading.locked()) == (False, False)
 
 
 # ---- threads ----
