@@ -781,12 +781,11 @@ cdef class Channel:
             if self.stream.pending:  # an answer of TLS itself has come up
                 writer.go_on(None)
             return 0
-        self.session.unsent = sealed[max(count, 0):]
-        self.stream.pending = True
         if count >= 0 or ws_nothing_there(count) or count == -EINTR:
+            self.session.unsent = sealed[max(count, 0):]
+            self.stream.pending = True
             writer.go_on(None)
         else:
-            self.stream.uncounted = PyBytes_GET_SIZE(frame)
             error = OSError(-count, os.strerror(-count))
             if not writer.broke(frame, error):
                 raise error
@@ -890,7 +889,7 @@ cdef class Channel:
 
     cdef bytearray landing(self):
         """What is received into."""
-        return self.window._data if self.session is None else self.session.cipher
+        return self.window._data if self.session is None else self.session._cipher
 
     cdef Py_ssize_t read_now(self, int fd) noexcept:
         """Receive what is there."""

@@ -35,7 +35,7 @@ cdef class Session:
     cdef Py_ssize_t least
     cdef Py_ssize_t most
     # The reader's:
-    cdef public bytearray cipher
+    cdef bytearray _cipher
     cdef public object received
     cdef public Py_ssize_t decrypted
     cdef public Py_ssize_t barren
@@ -63,7 +63,7 @@ cdef class Session:
         self.error = error
         self.least = whole(least, "least", 1, INT64_MAX)
         self.most = whole(most, "most", 1, INT64_MAX)
-        self.cipher = PyByteArray_FromStringAndSize(NULL, self.least)
+        self._cipher = PyByteArray_FromStringAndSize(NULL, self.least)
         self.received = None
         self.unread = True
         self.fault = None
@@ -80,6 +80,14 @@ cdef class Session:
         self.decrypt_by = value.read
         self.encrypt_by = value.write
         self._ssl = value
+
+    @property
+    def cipher(self):
+        return self._cipher
+
+    @cipher.setter
+    def cipher(self, bytearray value not None):
+        self._cipher = value
 
     @property
     def ahead(self):
@@ -129,7 +137,7 @@ cdef class Session:
 
     def take_in(self, received, /):
         """Hand the ciphertext that was received to OpenSSL."""
-        self.hand_over(whole(received, "received", 0, PyByteArray_GET_SIZE(self.cipher)))
+        self.hand_over(whole(received, "received", 0, PyByteArray_GET_SIZE(self._cipher)))
 
     def read_records(self, buffer, /):
         """Decrypt all records that fit; whether the stream ends here."""
@@ -138,28 +146,28 @@ cdef class Session:
     def relax(self):
         """Let go of a large buffer, if nothing is in it."""
         if not self.is_small() and self.received is None:
-            self.cipher = PyByteArray_FromStringAndSize(NULL, self.least)
+            self._cipher = PyByteArray_FromStringAndSize(NULL, self.least)
 
     cdef bint is_small(self) noexcept:
-        return PyByteArray_GET_SIZE(self.cipher) <= self.least
+        return PyByteArray_GET_SIZE(self._cipher) <= self.least
 
     cdef bint is_usual(self) noexcept:
-        """Whether all that has come was decrypted and told, and the next record can be."""
+        """Whether all that has come was decrypted and told, and the next record can be.
+
+        With an error, or at the end, something is `unread` for ever, or there is doubt.
+        """
         return (
             self.received is None
             and self.decrypted == 0
             and self.barren == 0
-            and not (self.in_doubt or self.more or self.unread or self.draining)
+            and not (self.in_doubt or self.unread)
             and self._ahead is None
-            and self.fault is None
-            and self.read_error is None
         )
 
     cdef Py_ssize_t decrypt(self, Py_ssize_t count, bytearray window, object stream) except -1:
         """Decrypt `count` bytes that were received; how many the window has now.
 
-        0 if Python has to go on: with a part of a record, with more that is to be received, or
-        with what OpenSSL has raised.
+        0 if Python has to go on: with half a record, or with what OpenSSL has raised.
         """
         cdef bint held = False
         self.received = count
@@ -180,8 +188,6 @@ cdef class Session:
                     ws_set(&self._answering, True)
                     stream.pending = True
                 self.release_by()
-        if self.fault is not None or (self.more and self.decrypted < PyByteArray_GET_SIZE(window)):
-            return 0
         count = self.decrypted
         self.decrypted = 0
         return count
@@ -193,14 +199,14 @@ cdef class Session:
             self.more = False
             return 0
         if count <= SMALL:
-            self.write_by(PyBytes_FromStringAndSize(PyByteArray_AS_STRING(self.cipher), count))
+            self.write_by(PyBytes_FromStringAndSize(PyByteArray_AS_STRING(self._cipher), count))
         else:
-            self.write_by(memoryview(self.cipher)[:count])
+            self.write_by(memoryview(self._cipher)[:count])
         self.received = None
         self.barren += count
-        self.more = count == PyByteArray_GET_SIZE(self.cipher)
+        self.more = count == PyByteArray_GET_SIZE(self._cipher)
         if self.more and count < self.most:
-            self.cipher = PyByteArray_FromStringAndSize(NULL, self.most)
+            self._cipher = PyByteArray_FromStringAndSize(NULL, self.most)
         return 0
 
     cdef bint decrypt_records(self, object buffer) except -1:

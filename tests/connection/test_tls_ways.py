@@ -46,6 +46,7 @@ from scriptling_ws._network.tls import TLSTransport
 
 compiled = pytest.mark.skipif(kernel.IMPLEMENTATION == "pure", reason="it is the compiled one's")
 
+ALERT, DATA = 21, 23  # types of records
 AS_IT_IS = "surrogateescape"  # of bytes that are no text
 READ = 128 * KIB  # as `_network.tls` receives at a time, once much comes
 
@@ -222,6 +223,27 @@ def test_messages_of_all_sizes_both_ways(way, size):
             assert other.receive(SOON) == "x" * size
     with running(server.close):
         client.close()
+
+
+def test_a_larger_message_is_encrypted_piece_by_piece(way):
+    """It would be there twice otherwise, and in OpenSSL's memory again."""
+    sizes = []
+    with ends(way) as (conn, peer):
+        settle(conn, peer)
+        session = conn._link.transport.session
+        inner = session.ssl
+
+        class Counted:
+            read = inner.read
+
+            def write(self, data):
+                sizes.append(len(data))
+                return inner.write(data)
+
+        session.ssl = Counted()
+        with running(lambda: conn.send_binary(bytes(250_000))):
+            assert read_frame(peer) == (0x82, bytes(250_000))
+    assert max(sizes) == 64 * KIB
 
 
 def test_many_messages_at_once_come_in_their_order(way):
@@ -418,13 +440,40 @@ def test_keys_that_are_updated_between_two_messages(way, asks, tmp_path):
 def test_a_request_to_renegotiate_is_refused_and_messages_go_on(way):
     with renegotiating(way) as (conn, peer):
         for number in range(3):
-            peer.ask(2)
+            peer.ask(1)
             arrived(conn)
             assert conn.receive(0) is None
-            assert not conn._link.transport.pending  # the answer has left
+            assert not conn._link.transport.pending
+            assert peer.record() == ALERT
             conn.send(f"still {number}")
+            assert peer.record() == DATA
             peer.send(frame(TEXT, b"there", mask=True))
             assert conn.receive(SOON) == "there"
+
+
+@needs_cryptography
+def test_an_answer_that_comes_up_while_the_transport_sends_is_sent_after_it(way):
+    with renegotiating(way) as (conn, peer):
+        transport = conn._link.transport
+        send = transport._send
+        receiving = Running(conn.receive, None)
+        until(conn._intake.lock.locked)
+
+        def read_meanwhile(data, flags):
+            peer.ask(1)
+            until(lambda: transport.session.answering)
+            return send(data, flags)
+
+        transport._send = read_meanwhile
+        with conn._outlet.lock:  # as a writer has it
+            assert transport.write(b"x") == 1
+        transport._send = send
+        assert transport.pending
+        assert peer.record() == DATA
+        conn._outlet.flush()
+        assert peer.record() == ALERT
+        peer.send(frame(TEXT, b"there", mask=True))
+        assert receiving.result() == "there"
 
 
 def test_what_tls_answers_while_a_message_leaves_is_sent_after_it(way):
@@ -501,8 +550,42 @@ def test_a_forged_record_ends_the_connection_after_what_came_before_it(way, befo
         assert [conn.receive(SOON) for _ in before] == before
         assert conn.receive(SOON) is None
         assert conn.close_code == 1006
+        assert "signal" not in str(conn._link.transport.session.read_error)
         with pytest.raises(ssl.SSLError, match="ALERT"):  # the answer says why
             read_from(peer, 1)
+
+
+def test_a_peer_that_renegotiates_while_a_message_is_to_leave_is_left(way):
+    with ends(way, ping_interval=None) as (conn, peer):
+        settle(conn, peer)
+        session = conn._link.transport.session
+
+        class Renegotiating:
+            read = session.ssl.read
+
+            def write(self, data):
+                raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "a handshake comes first")
+
+        session.ssl = Renegotiating()
+        conn.connected()  # so that an end is told
+        with pytest.raises(ConnectionClosed) as caught:
+            while True:
+                conn.send("x")
+                assert not conn.connected()
+        assert isinstance(caught.value.__cause__, ConnectionAbortedError)
+
+
+def test_an_error_of_openssl_is_final_whatever_it_says_when_it_is_asked_again(way):
+    with ends(way, ping_interval=None) as (conn, peer):
+        settle(conn, peer)
+
+        def fail():
+            raise ssl.SSLError(1, "once")
+
+        struck(conn._link.transport, "read", fail, after=False)
+        tell(peer, frame(TEXT, b"unseen"))
+        assert conn.receive(SOON) is None
+        assert conn.close_code == 1006
 
 
 @pytest.mark.parametrize("client", [True, False], ids=["client", "server"])
@@ -556,6 +639,40 @@ def test_what_is_taken_in_part_is_finished_before_anything_else(way, size):
         conn.close()
 
 
+@pytest.mark.abuse(70)
+@pytest.mark.parametrize("then", ["send", "receive"])
+def test_what_a_handler_cuts_short_as_it_waits_to_leave_leaves_before_anything_else(way, then):
+    with handling(strike) as signalled:
+        near, far = tls_pair(buffer=16 * KIB)
+        conn = connection(in_way(near, way), ping_interval=None)
+        peer = connection(far, client=False, binary_type=bytes)
+        sent = 0
+
+        def shoot():
+            until(lambda: near.pending and conn._outlet.lock.locked())
+            signalled()
+
+        with running(shoot), pytest.raises(Interrupt):
+            while True:
+                conn.send_binary(bytes([sent]) * 30_000)
+                sent += 1
+        assert near.pending
+
+        def go_on():
+            if then == "receive":
+                assert conn.receive(SOON) == "all"
+            conn.send("after")
+
+        calls = Running(go_on)
+        got = [peer.receive(SOON) for _ in range(sent + 1)]
+        peer.send("all")
+        got.append(peer.receive(SOON))
+        calls.result()
+        assert got == [bytes([number]) * 30_000 for number in range(sent + 1)] + ["after"]
+        with running(peer.close):
+            conn.close()
+
+
 def test_a_message_of_which_a_part_has_left_ends_the_connection_at_its_timeout(way):
     with ends(way, buffer=16 * KIB, send_timeout=0.1, ping_interval=None) as (conn, _):
         with pytest.raises(SendTimeout):
@@ -570,14 +687,20 @@ def test_a_message_of_which_a_part_has_left_ends_the_connection_at_its_timeout(w
 
 
 @pytest.mark.abuse(70)
-def test_a_handler_that_raises_as_a_message_is_encrypted_has_it_sent_once(way):
+@pytest.mark.parametrize("then", ["send", "receive"])
+def test_a_handler_that_raises_as_a_message_is_encrypted_has_it_sent_once(way, then):
     with ends(way) as (conn, peer):
         settle(conn, peer)
         struck(conn._link.transport, "write", interrupt)
         with pytest.raises(Interrupt):
             conn.send("first")
+        if then == "receive":
+            assert conn.receive(0) is None
+            assert read_frame(peer) == (0x81, b"first")
         conn.send("second")
-        assert [read_frame(peer), read_frame(peer)] == [(0x81, b"first"), (0x81, b"second")]
+        if then == "send":
+            assert read_frame(peer) == (0x81, b"first")
+        assert read_frame(peer) == (0x81, b"second")
         assert not conn._link.transport.pending
 
 
@@ -621,6 +744,28 @@ def test_a_handler_that_raises_before_a_message_is_decrypted_ends_the_stream_aft
             conn.receive(SOON)
         assert conn.receive(SOON) == "good"
         assert conn.receive(SOON) is None
+
+
+@pytest.mark.abuse(70)
+def test_a_handler_that_raises_in_a_look_ahead_ends_the_stream(way):
+    with ends(way, ping_interval=None) as (conn, peer):
+        settle(conn, peer)
+        tell(peer, frame(TEXT, b"lost"))
+        arrived(conn)
+        transport = conn._link.transport
+        decrypt = transport._decrypt
+
+        def raise_behind(room):
+            restore()
+            decrypt(room)
+            raise Interrupt
+
+        restore = stand_in(transport, _decrypt=raise_behind)
+        with conn._intake.lock, pytest.raises(Interrupt):
+            conn._intake.take_controls()
+        tell(peer, frame(TEXT, b"behind"))
+        assert conn.receive(SOON) is None
+        assert conn.close_code == 1006
 
 
 @pytest.mark.abuse(70)

@@ -5,6 +5,8 @@ Rules:
 - OpenSSL works on memory buffers under a lock of its own, and the socket is read and
   written outside that lock: a reader that sleeps holds up no writer, which one SSLSocket
   between two threads does not promise.
+- What a channel needs too is in the kernel's Session. There it encrypts and decrypts in one step
+  what is usual, and notes what is not: `_decrypt` and `flush` go on from each of its states.
 - What comes is decrypted by as many records as the reader's buffer holds, and received on
   while more is there; what is sent is encrypted a few records at a time, so that a message
   adds little to the memory.
