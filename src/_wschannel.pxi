@@ -52,6 +52,7 @@ cdef object as_timeout(double seconds):
     return None if seconds == INFINITY else seconds
 
 
+@cython.final
 cdef class Channel:
     """The quick ways of one connection; see the contract."""
 

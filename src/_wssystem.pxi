@@ -97,6 +97,7 @@ cdef double UNWOKEN = 0.1   # for which one sleeps that no descriptor is left to
 
 # ---- locks ----
 
+@cython.final
 cdef class Lock:
     """A lock as threading.Lock, which C code takes and releases without a call."""
 
@@ -225,6 +226,7 @@ def next_key():
 cdef dict DESCRIPTORS = {}
 
 
+@cython.final
 cdef class Descriptor:
     """The number of a socket's descriptor, -1 from before it is closed on."""
 

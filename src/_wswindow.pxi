@@ -5,6 +5,7 @@
 # Rule: what was received is noted in the step in which it was; what is no whole message stays in
 # the window, noted, for the Python code (_wire.incoming).
 
+@cython.final
 cdef class Window:
     """Received bytes, and how their messages are to be read."""
 
