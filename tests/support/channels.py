@@ -328,7 +328,13 @@ class End:
             window.plain = not self._receive(note) and window.plain
         if window.unfed is not None:
             self.channel.heard = True
-        return self.ready.popleft() if self.ready else None
+        return self.take()
+
+    def take(self) -> Any:
+        """The next message that is ready, or None."""
+        with contextlib.suppress(IndexError):  # perhaps another thread has taken it
+            return self.ready.popleft()
+        return None
 
     def _receive(self, note: list[int]) -> bool:
         """Receive once; whether there is something to note."""

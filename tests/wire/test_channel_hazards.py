@@ -219,7 +219,7 @@ def test_a_handler_that_raises_while_a_frame_is_sent_in_part(way):
         for number in range(100):
             data = b"%d " % number * 8000
             try:
-                alarm.after(1e-6 * (1 + number % 37))
+                alarm.after(1e-6 * (1 + number % 37) * 2 ** (number % 8))
                 end.channel.send_binary(data, end.writer)
             except Strike:
                 strikes += 1

@@ -667,7 +667,7 @@ def test_threads_receive_each_message_once(way):
 
         def take(mine):
             while sum(map(len, received)) < count:
-                message = end.ready.popleft() if end.ready else end.receive(0.01)
+                message = end.take() or end.receive(0.01)
                 if message is not None:
                     mine.append(message)
 
