@@ -43,6 +43,7 @@ from .waiting import READ, WRITE, engine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .._wsframe import Descriptor
     from .deadline import Deadline
     from .waiting import Waker
 
@@ -148,9 +149,9 @@ class Transport:
         self.pending: bool = False
         self.uncounted: int = 0
         native = _CAN_NAP and self._engine.naps and isinstance(sock, _socket.socket)
-        self.naps = self._prepare(native)
+        self.naps: bool = self._prepare(native)
         self._descriptor = kernel.descriptor_of(sock) if native else None
-        self.descriptor = self._descriptor
+        self.descriptor: Descriptor | None = self._descriptor
         self.local_addr: str = address_text(sock.getsockname())
         self.remote_addr: str = address_text(sock.getpeername())
         tell_after_fork(self)
