@@ -10,7 +10,7 @@ export SCRIPTLING_WS_EXTENSION ?= auto
 RUN = $(VENV)/bin/python
 PIP = $(RUN) -m pip --disable-pip-version-check
 NODE_MODULES = tests/peers/node_modules
-KERNEL = src/_wsframe.pyx src/_wschannel.pxi src/_wstls.pxi src/_wsframe.h src/_wsgate.h src/_wsio.h
+KERNEL = src/_wsframe.pyx src/_wssystem.pxi src/_wswindow.pxi src/_wstls.pxi src/_wschannel.pxi src/_wsframe.h src/_wsgate.h src/_wsio.h
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-compiled test-pure install-check lint format api peers \
@@ -198,7 +198,7 @@ SANITIZED_RUN = LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" PYTHONMALLOC=
     ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$(CURDIR)/$(SANITIZED)/report \
     UBSAN_OPTIONS=print_stacktrace=1:log_path=$(CURDIR)/$(SANITIZED)/report \
     PYTHONPATH=$(SANITIZED)/lib $(RUN)
-SANITIZED_TARGETS = kernel_encode kernel_io kernel_lists kernel_mask kernel_read \
+SANITIZED_TARGETS = channel kernel_encode kernel_io kernel_lists kernel_mask kernel_read \
     kernel_rooms protocol_chunks outgoing
 
 sanitize: $(VENV)/tested ## the kernel's tests and fuzz targets under ASan and UBSan; SECONDS=120
@@ -209,7 +209,7 @@ sanitize: $(VENV)/tested ## the kernel's tests and fuzz targets under ASan and U
 	    $(PIP) install --quiet --no-deps --target $(SANITIZED)/lib ./$(SANITIZED)/source
 	$(SANITIZED_RUN) -c "from scriptling_ws import _wsframe as k; assert '/$(SANITIZED)/' in k.__file__"
 	$(SANITIZED_RUN) -m pytest --quiet -p no:cacheprovider tests/wire/test_kernel*.py \
-	    tests/wire/test_protocol.py tests/wire/test_fuzz_seeds.py $(PYTEST_ARGS) \
+	    tests/wire/test_channel*.py tests/wire/test_protocol.py tests/wire/test_fuzz_seeds.py $(PYTEST_ARGS) \
 	    || { cat $(SANITIZED)/report.* 2>/dev/null; false; }
 	$(SANITIZED_RUN) fuzz/run.py --random --seconds $(SECONDS) $(SANITIZED_TARGETS) \
 	    || { cat $(SANITIZED)/report.* 2>/dev/null; false; }
@@ -243,7 +243,7 @@ coverage: $(COVERAGE_VENV)/made peers ## whether the tests reach every branch, a
 	done
 	cd $(COVERED) && $(COVERAGE_RUN) -m coverage combine --quiet
 	rm -f $(COVERED)/.coverage.*  # of a child that a test has killed as it wrote
-	cd $(COVERED) && $(COVERAGE_RUN) -m coverage report --include=src/_wsframe.pyx --fail-under=0
+	cd $(COVERED) && $(COVERAGE_RUN) -m coverage report --include="src/*.pyx,src/*.pxi" --fail-under=0
 	cd $(COVERED) && $(COVERAGE_RUN) -m coverage report
 
 # Of the modules that differ from MUTANTS_BASE, or of MODULES="_network.tls _wire.incoming".
@@ -275,7 +275,7 @@ lint: $(VENV)/linted ## ruff, types, cython-lint, workflows, imports, the wheels
 	    pyright --verifytypes scriptling_ws --ignoreexternal | tail -n 4 | grep "score: 100%"
 	PATH="$(abspath $(VENV))/bin:$$PATH" PYTHONPATH=out/typed pyright --project tests/typed
 	$(RUN) -m mypy tests/typed
-	PATH="$(VENV)/bin:$$PATH" cython-lint --max-line-length=100 src/_wsframe.pyx
+	PATH="$(VENV)/bin:$$PATH" cython-lint --max-line-length=100 src/_wsframe.pyx src/_wssystem.pxi src/_wswindow.pxi src/_wstls.pxi src/_wschannel.pxi
 	$(VENV)/bin/zizmor --offline --quiet .github
 	cd .github && for kind in github-workflows:workflows/*.yml dependabot:dependabot.yml \
 	    github-issue-forms:ISSUE_TEMPLATE/[!c]*.yml github-issue-config:ISSUE_TEMPLATE/config.yml; do \

@@ -27,6 +27,8 @@ if choice == "yes" or (choice == "auto" and interpreted):
             ["src/_wsframe.pyx"],
             depends=[
                 "src/_wschannel.pxi",
+                "src/_wssystem.pxi",
+                "src/_wswindow.pxi",
                 "src/_wstls.pxi",
                 "src/_wsframe.h",
                 "src/_wsgate.h",

@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Any
 from unittest import mock
 
-from wsproto import handshake
-
 from harness import Source, fuzz
 from scriptling_ws._errors import HandshakeError
+from scriptling_ws._handshakes import client as handshake
 from scriptling_ws._handshakes.client import ClientHandshake
 from scriptling_ws._handshakes.url import parse_url
 

@@ -161,7 +161,38 @@ sessions = {
     for plan in (QUIET, BUSY)
 }
 
+# How, the window's size, the limit; the calls, three bytes each; payloads; what the peer sends.
+CHANNEL_CALLS = {
+    "receive": bytes((0, 0, 255, 2, 1, 0, 2, 1, 0, 0, 0, 255, 2, 2, 0, 3, 9, 0)),
+    "pieces": bytes((0, 0, 3, 2, 1, 0, 0, 0, 1, 2, 0, 0, 1, 2, 0, 2, 1, 0)),
+    "send": bytes((4, 0, 0, 5, 0, 0, 5, 1, 1, 5, 2, 2, 6, 0, 0, 4, 3, 0)),
+    "refused": bytes((4, 1, 1, 5, 0, 241, 5, 0, 242, 4, 0, 255, 7, 0, 0, 5, 0, 0)),
+    "in-the-way": bytes((7, 7, 0, 4, 0, 0, 7, 7, 0, 7, 8, 0, 5, 0, 1, 7, 9, 0, 2, 1, 0)),
+    "flags": bytes((7, 1, 0, 0, 0, 9, 2, 1, 0, 7, 5, 0, 4, 0, 0, 7, 4, 0, 5, 0, 0)),
+}
+CHANNEL_PAYLOADS = b"\4" + b"\5hello" + b"\xff\7abcdefgh" + b"\xfe\5abcdefg" + b"\4a\xffbc"
+channels = {
+    f"{calls}-{'client' if client else 'server'}": bytes((client | 2 * (not client), 0, 0))
+    + bytes((len(CHANNEL_CALLS[calls]) // 3,))
+    + CHANNEL_CALLS[calls]
+    + CHANNEL_PAYLOADS
+    + b"\7"
+    + b"".join(
+        (raw_frame if client else streams.masked_frame)(*each)
+        for each in [(0x81, b"hello"), (0x82, b"ab"), (0x81, b"\xc3\xa9"), (0x89, b"ping")]
+    )
+    for calls in CHANNEL_CALLS
+    for client in (False, True)
+}
+
 SEEDS = {
+    "channel": {
+        **channels,
+        "full-window": b"\4\5\0\5\0\0\xff\2\1\0\2\1\0\0\0\xff\2\1\0\0\7"
+        + raw_frame(0x82, b"abcdefgh") * 3,
+        "full-socket": b"\x09\0\0\3\5\0\0\5\0\1\4\0\0\1\xff\7abcdefgh",
+        "end": b"\0\0\0\4\0\0\3\7\x09\0\2\1\0\2\1\0\0\7" + raw_frame(0x81, b"a"),
+    },
     "handshake_server": requests,
     "http_requests": {
         **{name: b"\0" + data[1:] for name, data in requests.items() if data[:1] != b"\1"},

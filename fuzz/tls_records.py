@@ -34,7 +34,8 @@ TURNS = 400  # an honest middle needs some forty
 READ = 4096
 # Types of records: of the handshake, alerts, data, and what no version knows.
 KINDS = (20, 21, 22, 23, 24, 0, 255)
-_MOST_IN = _tls._READ + 2 * _tls._RECORD  # ciphertext that waits for its decryption
+_RECORD = 16_384
+_MOST_IN = _tls._READ + 2 * _RECORD  # ciphertext that waits for its decryption
 _MOST_OUT = 2 * _tls._SLICE  # ciphertext that waits for the socket, beside answers
 
 

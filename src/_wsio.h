@@ -27,6 +27,9 @@
 static Py_ssize_t ws_send(int fd, const void *data, size_t size) { return -EBADF; }
 static Py_ssize_t ws_receive_now(int fd, void *data, size_t size) { return -EBADF; }
 static Py_ssize_t ws_nap(int fd, void *data, size_t size) { return -EBADF; }
+static Py_ssize_t ws_receive_on(int fd, char *data, size_t size, size_t piece, int nap) {
+    return -EBADF;
+}
 static Py_ssize_t ws_wait(
     int fd, int waker, void *data, size_t size, double until, double slice
 ) { return -EBADF; }
@@ -63,6 +66,20 @@ static Py_ssize_t ws_receive_now(int fd, void *data, size_t size) {
 static Py_ssize_t ws_nap(int fd, void *data, size_t size) {
     ssize_t count = recv(fd, data, size, 0);
     return count < 0 ? -errno : count;
+}
+
+/* Receive what is there, and what comes meanwhile, in pieces: while one is copied, the other end
+   goes on sending, and a small one stays in the cache. */
+static Py_ssize_t ws_receive_on(int fd, char *data, size_t size, size_t piece, int nap) {
+    size_t have = 0, want = size < piece ? size : piece;
+    Py_ssize_t count = nap ? ws_nap(fd, data, want) : ws_receive_now(fd, data, want);
+    while (count > 0) {
+        have += (size_t) count;
+        if ((size_t) count < want || have == size) break;
+        want = size - have < piece ? size - have : piece;
+        count = ws_receive_now(fd, data + have, want);
+    }
+    return have ? (Py_ssize_t) have : count;  /* an error is met again */
 }
 
 static double ws_now(void) {

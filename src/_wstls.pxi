@@ -17,6 +17,7 @@ cdef enum:
 cdef object AS_MUCH_AS_FITS = 2 ** 30
 
 
+@cython.final
 cdef class Session:
     """A TLS session between two buffers: the state that its transport and a channel share."""
 

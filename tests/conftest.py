@@ -7,6 +7,7 @@ is covered when a test that is marked with it has passed and none has failed; wi
 
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 import foreign
 import kernels
 from abuse import ROWS
+from channels import WAYS, Way
 from places import TESTS
 from scriptling_ws import _kernel as _frame
 from scriptling_ws._connection import keepalive as _keepalive
@@ -32,9 +34,7 @@ def pytest_sessionstart(session):
     pure = os.environ.get("SCRIPTLING_WS_PURE") == "1"
     if required and not pure and _frame.IMPLEMENTATION != "compiled":
         pytest.exit("the compiled kernel is required, but it is not there", returncode=1)
-    # They stay: not to be taken for something that a test has left.
-    _keepalive.start()
-    _frame.open_gate()
+    _keepalive.start()  # it stays: not to be taken for something that a test has left
     heed_signals()
 
 
@@ -94,6 +94,20 @@ def kernel(request):
     return kernels.load(request.param)
 
 
+@pytest.fixture(params=(*WAYS, "gate"))
+def way(request):
+    """Each of the ways of a channel."""
+    kernels.load("pure" if request.param == "pure" else "compiled")  # or skip
+    way = Way.named(request.param)
+    if way.by_descriptor and sys.platform == "win32":
+        pytest.skip("there are no such descriptors here")
+    if way.name == "gate" and not way.channel.open_gate():
+        pytest.skip("there is no gate here")
+    way.channel.use_gate_from(1 if way.name == "gate" else 0)
+    yield way
+    way.channel.use_gate_from(8)
+
+
 @pytest.fixture
 def log():
     """The package's log, watched."""
@@ -148,6 +162,7 @@ def sockets_beside(before):
 @pytest.fixture(autouse=True)
 def nothing_left_behind():
     """No thread of the package, and no socket, outlives a test."""
+    _frame.open_gate()  # a test may have made the kernel believe in a fork
     has_proc = Path("/proc/self/fd").is_dir()
     before = open_descriptors() if has_proc else {}
     yield

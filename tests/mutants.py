@@ -72,7 +72,8 @@ WINGS = {
             "_wire.inflation _wire.opcodes _wire.outgoing _wire.incoming _wschannel_py _wsframe_py"
         ),
         (
-            "kernel kernel_equal kernel_io protocol deflate deflating inflation properties "
+            "kernel kernel_equal kernel_io channel channel_receiving channel_parts channel_hazards "
+            "channel_equal protocol deflate deflating inflation properties "
             "sending fuzz_seeds abuse_frames abuse_close keepalive"
         ),
     ),

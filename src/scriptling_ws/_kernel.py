@@ -51,6 +51,7 @@ __all__ = [
     "read_messages",
     "read_payload",
     "receive_messages",
+    "receive_on",
     "seal_room",
     "send_frame",
     "use_gate_from",
@@ -81,6 +82,7 @@ read_fragments = _codec.read_fragments
 read_messages = _codec.read_messages
 read_payload = _codec.read_payload
 receive_messages = _codec.receive_messages
+receive_on = _channel.receive_on
 seal_room = _codec.seal_room
 send_frame = _codec.send_frame
 use_gate_from = _channel.use_gate_from

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Iterable
 
-    from ._wsframe import EngineLock, Message, ReaderPart, Stream, WriterPart
+    from ._wsframe import EngineLock, ReaderPart, Stream, WriterPart
 
 Lock: Final = None
 Descriptor: Final = None
+receive_on: Final = None
 
 _TEXT_MESSAGE: Final = 0x81
 _BINARY_MESSAGE: Final = 0x82
@@ -58,7 +59,7 @@ def open_gate() -> bool:
     return False
 
 
-def use_gate_from(active: int) -> None:  # noqa: ARG001
+def use_gate_from(active: int) -> None:
     """There is no gate."""
 
 
@@ -78,7 +79,7 @@ class Window:
     __slots__ = ("as_list", "data", "limit", "masked", "plain", "ready", "stopped", "unfed")
 
     def __init__(
-        self, size: int, masked: bool, as_list: bool, limit: int, ready: deque[Message]
+        self, size: int, masked: bool, as_list: bool, limit: int, ready: deque[Any]
     ) -> None:
         """Start empty, with so many bytes of memory."""
         self.data = bytearray(size)
@@ -102,6 +103,7 @@ class Channel:
     __slots__ = (
         "_answers",
         "_identity",
+        "_largest",
         "_masks",
         "_receive",
         "_send",
@@ -141,6 +143,7 @@ class Channel:
         self._window = window
         self._answers = answers
         self._masks = masks
+        self._largest = _MOST + (14 if masks else 10)  # with the header of such a frame
         self._receive = stream.receive
         self._send = stream.send
         self._send_flags = stream.send_flags
@@ -180,13 +183,13 @@ class Channel:
             frame = codec.encode_frame(_TEXT_MESSAGE, text, next_key() if self._masks else None)
         except UnicodeEncodeError:
             return False
-        return len(frame) <= _MOST + 14 and self.send(frame, writer)
+        return len(frame) <= self._largest and self.send(frame, writer)
 
     def send_binary(self, data: Any, writer: WriterPart, /) -> bool:
         """Send a binary message, if that can be done at once; whether it was."""
         if type(data) not in (bytes, list, tuple, bytearray) or not self.open:
             return False
-        if self.compresses or len(data) > _MOST:
+        if self.compresses or len(data) > _MOST or self._unsent():
             return False
         key = next_key() if self._masks else None
         return self.send(codec.encode_frame(_BINARY_MESSAGE, data, key), writer)

@@ -35,7 +35,7 @@ RFC 6455: section 5.2 (framing), 5.3 (masking), 8.1 (UTF-8).
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeAlias, final, type_check_only
 
 from typing_extensions import Buffer  # for checkers only: nothing imports this file
 
@@ -285,8 +285,9 @@ def allocate(size: int) -> tuple[bytes | bytearray, memoryview]:
 # with the lock of that direction held.  It keeps no reference to them: they are parts of the
 # connection that owns the channel.
 
-Message = str | bytes | list[int]
+_Message: TypeAlias = str | bytes | list[int]
 
+@type_check_only
 class EngineLock(Protocol):
     """A lock as the engine makes it: see `_network.waiting.Lock`."""
 
@@ -302,12 +303,14 @@ class EngineLock(Protocol):
         /,
     ) -> None: ...
 
+@final
 class Lock(EngineLock):
     """A lock as threading.Lock, which the kernel takes and releases without a call.
 
     Not in the pure kernel: there `Lock` is None.
     """
 
+@final
 class Descriptor:
     """The number of a socket's descriptor.  Not in the pure kernel: there it is None."""
 
@@ -325,6 +328,24 @@ def descriptor_of(sock: Any) -> Descriptor | None:
 
     Args:
         sock: A socket of the system's, open: a `socket.socket`.
+    """
+
+def receive_on(
+    descriptor: Descriptor, buffer: bytearray | memoryview, piece: int, nap: bool
+) -> int | None:
+    """Receive into a buffer until it is full, or nothing more is there.  Not in the pure kernel.
+
+    Args:
+        descriptor: What to receive from.
+        buffer: Where to; filled from its start.
+        piece: The most bytes to ask the system for at a time.
+        nap: Sleep for a moment if nothing is there.
+
+    Returns:
+        The number of bytes, 0 at the end of the stream, None if nothing is there.
+
+    Raises:
+        OSError: the connection is broken, and nothing came before that.
     """
 
 def next_key() -> bytes:
@@ -348,6 +369,7 @@ def use_gate_from(active: int) -> None:
 def after_fork() -> None:
     """In a forked child: draw other keys than the parent, and hear signals where it goes on."""
 
+@final
 class Session:
     """A TLS session between two memory buffers: the state that its transport and a channel share.
 
@@ -444,6 +466,7 @@ class Session:
     def relax(self) -> None:
         """Let go of a large `cipher`, if nothing is in it."""
 
+@type_check_only
 class Stream(Protocol):
     """Where a channel's bytes come from and go to: a transport.
 
@@ -478,6 +501,7 @@ class Stream(Protocol):
     def waker_number(self) -> int:
         """The descriptor that becomes readable when a wait has to end; -1 if none is left."""
 
+@type_check_only
 class WriterPart(Protocol):
     """What goes on with a send that cannot be made at once."""
 
@@ -490,6 +514,7 @@ class WriterPart(Protocol):
     def look_after(self) -> None:
         """Send answers, or look at what has come: after a send, without the lock."""
 
+@type_check_only
 class ReaderPart(Protocol):
     """What goes on with a receive that is not usual."""
 
@@ -510,6 +535,7 @@ class ReaderPart(Protocol):
     def leave(self) -> None:
         """The call is over, and the connection was `orphaned` meanwhile. Holds the lock."""
 
+@final
 class Window:
     """Received bytes, and how the messages in them are to be read.
 
@@ -541,6 +567,7 @@ class Window:
             ready: Where messages go that come behind the first.
         """
 
+@final
 class Channel:
     """The quick ways of one connection.
 

@@ -219,7 +219,8 @@ def build(processor, *extra):
 
 def test(processor, chosen):
     """Run the kernel's tests on that processor."""
-    tests = sorted((REPOSITORY / "tests" / "wire").glob("test_kernel*.py"))
+    folder = REPOSITORY / "tests" / "wire"
+    tests = sorted([*folder.glob("test_kernel*.py"), *folder.glob("test_channel*.py")])
     run(
         *(processor.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, *tests),
         PYTHONPATH=str(SITE),

@@ -39,6 +39,7 @@ from scriptling_ws._client import connect as _client
 from scriptling_ws._connection import keepalive as _keepalive
 from scriptling_ws._network.tls import TLSTransport
 from scriptling_ws._network.waiting import engine
+from scriptling_ws._options import Options
 
 
 @contextlib.contextmanager
@@ -361,6 +362,62 @@ def test_bad_arguments(arguments, error, says):
     with pytest.raises(error, match=says) as caught:
         connect(**{"url": "ws://h/"} | arguments)
     assert type(caught.value) is error
+
+
+class Dialled(Exception):
+    pass
+
+
+@pytest.fixture
+def dialled(monkeypatch):
+    """Whatever is wrong, connect gets no further than to dialling."""
+
+    def dial(*_):
+        raise Dialled
+
+    monkeypatch.setattr(_client, "dial", dial)
+
+
+# An option that equals one that has passed is checked all the same.
+@pytest.mark.usefixtures("dialled")
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ({"max_fragments": 1}, {"max_fragments": True}),
+        ({"max_fragments": 1}, {"max_fragments": 1.0}),
+        ({"max_headers": 1}, {"max_headers": True}),
+        ({"max_headers": 128}, {"max_headers": 128.0}),
+        ({"server_no_context_takeover": True}, {"server_no_context_takeover": 1}),
+        ({}, {"max_fragments": [1]}),
+        ({}, {"max_line_size": {}}),
+    ],
+    ids=str,
+)
+def test_options_that_have_passed_let_no_others_pass(good, bad):
+    for _ in range(2):
+        with pytest.raises(Dialled):
+            connect("ws://h/", **good)
+    (name,) = bad
+    for _ in range(2):
+        with pytest.raises(TypeError, match=f"^{name} has to be") as caught:
+            connect("ws://h/", **bad)
+        assert caught.value.__context__ is None
+
+
+@pytest.mark.usefixtures("dialled")
+def test_options_are_checked_once(monkeypatch):
+    made = []
+
+    def options(*args, **named):
+        made.append(named)
+        return Options(*args, **named)
+
+    monkeypatch.setattr(_client, "Options", options)
+    _client._checked.cache_clear()
+    for size in (77_001, 77_001, 77_002):
+        with pytest.raises(Dialled):
+            connect("ws://h/", max_message_size=size)
+    assert made == [{"max_message_size": 77_001}, {"max_message_size": 77_002}]
 
 
 @pytest.mark.usefixtures("no_network")

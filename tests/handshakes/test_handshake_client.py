@@ -2,20 +2,26 @@
 
 import base64
 import time
+from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from wsproto import ConnectionType, WSConnection
+from wsproto import events as wsevents
+from wsproto import handshake as wshandshake
 
 from abuse import row
 from heads import ACCEPT, pieces
 from pairs import upgrade_answer
 from scriptling_ws._errors import ConnectTimeout, HandshakeError
+from scriptling_ws._handshakes import client as _client
 from scriptling_ws._handshakes.client import ClientHandshake
 from scriptling_ws._handshakes.head import FOREIGN_ERRORS
-from scriptling_ws._handshakes.terms import Terms
+from scriptling_ws._handshakes.terms import DeflateOffer, Terms
 from scriptling_ws._handshakes.url import parse_url
 from scriptling_ws._options import check_subprotocols
+from scriptling_ws._version import __version__
 
 # -- what is sent ----------------------------------------------------------
 
@@ -67,6 +73,12 @@ def test_credentials_of_the_url():
     assert headers["host"] == "h"
     _, headers = sent_headers(client("ws://u:p@h/", {"authorization": "Bearer x"}))
     assert headers["authorization"] == "Bearer x"
+
+
+def test_the_longest_label_may_have_a_port():
+    host = "x" * 63
+    _, headers = sent_headers(client(f"ws://{host}:8080/"))
+    assert headers["host"] == f"{host}:8080"
 
 
 def test_subprotocols_in_order():
@@ -601,3 +613,225 @@ def test_any_change_to_an_answer_is_taken_or_a_handshake_error(position, noise, 
     else:
         pytest.fail("neither taken nor refused")
     assert cause is None or isinstance(cause, FOREIGN_ERRORS)
+
+
+# -- wsproto's word --------------------------------------------------------
+
+
+class Asked:
+    """The same handshake by wsproto alone, asked anew for each one, with the key of another."""
+
+    def __init__(self, key, url, headers, subprotocols, deflate):
+        parsed = parse_url(url)
+        extra = [
+            (name.encode(), value.strip().encode("latin-1")) for name, value in headers.items()
+        ]
+        if parsed.credentials and "Authorization" not in headers:
+            extra.append((b"Authorization", parsed.credentials.encode()))
+        if "User-Agent" not in headers:
+            extra.append((b"User-Agent", b"scriptling-ws/" + __version__.encode()))
+        self._ws = WSConnection(ConnectionType.CLIENT)
+        self.offer = DeflateOffer(deflate) if deflate else None
+        with mock.patch.object(wshandshake, "generate_nonce", return_value=key):
+            self.request = self._ws.send(
+                wsevents.Request(
+                    host=parsed.host_header,
+                    target=parsed.target,
+                    subprotocols=list(subprotocols),
+                    extensions=[self.offer] if deflate else [],
+                    extra_headers=extra,
+                )
+            )
+
+    def receive(self, head):
+        self._ws.receive_data(lists_joined(head))
+        (event,) = self._ws.events()
+        assert isinstance(event, wsevents.AcceptConnection)
+        return event.subprotocol, self.offer.terms if self.offer else None
+
+
+def lists_joined(head):
+    """A head with each list in one line, as wsproto can take it: it looks at the last alone."""
+    names = (b"connection", b"sec-websocket-extensions", b"sec-websocket-protocol", b"upgrade")
+    lines, lists = [], {}
+    for line in head[:-4].split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.lower() in names:
+            lists.setdefault(name.lower(), []).append(value)
+        else:
+            lines.append(line)
+    for name, values in lists.items():
+        if name == b"sec-websocket-extensions":
+            elements = [value.strip(b" \t,") for value in values]
+        else:
+            elements = [part.strip(b" \t") for value in values for part in value.split(b",")]
+            if name != b"sec-websocket-protocol":
+                elements = [element.lower() for element in elements]
+            elements = list(dict.fromkeys(elements))
+        if any(elements):
+            lines.append(name + b": " + b", ".join(filter(None, elements)))
+    return b"\r\n".join([*lines, b"", b""])
+
+
+def key_of(request):
+    return request.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("url", ["ws://localhost:8080/chat?x=1", "ws://u:p@[::1]/", "wss://h/%20"])
+@pytest.mark.parametrize(
+    "headers", [{}, {"X-A": " \xfc ", "x-b": ""}, {"User-Agent": "me"}], ids=str
+)
+@pytest.mark.parametrize("subprotocols", [(), ("a",), ("b", "a")], ids=str)
+@pytest.mark.parametrize("deflate", [None, Terms(), Terms(True, True, 9, 10)], ids=str)
+def test_a_request_is_what_wsproto_would_send(url, headers, subprotocols, deflate):
+    for _ in range(2):  # the second may be one that was kept
+        request = client(url, headers, subprotocols, deflate).request
+        assert Asked(key_of(request), url, headers, subprotocols, deflate).request == request
+
+
+NOT_ASCII = "'ascii' codec can't decode"
+
+
+def outcome(make, answer):
+    """What was agreed on, or why it was refused."""
+    handshake = make()
+    try:
+        return handshake.receive(answer(handshake.request))
+    except (*FOREIGN_ERRORS, HandshakeError) as error:
+        text = str(error).removeprefix("the server's upgrade is not valid: ")
+        # Which of two fields outside ASCII is named does not matter.
+        return NOT_ASCII if text.startswith(NOT_ASCII) else text
+
+
+class Ours(ClientHandshake):
+    """What it has agreed on, as Asked tells it."""
+
+    def receive(self, data):
+        if super().receive(data):
+            assert self.connection.client
+            return self.subprotocol, self.deflate
+        return pytest.fail("neither taken nor refused")
+
+
+def both(answer, subprotocols=("a", "b"), deflate=None):
+    """What this package makes of an answer, and what wsproto does."""
+    url = "ws://localhost:8080/chat?x=1"
+    args = {}, subprotocols
+
+    def ours():
+        return Ours(parse_url(url), *args, deflate=deflate)
+
+    def asked():
+        return Asked(key_of(client().request), url, *args, deflate)
+
+    return outcome(ours, answer), outcome(asked, answer)
+
+
+ELEMENTS = st.one_of(
+    st.sampled_from(
+        ["Upgrade", "WebSocket", "keep-alive", "a", "b", "B", "a b", "", '"x, y"', "h2c"]
+    ),
+    st.sampled_from(["permessage-deflate", "permessage-deflate; client_max_window_bits=9", "x; y"]),
+    st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF), max_size=6),
+)
+LINES = st.tuples(
+    st.sampled_from(
+        ["Connection", "upgrade", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "X", "Date"]
+    ),
+    st.lists(ELEMENTS, max_size=3).map(" , ".join),
+    st.sampled_from(["", " ", "\t", " \t "]),
+).map(lambda parts: f"{parts[0]}:{parts[2]}{parts[1]}{parts[2]}")
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    lines=st.lists(LINES, max_size=4),
+    left_out=st.lists(
+        st.sampled_from(["Upgrade", "Connection", "Sec-WebSocket-Accept"]), max_size=1
+    ),
+    subprotocols=st.sampled_from([(), ("a",), ("a", "b")]),
+    deflate=st.sampled_from([None, Terms()]),
+)
+@example(["Sec-WebSocket-Protocol: a"], [], ("a",), None)
+@example(["Sec-WebSocket-Protocol: a"], [], (), None)
+@example(["Sec-WebSocket-Extensions: permessage-deflate"], [], (), Terms())
+@example(["Sec-WebSocket-Extensions: permessage-deflate"], [], (), None)
+def test_what_wsproto_says_is_what_counts(lines, left_out, subprotocols, deflate):
+    def answer(request):
+        return upgrade_answer(request, *lines, **dict.fromkeys(left_out))
+
+    first, asked = both(answer, subprotocols, deflate)
+    assert first == asked
+    # The second may be a verdict that was kept.
+    assert both(answer, subprotocols, deflate)[0] == asked
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.integers(0, 200), st.binary(max_size=3), st.integers(0, 3))
+@example(51, b"\r\n", 2)
+def test_any_change_to_an_answer_leaves_the_verdict_to_wsproto(position, noise, left_out):
+    def answer(request):
+        head = upgrade_answer(request, "Sec-WebSocket-Protocol: a", "Server: x")
+        at = len(b"HTTP/1.1 101 ") + position % (len(head) - 17)
+        mutant = head[:at] + noise + head[at + left_out :] + b"\r\n\r\n"
+        return mutant[: mutant.index(b"\r\n\r\n") + 4]
+
+    made, asked = both(answer)
+    if isinstance(made, str) and not made.startswith(WORDS):
+        return  # refused before: line ends, a body, a second token
+    if made == "Bad HTTP message":  # of two faults h11 and wsproto may name another first
+        assert isinstance(asked, str)
+        return
+    assert made == asked
+
+
+# How wsproto's texts begin.
+WORDS = ("Bad ", "Missing ", "unrecognized ", NOT_ASCII)
+
+
+def test_wsproto_is_asked_once_for_the_same_answer(monkeypatch):
+    asked = []
+
+    class Counting(WSConnection):
+        def __init__(self, kind):
+            asked.append(kind)
+            super().__init__(kind)
+
+    monkeypatch.setattr(_client, "WSConnection", Counting)
+    _client._verdict.cache_clear()
+
+    def opens(*lines, deflate=None, **changes):
+        handshake = client(subprotocols=["a", "x" * 2000], deflate=deflate)
+        return handshake.receive(upgrade_answer(handshake.request, *lines, **changes))
+
+    for number in range(3):
+        assert opens(f"Date: {number}")
+    assert len(asked) == 1
+    for _ in range(2):  # what it refuses is not kept, nor what is long, nor what has an offer
+        with pytest.raises(HandshakeError, match="token"):
+            opens(Sec_WebSocket_Accept=ACCEPT)
+        assert opens(f"Sec-WebSocket-Protocol: {'x' * 2000}")
+        assert opens(deflate=Terms())
+    assert len(asked) == 7
+    assert _client._verdict.cache_info().currsize == 1
+
+
+def test_a_token_is_of_one_key_alone():
+    first, second = client(), client()
+    assert first.receive(upgrade_answer(first.request))
+    with pytest.raises(HandshakeError, match="token"):
+        second.receive(upgrade_answer(first.request))
+
+
+def test_no_secret_is_kept_and_nothing_piles_up():
+    _client._request.cache_clear()
+    client(headers={"Authorization": "Bearer x"})
+    client("ws://u:p@h/")
+    client(f"ws://h/?{'x' * 2000}")
+    assert _client._request.cache_info().currsize == 0
+    for number in range(100):
+        handshake = client(f"ws://h/{number}", subprotocols=[f"p{number}"])
+        named = f"p{number}"
+        assert handshake.receive(upgrade_answer(handshake.request, Sec_WebSocket_Protocol=named))
+    assert _client._request.cache_info().currsize <= 16
+    assert _client._verdict.cache_info().currsize <= 64

@@ -6,10 +6,13 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wsproto import ConnectionType, WSConnection
+from wsproto import events as wsevents
 
 from abuse import row
 from heads import ACCEPT, KEY, request
-from scriptling_ws._handshakes.head import HeadReader, Refused, parse_request
+from scriptling_ws._handshakes import server as _server
+from scriptling_ws._handshakes.head import FOREIGN_ERRORS, HeadReader, Refused, parse_request
 from scriptling_ws._handshakes.server import ServerUpgrade, wants_upgrade
 from scriptling_ws._handshakes.terms import Terms
 
@@ -291,3 +294,142 @@ def test_any_change_to_a_request_is_taken_or_refused(position, noise, insert):
     else:
         return
     assert status in (400, 404, 405, 414, 426, 431, 505)
+
+
+# -- wsproto's word --------------------------------------------------------
+
+FIELDS = (
+    "connection",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-protocol",
+    "sec-websocket-extensions",
+)
+DATE = ("Date", "Mon, 30 Nov 2026 08:00:00 GMT")
+
+
+class Asked:
+    """An upgrade as wsproto alone sees it, asked anew for each one, and its own answer."""
+
+    def __init__(self, head):
+        headers = parse_request(head).headers
+        rows = ["GET / HTTP/1.1", "host: a", "upgrade: websocket"]
+        rows += [f"{name}: {headers[name]}" for name in FIELDS if name in headers]
+        self._ws = WSConnection(ConnectionType.SERVER)
+        self._ws.receive_data("\r\n".join([*rows, "", ""]).encode("latin-1"))
+        (event,) = self._ws.events()
+        self.subprotocols = [name for name in event.subprotocols if name]
+
+    def accept(self, subprotocol):
+        extra = [tuple(part.encode() for part in DATE)]
+        event = wsevents.AcceptConnection(subprotocol=subprotocol, extra_headers=extra)
+        return self._ws.send(event)
+
+
+MALFORMED = "the upgrade is malformed"
+
+
+def outcome(make, head):
+    """What is offered, and the answers; or why it is refused."""
+    try:
+        names = make(head).subprotocols
+        return names, [make(head).accept(name) for name in [None, *names][-2:]]
+    except FOREIGN_ERRORS:
+        return MALFORMED
+    except Refused as refused:
+        return refused.text
+
+
+class Accepting(ServerUpgrade):
+    """With a header of the server's."""
+
+    def accept(self, subprotocol):
+        return super().accept(subprotocol, [DATE])
+
+
+def ours(head):
+    return Accepting(head, parse_request(head))
+
+
+# What may stand in a list: names, what is no name, what wsproto or h11 does not take.
+ELEMENTS = st.one_of(
+    st.sampled_from(["Upgrade", "upgrade", "keep-alive", "chat", "v2.chat", "a b", "", '"x, y"']),
+    st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF), max_size=6),
+)
+VALUES = st.lists(ELEMENTS, max_size=4).map(", ".join)
+SPACES = st.sampled_from(["", " ", "\t", " \t "])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    connection=st.one_of(st.just("Upgrade"), VALUES.map("{}, Upgrade".format)),
+    protocol=st.one_of(st.none(), VALUES),
+    extensions=st.one_of(st.none(), VALUES, st.just("permessage-deflate; a=1")),
+    keys=st.tuples(*[st.binary(min_size=16, max_size=16)] * 2),
+    spaces=SPACES,
+)
+def test_what_wsproto_says_is_what_counts(connection, protocol, extensions, keys, spaces):
+    changes = {
+        "Connection": f"{spaces}{connection}{spaces}",
+        "Sec-WebSocket-Protocol": protocol,
+        "Sec-WebSocket-Extensions": extensions,
+    }
+    for key in keys:  # for the second one wsproto is not asked again
+        token = base64.b64encode(key).decode()
+        head = request(Sec_WebSocket_Key=token, **changes)
+        try:
+            parse_request(head)
+        except Refused:  # h11 has: it is asked each time
+            return
+        assert outcome(ours, head) == outcome(Asked, head)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_any_change_to_a_request_leaves_the_verdict_to_wsproto(data):
+    head = request(
+        "Sec-WebSocket-Protocol: chat, superchat",
+        "Origin: http://a",
+        Connection="keep-alive, Upgrade",
+    )
+    position = data.draw(st.integers(0, len(head) - 5))
+    noise = data.draw(st.binary(max_size=3))
+    mutant = head[:position] + noise + head[position + data.draw(st.integers(0, 3)) :]
+    try:
+        got = HeadReader().feed(mutant)
+        if got is None:
+            return
+        parse_request(got)
+    except Refused:
+        return
+    made = outcome(ours, got)
+    if isinstance(made, tuple) or made == MALFORMED:  # else wsproto was not asked
+        assert made == outcome(Asked, got)
+    assert outcome(ours, got) == made
+
+
+def test_wsproto_is_asked_once_for_the_same_fields(monkeypatch):
+    asked = []
+
+    class Counting(WSConnection):
+        def __init__(self, kind):
+            asked.append(kind)
+            super().__init__(kind)
+
+    monkeypatch.setattr(_server, "WSConnection", Counting)
+    _server._verdict.cache_clear()
+    for key in (KEY, base64.b64encode(bytes(16)).decode()):
+        upgrade(request("Sec-WebSocket-Protocol: once", f"X-A: {key}", Sec_WebSocket_Key=key))
+    assert len(asked) == 1
+    for _ in range(2):  # what it refuses is not kept, nor what is long
+        refused(request("Sec-WebSocket-Protocol: \xff"))
+    for _ in range(2):
+        upgrade(request(f"Sec-WebSocket-Protocol: {'x' * 600}"))
+    assert len(asked) == 5
+    assert _server._verdict.cache_info().currsize == 1
+
+
+def test_verdicts_do_not_pile_up():
+    for number in range(300):
+        upgrade(request(f"Sec-WebSocket-Protocol: p{number}"))
+    assert _server._verdict.cache_info().currsize <= 64

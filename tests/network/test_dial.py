@@ -12,11 +12,13 @@ import time
 
 import pytest
 
+from pairs import until
 from processes import python_environment
 from scriptling_ws._errors import ConnectError, ConnectTimeout, HandshakeError
 from scriptling_ws._network import dial as _dial
 from scriptling_ws._network.deadline import FOREVER, Deadline
 from scriptling_ws._network.dial import dial
+from scriptling_ws._network.waiting import engine
 
 LOOPBACK = "127.0.0.1"
 
@@ -66,6 +68,24 @@ def accepted(listener, sock):
 
 
 def test_connects(listener):
+    with dial(LOOPBACK, listener.getsockname()[1], Deadline(10)) as sock:
+        assert accepted(listener, sock)
+
+
+def test_what_has_connected_at_once_is_not_waited_for(listener, monkeypatch):
+    def is_connected(sock):
+        until(lambda: look(sock))
+        return True
+
+    look = _dial._is_connected
+    monkeypatch.setattr(_dial, "_is_connected", is_connected)
+    monkeypatch.setattr(type(engine()), "poller", lambda *_, **__: pytest.fail("a poller"))
+    with dial(LOOPBACK, listener.getsockname()[1], Deadline(10)) as sock:
+        assert accepted(listener, sock)
+
+
+def test_what_has_not_is(listener, monkeypatch):
+    monkeypatch.setattr(_dial, "_is_connected", lambda _: False)
     with dial(LOOPBACK, listener.getsockname()[1], Deadline(10)) as sock:
         assert accepted(listener, sock)
 

@@ -2,15 +2,14 @@
 
 import contextlib
 import errno
-import json
 import os
 import signal
 import socket
 import threading
-import warnings
 
 import pytest
 
+from children import forked, in_child, living_child, outcome_of
 from frames import CLOSE, TEXT, frame
 from pairs import (
     SOON,
@@ -35,69 +34,6 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),
     pytest.mark.abuse(72),
 ]
-
-
-class Child:
-    """A forked child that calls a function; it ends there, whatever happens."""
-
-    def __init__(self, function):
-        read, write = os.pipe()
-        with warnings.catch_warnings():
-            # CPython 3.12 warns of a fork beside threads, which is the very point here.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self._process = os.fork()
-        if not self._process:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(10)
-            status = 1
-            try:
-                outcome = outcome_of(function)
-                os.write(write, json.dumps(outcome).encode())
-                status = 0
-            finally:
-                os._exit(status)
-        os.close(write)
-        self._read = read
-
-    def result(self):
-        """What the function returned or raised in the child."""
-        with open(self._read, "rb") as pipe:
-            said = pipe.read()
-        _, status = os.waitpid(self._process, 0)
-        assert status == 0, f"the child ended with {status}"
-        return json.loads(said)
-
-
-@contextlib.contextmanager
-def living_child(function=lambda: None):
-    """A child that calls a function, and then lives until the block is over."""
-    ready, stay = os.pipe(), os.pipe()
-
-    def live():
-        function()
-        os.close(stay[1])
-        os.write(ready[1], b"x")
-        os.read(stay[0], 1)
-
-    child = Child(live)
-    try:
-        assert os.read(ready[0], 1) == b"x"
-        yield
-    finally:
-        for descriptor in (*ready, *stay):
-            os.close(descriptor)
-        assert child.result() is None
-
-
-def outcome_of(function):
-    try:
-        return function()
-    except BaseException as error:
-        return repr(error)
-
-
-def in_child(function):
-    return Child(function).result()
 
 
 def every_call(conn):
@@ -243,12 +179,7 @@ def forker():
     children = []
 
     def handle():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            children.append(os.fork())
-        if not children[0]:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(10)
+        children.append(forked())
 
     return handle, children
 

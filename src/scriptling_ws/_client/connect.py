@@ -2,7 +2,8 @@
 
 Rules (RFC 6455 section 4.1):
 
-- Every argument is checked before a name is looked up or a socket opened.
+- Every argument is checked before a name is looked up or a socket opened; a set of options that
+  has passed is not checked again.
 - One deadline for all of it: name lookup, TCP, TLS and the upgrade. A refusal does not wait
   for it: what comes of its body within a moment is enough.
 - Whatever fails from then on, the socket is closed; and the error is one of ConnectError's
@@ -14,6 +15,7 @@ Rules (RFC 6455 section 4.1):
 from __future__ import annotations
 
 import ssl
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, overload
 
 from .._connection.connection import Connection
@@ -115,9 +117,12 @@ def connect(
     """
     target = parse_url(url)
     seconds = check_timeout(timeout)
-    check_names("connect", options)
-    chosen = Options(binary_type, **options)
-    limits = HeadLimits(max_line_size, max_headers, max_head_size)
+    heads = max_line_size, max_headers, max_head_size
+    try:
+        checked = _checked(binary_type, *heads, **options)
+    except TypeError:  # it may be the cache's: of what it cannot have as a key, no option can be
+        checked = None
+    chosen, limits = checked or _checked.__wrapped__(binary_type, *heads, **options)
     if ssl_context is not None:
         check_context(ssl_context, server_side=False)
         if not target.secure:
@@ -148,6 +153,19 @@ def connect(
             text = f"cannot keep a connection to {target.host!r}: {error}"
             raise ConnectError(text, error) from error
         raise
+
+
+# Most programs have one set of options, or a few. By types too: True is no 1 here.
+@lru_cache(maxsize=64, typed=True)
+def _checked(
+    binary_type: type[list[int]] | type[bytes],
+    max_line_size: int,
+    max_headers: int,
+    max_head_size: int,
+    **options: Any,
+) -> tuple[Options, HeadLimits]:
+    check_names("connect", options)
+    return Options(binary_type, **options), HeadLimits(max_line_size, max_headers, max_head_size)
 
 
 def _open_transport(url: URL, context: ssl.SSLContext | None, deadline: Deadline) -> Transport:

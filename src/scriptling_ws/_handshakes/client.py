@@ -2,8 +2,12 @@
 
 Rules (RFC 6455 section 4.1):
 
-- wsproto builds the upgrade and checks the answer. Of an upgrade's answer it is given the
-  head alone; of a rejection the body too, since h11 knows where that ends.
+- h11 builds the upgrade, in the form that wsproto gives it, and reads the answer: of an upgrade
+  the head alone; of a rejection the body too, since it knows where that ends.
+- wsproto judges the upgrade by the answer's own fields. Whether the token is the key's is asked of
+  it for each answer; its verdict on the rest is kept, as most servers answer the same.
+- A request is kept too, but for its key, so that its parts are checked once; not one with
+  headers of the caller or credentials, which may be secret.
 - This file refuses beforehand what wsproto lets through: other HTTP versions, bodies,
   a doubled Sec-WebSocket-Accept.
 - A field that is a list may come in several lines, and have empty elements (RFC 9110
@@ -17,10 +21,14 @@ Rules (RFC 6455 section 4.1):
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+import h11
 from wsproto import ConnectionType, WSConnection
 from wsproto import events as wsevents
+from wsproto.connection import Connection as WSProtoConnection
+from wsproto.utilities import generate_accept_token, generate_nonce
 
 from .._errors import HandshakeError, forget_frames
 from .._fields import check_header, count_header, joined_headers
@@ -32,8 +40,6 @@ from .terms import DeflateOffer, Terms
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from wsproto.connection import Connection as WSProtoConnection
-
     from .._options import HeadLimits
     from .url import URL
 
@@ -42,12 +48,16 @@ __all__ = ["ClientHandshake"]
 _MAX_BODY: Final = 64 * 1024
 _MAX_INTERIM: Final = 16
 _STATUS_LINE = re.compile(rb"HTTP/(\d\.\d) ([1-9]\d\d)(?: [^\r\n]*)?\r\n")
-_LISTS: Final = (
-    b"connection",
-    b"sec-websocket-extensions",
-    b"sec-websocket-protocol",
-    b"upgrade",
-)
+_KEY: Final = b"\r\nSec-WebSocket-Key: "
+_NO_KEY: Final = b"AAAAAAAAAAAAAAAAAAAAAA=="  # where the key of a connection comes
+_ANSWERED: Final = b"HTTP/1.1 101 Switching Protocols"
+_ACCEPT: Final = b"sec-websocket-accept"
+_PROTOCOL: Final = b"sec-websocket-protocol"
+_EXTENSIONS: Final = b"sec-websocket-extensions"
+_LISTS: Final = (b"connection", b"upgrade", _PROTOCOL, _EXTENSIONS)  # what else wsproto looks at
+_REQUESTS: Final = 16  # that are kept
+_VERDICTS: Final = 64
+_LONGEST: Final = 1024  # bytes of what one is kept for
 _RESERVED_HEADERS = {
     "connection",
     "content-length",
@@ -97,22 +107,21 @@ class ClientHandshake:
             ValueError: one of them cannot be sent.
         """
         extra = _check_headers(headers)
+        secret = bool(extra) or url.credentials is not None
         names = {name.lower() for name, _ in extra}
         if url.credentials is not None and b"authorization" not in names:
             extra.append((b"Authorization", url.credentials.encode("ascii")))
         if b"user-agent" not in names:
             extra.append((b"User-Agent", f"scriptling-ws/{__version__}".encode("ascii")))
-        self._ws = WSConnection(ConnectionType.CLIENT)
         self._offer = None if deflate is None else DeflateOffer(deflate)
-        self.request = self._ws.send(
-            wsevents.Request(
-                host=url.host_header,
-                target=url.target,
-                subprotocols=check_subprotocols(subprotocols),
-                extensions=[] if self._offer is None else [self._offer],
-                extra_headers=extra,
-            )
-        )
+        self._subprotocols = tuple(check_subprotocols(subprotocols))
+        parts = url.host_header, url.target, self._subprotocols, deflate
+        make = _request.__wrapped__ if secret or len(url.target) > _LONGEST else _request
+        self._http = h11.Connection(h11.CLIENT)
+        self._key = generate_nonce()
+        request = self._http.send(make(*parts, tuple(extra)))
+        self.request: bytes = request.replace(_KEY + _NO_KEY, _KEY + self._key, 1)
+        self._connection: WSProtoConnection | None = None
         self._limits = limits
         self._reader: HeadReader | None = HeadReader(False, limits)
         self._start = b""  # the first bytes, until it is clear that they are HTTP
@@ -126,9 +135,8 @@ class ClientHandshake:
     @property
     def connection(self) -> WSProtoConnection:
         """wsproto's connection; only after `receive` has returned True."""
-        connection = self._ws.connection
-        assert connection is not None
-        return connection
+        assert self._connection is not None
+        return self._connection
 
     @property
     def refused(self) -> bool:
@@ -201,13 +209,12 @@ class ClientHandshake:
             self._start = b""
             return False
         try:
-            self._ws.receive_data(head)
+            self._http.receive_data(head)
+            event = self._http.next_event()
         except FOREIGN_ERRORS as error:
             forget_frames(error)
             raise HandshakeError("the server's answer is not valid HTTP", status) from error
-        # The first event alone: of an empty body the end has come too, for _collect_body.
-        event = next(self._ws.events())
-        assert isinstance(event, wsevents.RejectConnection)
+        assert isinstance(event, h11.Response)
         self._rejection = _rejection(event)
         return False
 
@@ -227,25 +234,39 @@ class ClientHandshake:
         if count_header(lower, b"sec-websocket-accept") > 1:
             raise invalid("more than one Sec-WebSocket-Accept header")
         try:
-            self._ws.receive_data(_with_lists_joined(head))
-            (event,) = self._ws.events()
+            self._http.receive_data(head)
+            event = self._http.next_event()
+        except FOREIGN_ERRORS as error:
+            forget_frames(error)
+            raise invalid("Bad HTTP message", error) from error
+        assert isinstance(event, h11.InformationalResponse)
+        try:
+            self.subprotocol = self._judge(event)
         except FOREIGN_ERRORS as error:
             forget_frames(error)
             raise invalid(str(error), error) from error
-        if not isinstance(event, wsevents.AcceptConnection):  # pragma: no cover - see _head
-            raise invalid("it is incomplete")
-        self.subprotocol = event.subprotocol
+        self._connection = WSProtoConnection(ConnectionType.CLIENT)
+
+    def _judge(self, answer: h11.InformationalResponse) -> str | None:
+        """The subprotocol that wsproto finds in an answer; raises what it raises."""
+        found: dict[bytes, list[bytes]] = {}
+        for raw_name, value in answer.headers.raw_items():
+            found.setdefault(raw_name.lower(), []).append(value)
+        lists = tuple(_joined(name, found[name]) if name in found else b"" for name in _LISTS)
+        right = found.get(_ACCEPT) == [generate_accept_token(self._key)]
+        if self._offer is None and sum(map(len, lists)) <= _LONGEST:
+            return _verdict(self._subprotocols, None, lists, right)
+        return _verdict.__wrapped__(self._subprotocols, self._offer, lists, right)
 
     def _collect_body(self, data: bytes, more: bool = False) -> None:
         """Add to a rejection's body; raise the rejection once it is complete."""
         done = not data and not more
         try:
             if data or done:
-                self._ws.receive_data(data or None)
-            for event in self._ws.events():
-                if isinstance(event, wsevents.RejectData):  # pragma: no branch - no other comes
-                    self._body += event.data
-                    done = done or event.body_finished
+                self._http.receive_data(data)
+            while isinstance(event := self._http.next_event(), h11.Data):
+                self._body += event.data
+            done = done or isinstance(event, h11.EndOfMessage)
         except FOREIGN_ERRORS as error:
             forget_frames(error)
             done = True  # the status is known; a broken body changes nothing
@@ -269,40 +290,76 @@ def _check_headers(headers: object) -> list[tuple[bytes, bytes]]:
     return result
 
 
-def _is_plain(lower: bytes) -> bool:
-    """Whether a head, in lower case, has two lists alone and one element in each, as most have."""
-    return (
-        b"\r\nupgrade: websocket\r\n" in lower
-        and b"\r\nconnection: upgrade\r\n" in lower
-        and not any(count_header(lower, name) > 1 for name in (b"upgrade", b"connection"))
-        and b"\r\nsec-websocket-protocol:" not in lower
-        and b"\r\nsec-websocket-extensions:" not in lower
+@lru_cache(maxsize=_REQUESTS)
+def _request(
+    host: str,
+    target: str,
+    subprotocols: tuple[str, ...],
+    deflate: Terms | None,
+    extra: tuple[tuple[bytes, bytes], ...],
+) -> h11.Request:
+    """The request for an upgrade, with _NO_KEY for the key."""
+    headers = [
+        (b"Host", host.encode("ascii")),
+        (b"Upgrade", b"websocket"),
+        (b"Connection", b"Upgrade"),
+        (b"Sec-WebSocket-Key", _NO_KEY),
+        (b"Sec-WebSocket-Version", b"13"),
+    ]
+    if subprotocols:
+        headers.append((b"Sec-WebSocket-Protocol", ", ".join(subprotocols).encode("ascii")))
+    if deflate is not None:
+        offer = DeflateOffer(deflate)
+        headers.append(
+            (b"Sec-WebSocket-Extensions", f"{offer.name}; {offer.offer()}".encode("ascii"))
+        )
+    return h11.Request(method=b"GET", target=target.encode("ascii"), headers=[*headers, *extra])
+
+
+@lru_cache(maxsize=_VERDICTS)
+def _verdict(
+    subprotocols: tuple[str, ...],
+    offer: DeflateOffer | None,
+    lists: tuple[bytes, ...],
+    right: bool,
+) -> str | None:
+    """What wsproto says of an upgrade's answer: the subprotocol that was agreed on.
+
+    Args:
+        subprotocols: Those that were offered.
+        offer: What was offered of compression; it is told the answer.
+        lists: The values of _LISTS.
+        right: Whether the answer has the token that belongs to the key.
+    """
+    ws = WSConnection(ConnectionType.CLIENT)
+    request = ws.send(
+        wsevents.Request(
+            host="localhost",
+            target="/",
+            subprotocols=list(subprotocols),
+            extensions=[] if offer is None else [offer],
+        )
     )
+    rows = [b"%b: %b" % row for row in zip(_LISTS, lists, strict=True) if row[1]]
+    if right:
+        key = request.partition(_KEY)[2].partition(b"\r\n")[0]
+        rows.append(b"%b: %b" % (_ACCEPT, generate_accept_token(key)))
+    ws.receive_data(b"\r\n".join([_ANSWERED, *rows, b"", b""]))
+    (event,) = ws.events()
+    assert isinstance(event, wsevents.AcceptConnection)
+    return event.subprotocol
 
 
-def _with_lists_joined(head: bytes) -> bytes:
-    """The head with each list in one line; one without an element is left out."""
-    if _is_plain(head.lower()):
-        return head
-    lines: list[bytes] = []
-    lists: dict[bytes, list[bytes]] = {}
-    for line in head[:-4].split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        if (lower := name.lower()) in _LISTS:
-            lists.setdefault(lower, []).append(value)
-        else:
-            lines.append(line)
-    for name, values in lists.items():
-        if name == b"sec-websocket-extensions":  # a comma may stand in quotes
-            elements = [value.strip(b" \t,") for value in values]
-        else:
-            parts = [part.strip(b" \t") for value in values for part in value.split(b",")]
-            if name != b"sec-websocket-protocol":  # its names alone have a case
-                parts = [part.lower() for part in parts]
-            elements = list(dict.fromkeys(parts))  # the same one again changes nothing
-        if any(elements):
-            lines.append(name + b": " + b", ".join(filter(None, elements)))
-    return b"\r\n".join([*lines, b"", b""])
+def _joined(name: bytes, values: list[bytes]) -> bytes:
+    """A list's lines in one, without its empty elements."""
+    if name == _EXTENSIONS:  # a comma may stand in quotes
+        elements = [value.strip(b" \t,") for value in values]
+    else:
+        elements = [part.strip(b" \t") for value in values for part in value.split(b",")]
+        if name != _PROTOCOL:  # its names alone have a case
+            elements = [element.lower() for element in elements]
+        elements = list(dict.fromkeys(elements))  # the same one again changes nothing
+    return b", ".join(filter(None, elements))
 
 
 def _raw_headers(head: bytes) -> dict[str, str]:
@@ -324,7 +381,7 @@ _ADVICE = {
 _ADVICE.update(dict.fromkeys((302, 303, 307, 308), _ADVICE[301]))
 
 
-def _rejection(event: wsevents.RejectConnection) -> tuple[str, int, dict[str, str]]:
+def _rejection(event: h11.Response) -> tuple[str, int, dict[str, str]]:
     """A HandshakeError's text, status and headers."""
     status = event.status_code
     advice = _ADVICE.get(status, "it may not be a WebSocket endpoint")

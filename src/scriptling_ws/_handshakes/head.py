@@ -309,13 +309,13 @@ def parse_request(head: bytes) -> Request:
         if not isinstance(event, h11.Request):  # pragma: no cover - the head is whole
             raise Refused(400, "the request is malformed")
         authority, target = _split_target(event.target.decode("ascii"))
-        headers = joined_headers(event.headers)
+        headers = joined_headers(event.headers.raw_items())
         path, _, query = target.partition("?")
         return Request(
             method=event.method.decode("ascii"),
             path=_path(path),
             headers=_with_host(headers, authority, may_lack=line[1] == b"1.0"),
-            query=dict(_query_fields(query)),
+            query=dict(_query_fields(query)) if query else {},
             target=target,
         )
     except FOREIGN_ERRORS as error:

@@ -2,9 +2,12 @@
 
 Rules (RFC 6455 section 4.2):
 
-- wsproto checks the upgrade and builds the answer. It is given a head of the upgrade's own
-  fields, without what follows the request, which its server side loses. A list in several
-  lines is one line there (RFC 9110 section 5.3): of Connection it looks at the last alone.
+- wsproto judges the upgrade. It is shown a head of the upgrade's own fields, without what follows
+  the request, which its server side loses. A list in several lines is one line there (RFC 9110
+  section 5.3): of Connection it looks at the last alone.
+- Most clients send the same fields but for the key, which wsproto does not look into, and which
+  is checked here. So its verdict on these fields is kept, and asked for once.
+- The answer has the form that wsproto gives it, with its token; a test holds the two together.
 - This file refuses beforehand, with the status that fits, what wsproto lets through (bodies,
   a header doubled that must not be, a key that is not 16 bytes) or answers less exactly.
 - `Content-Length: 0` is no body: charging stations send it.
@@ -16,10 +19,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from wsproto import ConnectionType, WSConnection
 from wsproto import events as wsevents
+from wsproto.connection import Connection as WSProtoConnection
+from wsproto.utilities import generate_accept_token
 
 from .._fields import count_header
 from .head import FOREIGN_ERRORS, PROXY_HINT, Refused, Request, is_http_1_0
@@ -28,22 +34,34 @@ from .terms import Terms, agree
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wsproto.connection import Connection as WSProtoConnection
-
 __all__ = ["WEBSOCKET_METHODS", "ServerUpgrade", "wants_upgrade"]
 
 WEBSOCKET_METHODS: Final = "GET, OPTIONS"
 """What the path of a WebSocket answers, as Allow says it."""
 
-# What wsproto is shown; of Upgrade, that it names websocket. Not Host: wsproto would refuse
-# names that IDNA 2003 does not know, and `parse_request` has checked it.
+# The answer, up to the token.
+_ACCEPTED: Final = (
+    "HTTP/1.1 101 Switching Protocols\r\n"
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+)
+# What wsproto is shown of every upgrade: some key, and of Upgrade, that it names websocket. Not
+# the Host: wsproto would refuse names that IDNA 2003 does not know, and `parse_request` has
+# checked it.
+_SHOWN: Final = (
+    "GET / HTTP/1.1",
+    "host: localhost",
+    "upgrade: websocket",
+    "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==",
+)
+# And what of each.
 _JUDGED: Final = (
     "connection",
-    "sec-websocket-key",
     "sec-websocket-version",
     "sec-websocket-protocol",
     "sec-websocket-extensions",
 )
+_VERDICTS: Final = 64  # that are kept
+_LONGEST: Final = 512  # characters in all of what one is kept for
 
 
 def wants_upgrade(request: Request) -> bool:
@@ -51,7 +69,7 @@ def wants_upgrade(request: Request) -> bool:
 
     Any other upgrade is an offer that a server may leave (RFC 9110 section 7.8), such as h2c.
     """
-    return "websocket" in _tokens(request, "upgrade") or "sec-websocket-key" in request.headers
+    return "sec-websocket-key" in request.headers or "websocket" in _tokens(request, "upgrade")
 
 
 class ServerUpgrade:
@@ -80,16 +98,11 @@ class ServerUpgrade:
         if is_http_1_0(head):
             raise Refused(505, f"a WebSocket needs HTTP/1.1, and this is HTTP/1.0: {PROXY_HINT}")
         _check_upgrade(head, request)
-        self._ws = WSConnection(ConnectionType.SERVER)
-        try:
-            self._ws.receive_data(_judged_head(request))
-            (event,) = self._ws.events()
-        except FOREIGN_ERRORS as error:
-            raise Refused(400, "the upgrade is malformed") from error
-        assert isinstance(event, wsevents.Request)
-        self.subprotocols = [name for name in event.subprotocols if name]
+        self.subprotocols = _subprotocols(request)
+        self._key = request.headers["sec-websocket-key"]
         self._extensions = request.headers.get("sec-websocket-extensions", "")
         self.deflate: Terms | None = None
+        self._connection: WSProtoConnection | None = None
 
     def accept(
         self,
@@ -101,24 +114,26 @@ class ServerUpgrade:
 
         Args:
             subprotocol: One of `subprotocols`, or None.
-            headers: More headers for the response.
+            headers: More headers for the response; they are sent as they are.
             deflate: What this end wants of permessage-deflate, None to do without.
         """
-        extra = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+        assert subprotocol is None or subprotocol in self.subprotocols
+        lines = [_ACCEPTED + generate_accept_token(self._key.encode("ascii")).decode("ascii")]
+        if subprotocol is not None:
+            lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
+        lines += [f"{name}: {value}" for name, value in headers]
         agreed = None if deflate is None else agree(self._extensions, deflate)
         if agreed is not None:
             answer, self.deflate = agreed
-            extra.append((b"Sec-WebSocket-Extensions", answer.encode("ascii")))
-        return self._ws.send(
-            wsevents.AcceptConnection(subprotocol=subprotocol, extra_headers=extra)
-        )
+            lines.append(f"Sec-WebSocket-Extensions: {answer}")
+        self._connection = WSProtoConnection(ConnectionType.SERVER)
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     @property
     def connection(self) -> WSProtoConnection:
         """wsproto's connection; only after `accept`."""
-        connection = self._ws.connection
-        assert connection is not None
-        return connection
+        assert self._connection is not None
+        return self._connection
 
 
 def _check_upgrade(head: bytes, request: Request) -> None:
@@ -155,8 +170,28 @@ def _tokens(request: Request, name: str) -> list[str]:
     return [token.strip(" \t").lower() for token in request.headers.get(name, "").split(",")]
 
 
-def _judged_head(request: Request) -> bytes:
-    """The upgrade as wsproto is given it: each field in one line."""
-    rows = ["GET / HTTP/1.1", "host: localhost", "upgrade: websocket"]
-    rows += [f"{name}: {request.headers[name]}" for name in _JUDGED if name in request.headers]
-    return "\r\n".join([*rows, "", ""]).encode("latin-1")
+def _subprotocols(request: Request) -> list[str]:
+    """What the client offers, if wsproto takes the upgrade.
+
+    Raises:
+        Refused: it does not.
+    """
+    values = tuple(map(request.headers.get, _JUDGED))
+    short = sum(map(len, filter(None, values))) <= _LONGEST
+    return list((_verdict if short else _verdict.__wrapped__)(values))
+
+
+@lru_cache(maxsize=_VERDICTS)
+def _verdict(values: tuple[str | None, ...]) -> tuple[str, ...]:
+    """The subprotocols, as wsproto reads them, of an upgrade with these values of _JUDGED."""
+    rows = [
+        f"{name}: {value}" for name, value in zip(_JUDGED, values, strict=True) if value is not None
+    ]
+    ws = WSConnection(ConnectionType.SERVER)
+    try:
+        ws.receive_data("\r\n".join([*_SHOWN, *rows, "", ""]).encode("latin-1"))
+        (event,) = ws.events()
+    except FOREIGN_ERRORS as error:
+        raise Refused(400, "the upgrade is malformed") from error
+    assert isinstance(event, wsevents.Request)
+    return tuple(name for name in event.subprotocols if name)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Final
 
 __all__ = ["DEFAULT_PORTS", "SCHEME", "has_whole_labels", "host_port", "parse_authority"]
@@ -34,6 +35,7 @@ def host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+@lru_cache(maxsize=64)  # most requests name the same
 def parse_authority(text: str) -> tuple[str, int | None]:
     """The host and port of `host` or `host:port`.
 

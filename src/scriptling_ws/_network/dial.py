@@ -6,6 +6,7 @@ Rules:
   runs in a worker that is left behind if the deadline comes first. Where none can be
   started (an isolated subinterpreter, a program that ends, no threads left), it runs in
   the calling task, which it may keep beyond the deadline.
+- An attempt is looked at once before it is waited for: on the loopback interface it has succeeded.
 - Several addresses are tried as RFC 8305 ("Happy Eyeballs") says: in the
   resolver's order with the families interleaved, a new attempt every quarter of
   a second, the first that connects wins and the rest are closed.
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .deadline import Deadline
+    from .waiting import Poller
 
 __all__ = ["dial"]
 
@@ -122,7 +124,8 @@ class _Attempts:
     """The connection attempts under way."""
 
     def __init__(self) -> None:
-        self._poller = engine().poller()
+        self._poller: Poller | None = None
+        self._begun: socket.socket | None = None  # not in the poller yet
         self.running: list[socket.socket] = []
         self.error: OSError | None = None
 
@@ -140,13 +143,21 @@ class _Attempts:
             self.error = OSError(status, os.strerror(status))
             sock.close()
             return
-        self._poller.register(sock, WRITE, sock)
         self.running.append(sock)
+        self._begun = sock
 
     def wait(self, deadline: Deadline) -> socket.socket | None:
         """The first that connects by the deadline; None also when one has failed."""
         if not self.running:
             return None
+        begun, self._begun = self._begun, None
+        if begun is not None and _is_connected(begun):
+            self.running.remove(begun)
+            return begun
+        if self._poller is None:
+            self._poller = engine().poller()
+        if begun is not None:
+            self._poller.register(begun, WRITE, begun)
         left = deadline.left()
         events = self._poller.select(left)
         if not events:
@@ -165,4 +176,14 @@ class _Attempts:
     def close(self) -> None:
         for sock in self.running:
             sock.close()
-        self._poller.close()
+        if self._poller is not None:
+            self._poller.close()
+
+
+def _is_connected(sock: socket.socket) -> bool:
+    """Whether it is; if not, it may be under way or have failed."""
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True

@@ -43,6 +43,7 @@ from .waiting import READ, WRITE, engine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .._wsframe import Descriptor
     from .deadline import Deadline
     from .waiting import Waker
 
@@ -61,6 +62,8 @@ SIGPIPE to SIG_DFL, as scripts in a pipe do."""
 _READ_AT_ONCE: Final = (_DONTWAIT,)  # the flags, as `map` takes them
 _SEND_AT_ONCE: Final = (SEND_FLAGS,)
 _WHOLE: Final = (0,)  # as much as the buffer holds
+# What is larger than this is received in pieces of it: the other end goes on meanwhile.
+_PIECE: Final = 128 * 1024
 _PEEK: Final = _DONTWAIT | socket.MSG_PEEK
 _CAN_NAP: Final = bool(_DONTWAIT) and hasattr(socket, "SO_RCVTIMEO") and sys.platform != "win32"
 _UNWOKEN: Final = 0.1  # seconds for which a wait sleeps that no descriptor is left to wake
@@ -146,9 +149,9 @@ class Transport:
         self.pending: bool = False
         self.uncounted: int = 0
         native = _CAN_NAP and self._engine.naps and isinstance(sock, _socket.socket)
-        self.naps = self._prepare(native)
+        self.naps: bool = self._prepare(native)
         self._descriptor = kernel.descriptor_of(sock) if native else None
-        self.descriptor = self._descriptor
+        self.descriptor: Descriptor | None = self._descriptor
         self.local_addr: str = address_text(sock.getsockname())
         self.remote_addr: str = address_text(sock.getpeername())
         tell_after_fork(self)
@@ -198,6 +201,11 @@ class Transport:
             # Unpacking stores the count in the same step in which it arrives: a
             # signal handler that raises runs before or after, never in between,
             # so that no byte is taken from the kernel and forgotten.
+            if self._descriptor is not None and len(buffer) > _PIECE:
+                (received,) = map(
+                    kernel.receive_on, (self._descriptor,), (buffer,), (_PIECE,), (nap,)
+                )
+                return received
             if nap:
                 (count,) = map(self._recv_into, (buffer,))
             else:

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from .._network.authority import DEFAULT_PORTS, SCHEME, parse_authority
@@ -245,6 +246,7 @@ def _is_local(name: str) -> bool:
     return not {".", ":"} & {*name} or name.endswith(".localhost")
 
 
+@lru_cache(maxsize=64)  # most requests name the same
 def _is_loopback(address: str) -> bool:
     """Whether it is an address of this machine alone, in brackets or not."""
     try:

@@ -66,6 +66,8 @@ def log_closed(address: str, path: str, code: int | None, seconds: float) -> Non
         code: The close code.
         seconds: How long it was open.
     """
+    if not _access.isEnabledFor(logging.INFO):
+        return
     _access.info("%s %s closed, code %s, after %.3f s", address, shown(path), code, seconds)
 
 

@@ -163,7 +163,9 @@ class Peer:
         """The complete request, after READY."""
         assert self.request is not None
         length = len(self._body) - max(0, -self._missing)
-        request = replace(self.request, body=bytes(self._body[:length]))
+        request = self.request
+        if length:
+            request = replace(request, body=bytes(self._body[:length]))
         # Without a body, all of what followed the head is the connection's.
         rest = bytes(self._body[length:])
         return Arrival(self.transport, self.place, request, rest, self.deadline)
