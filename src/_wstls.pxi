@@ -155,11 +155,11 @@ cdef class Session:
     cdef bint is_usual(self) noexcept:
         """Whether all that has come was decrypted and told, and the next record can be.
 
-        With an error, or at the end, something is `unread` for ever, or there is doubt.
+        What was received and not handed over is `unread`; so is, for ever, what is behind an
+        error or the end.
         """
         return (
-            self.received is None
-            and self.decrypted == 0
+            self.decrypted == 0
             and self.barren == 0
             and not (self.in_doubt or self.unread)
             and self._ahead is None

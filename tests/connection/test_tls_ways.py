@@ -645,6 +645,7 @@ def test_what_a_handler_cuts_short_as_it_waits_to_leave_leaves_before_anything_e
     with handling(strike) as signalled:
         near, far = tls_pair(buffer=16 * KIB)
         conn = connection(in_way(near, way), ping_interval=None)
+        settle(conn, far)  # or the handler might strike as tickets of the session are decrypted
         peer = connection(far, client=False, binary_type=bytes)
         sent = 0
 
@@ -747,12 +748,35 @@ def test_a_handler_that_raises_before_a_message_is_decrypted_ends_the_stream_aft
 
 
 @pytest.mark.abuse(70)
+def test_what_was_decrypted_as_a_handler_raised_is_received_though_nothing_else_comes(way):
+    with ends(way) as (conn, peer):
+        settle(conn, peer)
+        tell(peer, frame(TEXT, b"whole"))
+        arrived(conn)
+        transport = conn._link.transport
+        decrypt = transport._decrypt
+
+        def raise_behind(buffer):
+            decrypt(buffer)
+            if transport.session.decrypted:
+                restore()
+                raise Interrupt
+
+        restore = stand_in(transport, _decrypt=raise_behind)
+        with conn._intake.lock, pytest.raises(Interrupt):
+            while True:
+                conn._intake.read_some(nap=False)
+        assert conn.receive(0) == "whole"
+
+
+@pytest.mark.abuse(70)
 def test_a_handler_that_raises_in_a_look_ahead_ends_the_stream(way):
     with ends(way, ping_interval=None) as (conn, peer):
         settle(conn, peer)
         tell(peer, frame(TEXT, b"lost"))
         arrived(conn)
         transport = conn._link.transport
+        assert transport.read_into(bytearray(1)) == 1  # the rest is in OpenSSL
         decrypt = transport._decrypt
 
         def raise_behind(room):

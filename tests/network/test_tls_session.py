@@ -10,7 +10,7 @@ import pytest
 import kernels
 from pairs import tls_contexts
 
-LEAST, MOST = 64, 4096
+LEAST, MOST = 64, 65_536
 NAMES = {"compiled": "scriptling_ws._wsframe", "pure": "scriptling_ws._wstls_py"}
 
 
@@ -205,7 +205,7 @@ def state(session, buffer):
 def test_both_do_the_same(seed):
     """Whatever comes, in whatever pieces, and whatever room there is."""
     chance = random.Random(seed)
-    pieces = [chance.randbytes(chance.choice([1, 20, 300, 5000])) for _ in range(20)]
+    pieces = [chance.randbytes(chance.choice([1, 20, 300, 16_000])) for _ in range(30)]
     cuts = [chance.choice([1, 5, LEAST, 100, MOST]) for _ in range(2000)]
     rooms = [chance.choice([1, 10, 1000, 10_000]) for _ in range(2000)]
     histories = []
