@@ -40,6 +40,10 @@ def after_fork():
     HEARS_SIGNALS = PyThread_get_thread_ident()
 
 
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=after_fork)
+
+
 def use_gate_from(active):
     """Use the gate from so many active connections on, 0 for never."""
     ws_gate_from(whole(active, "active", 0, 64))

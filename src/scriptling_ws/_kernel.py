@@ -86,6 +86,3 @@ receive_on = _channel.receive_on
 seal_room = _codec.seal_room
 send_frame = _codec.send_frame
 use_gate_from = _channel.use_gate_from
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
-    os.register_at_fork(after_in_child=_channel.after_fork)

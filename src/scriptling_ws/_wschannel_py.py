@@ -68,6 +68,10 @@ def after_fork() -> None:
     _keys.clear()
 
 
+if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
+    os.register_at_fork(after_in_child=after_fork)
+
+
 def descriptor_of(sock: object) -> None:  # noqa: ARG001
     """A channel moves bytes by the socket's methods."""
     return
