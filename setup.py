@@ -25,7 +25,15 @@ if choice == "yes" or (choice == "auto" and interpreted):
         Extension(
             "scriptling_ws._wsframe",
             ["src/_wsframe.pyx"],
-            depends=["src/_wschannel.pxi", "src/_wsframe.h", "src/_wsgate.h", "src/_wsio.h"],
+            depends=[
+                "src/_wschannel.pxi",
+                "src/_wssystem.pxi",
+                "src/_wswindow.pxi",
+                "src/_wstls.pxi",
+                "src/_wsframe.h",
+                "src/_wsgate.h",
+                "src/_wsio.h",
+            ],
             optional=choice == "auto",
         )
     )

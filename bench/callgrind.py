@@ -20,6 +20,7 @@ CALLS = 5000
 BYTES = 4_000_000  # a case of many bytes a call makes fewer calls
 RUN = 64  # messages in the windows that read_messages gets
 KEY = b"\x12\x34\x56\x78"
+KEPT: list[object] = []  # sockets that have to stay open
 
 
 def reader(
@@ -37,6 +38,77 @@ def reader(
         read(window, 0, end, masked, as_list, 2**40, RUN, [])
 
     return call
+
+
+class Stream:
+    """A channel's stream: a socket's descriptor."""
+
+    naps = pending = False
+    send_flags = 0
+    receive = send = session = None
+
+    def __init__(self, kernel: Any, sock: Any) -> None:
+        self.sock = sock
+        self.descriptor = kernel.descriptor_of(sock)
+
+
+class Aside:
+    """The reader and the writer that a channel is given: there is nothing for them to do."""
+
+
+def channel(kernel: Any, sock: Any, *, masks: bool) -> Any:
+    """A channel over a socket."""
+    from collections import deque
+
+    return kernel.Channel(
+        Stream(kernel, sock),
+        kernel.Window(4096, not masks, False, 2**40, deque()),
+        deque(),
+        masks=masks,
+        reading=kernel.Lock(),
+        writing=kernel.Lock(),
+        identity=None,
+    )
+
+
+def senders(kernel: Any) -> dict[str, tuple[Callable[[], object], int]]:
+    """A channel's sends, to a UDP socket that nobody reads: what has no room there is dropped."""
+    import socket
+
+    far, near = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    far.bind(("127.0.0.1", 0))
+    near.connect(far.getsockname())
+    client, server = (channel(kernel, near, masks=masks) for masks in (True, False))
+    data, text, ints, aside = bytes(64), "x" * 64, list(bytes(64)), Aside()
+    KEPT.append(far)
+    return {
+        "socket.send, 70 bytes": (lambda: near.send(bytes(70)), 0),
+        "Channel.send_binary, 64 bytes": (lambda: client.send_binary(data, aside), 64),
+        "Channel.send_binary, 64 unmasked": (lambda: server.send_binary(data, aside), 64),
+        "Channel.send_binary, list of 64": (lambda: client.send_binary(ints, aside), 64),
+        "Channel.send_text, str of 64": (lambda: client.send_text(text, aside), 64),
+    }
+
+
+def receivers(kernel: Any) -> dict[str, tuple[Callable[[], object], int]]:
+    """A channel's receive, and the send of a socket that it needs, by itself."""
+    import socket
+
+    near, far = socket.socketpair()
+    client, aside, frame = channel(kernel, near, masks=True), Aside(), b"\x82@" + bytes(64)
+
+    def send_and_receive() -> object:
+        far.send(frame)
+        return client.receive(5.0, aside)
+
+    def send_and_recv() -> object:
+        far.send(frame)
+        return near.recv(4096)
+
+    return {
+        "socket's send and recv, 66 bytes": (send_and_recv, 0),
+        "socket's send, Channel.receive, 64": (send_and_receive, 64),
+    }
 
 
 def cases(kernel: Any) -> dict[str, tuple[Callable[[], object], int]]:
@@ -69,6 +141,8 @@ def cases(kernel: Any) -> dict[str, tuple[Callable[[], object], int]]:
         "read_messages, 64 x 64 text": (reader(kernel, 0x81, 64, None), 4096),
         "read_messages, 64 x 64 text masked": (reader(kernel, 0x81, 64, spaces), 4096),
         "read_messages, 64 x 64 list": (reader(kernel, 0x82, 64, None, as_list=True), 4096),
+        **senders(kernel),
+        **receivers(kernel),
     }
 
 

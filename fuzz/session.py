@@ -152,8 +152,9 @@ class WireTransport(Transport):
         """Let the clock pass."""
         self._sock.pause(deadline)  # type: ignore[attr-defined]
 
-    def _prepare(self) -> None:
+    def _prepare(self, native: bool) -> bool:
         """Nothing to set."""
+        return False
 
 
 class Session:

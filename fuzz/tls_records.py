@@ -34,7 +34,8 @@ TURNS = 400  # an honest middle needs some forty
 READ = 4096
 # Types of records: of the handshake, alerts, data, and what no version knows.
 KINDS = (20, 21, 22, 23, 24, 0, 255)
-_MOST_IN = _tls._READ + 2 * _tls._RECORD  # ciphertext that waits for its decryption
+_RECORD = 16_384
+_MOST_IN = _tls._READ + 2 * _RECORD  # ciphertext that waits for its decryption
 _MOST_OUT = 2 * _tls._SLICE  # ciphertext that waits for the socket, beside answers
 
 
@@ -117,14 +118,14 @@ class End:
             self.read += buffer[:count]
         elif count:
             assert self.finished
-            assert self.transport._draining
+            assert self.transport.session.draining
         return count + 1
 
     def _check(self) -> None:
         transport: Any = self.transport
-        assert len(transport._cipher) <= _tls._READ
+        assert len(transport.session.cipher) <= _tls._READ
         assert transport._in.pending <= _MOST_IN
-        assert transport._out.pending + len(transport._unsent) <= _MOST_OUT
+        assert transport._out.pending + len(transport.session.unsent) <= _MOST_OUT
 
     def close(self) -> None:
         self.transport.close()

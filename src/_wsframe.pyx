@@ -5,7 +5,7 @@
 Rules of this file:
 
 - No state, and no reference to a caller's object, is kept from call to call: the channel
-  (_wschannel.pxi, which has rules of its own) is the one thing that has any.
+  (_wschannel.pxi and its like, which have rules of their own) is the one thing that has any.
 - While a raw pointer into a caller's object is held, no code of the caller's
   runs, and the object is one that cannot change its size: immutable, borrowed,
   or locked.
@@ -926,4 +926,7 @@ def allocate(size):
     return owner, PyMemoryView_FromMemory(PyBytes_AS_STRING(owner), count, PyBUF_WRITE)
 
 
+include "_wssystem.pxi"
+include "_wswindow.pxi"
+include "_wstls.pxi"
 include "_wschannel.pxi"

@@ -5,6 +5,8 @@ is covered when a test that is marked with it has passed and none has failed; wi
 --collect-only, when it has a test.
 """
 
+import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -34,9 +36,7 @@ def pytest_sessionstart(session):
     pure = os.environ.get("SCRIPTLING_WS_PURE") == "1"
     if required and not pure and _frame.IMPLEMENTATION != "compiled":
         pytest.exit("the compiled kernel is required, but it is not there", returncode=1)
-    # They stay: not to be taken for something that a test has left.
-    _keepalive.start()
-    _frame.open_gate()
+    _keepalive.start()  # it stays: not to be taken for something that a test has left
     heed_signals()
 
 
@@ -103,7 +103,7 @@ def way(request):
     way = Way.named(request.param)
     if way.by_descriptor and sys.platform == "win32":
         pytest.skip("there are no such descriptors here")
-    if way.name == "gate" and not way.channel.open_gate():
+    if way.name == "gate" and not _frame.open_gate():  # of the kernel in use: it heeds forks
         pytest.skip("there is no gate here")
     way.channel.use_gate_from(1 if way.name == "gate" else 0)
     yield way
@@ -161,9 +161,19 @@ def sockets_beside(before):
     }
 
 
+def open_gate():
+    """Have the compiled kernel's gate open, which stays: a test may have made it believe in a fork.
+
+    On the pure codec too, where tests of the kernel use both.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("scriptling_ws._wsframe").open_gate()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind():
     """No thread of the package, and no socket, outlives a test."""
+    open_gate()
     has_proc = Path("/proc/self/fd").is_dir()
     before = open_descriptors() if has_proc else {}
     yield

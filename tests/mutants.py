@@ -80,7 +80,7 @@ WINGS = {
     "network": (
         (
             "_network.alarm _network.deadline _network.dial _network.fork _network.listen "
-            "_network.threads _network.tls _network.transport _network.waiting"
+            "_network.threads _network.tls _network.transport _network.waiting _wstls_py"
         ),
         (
             "transport tls deadline dial listen clock fork interrupts keepalive receiving client "

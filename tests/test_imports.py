@@ -11,7 +11,7 @@ from places import REPOSITORY, SOURCE
 
 # Lowest first. What stands at one level does not import each other.
 HOUSE = [
-    ["_certificate", "_codes", "_fields", "_version", "_wsframe", "_wsframe_py"],
+    ["_certificate", "_codes", "_fields", "_version", "_wsframe", "_wsframe_py", "_wstls_py"],
     ["_errors", "_wschannel_py"],
     ["_kernel"],
     ["_network"],

@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from . import _wsframe as _channel
     from . import _wsframe as _codec
+    from . import _wsframe as _tls
 elif os.environ.get("SCRIPTLING_WS_PURE") == "1":
     from . import _wschannel_py as _channel
     from . import _wsframe_py as _codec
+    from . import _wstls_py as _tls
 else:
     try:
         from . import _wsframe as _codec
 
-        _channel = _codec
+        _channel = _tls = _codec
     except ImportError:
         from . import _wschannel_py as _channel
         from . import _wsframe_py as _codec
+        from . import _wstls_py as _tls
 
 __all__ = [
     "BAD_TEXT",
@@ -31,6 +34,7 @@ __all__ = [
     "Channel",
     "Descriptor",
     "Lock",
+    "Session",
     "Window",
     "allocate",
     "apply_mask",
@@ -61,6 +65,7 @@ SPECIAL = _codec.SPECIAL
 Channel = _channel.Channel
 Descriptor = _channel.Descriptor
 Lock = _channel.Lock
+Session = _tls.Session
 Window = _channel.Window
 allocate = _codec.allocate
 apply_mask = _codec.apply_mask
@@ -81,6 +86,3 @@ receive_on = _channel.receive_on
 seal_room = _codec.seal_room
 send_frame = _codec.send_frame
 use_gate_from = _channel.use_gate_from
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
-    os.register_at_fork(after_in_child=_channel.after_fork)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Iterable
 
-    from ._wsframe import EngineLock, Message, ReaderPart, Stream, WriterPart
+    from ._wsframe import EngineLock, ReaderPart, Stream, WriterPart
 
 Lock: Final = None
 Descriptor: Final = None
@@ -68,6 +68,10 @@ def after_fork() -> None:
     _keys.clear()
 
 
+if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
+    os.register_at_fork(after_in_child=after_fork)
+
+
 def descriptor_of(sock: object) -> None:  # noqa: ARG001
     """A channel moves bytes by the socket's methods."""
     return
@@ -79,7 +83,7 @@ class Window:
     __slots__ = ("as_list", "data", "limit", "masked", "plain", "ready", "stopped", "unfed")
 
     def __init__(
-        self, size: int, masked: bool, as_list: bool, limit: int, ready: deque[Message]
+        self, size: int, masked: bool, as_list: bool, limit: int, ready: deque[Any]
     ) -> None:
         """Start empty, with so many bytes of memory."""
         self.data = bytearray(size)

@@ -35,7 +35,7 @@ RFC 6455: section 5.2 (framing), 5.3 (masking), 8.1 (UTF-8).
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeAlias, final, type_check_only
 
 from typing_extensions import Buffer  # for checkers only: nothing imports this file
 
@@ -285,8 +285,9 @@ def allocate(size: int) -> tuple[bytes | bytearray, memoryview]:
 # with the lock of that direction held.  It keeps no reference to them: they are parts of the
 # connection that owns the channel.
 
-Message = str | bytes | list[int]
+_Message: TypeAlias = str | bytes | list[int]
 
+@type_check_only
 class EngineLock(Protocol):
     """A lock as the engine makes it: see `_network.waiting.Lock`."""
 
@@ -302,12 +303,14 @@ class EngineLock(Protocol):
         /,
     ) -> None: ...
 
+@final
 class Lock(EngineLock):
     """A lock as threading.Lock, which the kernel takes and releases without a call.
 
     Not in the pure kernel: there `Lock` is None.
     """
 
+@final
 class Descriptor:
     """The number of a socket's descriptor.  Not in the pure kernel: there it is None."""
 
@@ -366,22 +369,125 @@ def use_gate_from(active: int) -> None:
 def after_fork() -> None:
     """In a forked child: draw other keys than the parent, and hear signals where it goes on."""
 
+@final
+class Session:
+    """A TLS session between two memory buffers: the state that its transport and a channel share.
+
+    A channel sends a frame by it in one call: takes the lock, encrypts, draws the ciphertext,
+    lets the lock go, sends.  And receives likewise, where nothing was left over.  What is not so
+    simple it notes in here, and leaves it to the transport, whose rules (`_network.tls`) hold.
+    The pure kernel's channel goes by the transport's methods alone.
+
+    Attributes:
+        ssl: The session object: its `read` and `write` are called. Whoever sets it holds the lock.
+        incoming: The buffer of ciphertext that has come.
+        outgoing: The buffer of ciphertext that is to be sent.
+        lock: Guards these three, and `answering`; its holder may take it again.
+        cipher: What ciphertext is received into. This and what follows is the reader's.
+        received: Bytes in `cipher` that are not in `incoming` yet; None for none.
+        decrypted: Bytes at the front of the reader's buffer that it was not told of yet.
+        barren: Bytes of ciphertext since the last one with data.
+        in_doubt: Whether a signal handler may have cost bytes that were decrypted.
+        more: Whether there is more to receive: the last time has filled `cipher`.
+        unread: Whether there may be more to decrypt.
+        draining: Whether what comes is not decrypted any more.
+        fault: What OpenSSL has raised in a channel, and the transport has not judged yet.
+        read_error: Why nothing more can be decrypted.
+        ahead: What was decrypted before a reader has asked for it.
+        unsent: Ciphertext that was drawn, and the socket has not taken: the writer's.
+        answering: Whether OpenSSL has written something of its own into `outgoing`.
+    """
+
+    ssl: Any
+    cipher: bytearray
+    received: int | None
+    decrypted: int
+    barren: int
+    in_doubt: bool
+    more: bool
+    unread: bool
+    draining: bool
+    fault: Any
+    read_error: Any
+    ahead: memoryview | None
+    unsent: bytes
+    answering: bool
+
+    def __init__(
+        self,
+        ssl: Any,
+        incoming: Any,
+        outgoing: Any,
+        lock: Any,
+        *,
+        least: int,
+        most: int,
+        want_read: type[Exception],
+        error: type[Exception],
+    ) -> None:
+        """Share what OpenSSL works on.
+
+        Args:
+            ssl: The session object, such as an SSLObject has.
+            incoming: The MemoryBIO that it reads.
+            outgoing: The one that it writes.
+            lock: What guards the three.
+            least: The bytes of `cipher` to begin with.
+            most: Those that it has once so many came that it was full.
+            want_read: What it raises where more has to come before it can go on.
+            error: What it raises as an error, that among them.
+        """
+
+    @property
+    def incoming(self) -> Any: ...
+    @property
+    def outgoing(self) -> Any: ...
+    @property
+    def lock(self) -> Any: ...
+    def take_in(self, received: int, /) -> None:
+        """Hand over to OpenSSL what was received, or the stream's end. Holds the lock.
+
+        Args:
+            received: How many bytes at the front of `cipher`, 0 for the end.
+        """
+
+    def read_records(self, buffer: bytearray | memoryview, /) -> bool:
+        """Decrypt all records that fit behind what is in a buffer. Holds the lock.
+
+        How much it has is in `decrypted`, also where this raises what `ssl.read` does.
+
+        Args:
+            buffer: Where to; `decrypted` bytes at its front are kept, and it has room for more.
+
+        Returns:
+            Whether the stream ends here.
+        """
+
+    def relax(self) -> None:
+        """Let go of a large `cipher`, if nothing is in it."""
+
+@type_check_only
 class Stream(Protocol):
     """Where a channel's bytes come from and go to: a transport.
 
     Attributes:
         descriptor: What to move bytes by; None to do so by `receive` and `send`.
+        session: What to encrypt and decrypt by, between there and the window; None for neither.
         naps: Whether the descriptor's socket sleeps in `recv` for a moment (SO_RCVTIMEO).
         pending: Whether bytes that `send` has taken are still to be written.
         send_flags: The flags for `send`.
+        uncounted: Bytes of a frame that are under way though sending it has raised.
     """
+
+    pending: bool
+    uncounted: int
 
     @property
     def descriptor(self) -> Descriptor | None: ...
     @property
-    def naps(self) -> bool: ...
+    def session(self) -> Session | None: ...
     @property
-    def pending(self) -> bool: ...
+    def naps(self) -> bool: ...
     @property
     def send_flags(self) -> int: ...
     @property
@@ -395,6 +501,7 @@ class Stream(Protocol):
     def waker_number(self) -> int:
         """The descriptor that becomes readable when a wait has to end; -1 if none is left."""
 
+@type_check_only
 class WriterPart(Protocol):
     """What goes on with a send that cannot be made at once."""
 
@@ -407,6 +514,7 @@ class WriterPart(Protocol):
     def look_after(self) -> None:
         """Send answers, or look at what has come: after a send, without the lock."""
 
+@type_check_only
 class ReaderPart(Protocol):
     """What goes on with a receive that is not usual."""
 
@@ -427,6 +535,7 @@ class ReaderPart(Protocol):
     def leave(self) -> None:
         """The call is over, and the connection was `orphaned` meanwhile. Holds the lock."""
 
+@final
 class Window:
     """Received bytes, and how the messages in them are to be read.
 
@@ -458,6 +567,7 @@ class Window:
             ready: Where messages go that come behind the first.
         """
 
+@final
 class Channel:
     """The quick ways of one connection.
 

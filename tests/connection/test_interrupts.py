@@ -439,7 +439,7 @@ def test_the_rest_of_an_interrupted_answer_leaves_while_messages_come():
 @pytest.mark.abuse(70)
 def test_an_answer_that_is_interrupted_as_it_is_encrypted_is_sent_once():
     with both_ends(tls=True) as (client, server):
-        session, strike = server._link.transport._session, [True]
+        session, strike = server._link.transport.session.ssl, [True]
 
         class Struck:
             def __getattr__(self, name):
@@ -452,7 +452,7 @@ def test_an_answer_that_is_interrupted_as_it_is_encrypted_is_sent_once():
                     raise KeyboardInterrupt
                 return count
 
-        server._link.transport._session = Struck()
+        server._link.transport.session.ssl = Struck()
         ping = Running(client.ping, SOON)
         with pytest.raises(KeyboardInterrupt):
             server.receive(SOON)
@@ -465,17 +465,19 @@ def test_an_answer_that_is_interrupted_as_it_is_encrypted_is_sent_once():
 @pytest.mark.abuse(70)
 def test_a_message_that_is_interrupted_as_it_is_encrypted_is_sent_once():
     with both_ends(tls=True) as (client, server):
-        session = server._link.transport._session
+        session = server._link.transport.session.ssl
 
         class Struck:
+            read = session.read
+
             def write(self, data):
                 session.write(data)
                 raise KeyboardInterrupt
 
-        server._link.transport._session = Struck()
+        server._link.transport.session.ssl = Struck()
         with pytest.raises(KeyboardInterrupt):
             server.send("first")
-        server._link.transport._session = session
+        server._link.transport.session.ssl = session
         server.send("second")
         assert client.receive(SOON) == "first"
         assert client.receive(SOON) == "second"

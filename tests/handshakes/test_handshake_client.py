@@ -768,6 +768,7 @@ def test_what_wsproto_says_is_what_counts(lines, left_out, subprotocols, deflate
 
 @settings(max_examples=400, deadline=None)
 @given(st.integers(0, 200), st.binary(max_size=3), st.integers(0, 3))
+@example(51, b"\r\n", 2)
 def test_any_change_to_an_answer_leaves_the_verdict_to_wsproto(position, noise, left_out):
     def answer(request):
         head = upgrade_answer(request, "Sec-WebSocket-Protocol: a", "Server: x")
@@ -778,6 +779,9 @@ def test_any_change_to_an_answer_leaves_the_verdict_to_wsproto(position, noise, 
     made, asked = both(answer)
     if isinstance(made, str) and not made.startswith(WORDS):
         return  # refused before: line ends, a body, a second token
+    if made == "Bad HTTP message":  # of two faults h11 and wsproto may name another first
+        assert isinstance(asked, str)
+        return
     assert made == asked
 
 

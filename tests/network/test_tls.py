@@ -147,16 +147,16 @@ def with_a_large_buffer(client, server):
     """Have the server's end receive so much that it takes a large buffer."""
     with running(lambda: send(client, bytes(1_000_000))):
         read_from(server, 1_000_000)
-    assert len(server._cipher) == 128 * KIB  # as docs/performance.md says
+    assert len(server.session.cipher) == 128 * KIB  # as docs/performance.md says
 
 
 def test_who_waits_keeps_no_large_buffer():
     with secure() as (client, server):
         with_a_large_buffer(client, server)
         server.wait(False, True, Deadline(0))  # for room to write: nothing is over
-        assert len(server._cipher) == 128 * KIB
+        assert len(server.session.cipher) == 128 * KIB
         server.wait(True, False, Deadline(0))
-        assert len(server._cipher) == 4 * KIB
+        assert len(server.session.cipher) == 4 * KIB
         send(client, b"still there")
         assert read_from(server, 11) == b"still there"
 
@@ -170,7 +170,7 @@ def test_a_large_buffer_is_made_once():
                 if (count := server.read_into(buffer)) is None:
                     assert select.select([server], [], [], SOON)[0]
                 left -= count or 0
-                made.add(id(server._cipher.obj))
+                made.add(id(server.session.cipher))
         assert len(made) <= 2  # the small one, and then that
 
 
@@ -238,7 +238,7 @@ def fill_one_read(near, far):
     assert read_from(far, 1) == b"x"
     overhead = len(one) - 1
     small = os.urandom(20)
-    large = os.urandom(len(far._cipher) - 2 * overhead - len(small))
+    large = os.urandom(len(far.session.cipher) - 2 * overhead - len(small))
     arrive(near, far, encrypted(near, large, small))
     return large + small
 
@@ -258,7 +258,7 @@ def test_a_record_that_fills_a_read_to_the_brim_is_not_kept_back():
     with secure() as (client, server):
         arrive(client, server, one := encrypted(client, b"x"))
         assert read_from(server, 1) == b"x"
-        data = os.urandom(len(server._cipher) - len(one) + 1)
+        data = os.urandom(len(server.session.cipher) - len(one) + 1)
         arrive(client, server, encrypted(client, data))
         buffer = bytearray(2 * len(data))
         assert server.read_into(buffer) == len(data)
@@ -277,7 +277,7 @@ def test_what_came_before_a_reset_is_read():
 def test_one_read_takes_what_several_receives_bring():
     data = os.urandom(30_000)
     with secure() as (client, server):
-        assert len(server._cipher) < 10_000
+        assert len(server.session.cipher) < 10_000
         arrive(client, server, encrypted(client, data))
         buffer = bytearray(len(data) + 1)
         assert server.read_into(buffer) == len(data)
@@ -316,7 +316,7 @@ class Interrupted:
 def test_a_decryption_in_doubt_ends_the_stream_after_what_came_before_it():
     with secure() as (client, server):
         arrive(client, server, encrypted(client, b"good", b"lost"))
-        server._session = Interrupted(server._session, after=1)
+        server.session.ssl = Interrupted(server.session.ssl, after=1)
         buffer = bytearray(100)
         with pytest.raises(Interrupted.Signal):
             server.read_into(buffer)
@@ -329,11 +329,11 @@ def test_a_decryption_in_doubt_ends_the_stream_after_what_came_before_it():
 
 def test_an_encryption_that_was_interrupted_is_counted_and_sent():
     with secure() as (client, server):
-        session, client._session = client._session, Interrupted(client._session)
+        session, client.session.ssl = client.session.ssl, Interrupted(client.session.ssl)
         with pytest.raises(Interrupted.Signal):
             client.write(b"first")
         assert client.uncounted == 5
-        client._session = session
+        client.session.ssl = session
         send(client, b" second")
         assert read_from(server, 12) == b"first second"
         assert client.pending is False
@@ -714,7 +714,7 @@ def test_shaking_twice_does_no_harm():
 
 def test_a_first_look_sees_what_has_come():
     with secure() as (client, server):
-        server._unread = True  # as after the handshake
+        server.session.unread = True  # as after the handshake
         send(client, b"\x89\x00")
         deadline = Deadline(SOON)
         server.wait(True, False, deadline)
@@ -734,8 +734,8 @@ def test_what_a_reader_was_interrupted_with_is_not_looked_at():
         send(client, b"data")
         server.wait(True, False, Deadline(SOON))
         buffer = bytearray(16)
-        while server._decrypted == 0:
-            server._received = Transport.read_into(server, server._cipher)
+        while server.session.decrypted == 0:
+            server.session.received = Transport.read_into(server, server.session.cipher)
             server._decrypt(buffer)
         assert server.peek(100) == b"\0"
         assert server.read_into(buffer) == 4

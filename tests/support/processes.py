@@ -33,6 +33,7 @@ class Process:
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
+            errors="surrogateescape",  # what is no text goes through as it is
             cwd=cwd,
             env=python_environment() if env is None else env,
         )

@@ -47,6 +47,7 @@ class Received:
     """A stream from which a channel receives by a function, and the reader of its rest."""
 
     descriptor = None
+    session = None
     naps = pending = False
     send = None
     send_flags = 0

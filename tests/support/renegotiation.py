@@ -82,6 +82,20 @@ class Renegotiating:
         """Send data, in one record."""
         self._sock.sendall(self._seal(23, data))
 
+    def record(self):
+        """The type of the next record that comes."""
+        head = self._receive(5)
+        self._receive(int.from_bytes(head[3:], "big"))
+        return head[0]
+
+    def _receive(self, size):
+        data = b""
+        while len(data) < size:
+            piece = self._sock.recv(size - len(data))
+            assert piece, "the stream ended"
+            data += piece
+        return data
+
     def ask(self, times=_BATCH):
         """Ask for renegotiation so often; how many bytes that took."""
         hello = b"\x01\0\0\x29\x03\x03" + os.urandom(32) + b"\0\0\x02\xc0\x2b\x01\0"

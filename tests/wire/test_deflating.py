@@ -184,11 +184,12 @@ def test_bad_text_is_refused_as_without_compression(message, threshold):
 
 
 def test_a_list_that_is_too_long_is_refused_as_without_compression(monkeypatch):
-    monkeypatch.setattr(_outgoing, "_MAX_ITEMS", 10)
+    most = 300_000  # above what a channel takes
+    monkeypatch.setattr(_outgoing, "_MAX_ITEMS", most)
     with raw_peer() as (plain, _), compressing() as (conn, peer):
-        refused_alike(plain.send_binary, conn.send_binary, [0] * 11)
-        conn.send_binary([0] * 10)
-        assert Inflater(peer).receive()[2] == bytes(10)
+        refused_alike(plain.send_binary, conn.send_binary, [0] * (most + 1))
+        conn.send_binary([0] * most)
+        assert Inflater(peer).receive()[2] == bytes(most)
 
 
 def refused_alike(plain, compressed, message):

@@ -5,6 +5,8 @@ Rules:
 - OpenSSL works on memory buffers under a lock of its own, and the socket is read and
   written outside that lock: a reader that sleeps holds up no writer, which one SSLSocket
   between two threads does not promise.
+- What a channel needs too is in the kernel's Session. There it encrypts and decrypts in one step
+  what is usual, and notes what is not: `_decrypt` and `flush` go on from each of its states.
 - What comes is decrypted by as many records as the reader's buffer holds, and received on
   while more is there; what is sent is encrypted a few records at a time, so that a message
   adds little to the memory.
@@ -31,8 +33,9 @@ import errno
 import ssl
 import sys
 from copy import copy
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from .. import _kernel as kernel
 from .locks import turns
 from .transport import _READ_AT_ONCE, _SEND_AT_ONCE, _WHOLE, Transport
 
@@ -51,11 +54,9 @@ _NO_CONTROL: Final = b"\x00"  # in place of bytes that are not to be looked at: 
 _READ: Final = 8 * 16_384  # OpenSSL's buffer keeps four thirds of that for the connection's life
 _IDLE: Final = 4 * 1024
 _AHEAD: Final = 4 * 1024  # what `peek` takes in, of ciphertext and of what is in it
-_RECORD: Final = 16_384  # less than this of ciphertext may be half of a record
 _TURNS: Final = 16  # pieces that one handshake step takes in; pragma: no mutate - just a bound
 _BARREN: Final = 256 * 1024  # bytes of ciphertext in which there has to be some data
 _ENOUGH: Final = 1024 * 1024  # what one call of read_into goes on to receive, about
-_MOST: Final = 2**30  # more than OpenSSL reads at once
 _ALL: Final = (-1,)  # MemoryBIO.read's argument, as `map` takes it
 
 
@@ -112,27 +113,17 @@ class TLSTransport(Transport):
     """
 
     __slots__ = (
-        "_ahead",
-        "_answering",
-        "_barren",
-        "_cipher",
-        "_decrypted",
-        "_draining",
         "_finished",
         "_in",
-        "_in_doubt",
-        "_more",
         "_out",
         "_owed",
-        "_read_error",
-        "_received",
-        "_session",
         "_tls",
         "_tls_lock",
         "_turns",
-        "_unread",
-        "_unsent",
+        "session",
     )
+
+    session: kernel.Session
 
     def __init__(
         self,
@@ -151,32 +142,28 @@ class TLSTransport(Transport):
             server_hostname: The name that the certificate has to be for.
         """
         super().__init__(sock)
-        self.descriptor = None  # what goes by it is ciphertext
         self._in = ssl.MemoryBIO()
         self._out = ssl.MemoryBIO()
         self._tls = context.wrap_bio(
             self._in, self._out, server_side=server_side, server_hostname=server_hostname
         )
-        # The C object behind it: the methods of SSLObject are Python code, in which a signal
-        # handler that raises would lose what was read or written.
-        self._session: Any = getattr(self._tls, "_sslobj", self._tls)
-        self._tls_lock = self._engine.rlock()  # guards _tls, _in, _out and _answering
+        self._tls_lock = self._engine.rlock()  # guards _tls, _in, _out and `session.answering`
         self._turns = turns(self._tls_lock)
-        self._answering = False  # OpenSSL has written something of its own into _out
-        self._unsent: bytes = b""  # ciphertext taken out of _out; the writer's
-        # These are the reader's:
-        self._cipher = memoryview(bytearray(_IDLE))  # ciphertext as it is received
-        self._received: int | None = None  # bytes in _cipher that are not in _in yet
-        self._decrypted = 0  # bytes in the reader's buffer that it was not told of yet
-        self._in_doubt = False  # a signal handler may have cost bytes that were decrypted
-        self._more = False  # there is more to receive: the last time has filled _cipher
-        self._unread = True  # there may be more to decrypt
-        self._read_error: ssl.SSLError | None = None  # nothing more can be
-        self._barren = 0  # bytes of ciphertext since the last one with data
+        self.session = kernel.Session(
+            # The C object behind it: the methods of SSLObject are Python code, in which a signal
+            # handler that raises would lose what was read or written.
+            getattr(self._tls, "_sslobj", self._tls),
+            self._in,
+            self._out,
+            self._tls_lock,
+            least=_IDLE,
+            most=_READ,
+            want_read=ssl.SSLWantReadError,
+            error=ssl.SSLError,
+        )
+        # These are the reader's, as most of the session is:
         self._finished = False  # this end has said close_notify
-        self._draining = False  # what comes is not decrypted any more
-        self._ahead: memoryview | None = None  # what `peek` has decrypted
-        self._owed = 0  # bytes in the socket of which OpenSSL has a copy; 0 without _ahead
+        self._owed = 0  # bytes in the socket of which OpenSSL has a copy; 0 without `ahead`
 
     def handshake_step(self) -> bool:
         """Do what can be done of the TLS handshake at once, within bounds.
@@ -200,11 +187,11 @@ class TLSTransport(Transport):
                 with contextlib.suppress(OSError):  # the alert, if it can be sent
                     self.flush()
                 raise
-            self._received = super().read_into(self._cipher)
-            if self._received is None:
+            self.session.received = super().read_into(self.session.cipher)
+            if self.session.received is None:
                 return False
             with self._tls_lock:
-                self._take_in(self._received)
+                self.session.take_in(self.session.received)
         return False
 
     # Below, `for result in map(function, ...): break` stores a result in the step in which it
@@ -230,34 +217,34 @@ class TLSTransport(Transport):
 
     def read_into(self, buffer: bytearray | memoryview, nap: bool = False) -> int | None:
         """Receive and decrypt what is there: as many records as the buffer holds, or a MiB."""
-        if self._ahead is not None:
+        session = self.session
+        if session.ahead is not None:
             return self._take_ahead(buffer)
         while True:
-            if self._draining:
+            if session.draining:
                 return self._drain(buffer, nap)
-            if self._unread:
+            if session.unread:
                 ended = self._decrypt(buffer)
-                more = self._more and self._decrypted < min(len(buffer), _ENOUGH)
-                if ended or (self._decrypted and not more):
+                more = session.more and session.decrypted < min(len(buffer), _ENOUGH)
+                if ended or (session.decrypted and not more):
                     break
+            cipher = session.cipher
             try:
-                if nap and not self._more:
-                    for self._received in map(self._recv_into, (self._cipher,)):
+                if nap and not session.more:
+                    for session.received in map(self._recv_into, (cipher,)):
                         break
                 else:
-                    for self._received in map(
-                        self._recv_into, (self._cipher,), _WHOLE, _READ_AT_ONCE
-                    ):
+                    for session.received in map(self._recv_into, (cipher,), _WHOLE, _READ_AT_ONCE):
                         break
             except OSError as error:
                 expected = self._is_expected(error)
-                if self._decrypted and not self._unread:
+                if session.decrypted and not session.unread:
                     break
                 if not expected:
                     return None
                 continue
-            self._unread = True
-        count, self._decrypted = self._decrypted, 0
+            session.unread = True
+        count, session.decrypted = session.decrypted, 0
         return count
 
     def _drain(self, buffer: bytearray | memoryview, nap: bool) -> int | None:
@@ -272,57 +259,60 @@ class TLSTransport(Transport):
         One that breaks the connection while `read_into` reads on is left to the next call, which
         finds the stream at its end: what came before it is good.
         """
-        expected, self._more = self._more, False
+        expected, self.session.more = self.session.more, False
         if error.errno is None or not (expected or isinstance(error, BlockingIOError)):
             raise error
         return expected
 
     def peek(self, size: int) -> bytes | None:
         """As of a bare socket, decrypted; only where no other of the reader's calls goes on."""
-        if self._draining:
+        session = self.session
+        if session.draining:
             raw = super().peek(size)
             return raw and bytes(len(raw))
-        if self._decrypted:  # a signal handler has cut a read short: what is there is the reader's
+        if session.decrypted:  # a signal handler has cut a read short: that is the reader's
             return _NO_CONTROL
-        if self._ahead is None and self._unread and self._look_ahead():
+        if session.ahead is None and session.unread and self._look_ahead():
             return b""
-        if self._ahead is None:
+        if session.ahead is None:
             data = super().peek(_AHEAD)
             if not data:
                 return data
             with self._tls_lock:
                 for self._owed in map(self._in.write, (data,)):
-                    self._unread = True
+                    session.unread = True
                     break
-            self._barren += self._owed
+            session.barren += self._owed
             if self._look_ahead():
                 return b""
-        return None if self._ahead is None else bytes(self._ahead[:size])
+        return None if session.ahead is None else bytes(session.ahead[:size])
 
     def _look_ahead(self) -> bool:
         """Decrypt what comes next, and keep it; whether the stream ends here."""
-        room = bytearray(_AHEAD)
+        session, room = self.session, bytearray(_AHEAD)
         try:
             ended = self._decrypt(room)
-            count, self._decrypted = self._decrypted, 0
-            self._ahead = memoryview(room)[:count] if count else None
+            count, session.decrypted = session.decrypted, 0
+            session.ahead = memoryview(room)[:count] if count else None
         except BaseException:
-            if self._decrypted:  # lost with the room
-                self._decrypted, self._in_doubt = 0, True
+            if session.decrypted:  # lost with the room
+                session.decrypted, session.in_doubt = 0, True
             raise
-        if self._ahead is None:
+        if session.ahead is None:
             self._repay()
         return ended
 
     def _take_ahead(self, buffer: bytearray | memoryview) -> int:
         """Read what `peek` has decrypted."""
-        assert self._ahead is not None
-        count, rest = min(len(buffer), len(self._ahead)), self._ahead[len(buffer) :]
-        buffer[:count] = self._ahead[:count]
+        session = self.session
+        ahead = session.ahead
+        assert ahead is not None
+        count, rest = min(len(buffer), len(ahead)), ahead[len(buffer) :]
+        buffer[:count] = ahead[:count]
         if not rest:
             self._repay()
         # No call from here on: a signal handler cannot come between taking and telling.
-        self._ahead = rest if rest else None
+        session.ahead = rest if rest else None
         return count
 
     def _repay(self) -> None:
@@ -338,98 +328,68 @@ class TLSTransport(Transport):
 
     def unread(self) -> bool:
         """As of a bare socket."""
-        return self._ahead is not None or super().unread()
+        return self.session.ahead is not None or super().unread()
 
     def _decrypt(self, buffer: bytearray | memoryview) -> bool:
         """Decrypt into the buffer, after what is in there; whether the stream ends here."""
-        if self._in_doubt or self._read_error is not None:
+        session = self.session
+        if session.in_doubt or session.read_error is not None:
             self._fail()
             return False
         got = False
         try:
             for got in self._turns:
                 break
-            if self._received is not None:
-                self._take_in(self._received)
-            return self._read_records(buffer)
+            return self._go_on(buffer)
         except ssl.SSLWantReadError:  # half a record, or one that carries no data
-            self._in_doubt = self._unread = False
-            if self._barren > _BARREN:
+            session.in_doubt = session.unread = False
+            if session.barren > _BARREN:
                 text = f"the peer sends over {_BARREN} bytes of TLS records without data"
-                self._read_error = ssl.SSLError(errno.EPROTO, text)
+                session.read_error = ssl.SSLError(errno.EPROTO, text)
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
             _forget_errors()
-            self._in_doubt = self._more = False
-            self._draining = self._finished and not self._in.eof
-            return not (self._decrypted or self._draining)
+            session.fault, session.in_doubt, session.more = None, False, False
+            session.draining = self._finished and not self._in.eof
+            return not (session.decrypted or session.draining)
         except ssl.SSLError as error:
             _forget_errors()
-            self._in_doubt = self._more = False
-            self._draining = self._finished
-            if not self._draining:
-                self._read_error = copy(error)  # without the traceback, which holds its callers
+            session.in_doubt = session.more = False
+            session.draining = self._finished
+            if not session.draining:
+                session.read_error = copy(error)  # without the traceback, which holds its callers
+            session.fault = None
         finally:
             if self._out.pending:  # an answer of TLS itself, such as to a key update
-                self._answering = self.pending = True
+                session.answering = self.pending = True
             if got:  # pragma: no branch - else a signal handler has raised
                 self._tls_lock.release()
-        if self._read_error is not None:
+        if session.read_error is not None:
             self._fail()
         return False
 
+    def _go_on(self, buffer: bytearray | memoryview) -> bool:
+        """Decrypt, from where the last call or the channel has left it. Holds _tls_lock."""
+        session = self.session
+        if session.fault is not None:
+            raise session.fault
+        if session.received is not None:
+            session.take_in(session.received)
+        return session.read_records(buffer)
+
     def _fail(self) -> None:
         """Raise why nothing more can be read, once what came before it was told."""
-        if self._read_error is None:
+        session = self.session
+        if session.read_error is None:
             text = "a signal handler interrupted the decryption"
-            self._read_error = ssl.SSLError(errno.EINTR, text)
-        self._more = False
-        if not self._decrypted:
-            raise copy(self._read_error)
-
-    def _take_in(self, received: int) -> None:
-        """Hand the ciphertext that was received to OpenSSL. Holds _tls_lock."""
-        if received:
-            for _ in map(self._in.write, (self._cipher[:received],)):
-                self._received = None
-                break
-            self._barren += received
-            self._more = received == len(self._cipher)
-            if self._more and received < _READ:
-                self._cipher = memoryview(bytearray(_READ))
-        else:
-            self._in.write_eof()
-            self._received = None
-            self._more = False
-
-    def _read_records(self, buffer: bytearray | memoryview) -> bool:
-        """Decrypt all records that fit; whether the stream ends here. Holds _tls_lock."""
-        view: memoryview | None = None
-        rest = memoryview(buffer)[self._decrypted :] if self._decrypted else buffer
-        while True:
-            # `read` itself runs signal handlers, its work done but not counted: should
-            # one raise, how much was read is not known.
-            self._in_doubt = True
-            count = self._session.read(_MOST, rest)
-            self._decrypted += count
-            self._in_doubt = False
-            self._barren = 0
-            if not count:  # close_notify
-                self._more = False
-                return not self._decrypted
-            # Asked first, because an exception costs more than a small record.
-            left, full = self._in.pending, count == len(rest)
-            if not left and not (full and self._session.pending()):
-                self._unread = self._in.eof
-                return False
-            if full or (left < _RECORD and self._more):  # pragma: no mutate - it saves time alone
-                return False  # no room; or most likely half a record, of which more is there
-            view = view or memoryview(buffer)
-            rest = view[self._decrypted :]
+            session.read_error = ssl.SSLError(errno.EINTR, text)
+        session.more = False
+        if not session.decrypted:
+            raise copy(session.read_error)
 
     def wait(self, read: bool, write: bool, deadline: Deadline, wakeable: bool = False) -> None:
         """As of a bare socket; an idle connection keeps no large buffer."""
-        if read and len(self._cipher) > _IDLE and self._received is None:
-            self._cipher = memoryview(bytearray(_IDLE))
+        if read:
+            self.session.relax()
         super().wait(read, write, deadline, wakeable)
 
     def write(self, data: bytes | memoryview) -> int:
@@ -445,7 +405,7 @@ class TLSTransport(Transport):
                 for got in self._turns:
                     break
                 before = self._out.pending
-                self._session.write(piece)  # all of it or nothing: this goes to memory
+                self.session.ssl.write(piece)  # all of it or nothing: this goes to memory
                 taken = size
                 self._draw()
             finally:
@@ -465,35 +425,39 @@ class TLSTransport(Transport):
 
     def _draw(self) -> None:
         """Take all ciphertext out of OpenSSL. Holds _tls_lock, with nothing unsent."""
-        self._answering = False
+        session = self.session
+        session.answering = False
         self.pending = True
-        for self._unsent in map(self._out.read, _ALL):
+        for session.unsent in map(self._out.read, _ALL):
             break
 
     def _push(self) -> bool:
         """Send what was drawn, as far as it can be; whether nothing is left of it."""
+        session = self.session
+        unsent = session.unsent
         try:
-            for count in map(self._send, (self._unsent,), _SEND_AT_ONCE):
+            for count in map(self._send, (unsent,), _SEND_AT_ONCE):
                 break
         except BlockingIOError:
             return False
-        self._unsent = self._unsent[count:]
-        if self._unsent:
+        session.unsent = unsent[count:]
+        if session.unsent:
             return False
         # In this order, so that what a reader's thread sets meanwhile stays.
         self.pending = False
-        if self._answering:
+        if session.answering:
             self.pending = True
         return True
 
     def flush(self) -> bool:
         """Send the ciphertext that is waiting; whether nothing is left of it."""
+        session = self.session
         while True:
-            if not self._unsent:
+            if not session.unsent:
                 with self._tls_lock:
                     self._draw()
-                    self.pending = bool(self._unsent)
-                if not self._unsent:
+                    self.pending = bool(session.unsent)
+                if not session.unsent:
                     return True
             if not self._push():
                 return False

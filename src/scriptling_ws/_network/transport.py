@@ -43,6 +43,7 @@ from .waiting import READ, WRITE, engine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .._wsframe import Descriptor
     from .deadline import Deadline
     from .waiting import Waker
 
@@ -107,6 +108,7 @@ class Transport:
         remote_addr: The peer's address as text.
         descriptor: What the kernel's channel moves bytes by, around the methods in here; None
             where it has to go by `receive` and `send`.
+        session: What the channel encrypts and decrypts by; None for a bare socket.
         naps: Whether the socket sleeps in `recv` for up to NAP.
         pending: Whether bytes that `write` has taken are still to be written; a bare
             socket keeps none.
@@ -132,6 +134,7 @@ class Transport:
     )
 
     send_flags: Final = SEND_FLAGS
+    session: kernel.Session | None = None
 
     def __init__(self, sock: socket.socket) -> None:
         """Take over a connected socket: from here on only this object touches it."""
@@ -146,9 +149,9 @@ class Transport:
         self.pending: bool = False
         self.uncounted: int = 0
         native = _CAN_NAP and self._engine.naps and isinstance(sock, _socket.socket)
-        self.naps = self._prepare(native)
+        self.naps: bool = self._prepare(native)
         self._descriptor = kernel.descriptor_of(sock) if native else None
-        self.descriptor = self._descriptor
+        self.descriptor: Descriptor | None = self._descriptor
         self.local_addr: str = address_text(sock.getsockname())
         self.remote_addr: str = address_text(sock.getpeername())
         tell_after_fork(self)

@@ -1,0 +1,125 @@
+# ---- the window: received bytes, on their way to messages ----
+#
+# Included by _wsframe.pyx; the contract is in scriptling_ws/_wsframe.pyi.
+#
+# Rule: what was received is noted in the step in which it was; what is no whole message stays in
+# the window, noted, for the Python code (_wire.incoming).
+
+@cython.final
+cdef class Window:
+    """Received bytes, and how their messages are to be read."""
+
+    cdef bytearray _data
+    cdef object _unfed
+    cdef object _stopped
+    cdef unsigned long _plain
+    cdef object ready
+    cdef Wanted wanted
+
+    def __init__(self, size, masked, as_list, limit, ready):
+        self._data = PyByteArray_FromStringAndSize(NULL, whole(size, "size", 1, INT64_MAX))
+        self._unfed = None
+        self._stopped = None
+        self._plain = True
+        self.ready = ready
+        self.wanted.masked = masked
+        self.wanted.as_list = as_list
+        self.wanted.limit = whole(limit, "limit", 0, INT64_MAX)
+        self.wanted.most = INT64_MAX
+
+    # As attributes. Without the GIL a getter has to be alone with a setter.
+
+    @property
+    def data(self):
+        with cython.critical_section(self):
+            return self._data
+
+    @data.setter
+    def data(self, bytearray value not None):
+        with cython.critical_section(self):
+            self._data = value
+
+    @property
+    def unfed(self):
+        with cython.critical_section(self):
+            return self._unfed
+
+    @unfed.setter
+    def unfed(self, value):
+        with cython.critical_section(self):
+            self._unfed = value
+
+    @property
+    def stopped(self):
+        with cython.critical_section(self):
+            return self._stopped
+
+    @stopped.setter
+    def stopped(self, value):
+        with cython.critical_section(self):
+            self._stopped = value
+
+    @property
+    def plain(self):
+        return bool(ws_get(&self._plain))
+
+    @plain.setter
+    def plain(self, value):
+        ws_set(&self._plain, bool(value))
+
+    cdef bint is_free(self):
+        """Whether a frame starts with the next byte, and goes to the window's front."""
+        return ws_get(&self._plain) and self._unfed is None
+
+    cdef object take_in(self, Py_ssize_t count, bint direct):
+        """Read the messages in the first `count` bytes; what else is there is noted.
+
+        Returns the first message if nothing else came, and it is wanted directly; the others
+        are ready then. Else None, and all are.
+        """
+        cdef Py_buffer view
+        cdef Py_ssize_t at = 0
+        cdef int why = WHY_MORE
+        cdef list messages = []
+        cdef bint whole = False
+        if count <= 0:
+            self.note(0, None)
+            return None
+        PyObject_GetBuffer(self._data, &view, PyBUF_SIMPLE)
+        try:
+            at = read_run(<uint8_t *> view.buf, 0, count, self.wanted, messages, &why)
+            whole = at == count and count < view.len
+            if not (whole and direct and PyList_GET_SIZE(messages) == 1):
+                self.ready.extend(messages)
+        except BaseException:
+            put_back(<uint8_t *> view.buf, 0, count, messages, 0)
+            self.note(count, None)
+            raise
+        finally:
+            PyBuffer_Release(&view)
+        if not whole:
+            self.note(count, (at, count, why))
+        if not (whole and direct):
+            return None
+        return messages[0] if PyList_GET_SIZE(messages) == 1 else self.take_ready()
+
+    cdef object take_ready(self):
+        """The first message that is ready; None if there is none."""
+        try:
+            return self.ready.popleft()
+        except IndexError:  # pragma: no cover - a race
+            return None  # pragma: no cover
+
+    cdef int note(self, Py_ssize_t unfed, object stopped) except -1:
+        """Note that bytes were received and are not fed yet."""
+        self.unfed = unfed
+        self.stopped = stopped
+        self.plain = False
+        return 0
+
+    cdef bint take_note(self, list note) except -1:
+        """Note what receive_messages has; whether there was anything."""
+        if not note:
+            return False
+        self.note(note[0], (note[1], note[0], note[2]) if len(note) > 1 else None)
+        return True
