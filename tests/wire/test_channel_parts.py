@@ -383,7 +383,7 @@ def test_signal_handlers_while_receiving_in_pieces(way):
         call = (end.stream.descriptor, bytearray(9), 9, True)
         with alarms(lambda: strikes.append(1), 0.001, 0.001):
             while len(strikes) < 5:
-                assert way.channel.receive_on(*call) is None  # its nap begins anew
+                assert way.channel.receive_on(*call) is None  # though each cuts a nap short
 
 
 # ---- attributes ----
