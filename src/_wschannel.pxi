@@ -427,8 +427,8 @@ cdef class Channel:
             if late and not self.has(CLOSING) and self.nothing_unsent():
                 return None
             return reader.receive(as_timeout(seconds), seconds > LONG)
-        finally:
-            let_go(lock)
+        finally:  # see encode_frame
+            let_go(lock)  # pragma: no cover
 
     cdef object read_by_method(self, double seconds):
         """One call of the stream's method, which may nap; None to go on in Python."""

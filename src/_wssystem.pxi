@@ -296,6 +296,7 @@ def receive_on(Descriptor descriptor not None, buffer, piece, nap):
             if count != -EINTR:
                 break
             PyErr_CheckSignals()
+            sleeps = False  # signals that come more often than a nap ends would keep it here
     finally:
         PyBuffer_Release(&view)
     if count >= 0:

@@ -108,7 +108,7 @@ cdef class Window:
         try:
             return self.ready.popleft()
         except IndexError:  # pragma: no cover - a race
-            return None  # another thread took it
+            return None  # pragma: no cover
 
     cdef int note(self, Py_ssize_t unfed, object stopped) except -1:
         """Note that bytes were received and are not fed yet."""

@@ -210,7 +210,7 @@ class Channel:
                 return False
             self._move(frame, writer)
         finally:
-            if got:
+            if got:  # pragma: no branch - else it has returned
                 lock.release()
         if self._answers or self.look_due:
             writer.look_after()

@@ -189,6 +189,13 @@ def pair(buffer: int | None = None) -> tuple[socket.socket, socket.socket]:
     return near, far
 
 
+def connected() -> tuple[socket.socket, socket.socket]:
+    """Two TCP sockets: others are not reset."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        near = socket.create_connection(listener.getsockname())
+        return near, listener.accept()[0]
+
+
 class End:
     """One end of a connection: a channel, with all that it is given, and the other end's socket.
 

@@ -10,7 +10,7 @@ from collections import deque
 import pytest
 
 import kernels
-from channels import SOON, End, Hooked, Way, frames_of, pair
+from channels import SOON, End, Hooked, Way, connected, frames_of, pair
 from frames import raw_frame
 from kernels import BINARY, KEY, TEXT
 from pairs import reset
@@ -116,7 +116,7 @@ class List(list):
         # Over 256 KiB, as characters or as bytes.
         *(("send_text", each) for each in ("a" * (MOST + 1), "é" * (MOST // 2) + "a")),
         *(("send_text", "é" * (MOST // 2) + "a" * more) for more in (2, 3, 4, 5)),
-        ("send_text", "€" * MOST),
+        *(("send_text", "€" * size) for size in (MOST // 3 + 1, MOST, MOST + 1)),
         *(("send_binary", kind(MOST + 1)) for kind in (bytes, bytearray)),
         *(("send_binary", kind(bytes(MOST + 1))) for kind in (list, tuple)),
     ],
@@ -341,13 +341,6 @@ def gone(end):
     """Have the peer reset the connection, and wait until this end knows."""
     reset(end.far)
     assert end.readable(SOON)
-
-
-def connected():
-    """Two TCP sockets: others are not reset."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        near = socket.create_connection(listener.getsockname())
-        return near, listener.accept()[0]
 
 
 @masking

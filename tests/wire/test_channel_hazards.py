@@ -309,6 +309,7 @@ def look_up(way, limit=6.0):
         signal.signal(number, old)
 
 
+@not_traced
 @forks
 @by_descriptor
 def test_a_signal_that_another_thread_takes_is_heard_soon(way):
@@ -316,6 +317,7 @@ def test_a_signal_that_another_thread_takes_is_heard_soon(way):
     assert look_up(way) == "in time"
 
 
+@not_traced
 @forks
 @by_descriptor
 def test_in_a_child_of_another_thread_signals_are_heard_where_it_goes_on(way):

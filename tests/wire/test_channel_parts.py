@@ -1,24 +1,29 @@
 """What a channel is made of: locks, masking keys, descriptors, windows, and its own attributes."""
 
 import contextlib
+import errno
 import gc
 import itertools
 import math
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 
 import pytest
 
 import kernels
-from channels import End, Way
+from channels import End, Way, connected
 from frames import raw_frame
 from kernels import TEXT
-from pairs import SOON, Running, at_least, running, until
+from pairs import SOON, Running, at_least, reset, running, until
 
 by_descriptor = pytest.mark.parametrize("way", ["descriptor"], indirect=True)
+not_traced = pytest.mark.skipif(
+    sys.gettrace() is not None, reason="a tracer's code runs in the kernel"
+)
 
 
 # ---- locks ----
@@ -175,6 +180,7 @@ def alarms(handler, first=0.005, again=0.005):
         signal.signal(signal.SIGALRM, old)
 
 
+@not_traced
 @pytest.mark.parametrize("arguments", [(), (True, SOON)])
 def test_a_signal_handler_that_raises_ends_the_wait_for_a_lock(lock, arguments):
     def strike():
@@ -238,6 +244,7 @@ def test_a_key_is_never_given_out_twice(way, entropy):
     assert entropy == [4096] * 5
 
 
+@not_traced  # which lets other threads run where none can
 def test_threads_are_given_different_keys(way, entropy):
     given = [[] for _ in range(4)]
     with running(*(lambda mine=mine: mine.extend(keys_of(way, 5000)) for mine in given)):
@@ -316,6 +323,67 @@ def test_descriptors_of_one_socket(way):
         del left
         gc.collect()
         assert (one.number, three.number) == (-1, -1)
+
+
+# ---- receiving in pieces ----
+
+
+@by_descriptor
+@pytest.mark.parametrize("nap", [False, True])
+@pytest.mark.parametrize(("size", "piece"), [(1, 100), (100, 100), (101, 10), (5000, 1), (9, 10)])
+def test_receiving_in_pieces(way, nap, size, piece):
+    with End(way) as end:
+        data, buffer = bytes(range(250)) * 40, bytearray(size + 3)
+        end.arrive(data)
+        with memoryview(buffer) as view:
+            assert way.channel.receive_on(end.stream.descriptor, view[:size], piece, nap) == size
+        assert buffer == data[:size] + bytes(3)
+        assert end.stream.read_into(bytearray(10_000)) == len(data) - size
+
+
+@by_descriptor
+def test_what_else_receiving_in_pieces_comes_to(way):
+    with End(way, connected()) as end:
+        descriptor, buffer = end.stream.descriptor, bytearray(100)
+        for nap in (False, True):
+            assert way.channel.receive_on(descriptor, buffer, 10, nap) is None
+        end.arrive(b"x" * 25)
+        assert way.channel.receive_on(descriptor, buffer, 10, True) == 25
+        end.far.shutdown(socket.SHUT_WR)
+        assert end.readable(SOON)
+        assert way.channel.receive_on(descriptor, buffer, 10, True) == 0
+        descriptor.forget()
+        with pytest.raises(OSError) as caught:
+            way.channel.receive_on(descriptor, buffer, 10, True)
+        assert caught.value.errno == errno.EBADF
+        for bad in (bytes(5), "x", None):
+            with pytest.raises((TypeError, BufferError)):
+                way.channel.receive_on(descriptor, bad, 10, True)
+        for piece in (0, -1, 2**63, "1"):
+            with pytest.raises((TypeError, ValueError), match="piece"):
+                way.channel.receive_on(descriptor, buffer, piece, True)
+        with pytest.raises(TypeError):
+            way.channel.receive_on(None, buffer, 10, True)
+
+
+@by_descriptor
+def test_a_reset_while_receiving_in_pieces(way):
+    with End(way, connected()) as end:
+        buffer = bytearray(100)
+        reset(end.far)
+        assert end.readable(SOON)
+        with pytest.raises(ConnectionResetError):
+            way.channel.receive_on(end.stream.descriptor, buffer, 10, False)
+
+
+@by_descriptor
+def test_signal_handlers_while_receiving_in_pieces(way):
+    strikes = []
+    with End(way) as end:
+        call = (end.stream.descriptor, bytearray(9), 9, True)
+        with alarms(lambda: strikes.append(1), 0.001, 0.001):
+            while len(strikes) < 5:
+                assert way.channel.receive_on(*call) is None  # though each cuts a nap short
 
 
 # ---- attributes ----

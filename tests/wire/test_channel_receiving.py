@@ -13,7 +13,7 @@ from collections import deque
 
 import pytest
 
-from channels import End, Hooked, Stream, pair
+from channels import End, Hooked, Stream, connected, pair
 from frames import header, raw_frame
 from kernels import BINARY, INT64_MAX, KEY, TEXT
 from pairs import SOON, Running, at_least, reset, running, until
@@ -156,11 +156,8 @@ def test_the_end_behind_a_message(end):
 
 
 def test_a_reset_is_the_end_too(way):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        near = socket.create_connection(listener.getsockname())
-        far = listener.accept()[0]
-    with End(way, (near, far)) as end:
-        with running(lambda: (until(end.is_reading), reset(far))):
+    with End(way, connected()) as end:
+        with running(lambda: (until(end.is_reading), reset(end.far))):
             assert end.receive(LONG) is end.reader
         if way.by_descriptor:
             assert (end.window.unfed, end.window.plain) == (0, False)
