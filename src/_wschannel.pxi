@@ -72,6 +72,7 @@ cdef class Channel:
     cdef object send_by
     cdef bint masks
     cdef bint naps
+    cdef bint waits  # the last message came alone: nothing is likely to be there yet
     cdef int waker
     cdef int send_flags
     cdef readonly object reading
@@ -87,6 +88,7 @@ cdef class Channel:
         self.descriptor = stream.descriptor
         self.session = stream.session
         self.naps = stream.naps
+        self.waits = False
         self.receive_by = stream.receive
         self.send_by = stream.send
         self.send_flags = stream.send_flags
@@ -456,13 +458,29 @@ cdef class Channel:
     cdef object read_by_descriptor(self, double *seconds, bint *late):
         """Receive, waiting for it; None to go on in Python, or if it is too late."""
         cdef int fd = <int> ws_get(&self.descriptor.fd) - 1
-        cdef Py_ssize_t count = self.read_now(fd)
+        cdef bint napping = self.waits and self.naps and seconds[0] > NAP
+        cdef Py_ssize_t count = -EAGAIN if napping else self.read_now(fd)
+        cdef double now = 0
         cdef object message
         if ws_nothing_there(count):
-            count = WS_LATE if seconds[0] == 0 else self.sleep(fd, seconds)
+            if seconds[0] == 0:
+                count = WS_LATE
+            else:
+                now = ws_now()
+                count = self.sleep(fd, seconds[0], now, napping)
+        message = self.take_in(count, late)
+        self.waits = message is not None and not PyObject_Size(self.window.ready)
+        if late[0]:
+            seconds[0] = 0
+        elif message is None and now:  # what is left of them
+            seconds[0] = max(now + seconds[0] - ws_now(), 0)
+        return message
+
+    cdef object take_in(self, Py_ssize_t count, bint *late):
+        """Read what was received; None to go on in Python, or if it is too late."""
+        cdef object message
         if count == WS_LATE:
             late[0] = True
-            seconds[0] = 0
             return None
         if count == WS_WOKEN:
             return None
@@ -492,22 +510,21 @@ cdef class Channel:
             count = ws_receive_now(fd, to, size)
         return count
 
-    cdef Py_ssize_t sleep(self, int fd, double *seconds) except? -1:
-        """Wait until something comes, and receive it; `seconds` becomes what is left."""
-        cdef double until = INFINITY
+    cdef Py_ssize_t sleep(
+        self, int fd, double seconds, double now, bint napping
+    ) except? -1:
+        """Wait until something comes, and receive it; `napping`: nothing was looked for yet."""
         cdef Py_ssize_t count
         cdef ws_slot *slot = NULL
-        if seconds[0] != INFINITY:
-            until = ws_now() + seconds[0]
-        if WS_HAS_GATE and ws_gate_is_busy(<void *> self, ws_now()):
+        if WS_HAS_GATE and ws_gate_is_busy(<void *> self, now):
             slot = self.descriptor.place()
-        if slot != NULL:
-            count = self.wait_at_gate(fd, slot, until)
-        else:
-            count = self.wait_alone(fd, seconds[0], until)
-        if until != INFINITY:
-            seconds[0] = max(until - ws_now(), 0)
-        return count
+        if slot == NULL:
+            return self.wait_alone(fd, seconds, now + seconds)
+        if napping:
+            count = self.read_now(fd)
+            if not ws_nothing_there(count):
+                return count
+        return self.wait_at_gate(fd, slot, now + seconds)
 
     cdef bint is_called(self, Py_ssize_t count) except -1:
         """What a wait without bytes asks for; whether it is over for what the others do."""

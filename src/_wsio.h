@@ -125,11 +125,22 @@ static Py_ssize_t ws_wait(
 #define ws_set(place, value) __atomic_store_n(place, value, __ATOMIC_RELEASE)
 #define ws_turn_on(place, bits) ((void) __atomic_fetch_or(place, bits, __ATOMIC_ACQ_REL))
 #define ws_turn_off(place, bits) ((void) __atomic_fetch_and(place, ~(bits), __ATOMIC_ACQ_REL))
+/* In one order for all threads: a lock is made of them. */
+#define ws_swap(place, value) __atomic_exchange_n(place, value, __ATOMIC_SEQ_CST)
+#define ws_add(place, value) ((void) __atomic_fetch_add(place, value, __ATOMIC_SEQ_CST))
+#define ws_look(place) __atomic_load_n(place, __ATOMIC_SEQ_CST)
 #else  /* MSVC: on its processors aligned ints are read and written whole */
+#include <intrin.h>
 #define ws_get(place) (*(volatile const unsigned long *) (place))
 #define ws_set(place, value) ((void) (*(place) = (value)))
 #define ws_turn_on(place, bits) ((void) (*(place) |= (bits)))
 #define ws_turn_off(place, bits) ((void) (*(place) &= ~(bits)))
+#define ws_swap(place, value) \
+    ((unsigned long) _InterlockedExchange((volatile long *) (place), (long) (value)))
+#define ws_add(place, value) \
+    ((void) _InterlockedExchangeAdd((volatile long *) (place), (long) (value)))
+#define ws_look(place) \
+    ((unsigned long) _InterlockedOr((volatile long *) (place), 0))
 #endif
 
 /* The masking keys are one pool for all threads. */

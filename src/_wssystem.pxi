@@ -53,6 +53,9 @@ cdef extern from "_wsio.h":
     void ws_set(unsigned long *place, unsigned long value) noexcept nogil
     void ws_turn_on(unsigned long *place, unsigned long bits) noexcept nogil
     void ws_turn_off(unsigned long *place, unsigned long bits) noexcept nogil
+    unsigned long ws_swap(unsigned long *place, unsigned long value) noexcept nogil
+    void ws_add(unsigned long *place, unsigned long value) noexcept nogil
+    unsigned long ws_look(unsigned long *place) noexcept nogil
     void ws_lock_keys() noexcept nogil
     void ws_unlock_keys() noexcept nogil
 
@@ -96,51 +99,66 @@ cdef double UNWOKEN = 0.1   # for which one sleeps that no descriptor is left to
 
 
 # ---- locks ----
+#
+# A lock of the system's costs a call and a look at the clock even where it is free.  So what is
+# taken is a word; a lock of the system's is the bell for which those wait who find it taken.
+# - Who lets go of the word looks for waiters after that, and rings; who is woken clears `rung`
+#   before the next try.  So of each letting go with a waiter some waiter hears.
+# - The bell is rung once at most until a waiter has heard: `rung` says that it is.  At first it
+#   is, for nobody has taken it.
 
 @cython.final
 cdef class Lock:
     """A lock as threading.Lock, which C code takes and releases without a call."""
 
-    cdef PyThread_type_lock lock
+    cdef PyThread_type_lock bell
     cdef unsigned long taken
+    cdef unsigned long waiters
+    cdef unsigned long rung
 
     def __cinit__(self):
-        self.lock = PyThread_allocate_lock()
-        if self.lock == NULL:
+        self.rung = 1
+        self.bell = PyThread_allocate_lock()
+        if self.bell == NULL:
             raise MemoryError  # pragma: no cover
 
     def __dealloc__(self):
-        if self.lock != NULL:
-            if self.taken:
-                PyThread_release_lock(self.lock)
-            PyThread_free_lock(self.lock)
+        if self.bell != NULL:
+            if not self.rung:
+                PyThread_release_lock(self.bell)
+            PyThread_free_lock(self.bell)
 
     cdef bint take(self) noexcept:
         """Take it if it is free; whether it was."""
-        if PyThread_acquire_lock_timed(self.lock, 0, 0) != PY_LOCK_ACQUIRED:
-            return False
-        ws_set(&self.taken, 1)
-        return True
+        return not ws_swap(&self.taken, 1)
 
-    cdef void let_go(self) noexcept:
-        ws_set(&self.taken, 0)
-        PyThread_release_lock(self.lock)
+    cdef bint let_go(self) noexcept:
+        """Release it; whether it was taken."""
+        cdef bint was = ws_swap(&self.taken, 0) != 0
+        if ws_look(&self.waiters) and not ws_swap(&self.rung, 1):
+            PyThread_release_lock(self.bell)
+        return was
 
     cdef bint wait(self, double seconds) except -1:
         """Take it in so many seconds; whether it could be."""
         cdef double until = ws_now() + seconds
         cdef PY_TIMEOUT_T left
         cdef PyLockStatus status
-        while True:
-            left = -1 if seconds == INFINITY else <PY_TIMEOUT_T> (max(until - ws_now(), 0) * 1e6)
-            with nogil:
-                status = PyThread_acquire_lock_timed(self.lock, left, 1)
-            if status == PY_LOCK_ACQUIRED:
-                ws_set(&self.taken, 1)
-                return True
-            if status == PY_LOCK_FAILURE:
-                return False
-            PyErr_CheckSignals()
+        ws_add(&self.waiters, 1)
+        try:
+            while not self.take():
+                left = -1 if seconds == INFINITY else <PY_TIMEOUT_T> (max(until - ws_now(), 0) * 1e6)
+                with nogil:
+                    status = PyThread_acquire_lock_timed(self.bell, left, 1)
+                if status == PY_LOCK_ACQUIRED:
+                    ws_swap(&self.rung, 0)
+                elif status == PY_LOCK_FAILURE:
+                    return self.take()
+                else:
+                    PyErr_CheckSignals()
+            return True
+        finally:
+            ws_add(&self.waiters, <unsigned long> -1)
 
     def acquire(self, blocking=True, timeout=-1):
         """Take it, waiting for so many seconds if it is blocking; -1 for ever."""
@@ -159,9 +177,8 @@ cdef class Lock:
 
     def release(self):
         """Let go of it; never waits."""
-        if not ws_get(&self.taken):
+        if not self.let_go():
             raise RuntimeError("release unlocked lock")
-        self.let_go()
 
     def locked(self):
         """Whether it is taken, by whichever thread."""

@@ -162,6 +162,29 @@ def test_a_lock_excludes(lock):
     assert total == 8000
 
 
+def test_of_those_who_wait_for_a_lock_none_is_forgotten(lock):
+    """Though others give up waiting meanwhile, each in the moment in which it may be rung for."""
+    taken = []
+
+    def give_up(mine):
+        for turn in range(300):
+            if lock.acquire(True, (mine + turn % 7) * 1e-5):
+                taken.append(mine)
+                lock.release()
+
+    def stay(mine):
+        for _ in range(300):
+            assert lock.acquire(True, SOON)
+            taken.append(mine)
+            time.sleep(0)  # which lets the others run, with the lock taken
+            lock.release()
+
+    with running(*(lambda mine=mine: give_up(mine) for mine in range(3)), *[lambda: stay(9)] * 3):
+        pass
+    assert taken.count(9) == 900
+    assert lock.acquire(False)
+
+
 class Strike(BaseException):
     pass
 
