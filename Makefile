@@ -59,7 +59,7 @@ peers: ## Node's ws, for the tests against it; skipped where there is no npm
 	fi
 
 # It names what is missing in the end, and fails then.
-programs: ## nginx, HAProxy and Chromium, for the tests with them; installed as root on a Debian
+programs: ## nginx, HAProxy, Caddy and Chromium, for the tests with them; installed as root on a Debian
 	@tests/support/programs.sh
 
 # Without a compiler: the package has to install pure and work, or, where the kernel is
@@ -241,7 +241,7 @@ $(COVERAGE_VENV)/made: pyproject.toml
 
 coverage: $(COVERAGE_VENV)/made peers ## whether the tests reach every branch, and every line of the kernel
 	rm -rf $(COVERED) && mkdir -p $(COVERED)
-	cp -r pyproject.toml setup.py Makefile *.md LICENSE src tests fuzz examples bench docs $(COVERED)
+	cp -r pyproject.toml setup.py Makefile *.md LICENSE src tests fuzz examples bench docs deploy $(COVERED)
 	rm -f $(COVERED)/src/scriptling_ws/*.so $(COVERED)/src/*.c
 	cd $(COVERED) && $(COVERAGE_RUN) -c "$$IN_ONE_FILE"
 	cd $(COVERED) && $(COVERAGE_RUN) -m cython -X linetrace=True src/_wsframe.pyx
