@@ -40,6 +40,7 @@ $(VENV)/tested: $(VENV)/installed
 $(VENV)/linted: $(VENV)/tested
 	$(PIP) install --quiet --group lint
 	@$(PIP) install --quiet --group actionlint >/dev/null 2>&1 || true
+	@$(PIP) install --quiet --only-binary :all: --group hadolint >/dev/null 2>&1 || true
 	@touch $@
 
 demo: $(VENV)/installed ## the calls of scriptling.websocket at work, and their speed
@@ -270,7 +271,7 @@ MINUTES ?= 20
 soak: $(VENV)/tested ## churn connections for MINUTES=20, after which nothing may be left; SOAK_ARGS=...
 	$(RUN) soak/run.py --minutes $(MINUTES) $(SOAK_ARGS)
 
-# Stubtest needs the compiled kernel, actionlint its package: see pyproject.toml.
+# Stubtest needs the compiled kernel, actionlint and hadolint their packages: see pyproject.toml.
 lint: $(VENV)/linted ## ruff, types, cython-lint, workflows, imports, the wheels' table
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
@@ -295,6 +296,8 @@ lint: $(VENV)/linted ## ruff, types, cython-lint, workflows, imports, the wheels
 	done
 	@if [ -x $(VENV)/bin/actionlint ]; then $(VENV)/bin/actionlint; \
 	    else echo "skipped: actionlint, which did not install"; fi
+	@if [ -x $(VENV)/bin/hadolint ]; then $(VENV)/bin/hadolint deploy/docker/Dockerfile; \
+	    else echo "skipped: hadolint, which did not install"; fi
 	$(RUN) -m pytest --quiet tests/test_imports.py tests/test_packaging.py
 
 api: $(VENV)/tested ## write the public API to tests/api.txt

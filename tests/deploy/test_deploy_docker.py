@@ -2,14 +2,10 @@
 
 import contextlib
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-
-import pytest
 
 import scriptling_ws as ws
 from deployed import DEPLOY, image, text_of
@@ -111,14 +107,3 @@ def test_the_time_to_drain_is_longer_than_the_checks_take():
     times = {name: int(value) for name, value in re.findall(r"--([a-z]+)=(\d+)s?", check)}
     (drain,) = re.findall(r"drain_timeout=(\d+)", " ".join(values("CMD")))
     assert int(drain) >= times["interval"] * times["retries"]
-
-
-def test_hadolint():
-    path = shutil.which(
-        "hadolint", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
-    )
-    if path is None:
-        pytest.skip("hadolint is not installed")
-    command = [path, FOLDER / "Dockerfile"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert result.returncode == 0, result.stdout

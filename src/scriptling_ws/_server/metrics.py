@@ -188,10 +188,8 @@ def _shared_families(client: ModuleType) -> _Families:
     return _shared
 
 
-def _code_label(code: int | None) -> str:
+def _code_label(code: int) -> str:
     """A close code as a label's value: what is a peer's choice is a range."""
-    if code is None:
-        return str(int(CloseCode.ABNORMAL))
     if code in CloseCode.__members__.values():
         return str(int(code))
     return f"{code // 1000}xxx" if 3000 <= code <= 4999 else "other"
@@ -266,7 +264,7 @@ class Metrics(Figures):
         with self._lock:
             self._settle(connection)
             del self._counted[connection]
-        families.closed.labels(_code_label(connection.close_code)).inc()
+        families.closed.labels(_code_label(connection.close_code or CloseCode.ABNORMAL)).inc()
         families.handler.labels(route or _ANY_PATH).observe(monotonic() - since)
         families.handlers.dec()  # last: whoever sees it finds all the others
 
@@ -292,7 +290,7 @@ class Metrics(Figures):
             connections = list(self._counted)
         for connection in connections:
             with self._lock:
-                if connection in self._counted:
+                if connection in self._counted:  # pragma: no branch - else it has closed since
                     self._settle(connection)
         self._families.rooms.refresh()
 
