@@ -75,6 +75,15 @@ def test_its_options_are_the_servers():
     assert arguments[-1] == "setup.py"
 
 
+# What systemd does between fork and exec: the number in LISTEN_PID is the command's own.
+STARTED = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
 @pytest.mark.skipif(os.name == "nt", reason="systemd is Linux's")
 def test_its_command_serves_the_socket_that_it_is_given(tmp_path):
     """As systemd starts it: the socket at 3, the variables, and somebody to be told."""
@@ -85,8 +94,6 @@ def test_its_command_serves_the_socket_that_it_is_given(tmp_path):
         "import scriptling.runtime as runtime\n"
         "runtime.http.websocket('/echo', lambda client: client.send(client.receive(10)))\n"
     )
-    # The shell puts its own number into LISTEN_PID, which is the command's after `exec`.
-    script = 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&"$SOCKET"'
     with (
         tempfile.TemporaryDirectory(prefix="ws-") as folder,
         socket.create_server(("127.0.0.1", 0)) as listener,
@@ -95,12 +102,10 @@ def test_its_command_serves_the_socket_that_it_is_given(tmp_path):
         told.bind(f"{folder}/notify")
         told.settimeout(30)
         port = listener.getsockname()[1]
-        environment = python_environment(
-            NOTIFY_SOCKET=f"{folder}/notify", SOCKET=str(listener.fileno())
-        )
+        environment = python_environment(NOTIFY_SOCKET=f"{folder}/notify")
         command = [sys.executable, "-m", "scriptling_ws", *exec_start()]
         process = subprocess.Popen(
-            ["/bin/sh", "-c", script, "sh", *command],
+            [sys.executable, "-c", STARTED, str(listener.fileno()), *command],
             cwd=tmp_path,
             env=environment,
             pass_fds=[listener.fileno()],

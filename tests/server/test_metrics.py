@@ -619,8 +619,9 @@ def test_processes_add_up(shared):
 LEFT = """
 import sys
 from scriptling_ws._server import metrics
-metrics.for_workers(sys.argv[1])
-metrics.worker_left(int(sys.argv[2]))
+with metrics.for_workers() as folder:
+    metrics.worker_left(int(sys.argv[1]))
+print(folder)
 """
 
 
@@ -635,8 +636,9 @@ def test_of_a_process_that_was_killed_stays_what_it_had_counted(shared, tmp_path
         processes[1].send_signal(signal.SIGKILL)
         processes[1].finish()
         assert figures_at(ports[0])("connections") == 2  # nobody has told
-        with Process.python("-c", LEFT, tmp_path, processes[1].pid) as master:
-            assert master.finish() == ([], 0)
+        environment = python_environment(PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+        with Process.python("-c", LEFT, processes[1].pid, env=environment) as master:
+            assert master.finish() == ([str(tmp_path)], 0)
         figures = figures_at(ports[0])
         assert (figures("connections"), figures("handlers")) == (1, 1)
         assert figures("opened_total") == 2
@@ -649,8 +651,15 @@ import prometheus_client
 import scriptling_ws as ws
 from scriptling_ws._server import metrics
 
-calls = lambda: metrics.for_workers(sys.argv[1]), lambda: ws.Server(print, port=0, metrics=True)
-for call in calls:
+def start_workers():
+    with metrics.for_workers():
+        print("started")
+
+def make_a_server():
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = sys.argv[1]
+    ws.Server(print, port=0, metrics=True)
+
+for call in (start_workers, make_a_server, start_workers):
     try:
         call()
     except RuntimeError as error:
@@ -660,7 +669,7 @@ for call in calls:
 
 def test_a_package_that_was_imported_too_early(tmp_path):
     with Process.python("-c", TOO_LATE, tmp_path) as process:
-        for _ in range(2):
+        for _ in range(3):
             assert "set it before the program starts" in process.line()
         assert process.finish() == ([], 0)
 
@@ -692,33 +701,34 @@ def test_two_servers_of_a_process_share_its_files(tmp_path):
 
 
 FORKED = """
-import os, sys, tempfile
+import os, sys
 from scriptling_ws._server import metrics
 import scriptling_ws as ws
 
-metrics.for_workers(sys.argv[1])
 metrics.REFRESH = 0.02
-if os.fork() == 0:
-    with ws.Server(lambda client: client.receive(), port=0, metrics=True) as server:
-        print(server.port, flush=True)
-        ws.connect(server.url).close()
-        sys.stdin.readline()
-    os._exit(0)
-pid, status = os.wait()
-metrics.worker_left(pid)
-print(sorted(name.replace(str(pid), "PID") for name in os.listdir(sys.argv[1])), status)
+with metrics.for_workers() as folder:
+    if os.fork() == 0:
+        with ws.Server(lambda client: client.receive(), port=0, metrics=True) as server:
+            print(server.port, flush=True)
+            ws.connect(server.url).close()
+            sys.stdin.readline()
+        os._exit(0)
+    pid, status = os.wait()
+    metrics.worker_left(pid)
+    print(sorted(name.replace(str(pid), "PID") for name in os.listdir(folder)), status)
+print(os.path.exists(folder), os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_master_that_forks_its_workers(tmp_path):
+def test_a_master_that_forks_its_workers():
     """The files have the worker's number, so that they can be told to be a dead one's."""
-    with Process.python("-c", FORKED, tmp_path) as process:
+    with Process.python("-c", FORKED) as process:
         port = int(process.line())
         until(lambda: figures_at(port)("closed_total", code="1000") == 1)
         process.tell("")
         lines, status = process.finish()
-    assert lines == ["['counter_PID.db', 'histogram_PID.db'] 0"]
+    assert lines == ["['counter_PID.db', 'histogram_PID.db'] 0", "False None"]
     assert status == 0
 
 

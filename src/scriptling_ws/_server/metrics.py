@@ -17,7 +17,9 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +30,7 @@ from .response import Response
 from .room_figures import RoomFigures
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
     from prometheus_client import CollectorRegistry
@@ -105,26 +108,37 @@ def _client() -> ModuleType:
     return prometheus_client
 
 
-def for_workers(folder: str) -> None:
-    """Have the processes that are started from now on share their figures.
+@contextlib.contextmanager
+def for_workers() -> Iterator[str]:
+    """Have the processes that are started in the block share their figures.
 
-    For the process that starts them: it has no server, and counts nothing itself.
+    For the process that starts them: it has no server, and counts nothing itself. If
+    PROMETHEUS_MULTIPROC_DIR is set already, it is left as it is.
 
-    Args:
-        folder: A directory, empty and for these processes alone.
+    Returns:
+        The folder in which they do; removed afterwards if it was made here.
 
     Raises:
         ImportError: prometheus-client is not installed.
         RuntimeError: it was imported before.
     """
-    os.environ[_FOLDER] = folder
-    _client()
+    if _FOLDER in os.environ:
+        _client()
+        yield os.environ[_FOLDER]
+        return
+    with tempfile.TemporaryDirectory(prefix="scriptling-ws-") as folder:
+        os.environ[_FOLDER] = folder
+        try:
+            _client()
+            yield folder
+        finally:
+            del os.environ[_FOLDER]
 
 
 def worker_left(pid: int) -> None:
     """A process that has shared its figures is gone: what it had open counts no more.
 
-    What it had counted in all stays.
+    What it had counted in all stays. For the process that has started it, in `for_workers`.
 
     Args:
         pid: Its number.
