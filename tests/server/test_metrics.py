@@ -776,3 +776,19 @@ def test_the_rooms_of_the_process(monkeypatch):
         figures = figures_of(server)
         assert (figures("rooms"), figures("room_queued_messages")) == (1, 0)
         assert figures("room_dropped_messages_total") == 8  # that of a room that has ended stays
+
+
+def test_a_room_of_this_package():
+    registry = pytest.importorskip(_room_figures._REGISTRY, reason="there are no rooms")
+    room = registry.room("metrics")
+
+    def handler(client):
+        room.join(client)
+        client.receive(None)
+
+    with serving(handler, metrics=True) as server:
+        before = figures_of(server)("room_members")
+        with ws.connect(server.url):
+            comes_to(server, "room_members", before + 1)
+            assert figures_of(server)("room_members_most") >= 1
+        comes_to(server, "room_members", before)
