@@ -2,10 +2,13 @@
 
 import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+
+import pytest
 
 import scriptling_ws as ws
 from deployed import DEPLOY, image, text_of
@@ -81,6 +84,7 @@ def is_healthy(port):
     return result.returncode == 0
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to send")
 def test_what_it_runs():
     port = free_port()
     assert f"EXPOSE {values('EXPOSE')[0]}" == "EXPOSE 8080"

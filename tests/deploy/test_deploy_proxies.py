@@ -181,7 +181,7 @@ def is_in_use(proxy, name):
 
 
 def test_a_rolling_restart_loses_no_page(start, tmp_path):
-    # nginx asks another server where one refuses; the two others go by their checks, each second.
+    # The two that check see the end before it comes; nginx asks the other one where one refuses.
     options = [] if start.name == "nginx" else ["drain_timeout=1.5"]
     with (
         Instance(tmp_path, *options) as one,
