@@ -40,6 +40,7 @@ $(VENV)/tested: $(VENV)/installed
 $(VENV)/linted: $(VENV)/tested
 	$(PIP) install --quiet --group lint
 	@$(PIP) install --quiet --group actionlint >/dev/null 2>&1 || true
+	@$(PIP) install --quiet --only-binary :all: --group hadolint >/dev/null 2>&1 || true
 	@touch $@
 
 demo: $(VENV)/installed ## the calls of scriptling.websocket at work, and their speed
@@ -59,7 +60,7 @@ peers: ## Node's ws, for the tests against it; skipped where there is no npm
 	fi
 
 # It names what is missing in the end, and fails then.
-programs: ## nginx, HAProxy and Chromium, for the tests with them; installed as root on a Debian
+programs: ## nginx, HAProxy, Caddy and Chromium, for the tests with them; installed as root on a Debian
 	@tests/support/programs.sh
 
 # Without a compiler: the package has to install pure and work, or, where the kernel is
@@ -241,7 +242,7 @@ $(COVERAGE_VENV)/made: pyproject.toml
 
 coverage: $(COVERAGE_VENV)/made peers ## whether the tests reach every branch, and every line of the kernel
 	rm -rf $(COVERED) && mkdir -p $(COVERED)
-	cp -r pyproject.toml setup.py Makefile *.md LICENSE src tests fuzz examples bench docs $(COVERED)
+	cp -r pyproject.toml setup.py Makefile *.md LICENSE src tests fuzz examples bench docs deploy $(COVERED)
 	rm -f $(COVERED)/src/scriptling_ws/*.so $(COVERED)/src/*.c
 	cd $(COVERED) && $(COVERAGE_RUN) -c "$$IN_ONE_FILE"
 	cd $(COVERED) && $(COVERAGE_RUN) -m cython -X linetrace=True src/_wsframe.pyx
@@ -270,7 +271,7 @@ MINUTES ?= 20
 soak: $(VENV)/tested ## churn connections for MINUTES=20, after which nothing may be left; SOAK_ARGS=...
 	$(RUN) soak/run.py --minutes $(MINUTES) $(SOAK_ARGS)
 
-# Stubtest needs the compiled kernel, actionlint its package: see pyproject.toml.
+# Stubtest needs the compiled kernel, actionlint and hadolint their packages: see pyproject.toml.
 lint: $(VENV)/linted ## ruff, types, cython-lint, workflows, imports, the wheels' table
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
@@ -295,6 +296,8 @@ lint: $(VENV)/linted ## ruff, types, cython-lint, workflows, imports, the wheels
 	done
 	@if [ -x $(VENV)/bin/actionlint ]; then $(VENV)/bin/actionlint; \
 	    else echo "skipped: actionlint, which did not install"; fi
+	@if [ -x $(VENV)/bin/hadolint ]; then $(VENV)/bin/hadolint deploy/docker/Dockerfile; \
+	    else echo "skipped: hadolint, which did not install"; fi
 	$(RUN) -m pytest --quiet tests/test_imports.py tests/test_packaging.py
 
 api: $(VENV)/tested ## write the public API to tests/api.txt

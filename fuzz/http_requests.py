@@ -18,7 +18,7 @@ from scriptling_ws._handshakes.head import Refused, Request, is_http_1_0
 from scriptling_ws._network.deadline import FOREVER
 from scriptling_ws._server.arrival import Arrival, PeerOptions
 from scriptling_ws._server.http import render
-from scriptling_ws._server.limits import Limits
+from scriptling_ws._server.limits import REQUEST, Limits
 from scriptling_ws._server.peer import CLOSE, READY, Peer
 from scriptling_ws._server.response import Response, to_response
 
@@ -70,7 +70,7 @@ class Wire:
 class Admitted(NamedTuple):
     """A page's request that is let in."""
 
-    websocket: bool = False
+    kind: str = REQUEST
 
     def start(self, arrival: Arrival) -> None:
         """Nothing answers it."""

@@ -73,6 +73,7 @@ cdef class Channel:
     cdef bint masks
     cdef bint naps
     cdef bint waits  # the last message came alone: nothing is likely to be there yet
+    cdef unsigned long _sent  # messages, under the lock for writing
     cdef int waker
     cdef int send_flags
     cdef readonly object reading
@@ -89,6 +90,7 @@ cdef class Channel:
         self.session = stream.session
         self.naps = stream.naps
         self.waits = False
+        self._sent = 0
         self.receive_by = stream.receive
         self.send_by = stream.send
         self.send_flags = stream.send_flags
@@ -185,6 +187,10 @@ cdef class Channel:
         ws_set(&self.who_reads, value)
 
     @property
+    def sent(self):
+        return ws_get(&self._sent)
+
+    @property
     def rest(self):
         with cython.critical_section(self):
             return self._rest
@@ -253,13 +259,13 @@ cdef class Channel:
         if count > SMALL:
             frame = frame_of_items(BINARY_MESSAGE, values, four)
             return self.move(
-                <uint8_t *> PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), frame, writer
+                <uint8_t *> PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), frame, writer, 1
             )
         size = write_header(room, BINARY_MESSAGE, count, four)
         write_items(room + size, values, count)
         if self.masks:
             ws_xor(room + size, room + size, count, ws_mask(key, 0))
-        return self.move(room, size + count, None, writer)
+        return self.move(room, size + count, None, writer, 1)
 
     cdef bint send_payload(
         self, uint8_t lead, const void *payload, Py_ssize_t length, object writer
@@ -280,26 +286,27 @@ cdef class Channel:
                 ws_xor(room + size, <const uint8_t *> payload, length, ws_mask(key, 0))
             else:
                 memcpy(room + size, payload, length)
-            return self.move(room, size + length, None, writer)
+            return self.move(room, size + length, None, writer, 1)
         if self.masks:
             draw_key(key)
         frame = frame_of(lead, payload, length, four)
         return self.move(
-            <uint8_t *> PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), frame, writer
+            <uint8_t *> PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), frame, writer, 1
         )
 
-    def send(self, frame, writer, /):
-        """Send a whole frame, if that can be done at once; whether it was."""
+    def send(self, frame, writer, messages=1, /):
+        """Send a whole frame, or several, if that can be done at once; whether it was."""
         if not isinstance(frame, bytes):
             raise TypeError(f"the frame has to be bytes, not {type(frame).__name__}")
         if self.has(NOT_OPEN):
             return False
         return self.move(
-            <uint8_t *> PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), frame, writer
+            <uint8_t *> PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), frame, writer, messages
         )
 
     cdef bint move(
-        self, const uint8_t *data, Py_ssize_t size, object frame, object writer
+        self, const uint8_t *data, Py_ssize_t size, object frame, object writer,
+        unsigned long messages
     ) except -1:
         """Send a frame under the lock; False, with nothing sent, where something is in its way."""
         cdef object lock = self.writing
@@ -317,6 +324,7 @@ cdef class Channel:
                     self.move_by_method(frame, writer)
                 else:
                     self.move_by_session(frame, writer)
+            ws_set(&self._sent, ws_get(&self._sent) + messages)
         finally:
             let_go(lock)
         if PyObject_Size(self.answers) or self.has(LOOK_DUE):
@@ -442,6 +450,7 @@ cdef class Channel:
             came = receive_by(
                 self.receive_by, self.window._data, self.window.wanted, self.window.ready, note
             )
+            self.window.count(PyObject_Size(self.window.ready))  # none was there before
         except OSError as error:
             if error.errno is None:
                 raise  # a signal handler's, such as TimeoutError

@@ -13,6 +13,7 @@ cdef class Window:
     cdef object _unfed
     cdef object _stopped
     cdef unsigned long _plain
+    cdef unsigned long _received  # messages
     cdef object ready
     cdef Wanted wanted
 
@@ -21,6 +22,7 @@ cdef class Window:
         self._unfed = None
         self._stopped = None
         self._plain = True
+        self._received = 0
         self.ready = ready
         self.wanted.masked = masked
         self.wanted.as_list = as_list
@@ -67,6 +69,14 @@ cdef class Window:
     def plain(self, value):
         ws_set(&self._plain, bool(value))
 
+    @property
+    def received(self):
+        return ws_get(&self._received)
+
+    cdef void count(self, Py_ssize_t messages) noexcept:
+        """Count messages that were read. Under the lock for reading."""
+        ws_set(&self._received, ws_get(&self._received) + <unsigned long> messages)
+
     cdef bint is_free(self):
         """Whether a frame starts with the next byte, and goes to the window's front."""
         return ws_get(&self._plain) and self._unfed is None
@@ -91,6 +101,7 @@ cdef class Window:
             whole = at == count and count < view.len
             if not (whole and direct and PyList_GET_SIZE(messages) == 1):
                 self.ready.extend(messages)
+            self.count(PyList_GET_SIZE(messages))
         except BaseException:
             put_back(<uint8_t *> view.buf, 0, count, messages, 0)
             self.note(count, None)

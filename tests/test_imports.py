@@ -28,11 +28,11 @@ WINGS = {
         ["connect"],
     ],
     "_server": [
-        ["handlers", "limits", "log", "response", "signals"],
-        ["admission", "arrival", "doors", "http", "static"],
+        ["figures", "handlers", "limits", "log", "response", "room_figures", "signals"],
+        ["admission", "arrival", "doors", "http", "metrics", "static"],
         ["delivery", "routes"],
-        ["peer", "sessions"],
-        ["acceptor"],
+        ["health", "peer", "sessions"],
+        ["acceptor", "operations"],
         ["server"],
     ],
     "_connection": [

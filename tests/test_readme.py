@@ -18,7 +18,7 @@ from scriptling_ws._options import Options
 
 PAGES = sorted(
     path.relative_to(REPOSITORY).as_posix()
-    for pattern in ("*.md", "docs/*.md", "bench/*.md")
+    for pattern in ("*.md", "docs/*.md", "bench/*.md", "deploy/*.md")
     for path in REPOSITORY.glob(pattern)
 )
 TIMEOUT = 20

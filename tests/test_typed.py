@@ -33,6 +33,9 @@ from servers import echo
         (["origins="], {"origins": []}),  # for no browser
         (["origins=https://a.example/?x=y"], {"origins": ["https://a.example/?x=y"]}),
         (["subprotocols=v2,v1"], {"subprotocols": ["v2", "v1"]}),
+        (["health=true", "metrics=/figures"], {"health": True, "metrics": "/figures"}),
+        (["health=none", "metrics=False"], {"health": None, "metrics": False}),
+        (["drain_timeout=5"], {"drain_timeout": 5.0}),
     ],
 )
 def test_values(texts, options):
@@ -88,7 +91,9 @@ TEXTS = {
     "close_timeout": "0.5",
     "compression": "deflate",
     "compression_threshold": "0",
+    "drain_timeout": "0",
     "handshake_timeout": "none",
+    "health": "/up",
     "max_connections": "10",
     "max_connections_per_address": "none",
     "max_fragments": "10",
@@ -98,6 +103,7 @@ TEXTS = {
     "max_message_size": "none",
     "max_pending_pongs": "2",
     "max_requests": "10",
+    "metrics": "/figures",
     "origins": "https://a.example,null",
     "ping_interval": "none",
     "ping_timeout": "1",

@@ -151,7 +151,7 @@ def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         serve(None, host, port, routes=http, ssl_context=context, ready=_announce, **given)
     except OSError as error:
         _fail(parser, error.strerror or str(error))
-    except (TypeError, ValueError) as error:
+    except (ImportError, TypeError, ValueError) as error:
         _fail(parser, str(error))
     return 0
 

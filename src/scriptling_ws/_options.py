@@ -142,6 +142,9 @@ class ServerOptions(RouteOptions, total=False):
     max_body_size: int
     handshake_timeout: float | None
     shutdown_timeout: float | None
+    drain_timeout: float
+    health: str | bool | None
+    metrics: str | bool | None
     max_line_size: int
     max_headers: int
     max_head_size: int

@@ -87,6 +87,8 @@ def _value(name: str, kinds: list[Any], text: str) -> Any:
                 return kind(text)
             except ValueError:
                 break
+    if str in kinds:
+        return text
     raise ValueError(f"{name} has to be {' or '.join(map(_named, kinds))}, not {text!r}")
 
 

@@ -80,7 +80,17 @@ def descriptor_of(sock: object) -> None:  # noqa: ARG001
 class Window:
     """Received bytes, and how their messages are to be read."""
 
-    __slots__ = ("as_list", "data", "limit", "masked", "plain", "ready", "stopped", "unfed")
+    __slots__ = (
+        "as_list",
+        "data",
+        "limit",
+        "masked",
+        "plain",
+        "ready",
+        "received",
+        "stopped",
+        "unfed",
+    )
 
     def __init__(
         self, size: int, masked: bool, as_list: bool, limit: int, ready: deque[Any]
@@ -90,6 +100,7 @@ class Window:
         self.unfed: int | None = None
         self.stopped: tuple[int, int, int] | None = None
         self.plain = True
+        self.received = 0
         self.masked = masked
         self.as_list = as_list
         self.limit = limit
@@ -126,6 +137,7 @@ class Channel:
         "reader",
         "reading",
         "rest",
+        "sent",
         "tail",
         "writing",
     )
@@ -160,6 +172,7 @@ class Channel:
         self.heard = False
         self.reader = 0
         self.rest: Any = None
+        self.sent = 0
         self.tail: list[bytes] = []
         self.renew(reading, writing)
 
@@ -198,8 +211,8 @@ class Channel:
         key = next_key() if self._masks else None
         return self.send(codec.encode_frame(_BINARY_MESSAGE, data, key), writer)
 
-    def send(self, frame: bytes, writer: WriterPart, /) -> bool:
-        """Send a whole frame, if that can be done at once; whether it was."""
+    def send(self, frame: bytes, writer: WriterPart, messages: int = 1, /) -> bool:
+        """Send a whole frame, or several, if that can be done at once; whether it was."""
         if not isinstance(frame, bytes):
             raise TypeError(f"the frame has to be bytes, not {type(frame).__name__}")
         lock, got = self.writing, False
@@ -209,6 +222,7 @@ class Channel:
             if not got or not self.open or self._unsent():
                 return False
             self._move(frame, writer)
+            self.sent += messages
         finally:
             if got:  # pragma: no branch - else it has returned
                 lock.release()
@@ -266,6 +280,7 @@ class Channel:
                 window.ready,
                 note,
             )
+            window.received += len(window.ready)  # none was there before
         except OSError as error:
             if error.errno is None:
                 raise  # a signal handler's, such as TimeoutError

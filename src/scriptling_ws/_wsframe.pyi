@@ -544,6 +544,7 @@ class Window:
     Attributes:
         data: The memory; the caller may put another one in its place between two calls.
         plain: Whether a frame starts with the next byte, and goes to the window's front.
+        received: How many messages were read into it, but for those that read_messages has.
         unfed: How many bytes were received, but not fed yet; None for none.
         stopped: Where in them reading stopped: the position, their number, and why, as
             read_messages says it. None where nothing of them was read.
@@ -554,6 +555,8 @@ class Window:
     unfed: int | None
     stopped: tuple[int, int, int] | None
 
+    @property
+    def received(self) -> int: ...
     def __init__(
         self, size: int, masked: bool, as_list: bool, limit: int, ready: deque[Any]
     ) -> None:
@@ -583,6 +586,7 @@ class Channel:
         heard: Whether messages came since this was set to False.
         reader: The ident of the thread that reads, 0 for none.
         rest: What is left of a frame that is being written, None for none; the writer's.
+        sent: How many messages it has sent, those that its writer went on with among them.
         tail: The same as a send leaves it: one bytes object, or nothing.
     """
 
@@ -625,6 +629,8 @@ class Channel:
     def writing(self) -> EngineLock: ...
     @property
     def tail(self) -> list[bytes]: ...
+    @property
+    def sent(self) -> int: ...
     def renew(self, reading: EngineLock, writing: EngineLock) -> None:
         """Have other locks: in a forked child, where nobody would release the old ones."""
 
@@ -653,8 +659,14 @@ class Channel:
             TypeError, ValueError: as list_to_bytes. Nothing was sent.
         """
 
-    def send(self, frame: bytes, writer: WriterPart, /) -> bool:
-        """As `send_text`, of a whole frame, or of several. It may compress."""
+    def send(self, frame: bytes, writer: WriterPart, messages: int = 1, /) -> bool:
+        """As `send_text`, of a whole frame, or of several. It may compress.
+
+        Args:
+            frame: The frame, or several.
+            writer: What goes on where they cannot be sent at once.
+            messages: How many messages they are, for `sent`.
+        """
 
     def receive(self, timeout: Any, reader: ReaderPart, /) -> Any:
         """Receive the next message, waiting for it.

@@ -21,7 +21,7 @@ from scriptling_ws._server.acceptor import Acceptor
 from scriptling_ws._server.arrival import PeerOptions
 from scriptling_ws._server.delivery import Delivery
 from scriptling_ws._server.doors import Doors
-from scriptling_ws._server.limits import Limits
+from scriptling_ws._server.limits import REQUEST, WEBSOCKET, Limits
 from scriptling_ws._server.peer import AGAIN, CLOSE, READ, READY, WRITE, WRITTEN, Peer
 from scriptling_ws._server.response import text
 from servers import Answer, dial, echo, head, raw_websocket, read_all, serving, upgrade
@@ -69,14 +69,14 @@ class Script:
 class Admitted(NamedTuple):
     """A request that is let in, and that nothing answers."""
 
-    websocket: bool
+    kind: str | None
 
     def start(self, arrival):
         """Take it over."""
 
 
 def admit_all(transport, head, request):
-    return Admitted("upgrade" in request.headers)
+    return Admitted(WEBSOCKET if "upgrade" in request.headers else REQUEST)
 
 
 def a_place():

@@ -94,6 +94,15 @@ class Process:
             lines.append(line)
         return lines, status
 
+    @property
+    def pid(self):
+        """Its number."""
+        return self._process.pid
+
+    def terminate(self):
+        """Ask it to end."""
+        self._process.terminate()
+
     def send_signal(self, number):
         """Send it a signal."""
         self._process.send_signal(number)

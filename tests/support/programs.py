@@ -1,4 +1,4 @@
-"""nginx and HAProxy, which a test starts in front of a server with a configuration of its own.
+"""nginx, HAProxy and Caddy, which a test starts with a configuration of its own before a server.
 
 Rules:
 
@@ -9,7 +9,7 @@ Rules:
 - It is ready when it accepts connections. At the end its whole group is killed.
 - A configuration is written as in the program's manual, with these words in it: LISTEN is the
   address to listen on, BACKEND the server's, DIRECTORY the program's directory (a certificate
-  for localhost with its key is `server.pem` in it).
+  for localhost with its key is `server.pem` in it), OWN_PORT the port in LISTEN alone.
 """
 
 import contextlib
@@ -189,16 +189,34 @@ def haproxy(server, sections):
 
 
 @contextlib.contextmanager
-def _proxy(server, text, folder, command, tls):
+def caddy(server, text):
+    """Caddy in front of a server, with a Caddyfile."""
+    path = find("caddy")
+    with directory() as folder:
+        # What it keeps is in its directory too.
+        home = {name: str(folder) for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")}
+        command = [path, "run", "--adapter", "caddyfile", "--config", folder / "conf"]
+        options = {"env": {**os.environ, **home}}
+        with _proxy(server, text, folder, command, tls="tls " in text, **options) as proxy:
+            yield proxy
+
+
+@contextlib.contextmanager
+def _proxy(server, text, folder, command, tls, **options):
     port = free_port()
-    words = {"LISTEN": f"127.0.0.1:{port}", "BACKEND": server.address, "DIRECTORY": str(folder)}
+    words = {
+        "LISTEN": f"127.0.0.1:{port}",
+        "OWN_PORT": str(port),
+        "BACKEND": server.address,
+        "DIRECTORY": str(folder),
+    }
     for word, value in words.items():
         text = text.replace(word, value)
     (folder / "conf").write_text(text)
     if tls:
         certificate = authority().issue_cert("localhost")
         certificate.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
-    with started(*command) as program:
+    with started(*command, **options) as program:
         program.await_(lambda: accepts(socket.AF_INET, ("127.0.0.1", port)))
         if "stats socket" in text:
             program.await_(lambda: accepts(socket.AF_UNIX, str(folder / "stats")))

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the programs that tests start beside the package, from Debian's packages: nginx,
-# HAProxy and Chromium. As root on a Debian; elsewhere it names those that are missing.
+# HAProxy, Caddy and Chromium. As root on a Debian; elsewhere it names those that are missing.
 # It fails if one is missing in the end.
 set -eu
 
@@ -20,7 +20,7 @@ installed() {
 }
 
 missing() {
-    for program in nginx haproxy chromium; do
+    for program in nginx haproxy caddy chromium; do
         installed "$program" || printf '%s ' "$program"
     done
 }

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .._handshakes.terms import Terms
     from .._network.transport import Transport
     from .._options import Options
+    from .link import Traffic
 
     Binary_co = TypeVar("Binary_co", bound="list[int] | bytes", covariant=True, default=list[int])
 else:
@@ -262,8 +263,8 @@ class Connection(Generic[Binary_co]):
             ConnectionClosed, SendTimeout: as `send`; how many of the messages have
                 left is not known.
         """
-        for frame in self._encoder.batches(messages, compress):
-            self._writer.send(frame)
+        for frame, count in self._encoder.batches(messages, compress):
+            self._writer.send(frame, count)
             del frame  # it may lock the caller's buffer, who may want to fill it anew
 
     # -- receiving ---------------------------------------------------------
@@ -447,6 +448,10 @@ class Connection(Generic[Binary_co]):
     def _abort(self) -> None:
         """End the connection without a goodbye: for a server whose patience is at its end."""
         self._closer.abort()
+
+    def _traffic(self) -> Traffic:
+        """What has moved so far: see `Link.traffic`."""
+        return self._link.traffic()
 
     @property
     def close_code(self) -> int | None:

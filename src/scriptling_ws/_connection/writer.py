@@ -76,10 +76,15 @@ class Writer:
         self.look_at = monotonic() + LOOK
         self.attended = False
 
-    def send(self, frame: bytes | Iterable[memoryview]) -> None:
-        """Send one whole frame, perhaps in pieces, waiting until the system has taken it."""
-        if not (isinstance(frame, bytes) and self._channel.send(frame, self)):
-            self._in_turn(frame)
+    def send(self, frame: bytes | Iterable[memoryview], messages: int = 1) -> None:
+        """Send one whole frame, perhaps in pieces, waiting until the system has taken it.
+
+        Args:
+            frame: The frame, or those of several messages.
+            messages: How many, to be counted.
+        """
+        if not (isinstance(frame, bytes) and self._channel.send(frame, self, messages)):
+            self._in_turn(frame, messages=messages)
 
     def send_within(
         self, frame: bytes | Iterable[memoryview], timeout: float | EllipsisType | None
@@ -108,18 +113,25 @@ class Writer:
         if self._channel.look_due:
             self._look()
 
-    def _in_turn(self, frame: bytes | Iterable[memoryview], whole: Deadline | None = None) -> None:
+    def _in_turn(
+        self,
+        frame: bytes | Iterable[memoryview],
+        whole: Deadline | None = None,
+        messages: int = 1,
+    ) -> None:
         """Send one whole frame, waiting for other senders first: one deadline for both.
 
         Args:
             frame: The frame.
             whole: The call's own deadline, in place of send_timeout and its renewals.
+            messages: How many messages it has.
         """
         deadline = whole or Deadline(self._link.send_timeout)
 
         def send() -> bool:
             if self._lifecycle.open:
                 self.go_on(frame, deadline, renew=whole is None)
+                self._link.sent += messages
             else:
                 self._not_open()
             return True

@@ -35,6 +35,7 @@ from .._network.transport import Transport, address_text
 from .._network.waiting import READ, engine
 from .delivery import TOO_SLOW, BrokenOff
 from .doors import Doors
+from .figures import NO_FIGURES
 from .log import RareWarning, log_answer
 from .peer import AGAIN, CLOSE, READY, WRITTEN, Peer, PeerQueue
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from .arrival import Admit, PeerOptions
     from .delivery import Delivery
+    from .figures import Figures
     from .limits import Limits, Place
 
 __all__ = ["LINGER", "Acceptor"]
@@ -72,6 +74,7 @@ class Acceptor:
         timeout: float | None,
         limits: Limits,
         options: PeerOptions,
+        figures: Figures = NO_FIGURES,
     ) -> None:
         """Get ready; nothing is accepted before `run`.
 
@@ -84,6 +87,7 @@ class Acceptor:
             timeout: Seconds for the whole of an opening handshake, None for no limit.
             limits: Counts who comes and goes.
             options: What holds for every peer.
+            figures: Told of what was refused.
 
         Raises:
             OSError: there are too few descriptors.
@@ -93,6 +97,7 @@ class Acceptor:
         self._timeout = timeout
         self._limits = limits
         self._options = options
+        self._figures = figures
         with contextlib.ExitStack() as undo:
             for listener in listeners:
                 undo.callback(listener.close)
@@ -211,6 +216,7 @@ class Acceptor:
                 "max_connections_per_address says how many",
                 address,
             )
+            self._figures.refused("-", "too many connections from your address")
             sock.close()
             return
         secure = None
@@ -229,6 +235,7 @@ class Acceptor:
             else:
                 _logger.exception("a connection could not be taken")
             return
+        peer.since = self._figures.now()
         self._opening.add(peer)
         self._advance(peer)  # often the request is there already
 
@@ -288,9 +295,11 @@ class Acceptor:
         self._closing.add(peer)
         method, path = peer.first_words()
         log_answer(peer.transport.remote_addr, method, path, peer.answered, peer.reason)
+        self._figures.refused(peer.answered, peer.reason)
 
     def _unanswered(self, peer: Peer, reason: str) -> None:
         log_answer(peer.transport.remote_addr, *peer.first_words(), "-", reason)
+        self._figures.refused("-", reason)
 
     def _hand_over(self, peer: Peer) -> int:
         """Let a session have the complete request; READY if it has, else what is wanted next."""

@@ -46,8 +46,8 @@ class Admitted(Interface):
     """A request that may come in: what it is, and what answers it. It never changes."""
 
     @property
-    def websocket(self) -> bool:
-        """Whether it is an upgrade, or a page's request."""
+    def kind(self) -> str | None:
+        """What it is counted as, of those in `limits`; None for nothing but a connection."""
 
     def start(self, arrival: Arrival) -> None:
         """Take the complete request over. Does not block.
@@ -70,6 +70,7 @@ class Arrival:
         request: The request, its body included.
         rest: What came after it.
         deadline: When the opening handshake has to be over.
+        since: When it was accepted, by `Figures.now`.
     """
 
     transport: Transport
@@ -77,6 +78,7 @@ class Arrival:
     request: Request
     rest: bytes
     deadline: Deadline
+    since: float = 0.0
 
 
 def body_length(request: Request, most: int) -> int:

@@ -34,7 +34,7 @@ from .._network.waiting import READ, WRITE
 from .arrival import Arrival, PeerOptions, awaits_continue, body_length
 from .delivery import Delivery
 from .http import refusal
-from .limits import BODY, REQUEST, WEBSOCKET
+from .limits import BODY, REQUEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +79,7 @@ class Peer:
         admitted: What takes the complete request over, once its head was let in.
         answered: The answer's status, 0 if there is none.
         reason: Why it was refused, or is closed without an answer; for the log.
+        since: When it was accepted, by `Figures.now`.
     """
 
     __slots__ = (
@@ -101,6 +102,7 @@ class Peer:
         "place",
         "reason",
         "request",
+        "since",
         "transport",
     )
 
@@ -132,6 +134,7 @@ class Peer:
         self.admitted: Admitted | None = None
         self.answered = 0
         self.reason = ""
+        self.since = 0.0
         self._admit = admit
         self._options = options
         self._secure = secure
@@ -139,7 +142,7 @@ class Peer:
         self._first = b""
         self._body = bytearray()
         self._missing = 0
-        self._kind = REQUEST
+        self._kind: str | None = REQUEST
         self._outgoing = memoryview(b"")
         self._delivery: Delivery | None = None
         self._drained = 0
@@ -168,7 +171,7 @@ class Peer:
             request = replace(request, body=bytes(self._body[:length]))
         # Without a body, all of what followed the head is the connection's.
         rest = bytes(self._body[length:])
-        return Arrival(self.transport, self.place, request, rest, self.deadline)
+        return Arrival(self.transport, self.place, request, rest, self.deadline, self.since)
 
     def advance(self, buffer: bytearray) -> int:
         """Do what can be done at once, within bounds.
@@ -302,7 +305,7 @@ class Peer:
         """Decide by the head whether the request may come in, and its body."""
         self.request = parse_request(head)
         self.admitted = self._admit(self.transport, head, self.request)
-        self._kind = WEBSOCKET if self.admitted.websocket else REQUEST
+        self._kind = self.admitted.kind
         length = body_length(self.request, self._options.max_body_size)
         waits = awaits_continue(head, self.request)
         self._missing = length - len(rest)
@@ -323,7 +326,8 @@ class Peer:
 
     def _read_body(self, buffer: bytearray) -> int:
         if self._missing <= 0:
-            self.place.enter(self._kind)
+            if self._kind is not None:
+                self.place.enter(self._kind)
             return READY
         data = self._read(buffer)
         if data is None:

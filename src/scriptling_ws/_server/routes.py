@@ -124,6 +124,24 @@ class RouteTable:
         self._mounts = sorted(mounts.values(), key=lambda mount: -len(mount.path))
         self._fallback = fallback
 
+    def with_page(self, page: PageRoute, option: str) -> RouteTable:
+        """The same routes and one page more, which is the server's own.
+
+        Args:
+            page: The page.
+            option: The option that says where it is.
+
+        Raises:
+            ValueError: there is a page at its path.
+        """
+        if page.path in self._pages:
+            raise ValueError(
+                f"the path {page.path!r} already has a page: give another one, {option}='/...'"
+            )
+        pages = {**self._pages, page.path: page}
+        mounts = {mount.path: mount for mount in self._mounts}
+        return RouteTable(self._websockets, pages, mounts, self._fallback)
+
     def __bool__(self) -> bool:
         """Whether there is any route."""
         return bool(self._websockets or self._pages or self._mounts or self._fallback)

@@ -36,6 +36,7 @@ from .handlers import check_handler
 from .http import Response
 from .limits import Limits
 from .log import RareWarnings, shown
+from .operations import Operations
 from .routes import PageRoute, Routes, RouteTable, Settings, WebSocketRoute
 from .sessions import AdmittedPage, AdmittedUpgrade, Sessions, start_thread
 from .signals import StopSignal
@@ -115,6 +116,9 @@ class Server:
         max_body_size: int = PeerOptions.max_body_size,
         handshake_timeout: float | None = 10,
         shutdown_timeout: float | None = 5,
+        drain_timeout: float = 0,
+        health: str | bool | None = None,
+        metrics: str | bool | None = None,
         max_line_size: int = HeadLimits.max_line_size,
         max_headers: int = HeadLimits.max_headers,
         max_head_size: int = HeadLimits.max_head_size,
@@ -152,6 +156,15 @@ class Server:
                 handlers to return, and that peers have to take the answers of pages. The
                 default is what a peer has to answer a close
                 frame, and half of what container managers wait before they kill.
+            drain_timeout: Seconds for which `close` goes on serving before that, while the health
+                page says 503: as long as load balancers take to see it. They send no more then, and
+                nothing is refused. By default none: those that try another server when one
+                refuses a connection, as nginx and HAProxy do, need none.
+            health: The path of a page for health checks: 200 while the server serves, 503 once it
+                closes. True for "/healthz", None for none.
+            metrics: The path of a page with figures for Prometheus, which needs prometheus-client:
+                `pip install "scriptling-ws[metrics]"`. True for "/metrics", None for none.
+                It is not for everybody: have a proxy keep it inside.
             max_line_size: The most bytes in a line of a request's head; a longer one is
                 refused with 431, or 414 if it is the first.
             max_headers: The most headers of a request; more are refused with 431.
@@ -163,11 +176,14 @@ class Server:
         Raises:
             TypeError: an argument is of the wrong type, or an option is unknown.
             ValueError: an argument cannot be used, or there is nothing to serve.
-            ImportError: the handler's name leads nowhere.
+            ImportError: the handler's name leads nowhere, or `metrics` has no prometheus-client.
+            RuntimeError: `metrics` are to be shared by several processes, and prometheus-client was
+                imported before it could know.
             OSError: the address is not this machine's, or the port is in use.
         """
         check_names("Server", options)
-        self._table = _table(handler, path, routes)
+        self._operations = Operations(health, metrics, drain_timeout)
+        self._table = self._operations.add_pages(_table(handler, path, routes))
         options = Settings.keep(options)
         Settings.of(options)  # so that a wrong one fails without a route too
         self._settings = {
@@ -177,7 +193,7 @@ class Server:
         self._hosts = Hosts(allowed_hosts)
         self._host_warnings = RareWarnings(_logger)
         self._origin_warnings = RareWarnings(_logger)
-        self._sessions = Sessions()
+        self._sessions = Sessions(self._operations.figures)
         limits = Limits(max_connections, max_connections_per_address, max_requests)
         self._shutdown_timeout = check_timeout(shutdown_timeout, "shutdown_timeout")
         # An RLock: a signal handler may call close() inside of close().
@@ -204,11 +220,14 @@ class Server:
             timeout=timeout,
             limits=limits,
             options=peers,
+            figures=self._operations.figures,
         )
         try:
+            self._operations.figures.start()
             self._thread = start_thread(self._acceptor.run, f"scriptling-ws {self.address}")
         except BaseException as error:
             self._acceptor.close()
+            self._operations.figures.stop()
             if isinstance(error, (RuntimeError, MemoryError)):  # as in a subinterpreter
                 text = f"a server needs threads, and there is none for it: {error}"
                 raise OSError(errno.EAGAIN, text) from error
@@ -233,6 +252,9 @@ class Server:
         route = self._table.websocket(request.path)
         page = self._table.page(request.path)
         upgrading = wants_upgrade(request)
+        check = None if upgrading else self._operations.check(request, self._acceptor.deliver)
+        if check is not None:
+            return check
         if request.method == "OPTIONS" and not upgrading and (route or page):
             page = _methods_page(_PAGE_METHODS if page else WEBSOCKET_METHODS)
         elif route is not None and (page is None or upgrading):
@@ -291,10 +313,10 @@ class Server:
     def close(self) -> None:
         """Stop listening, close every connection with 1001, and wait for the handlers.
 
-        Blocks for about `shutdown_timeout` at the longest: then connections whose handlers
-        still run are ended, which unblocks the handlers, and answers of pages that are still
-        being read are cut off. Called from a handler, it waits
-        for the others; called again, for the first call (a handler does not wait, nor a
+        Blocks for `drain_timeout`, and then for about `shutdown_timeout` at the longest: after that
+        connections whose handlers still run are ended, which unblocks the handlers, and answers
+        of pages that are still being read are cut off. Called from a handler, it waits for the
+        others; called again, for the first call (a handler does not wait, nor a
         signal handler that has interrupted that call). If a signal handler's exception ends
         the call, the server counts as closed; another call does what is left to do.
         """
@@ -315,6 +337,7 @@ class Server:
 
     def _end(self) -> None:
         """As close, for the thread that closes. What was done already may be done again."""
+        self._operations.drain()
         deadline = Deadline(self._shutdown_timeout)
         try:
             if not self._acceptor.leave(deadline.sooner(_MOMENT)):
@@ -326,6 +349,7 @@ class Server:
             if self._thread.is_alive():
                 _logger.warning("the acceptor does not end: its thread is left behind")
         finally:
+            self._operations.figures.stop()
             self._closed.set()
             with self._close_lock:
                 callbacks, self._on_close = self._on_close, []

@@ -38,8 +38,9 @@ from .._network.deadline import Deadline
 from .._network.fork import tell_after_fork
 from .._network.waiting import engine
 from .delivery import BrokenOff, Delivery
+from .figures import NO_FIGURES
 from .http import http_date, refusal, to_response, write_all
-from .limits import ANSWER, REQUEST
+from .limits import ANSWER, REQUEST, WEBSOCKET
 from .log import RareWarning, log_answer, log_closed, shown
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from .._network.transport import Transport
     from .._network.waiting import Task
     from .arrival import Arrival
+    from .figures import Figures
     from .limits import Place
     from .routes import PageRoute, Settings, WebSocketRoute
 
@@ -106,9 +108,14 @@ class Session:
 
 
 class Sessions:
-    """The sessions of one server. Safe for any number of threads."""
+    """The sessions of one server. Safe for any number of threads.
 
-    def __init__(self) -> None:
+    Attributes:
+        figures: Told of what they do.
+    """
+
+    def __init__(self, figures: Figures = NO_FIGURES) -> None:
+        self.figures = figures
         self._warning = RareWarning(_logger)
         self._lock = engine().lock()  # guards _sessions, _closing and Session.connection
         self._sessions: set[Session] = set()
@@ -119,6 +126,7 @@ class Sessions:
 
     def _after_fork(self) -> None:
         """In a forked child, which has none of the threads."""
+        self.figures = NO_FIGURES  # whose locks may be taken
         self._lock = engine().lock()
         self._sessions = set()
         self._finished.clear()
@@ -261,7 +269,7 @@ class AdmittedUpgrade:
     route: WebSocketRoute
     settings: Settings
     upgrade: ServerUpgrade
-    websocket: ClassVar[bool] = True
+    kind: ClassVar[str | None] = WEBSOCKET
 
     def start(self, arrival: Arrival) -> None:
         """As `Admitted.start`."""
@@ -294,6 +302,8 @@ class AdmittedUpgrade:
         )
         self.sessions.attach(session, connection)
         log_answer(transport.remote_addr, "GET", arrival.request.path, 101)
+        self.sessions.figures.opened(connection, arrival.since)
+        called = self.sessions.figures.now()
         path = shown(arrival.request.path)
         since = monotonic()
         code = CloseCode.INTERNAL_ERROR
@@ -311,6 +321,7 @@ class AdmittedUpgrade:
             connection.close(code)
             seconds = monotonic() - since
             log_closed(transport.remote_addr, arrival.request.path, connection.close_code, seconds)
+            self.sessions.figures.closed(connection, self.route.path, called)
 
 
 @dataclass(frozen=True)
@@ -326,7 +337,7 @@ class AdmittedPage:
     sessions: Sessions
     deliver: Callable[[Delivery, Place], None]
     route: PageRoute
-    websocket: ClassVar[bool] = False
+    kind: ClassVar[str | None] = REQUEST
 
     def start(self, arrival: Arrival) -> None:
         """As `Admitted.start`."""
@@ -334,7 +345,9 @@ class AdmittedPage:
 
     def run(self, session: Session, arrival: Arrival) -> None:
         """Run the page's handler and send its answer: the body of the request's thread."""
+        called = self.sessions.figures.now()
         delivery, reason = _answer(arrival, self.route)
+        self.sessions.figures.page(self.route.path, delivery.status, called)
         request, place, address = arrival.request, arrival.place, arrival.transport.remote_addr
         log_answer(address, request.method, request.path, delivery.status, reason)
         try:

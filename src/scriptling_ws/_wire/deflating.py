@@ -91,7 +91,7 @@ class DeflatingEncoder:
 
     def batches(
         self, messages: Iterable[Any], compress: bool = True
-    ) -> Iterator[bytes | Pieces | _Deflated]:
+    ) -> Iterator[tuple[bytes | Pieces | _Deflated, int]]:
         """As `Encoder.batches`."""
         batch: list[_Part] = []
         size = 0
@@ -137,12 +137,12 @@ class DeflatingEncoder:
             return _Deflated(self._compressor, [part], self._masked)
         return part
 
-    def _joined(self, batch: list[_Part]) -> bytes | Pieces | _Deflated:
+    def _joined(self, batch: list[_Part]) -> tuple[bytes | Pieces | _Deflated, int]:
         parts = batch.copy()
         batch.clear()
         if len(parts) == 1:
-            return self._whole(parts[0])
-        return _Deflated(self._compressor, parts, self._masked)
+            return self._whole(parts[0]), 1
+        return _Deflated(self._compressor, parts, self._masked), len(parts)
 
 
 class _Deflated:

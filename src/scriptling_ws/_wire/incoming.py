@@ -74,6 +74,7 @@ class Protocol:
         control: The control plane.
         ended: Whether no further message can come.
         inflated: How many bytes of messages have come compressed.
+        received: How many messages have come, but for those that the window counts.
         window: What was received into, by a channel or into `space()`: see the kernel.
     """
 
@@ -99,6 +100,7 @@ class Protocol:
         "inflated",
         "outbox",
         "ready",
+        "received",
         "window",
     )
 
@@ -131,6 +133,7 @@ class Protocol:
         self.outbox: deque[bytes] = deque()
         self.ended: bool = False
         self.inflated: int = 0
+        self.received: int = 0
         self._discarding = False
         self._dropping = False
         self._masked = not client
@@ -192,6 +195,7 @@ class Protocol:
             self.window.stopped = (position, end, why)
             if not self._discarding:
                 queue += messages  # type: ignore[operator]  # in place, whichever it is
+                self.received += len(messages)
         position, end, why = self.window.stopped
         if why != kernel.MORE:
             return False
@@ -397,6 +401,7 @@ class Protocol:
         )
         if not self._discarding:
             self._queue().extend(messages)
+            self.received += len(messages)
         if why == kernel.BAD_TEXT:
             raise Violation(CloseCode.INVALID_DATA, NOT_UTF_8)
         return position, why
@@ -472,6 +477,7 @@ class Protocol:
         else:
             as_list = self._as_list and not self.holding
             self._queue().append(self._assembly.finish(as_list=as_list))
+            self.received += 1
 
     def _take_control(self, opcode: int, payload: bytes, key: bytes | None) -> None:
         reply = self.control.receive(opcode, payload, key)

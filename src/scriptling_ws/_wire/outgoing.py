@@ -164,8 +164,10 @@ class Encoder(Interface):
 
     def batches(
         self, messages: Iterable[Any], compress: bool = True
-    ) -> Iterator[bytes | Iterable[memoryview]]:
-        """The frames of many messages, small ones together: see `Connection.send_many`.
+    ) -> Iterator[tuple[bytes | Iterable[memoryview], int]]:
+        """The frames of many messages, small ones together, each with the number of its messages.
+
+        See `Connection.send_many`.
 
         A message that cannot be sent raises once those before it were given out.
         """
@@ -214,8 +216,12 @@ class PlainEncoder:
         """The frame of a message of either kind: text for str and dict, else binary."""
         return self.text(message) if isinstance(message, (str, dict)) else self.binary(message)
 
-    def batches(self, messages: Iterable[Any], compress: bool = True) -> Iterator[bytes | Pieces]:  # noqa: ARG002
-        """The frames of many messages, small ones together."""
+    def batches(
+        self,
+        messages: Iterable[Any],
+        compress: bool = True,  # noqa: ARG002
+    ) -> Iterator[tuple[bytes | Pieces, int]]:
+        """The frames of many messages, small ones together: see `Encoder`."""
         batch: list[bytes] = []
         size = 0
         try:
@@ -230,7 +236,7 @@ class PlainEncoder:
                     yield _joined(batch)
                 size = 0
                 if not isinstance(frame, bytes):
-                    yield frame
+                    yield frame, 1
                 del frame  # it may lock the caller's buffer, who may want to fill it anew
         except BaseException:
             if batch:
@@ -240,10 +246,11 @@ class PlainEncoder:
             yield _joined(batch)
 
 
-def _joined(batch: list[bytes]) -> bytes:
-    frames = b"".join(batch)
+def _joined(batch: list[bytes]) -> tuple[bytes, int]:
+    """The frames of a batch, and how many they are."""
+    frames, count = b"".join(batch), len(batch)
     batch.clear()
-    return frames
+    return frames, count
 
 
 class Pieces:
