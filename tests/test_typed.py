@@ -33,6 +33,9 @@ from servers import echo
         (["origins="], {"origins": []}),  # for no browser
         (["origins=https://a.example/?x=y"], {"origins": ["https://a.example/?x=y"]}),
         (["subprotocols=v2,v1"], {"subprotocols": ["v2", "v1"]}),
+        (["trusted_proxies=10.0.0.0/8, unix"], {"trusted_proxies": ["10.0.0.0/8", "unix"]}),
+        (["proxy_protocol=true"], {"proxy_protocol": True}),
+        (["max_connection_rate=0.5"], {"max_connection_rate": 0.5}),
     ],
 )
 def test_values(texts, options):
@@ -81,6 +84,7 @@ def test_an_option_with_one_value_is_named_once():
 
 # A text for each option that the server has, so that none is forgotten.
 TEXTS = {
+    "access_log": "json",
     "allowed_hosts": "localhost",
     "binary_type": "bytes",
     "client_max_window_bits": "15",
@@ -88,7 +92,10 @@ TEXTS = {
     "close_timeout": "0.5",
     "compression": "deflate",
     "compression_threshold": "0",
+    "forwarded_header": "forwarded",
     "handshake_timeout": "none",
+    "max_connection_burst": "20",
+    "max_connection_rate": "0.5",
     "max_connections": "10",
     "max_connections_per_address": "none",
     "max_fragments": "10",
@@ -101,11 +108,13 @@ TEXTS = {
     "origins": "https://a.example,null",
     "ping_interval": "none",
     "ping_timeout": "1",
+    "proxy_protocol": "false",
     "send_timeout": "none",
     "server_max_window_bits": "9",
     "server_no_context_takeover": "false",
     "shutdown_timeout": "0.1",
     "subprotocols": "chat",
+    "trusted_proxies": "127.0.0.1,10.0.0.0/8,::1,unix",
 }
 
 

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import _kernel as kernel
 from ._certificate import load_certificate, open_to_others
+from ._server.access import FORMATS, log_to
 from ._server.server import Server, serve
 from ._typed import parse_options
 from ._version import __version__
@@ -110,6 +111,17 @@ def _parser() -> argparse.ArgumentParser:
         "describes them",
     )
     parser.add_argument(
+        "--access-log",
+        metavar="FILE",
+        help="write a line for each request to a file, or with '-' to the standard output; a file "
+        "that logrotate has moved is opened anew",
+    )
+    parser.add_argument(
+        "--access-log-format",
+        choices=FORMATS,
+        help="the form of these lines: those of web servers (combined by default), or JSON",
+    )
+    parser.add_argument(
         "--version",
         action="version",
         version=f"scriptling-ws {__version__} ({kernel.IMPLEMENTATION} codec)",
@@ -144,6 +156,7 @@ def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     runpy.run_path(str(script), run_name=_SETUP_NAME)
     # After the script: if it has set up logging, this changes nothing.
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    _log_access(parser, options, given)
     if not http.table():
         _fail(parser, f"{script} registers no route: call runtime.http.websocket(path, handler)")
     _warn(script, options.tls_key or options.tls_cert)
@@ -193,6 +206,22 @@ def _options(parser: argparse.ArgumentParser, texts: list[str]) -> dict[str, Any
         return parse_options(texts)
     except (TypeError, ValueError) as error:
         _fail(parser, f"-o: {error}")
+
+
+def _log_access(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, given: dict[str, Any]
+) -> None:
+    """Have the access log in a file of its own, where that is asked for."""
+    name, form = options.access_log, options.access_log_format
+    if name is None:
+        if form is not None:
+            _fail(parser, "--access-log-format needs --access-log")
+        return
+    given["access_log"] = form or given.get("access_log") or "combined"
+    try:
+        log_to(name)
+    except OSError as error:
+        _fail(parser, f"cannot write --access-log {name!r}: {error.strerror}")
 
 
 def _warn(script: Path, key: str | None) -> None:

@@ -40,7 +40,7 @@ from .._network.waiting import engine
 from .delivery import BrokenOff, Delivery
 from .http import http_date, refusal, to_response, write_all
 from .limits import ANSWER, REQUEST
-from .log import RareWarning, log_answer, log_closed, shown
+from .log import RareWarning, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .._handshakes.server import ServerUpgrade
     from .._network.transport import Transport
     from .._network.waiting import Task
+    from .access import AccessLog
     from .arrival import Arrival
     from .limits import Place
     from .routes import PageRoute, Settings, WebSocketRoute
@@ -106,9 +107,14 @@ class Session:
 
 
 class Sessions:
-    """The sessions of one server. Safe for any number of threads."""
+    """The sessions of one server. Safe for any number of threads.
 
-    def __init__(self) -> None:
+    Attributes:
+        access: The log of requests.
+    """
+
+    def __init__(self, access: AccessLog) -> None:
+        self.access = access
         self._warning = RareWarning(_logger)
         self._lock = engine().lock()  # guards _sessions, _closing and Session.connection
         self._sessions: set[Session] = set()
@@ -293,7 +299,8 @@ class AdmittedUpgrade:
             attended=True,
         )
         self.sessions.attach(session, connection)
-        log_answer(transport.remote_addr, "GET", arrival.request.path, 101)
+        asked = arrival.asked
+        self.sessions.access.opened(transport, asked)
         path = shown(arrival.request.path)
         since = monotonic()
         code = CloseCode.INTERNAL_ERROR
@@ -310,7 +317,7 @@ class AdmittedUpgrade:
         finally:
             connection.close(code)
             seconds = monotonic() - since
-            log_closed(transport.remote_addr, arrival.request.path, connection.close_code, seconds)
+            self.sessions.access.closed(transport, asked, connection.close_code, seconds)
 
 
 @dataclass(frozen=True)
@@ -334,9 +341,17 @@ class AdmittedPage:
 
     def run(self, session: Session, arrival: Arrival) -> None:
         """Run the page's handler and send its answer: the body of the request's thread."""
+        since = monotonic()
         delivery, reason = _answer(arrival, self.route)
         request, place, address = arrival.request, arrival.place, arrival.transport.remote_addr
-        log_answer(address, request.method, request.path, delivery.status, reason)
+        self.sessions.access.answered(
+            arrival.transport,
+            arrival.asked,
+            delivery.status,
+            size=delivery.size,
+            reason=reason,
+            seconds=monotonic() - since,
+        )
         try:
             if delivery.portable:
                 place.answered()
