@@ -69,6 +69,17 @@ def test_the_standard_output(folder):
 
 
 @posix_only
+def test_a_log_that_anybody_can_read_is_told_of(folder):
+    with (folder / "setup.py").open("a") as script:
+        script.write("runtime.http.static('/files', 'logs')\n")
+    (folder / "logs").mkdir()
+    arguments = ("--server", ":0", "--access-log", "logs/access.log", "setup.py")
+    with running(*arguments, cwd=folder) as command:
+        assert command.end() == 0
+    assert "'logs/access.log' is in the folder" in command.log
+
+
+@posix_only
 def test_without_a_file_the_lines_are_in_the_log(folder):
     options = ("-o", "access_log=common", "-o", "trusted_proxies=127.0.0.1,unix")
     with running("--server", ":0", *options, "setup.py", cwd=folder) as command:

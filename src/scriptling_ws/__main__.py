@@ -11,7 +11,7 @@ Rules:
 - The setup script is code that the user starts, like any script: its own directory
   and those of -L are on the module path.
 - What a program gives `serve` by name is `-o NAME=VALUE` here (`_typed`).
-- A folder that is served and has the script or the key in it is told of.
+- A folder that is served and has the script, the key or the log in it is told of.
 - What the user can put right is one line on stderr, behind the usage if it is about the
   arguments' form, and exit status 2; an exception
   in the setup script is a traceback and 1; Ctrl-C and SIGTERM are a clean end, 0.
@@ -159,7 +159,7 @@ def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     _log_access(parser, options, given)
     if not http.table():
         _fail(parser, f"{script} registers no route: call runtime.http.websocket(path, handler)")
-    _warn(script, options.tls_key or options.tls_cert)
+    _warn(script, options.tls_key or options.tls_cert, options.access_log)
     try:
         serve(None, host, port, routes=http, ssl_context=context, ready=_announce, **given)
     except OSError as error:
@@ -224,11 +224,11 @@ def _log_access(
         _fail(parser, f"cannot write --access-log {name!r}: {error.strerror}")
 
 
-def _warn(script: Path, key: str | None) -> None:
+def _warn(script: Path, key: str | None, log: str | None) -> None:
     """Tell of secrets that others can read: by the mode of their file, or from the server."""
     if key is not None and open_to_others(key):
         _logger.warning("other users can read or change the key %r: chmod 600 it", key)
-    paths: list[Path | str] = [script] if key is None else [script, key]
+    paths = [script, *(Path(name) for name in (key, log) if name and name != "-")]
     for path in paths:
         for folder in http.table().directories:
             if folder.serves(path):

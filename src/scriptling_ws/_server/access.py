@@ -197,7 +197,7 @@ def _common(line: Line) -> str:
     words = [asked.method[:32], _shown(asked.target), asked.version]
     request = " ".join(filter(None, words)) if asked.method != "-" else "-"
     size = "-" if line.size is None else line.size
-    host = host_of(line.transport.remote_addr) or "-"
+    host = _shown(host_of(line.transport.remote_addr)).replace(" ", "\\x20") or "-"
     return f'{host} - - [{_local_time(int(time()))}] "{request}" {line.status} {size}'
 
 
