@@ -147,7 +147,7 @@ class Caller:
     ) -> None:
         """Begin with the socket's address; `by_proxy` if that is a trusted proxy's."""
         self._callers = callers
-        self._by_proxy = by_proxy  # whether a trusted proxy may still say who it is
+        self._by_proxy = by_proxy  # whether it is a trusted proxy that says who it is
         self._refusal = refusal
         self.place = place
         self.address = address
@@ -221,7 +221,6 @@ class Caller:
 
     def _count(self, client: Client) -> None:
         """Count the connection under its client, as it is known from the head on."""
-        self._by_proxy = False
         callers = self._callers
         counted = client.address if client.known else _NOBODY
         if not (client.known and callers.proxies.trust(counted)):

@@ -23,9 +23,10 @@ from .._network.authority import plain_address
 
 __all__ = ["Hop", "read_forwarded", "read_x_forwarded_for"]
 
-_MOST: Final = 32  # hops of X-Forwarded-For that are looked at; what is left of them is one more
-_LONGEST: Final = 4096  # characters of a Forwarded header
-_LONGEST_NODE: Final = 64  # characters of an address with its port
+# Bounds, which may as well be others.
+_MOST: Final = 32  # hops of X-Forwarded-For; what is left of them is one more; pragma: no mutate
+_LONGEST: Final = 4096  # characters of a Forwarded header; pragma: no mutate
+_LONGEST_NODE: Final = 64  # characters of an address with its port; pragma: no mutate
 _NODE = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<four>[0-9.]+))(?::(?:(?P<port>[0-9]{1,5})|_[\w.-]+))?"
     r"|(?P<bare>[0-9A-Fa-f:.]+)",

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST", "Rate"]
 
-MOST: Final = 16_384
+MOST: Final = 16_384  # pragma: no mutate - just a bound
 """The most keys that are kept."""
 
-_TINY: Final = 1e-6  # seconds by which sums of floats may be off
+_TINY: Final = 1e-6  # seconds by which sums of floats may be off; pragma: no mutate
 
 
 class Rate:
