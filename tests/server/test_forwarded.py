@@ -167,12 +167,15 @@ CHAIN = Proxies(["127.0.0.1", "10.0.0.0/8", "2001:db8:1::/48", "unix"])
         ("[::ffff:10.1.1.1]:80", True),  # as an IPv6 socket shows an IPv4 peer
         ("", True),  # a Unix socket
         ("/run/client", True),
+        ("unix:", True),
+        ("unix:/run/client", True),
     ],
 )
 def test_which_addresses_are_trusted(address, trusted):
     assert CHAIN.trust(address) is trusted
     assert not Proxies().trust(address)
-    assert Proxies(["unix"]).trust(address) is (address in ("", "/run/client"))
+    unix = not address[-1:].isdigit() and "." not in address
+    assert Proxies(["unix"]).trust(address) is unix
     assert not Proxies(["192.0.2.1"]).trust(address)
 
 

@@ -174,7 +174,8 @@ class Peer:
             request = replace(request, body=bytes(self._body[:length]))
         # Without a body, all of what followed the head is the connection's.
         rest = bytes(self._body[length:])
-        return Arrival(self.transport, self.place, request, rest, self.deadline, self._version)
+        deadline, version = self.deadline, self._version
+        return Arrival(self.transport, self.place, request, rest, deadline, version=version)
 
     def advance(self, buffer: bytearray) -> int:
         """Do what can be done at once, within bounds.
