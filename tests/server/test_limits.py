@@ -31,8 +31,8 @@ A, B = "127.0.0.1:1", "127.0.0.2:1"
         ("", "", True),
         ("192.0.2.1", "192.0.2.1:5", True),
         ("[2001:db8::1]", "[2001:db8::2]:5", True),
-        ("/run/a:b:c", "/run/a:b:d", True),  # what follows the last colon would be a port
-        ("/run/a:b:c", "/run/a:c:c", False),
+        ("/run/a:b:c", "/run/a:c:d", True),  # a Unix socket's, which its peer may choose
+        ("unix:", "unix:/run/a:b:[::1]:5", True),
     ],
 )
 def test_what_counts_as_one_address(one, other, same):

@@ -67,15 +67,18 @@ def address_group(address: str) -> str:
     that an IPv6 socket shows as ::ffff:a.b.c.d is counted as a.b.c.d.
 
     Args:
-        address: A client's address as text: `127.0.0.1:80`, `[::1]:80`, or without a port.
+        address: A client's address as text: `127.0.0.1:80`, `[::1]:80`, or without a port; that
+            of a Unix socket is one for all, as a peer may choose its path.
     """
+    if address.startswith("unix:"):
+        return "unix"
     host = host_of(address)
     if ":" not in host:
         return host
     try:
         parsed = ipaddress.IPv6Address(host.partition("%")[0])
     except ValueError:
-        return host  # the path of a Unix socket, which its peer may choose
+        return "unix"  # a path
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
     return parsed.packed[:8].hex()
