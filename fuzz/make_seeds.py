@@ -17,6 +17,7 @@ import streams
 # isort: split
 from frames import raw_frame
 from kernels import KEY
+from proxied import binary, line, tlv
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -206,6 +207,21 @@ SEEDS = {
     },
     "handshake_client": answers,
     "urls": urls,
+    "proxies": {
+        "line": b"\0\4\3\7\1\2" + line() + b"GET /",
+        "line-6": b"\0\0" + line("2001:db8::1") + b"GET /",
+        "unknown": b"\0\1\1PROXY UNKNOWN ffff::1 x\r\nGET /",
+        "binary": b"\0\3\5\1\x0c" + binary() + b"\x16\3\1",
+        "binary-6": b"\0\0" + binary("2001:db8::1", more=tlv(4, b"more")) + b"GET",
+        "local": b"\0\0" + binary(None, command=0, protocol=0) + b"GET",
+        "cut": b"\0\0" + binary()[:20],
+        "none": b"\0\0GET / HTTP/1.1\r\n",
+        "made": b"\1\1\xc0\0\2\1\x13\x88\3abc\4\5hello",
+        "made-6": b"\1\0" + bytes(10) + b"\xff\xff\x7f\0\0\1\0\0",
+        "hops": b"\2\0" + b"10.0.0.1, [::1]:80,unknown",
+        "elements": b"\2\3" + b'for=192.0.2.60;proto=http;by=203.0.113.43, for="[2001:db8::1]:_x"',
+        "quoted": b'\2\1for="a\\", for=10.0.0.1;x="',
+    },
     "protocol_chunks": protocol_streams(b"\x0c\0\0\4\5\1\7\x20"),
     "protocol_wsproto": protocol_streams(b"\0"),
     "protocol_control": {

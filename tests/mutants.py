@@ -115,6 +115,13 @@ WINGS = {
             "abuse_handshake_server on_close fork options clock log api"
         ),
     ),
+    "manners": (
+        (
+            "_server.access _server.callers _server.forwarded _server.peer_queue "
+            "_server.proxies _server.proxy_protocol _server.rate"
+        ),
+        ("access_log forwarded proxy_protocol rate limits log cli_access_log accept server_limits"),
+    ),
 }
 
 _COMPARED = {

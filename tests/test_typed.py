@@ -36,6 +36,9 @@ from servers import echo
         (["health=true", "metrics=/figures"], {"health": True, "metrics": "/figures"}),
         (["health=none", "metrics=False"], {"health": None, "metrics": False}),
         (["drain_timeout=5"], {"drain_timeout": 5.0}),
+        (["trusted_proxies=10.0.0.0/8, unix"], {"trusted_proxies": ["10.0.0.0/8", "unix"]}),
+        (["proxy_protocol=true"], {"proxy_protocol": True}),
+        (["max_connection_rate=0.5"], {"max_connection_rate": 0.5}),
     ],
 )
 def test_values(texts, options):
@@ -84,6 +87,7 @@ def test_an_option_with_one_value_is_named_once():
 
 # A text for each option that the server has, so that none is forgotten.
 TEXTS = {
+    "access_log": "json",
     "allowed_hosts": "localhost",
     "binary_type": "bytes",
     "client_max_window_bits": "15",
@@ -92,8 +96,11 @@ TEXTS = {
     "compression": "deflate",
     "compression_threshold": "0",
     "drain_timeout": "0",
+    "forwarded_header": "forwarded",
     "handshake_timeout": "none",
     "health": "/up",
+    "max_connection_burst": "20",
+    "max_connection_rate": "0.5",
     "max_connections": "10",
     "max_connections_per_address": "none",
     "max_fragments": "10",
@@ -107,11 +114,13 @@ TEXTS = {
     "origins": "https://a.example,null",
     "ping_interval": "none",
     "ping_timeout": "1",
+    "proxy_protocol": "false",
     "send_timeout": "none",
     "server_max_window_bits": "9",
     "server_no_context_takeover": "false",
     "shutdown_timeout": "0.1",
     "subprotocols": "chat",
+    "trusted_proxies": "127.0.0.1,10.0.0.0/8,::1,unix",
 }
 
 

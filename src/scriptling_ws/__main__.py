@@ -11,7 +11,7 @@ Rules:
 - The setup script is code that the user starts, like any script: its own directory
   and those of -L are on the module path.
 - What a program gives `serve` by name is `-o NAME=VALUE` here (`_typed`).
-- A folder that is served and has the script or the key in it is told of.
+- A folder that is served and has the script, the key or the log in it is told of.
 - What the user can put right is one line on stderr, behind the usage if it is about the
   arguments' form, and exit status 2; an exception
   in the setup script is a traceback and 1; Ctrl-C and SIGTERM are a clean end, 0.
@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import _kernel as kernel
 from ._certificate import load_certificate, open_to_others
+from ._server.access import FORMATS, log_to
 from ._server.server import Server, serve
 from ._typed import parse_options
 from ._version import __version__
@@ -110,6 +111,17 @@ def _parser() -> argparse.ArgumentParser:
         "describes them",
     )
     parser.add_argument(
+        "--access-log",
+        metavar="FILE",
+        help="write a line for each request to a file, or with '-' to the standard output; a file "
+        "that logrotate has moved is opened anew",
+    )
+    parser.add_argument(
+        "--access-log-format",
+        choices=FORMATS,
+        help="the form of these lines: those of web servers (combined by default), or JSON",
+    )
+    parser.add_argument(
         "--version",
         action="version",
         version=f"scriptling-ws {__version__} ({kernel.IMPLEMENTATION} codec)",
@@ -144,9 +156,10 @@ def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     runpy.run_path(str(script), run_name=_SETUP_NAME)
     # After the script: if it has set up logging, this changes nothing.
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    _log_access(parser, options, given)
     if not http.table():
         _fail(parser, f"{script} registers no route: call runtime.http.websocket(path, handler)")
-    _warn(script, options.tls_key or options.tls_cert)
+    _warn(script, options.tls_key or options.tls_cert, options.access_log)
     try:
         serve(None, host, port, routes=http, ssl_context=context, ready=_announce, **given)
     except OSError as error:
@@ -195,11 +208,27 @@ def _options(parser: argparse.ArgumentParser, texts: list[str]) -> dict[str, Any
         _fail(parser, f"-o: {error}")
 
 
-def _warn(script: Path, key: str | None) -> None:
+def _log_access(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, given: dict[str, Any]
+) -> None:
+    """Have the access log in a file of its own, where that is asked for."""
+    name, form = options.access_log, options.access_log_format
+    if name is None:
+        if form is not None:
+            _fail(parser, "--access-log-format needs --access-log")
+        return
+    given["access_log"] = form or given.get("access_log") or "combined"
+    try:
+        log_to(name)
+    except OSError as error:
+        _fail(parser, f"cannot write --access-log {name!r}: {error.strerror}")
+
+
+def _warn(script: Path, key: str | None, log: str | None) -> None:
     """Tell of secrets that others can read: by the mode of their file, or from the server."""
     if key is not None and open_to_others(key):
         _logger.warning("other users can read or change the key %r: chmod 600 it", key)
-    paths: list[Path | str] = [script] if key is None else [script, key]
+    paths = [script, *(Path(name) for name in (key, log) if name and name != "-")]
     for path in paths:
         for folder in http.table().directories:
             if folder.serves(path):

@@ -34,6 +34,7 @@ __all__ = [
     "ServerOptions",
     "check_count",
     "check_names",
+    "check_strings",
     "check_subprotocols",
 ]
 
@@ -138,6 +139,12 @@ class ServerOptions(RouteOptions, total=False):
     allowed_hosts: Iterable[str] | None
     max_connections: int | None
     max_connections_per_address: int | None
+    max_connection_rate: float | None
+    max_connection_burst: int
+    trusted_proxies: Iterable[str]
+    proxy_protocol: bool
+    forwarded_header: Literal["x-forwarded-for", "forwarded"]
+    access_log: Literal["common", "combined", "json"] | None
     max_requests: int
     max_body_size: int
     handshake_timeout: float | None
@@ -171,6 +178,7 @@ _ELSEWHERE: Final = {
     "cookie": ('headers={"Cookie": ...}',),
     "deflate": ('compression="deflate"',),
     "extra_headers": ("headers=...",),
+    "forwarded_allow_ips": ("trusted_proxies=[...]",),
     "heartbeat": ("ping_interval=...",),
     "max_size": ("max_message_size=...",),
     "open_timeout": ("timeout=...", "handshake_timeout=..."),
@@ -309,6 +317,21 @@ def check_count(name: str, value: object, more: str = "", *, least: int = 1) -> 
         raise TypeError(f"{name} has to be an int{more}, not {type(value).__name__}")
     if not least <= value < 2**63:
         raise ValueError(f"{name} has to be at least {least}{more}, not {value}")
+
+
+def check_strings(value: object, name: str, example: str) -> list[str]:
+    """Check a list of str that a caller gives; a str alone would pass for a list of letters.
+
+    Raises:
+        TypeError: it is none, or holds something else.
+    """
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        raise TypeError(f"{name} has to be a list of str, such as [{example!r}]")
+    entries = list(value)
+    for entry in entries:
+        if not isinstance(entry, str):
+            raise TypeError(f"{name} has to hold str, not {type(entry).__name__}")
+    return entries
 
 
 DEFAULT_HEADS: Final = HeadLimits()

@@ -301,7 +301,7 @@ def test_a_child_does_not_keep_a_servers_port():
 def test_the_locks_of_a_server_that_other_threads_hold_are_free_in_the_child():
     with serving(echo) as server:
         sessions, acceptor = server._sessions, server._acceptor
-        limits = acceptor._limits
+        limits = acceptor._callers.limits
 
         def call():
             place = limits.arrive("127.0.0.1:1")  # as where a handler has forked and ends

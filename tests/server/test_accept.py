@@ -18,7 +18,9 @@ from scriptling_ws._network.transport import Transport
 from scriptling_ws._server import acceptor as _accept
 from scriptling_ws._server import server as _server
 from scriptling_ws._server.acceptor import Acceptor
+from scriptling_ws._server.access import AccessLog
 from scriptling_ws._server.arrival import PeerOptions
+from scriptling_ws._server.callers import Callers
 from scriptling_ws._server.delivery import Delivery
 from scriptling_ws._server.doors import Doors
 from scriptling_ws._server.limits import REQUEST, WEBSOCKET, Limits
@@ -93,8 +95,9 @@ def acceptor_of(*listeners):
         admit_all,
         context=None,
         timeout=None,
-        limits=Limits(None, None, 1),
+        callers=Callers(Limits(None, None, 1)),
         options=PeerOptions(),
+        access=AccessLog(),
     )
 
 

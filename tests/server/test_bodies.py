@@ -133,7 +133,7 @@ def test_of_a_body_that_nobody_wants_nothing_is_kept(why, path, method, status, 
             assert entered.wait(10)
             # And one whose body is on its way, of which there may be one too.
             opened().sendall(head("/page", "Content-Length: 5"))
-            until(lambda: server._acceptor._limits._counts["body"] == 1)
+            until(lambda: server._acceptor._callers.limits._counts["body"] == 1)
         host = "evil.example" if status == 400 else "localhost"
         start = head(path, f"Content-Length: {MIB}", method=method, host=host)
         socks = [opened() for _ in range(20)]
@@ -158,7 +158,7 @@ def test_a_page_without_a_body_does_not_wait_for_bodies_that_are_on_their_way():
     ):
         for sock in (first, second):
             sock.sendall(posted(b"12345")[:-2])
-        until(lambda: server._acceptor._limits._counts["body"] == 2)
+        until(lambda: server._acceptor._callers.limits._counts["body"] == 2)
         assert status_of(server, head("/page")) == 200
         assert status_of(server, posted(b"12")) == 200  # it came with its head
         answer = ask(server, posted(b"12345")[:-2])
@@ -167,7 +167,7 @@ def test_a_page_without_a_body_does_not_wait_for_bodies_that_are_on_their_way():
         first.sendall(b"45")
         assert Answer(read_all(first)).body == b"12345"
         second.close()
-        until(lambda: not server._acceptor._limits._counts["body"])
+        until(lambda: not server._acceptor._callers.limits._counts["body"])
 
 
 def test_a_place_is_given_back_whatever_becomes_of_a_body():
@@ -175,12 +175,12 @@ def test_a_place_is_given_back_whatever_becomes_of_a_body():
         for _ in range(2):
             with dial(server) as sock:  # which leaves
                 sock.sendall(posted(b"12345")[:-2])
-                until(lambda: server._acceptor._limits._counts["body"])
-            until(lambda: not server._acceptor._limits._counts["body"])
+                until(lambda: server._acceptor._callers.limits._counts["body"])
+            until(lambda: not server._acceptor._callers.limits._counts["body"])
             with dial(server) as sock:  # which is too slow
                 sock.sendall(posted(b"12345")[:-2])
                 assert Answer(read_all(sock)).status == 408
-            assert not server._acceptor._limits._counts["body"]
+            assert not server._acceptor._callers.limits._counts["body"]
         assert ask(server, posted(b"123")).body == b"123"
 
 

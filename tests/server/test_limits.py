@@ -29,6 +29,10 @@ A, B = "127.0.0.1:1", "127.0.0.2:1"
         ("[::ffff:10.0.0.1]:1", "10.0.0.1:9", True),
         ("[fe80::1%eth0]:1", "[fe80::2%eth1]:1", True),
         ("", "", True),
+        ("192.0.2.1", "192.0.2.1:5", True),
+        ("[2001:db8::1]", "[2001:db8::2]:5", True),
+        ("/run/a:b:c", "/run/a:c:d", True),  # a Unix socket's, which its peer may choose
+        ("unix:", "unix:/run/a:b:[::1]:5", True),
     ],
 )
 def test_what_counts_as_one_address(one, other, same):
@@ -173,6 +177,24 @@ def test_handlers_that_go_on_without_their_peers_are_counted_until_they_return()
         place.leave()
     entered(limits, B, WEBSOCKET)
     entered(limits, B, WEBSOCKET)
+
+
+def test_a_place_may_belong_to_an_address_later():
+    limits = Limits(None, 1, 10)
+    unknown = [limits.arrive(None) for _ in range(50)]  # as many as there are
+    assert None not in unknown
+    first, *more = unknown
+    assert first.belong(A)
+    first.enter(WEBSOCKET)
+    assert refused(limits, A, WEBSOCKET) == 503
+    entered(limits, B, WEBSOCKET)
+    assert [place.belong(A) for place in more[: SPARE + 1]] == [True] * SPARE + [False]
+    assert limits.arrive(A) is None
+    more[0].leave()
+    assert more[SPARE].belong(A)
+    for place in unknown:
+        place.leave()
+    assert limits._sockets == {"127.0.0.2": 1}
 
 
 def test_addresses_are_forgotten():

@@ -13,6 +13,7 @@ from scriptling_ws._handshakes.head import Refused
 from scriptling_ws._network.deadline import Deadline
 from scriptling_ws._network.transport import address_text
 from scriptling_ws._server import sessions as _sessions
+from scriptling_ws._server.access import AccessLog
 from scriptling_ws._server.routes import Routes
 from scriptling_ws._server.sessions import Sessions
 from servers import (
@@ -183,7 +184,7 @@ def test_threads_that_have_ended_are_let_go():
 
 
 def test_what_comes_while_a_server_closes_is_refused():
-    sessions = Sessions()
+    sessions = Sessions(AccessLog())
     sessions.close(Deadline(0))
     with pytest.raises(Refused) as refused:
         sessions.start(Arrived(), lambda session: None)

@@ -34,6 +34,7 @@ ws.connect(URL, ssl_context=True)  # type: ignore[call-overload]  # pyright: ign
 
 ws.Server(list_handler, max_conections=1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 ws.Server(list_handler, max_connections="1")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+ws.Server(list_handler, access_log="xml")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 ws.Server(list_handler, ready=print)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 ws.Server(list_handler, binary_type=bytes)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
 ws.Server(bytes_handler)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -120,6 +120,8 @@ def serves(kind: type[list[int]] | type[bytes]) -> None:
     ws.Server(any_handler, binary_type=bytes)
     ws.Server(any_handler, binary_type=kind)
     ws.Server("handlers.chat", max_requests=1)
+    ws.Server(any_handler, trusted_proxies=["unix"], proxy_protocol=True, max_connection_rate=5)
+    ws.Server(any_handler, access_log="json", forwarded_header="forwarded")
     ws.Server("handlers.chat", binary_type=bytes)
     ws.Server(Chat().handle)
     ws.Server(Chat(), binary_type=bytes)

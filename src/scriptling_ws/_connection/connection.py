@@ -80,7 +80,10 @@ class Connection(Generic[Binary_co]):
 
     Attributes:
         local_addr: This end's address, such as `"127.0.0.1:54321"`.
-        remote_addr: The peer's address, such as `"127.0.0.1:8080"` or `"[::1]:8080"`.
+        remote_addr: The peer's address, such as `"127.0.0.1:8080"` or `"[::1]:8080"`. On a
+            server it is the client's, also where a trusted proxy says so; then without the port
+            if that is not said.
+        peer_addr: The address of the socket's other end: a proxy's, where there is one.
         subprotocol: The subprotocol agreed on, or None.
         latency: The seconds between the latest answered ping and its answer, `ping`'s or
             keepalive's; None before the first.
@@ -141,6 +144,7 @@ class Connection(Generic[Binary_co]):
         )
         self.local_addr: str = transport.local_addr
         self.remote_addr: str = transport.remote_addr
+        self.peer_addr: str = transport.peer_addr
         self.subprotocol = subprotocol
         self.request = request
         tell_after_fork(self)

@@ -216,6 +216,8 @@ class Request:
             What is not UTF-8 is replaced by U+FFFD; `target` has it as it came.
         body: The body; empty for an upgrade.
         target: Path and query as they came.
+        remote_addr: The client's address, as a connection's: `"192.0.2.1:54321"`.
+        secure: Whether it came by TLS: this server's, or that of a trusted proxy which says so.
     """
 
     method: str
@@ -224,6 +226,8 @@ class Request:
     query: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     target: str = ""
+    remote_addr: str = ""
+    secure: bool = False
 
     def __repr__(self) -> str:
         return (

@@ -17,7 +17,15 @@ import re
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["DEFAULT_PORTS", "SCHEME", "has_whole_labels", "host_port", "parse_authority"]
+__all__ = [
+    "DEFAULT_PORTS",
+    "SCHEME",
+    "has_whole_labels",
+    "host_of",
+    "host_port",
+    "parse_authority",
+    "plain_address",
+]
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 """The port of each scheme where a URL names none."""
@@ -33,6 +41,30 @@ _LONGEST_LABEL: Final = 63
 def host_port(host: str, port: int) -> str:
     """A host or an address, without brackets, and its port: `127.0.0.1:80`, `[::1]:80`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def plain_address(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int | None = None
+) -> str:
+    """An address as text: `192.0.2.1:80`, `[2001:db8::1]:80`; without a port that is not known.
+
+    An IPv4 address that stands in an IPv6 one (`::ffff:192.0.2.1`) is the IPv4 address.
+
+    Args:
+        address: The address.
+        port: The port; None or 0 if it is not known.
+    """
+    host = str(address)
+    if isinstance(address, ipaddress.IPv6Address):
+        mapped = address.ipv4_mapped
+        host = f"[{address.compressed}]" if mapped is None else str(mapped)
+    return f"{host}:{port}" if port else host
+
+
+def host_of(address: str) -> str:
+    """The host of an address as text, without brackets and without the port that it may have."""
+    host, colon, _ = address.rpartition(":")
+    return (host if colon and not address.endswith("]") else address).strip("[]")
 
 
 @lru_cache(maxsize=64)  # most requests name the same

@@ -105,7 +105,8 @@ class Transport:
 
     Attributes:
         local_addr: This end's address as text.
-        remote_addr: The peer's address as text.
+        peer_addr: The other end's address as text.
+        remote_addr: The same; or the client's, where a proxy is the other end and says so.
         descriptor: What the kernel's channel moves bytes by, around the methods in here; None
             where it has to go by `receive` and `send`.
         session: What the channel encrypts and decrypts by; None for a bare socket.
@@ -128,6 +129,7 @@ class Transport:
         "descriptor",
         "local_addr",
         "naps",
+        "peer_addr",
         "pending",
         "remote_addr",
         "uncounted",
@@ -153,7 +155,8 @@ class Transport:
         self._descriptor = kernel.descriptor_of(sock) if native else None
         self.descriptor: Descriptor | None = self._descriptor
         self.local_addr: str = address_text(sock.getsockname())
-        self.remote_addr: str = address_text(sock.getpeername())
+        self.peer_addr: str = address_text(sock.getpeername())
+        self.remote_addr: str = self.peer_addr
         tell_after_fork(self)
 
     def _after_fork(self) -> None:

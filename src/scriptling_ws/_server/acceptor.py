@@ -9,7 +9,8 @@ Rules:
   here: a piece of a file from a disk, see `delivery`; and the handlers of the program's log.)
 - One deadline for the whole opening, TLS included. It is the same for all, so
   the peers are in a queue and only its front is looked at. An answer has a least rate.
-- A peer is counted as it is accepted; one whose address has too many is closed at once.
+- A peer is counted as it is accepted, or once it is known whose it is (`callers`); one that has
+  no business here, or whose address has too many, is closed at once.
 - No error of one peer ends the thread.
 - The end comes in two steps: `leave` stops listening and lets go of all that have no answer yet;
   `stop` gives those that are taking an answer until a deadline, and ends the thread.
@@ -33,19 +34,23 @@ from .._network.fork import tell_after_fork
 from .._network.tls import TLSTransport
 from .._network.transport import Transport, address_text
 from .._network.waiting import READ, engine
+from .callers import TurnedAway
 from .delivery import TOO_SLOW, BrokenOff
 from .doors import Doors
 from .figures import NO_FIGURES
-from .log import RareWarning, log_answer
-from .peer import AGAIN, CLOSE, READY, WRITTEN, Peer, PeerQueue
+from .log import RareWarnings
+from .peer import AGAIN, CLOSE, READY, WRITTEN, Peer
+from .peer_queue import PeerQueue
 
 if TYPE_CHECKING:
     import socket
 
+    from .access import AccessLog
     from .arrival import Admit, PeerOptions
+    from .callers import Callers
     from .delivery import Delivery
     from .figures import Figures
-    from .limits import Limits, Place
+    from .limits import Place
 
 __all__ = ["LINGER", "Acceptor"]
 
@@ -72,8 +77,9 @@ class Acceptor:
         *,
         context: ssl.SSLContext | None,
         timeout: float | None,
-        limits: Limits,
+        callers: Callers,
         options: PeerOptions,
+        access: AccessLog,
         figures: Figures = NO_FIGURES,
     ) -> None:
         """Get ready; nothing is accepted before `run`.
@@ -85,8 +91,9 @@ class Acceptor:
                 return at once.
             context: The TLS settings, None for plain TCP.
             timeout: Seconds for the whole of an opening handshake, None for no limit.
-            limits: Counts who comes and goes.
+            callers: Decides who may come.
             options: What holds for every peer.
+            access: The log of requests.
             figures: Told of what was refused.
 
         Raises:
@@ -95,7 +102,8 @@ class Acceptor:
         self._admit = admit
         self._context = context
         self._timeout = timeout
-        self._limits = limits
+        self._callers = callers
+        self._access = access
         self._options = options
         self._figures = figures
         with contextlib.ExitStack() as undo:
@@ -107,12 +115,12 @@ class Acceptor:
             undo.pop_all()
         self._most = engine().capacity(self._poller)
         self._doors = Doors(listeners, self._poller)
-        self._opening = PeerQueue()  # no answer yet
-        self._delivering = PeerQueue()  # with a page's answer to take
-        self._closing = PeerQueue()  # with a refusal to take, or an answer to read
+        self._opening: PeerQueue[Peer] = PeerQueue()  # no answer yet
+        self._delivering: PeerQueue[Peer] = PeerQueue()  # with a page's answer to take
+        self._closing: PeerQueue[Peer] = PeerQueue()  # with a refusal, or an answer to read
         self._again: dict[Peer, None] = {}  # had their turn, with more to do at once
         self._buffer = bytearray(_BUFFER)
-        self._crowds = RareWarning(_logger)
+        self._warnings = RareWarnings(_logger)
         self._lock = engine().lock()  # guards _inbox, and _stopped as it is set
         self._inbox: list[tuple[Delivery, Place]] = []
         self._leaving = False
@@ -209,14 +217,10 @@ class Acceptor:
             self._welcome(sock, address_text(address))
 
     def _welcome(self, sock: socket.socket, address: str) -> None:
-        place = self._limits.arrive(address)
-        if place is None:
-            self._crowds.give(
-                "closed %s as it was accepted: its address has too many connections; "
-                "max_connections_per_address says how many",
-                address,
-            )
-            self._figures.refused("-", "too many connections from your address")
+        try:
+            caller = self._callers.welcome(address)
+        except TurnedAway as error:
+            self._turn_away(address, error)
             sock.close()
             return
         secure = None
@@ -224,10 +228,12 @@ class Acceptor:
             secure = functools.partial(TLSTransport, sock, self._context, server_side=True)
         try:
             transport, deadline = Transport(sock), Deadline(self._timeout)
-            peer = Peer(transport, place, deadline, self._admit, self._options, secure)
+            peer = Peer(
+                transport, caller.place, deadline, self._admit, self._options, secure, caller
+            )
         except BaseException as error:
             sock.close()
-            place.leave()
+            caller.place.leave()
             if not isinstance(error, Exception):
                 raise
             if isinstance(error, OSError):
@@ -252,6 +258,9 @@ class Acceptor:
                 self._again[peer] = None
             elif wanted != READY:
                 self._watch(peer, wanted)
+        except TurnedAway as error:
+            self._turn_away(peer.transport.remote_addr, error)
+            self._drop(peer)
         except BrokenOff as error:
             _logger.warning(
                 "the answer to %s was broken off: %s", peer.transport.remote_addr, error
@@ -293,13 +302,17 @@ class Acceptor:
     def _answered(self, peer: Peer) -> None:
         self._opening.discard(peer)
         self._closing.add(peer)
-        method, path = peer.first_words()
-        log_answer(peer.transport.remote_addr, method, path, peer.answered, peer.reason)
-        self._figures.refused(peer.answered, peer.reason)
+        asked, reason = peer.asked(), peer.reason
+        self._access.answered(peer.transport, asked, peer.answered, size=peer.size, reason=reason)
+        self._figures.refused(peer.answered, reason)
 
     def _unanswered(self, peer: Peer, reason: str) -> None:
-        log_answer(peer.transport.remote_addr, *peer.first_words(), "-", reason)
+        self._access.unanswered(peer.transport, peer.asked(), reason)
         self._figures.refused("-", reason)
+
+    def _turn_away(self, address: str, error: TurnedAway) -> None:
+        self._warnings.give(str(error), "closed %s unanswered: %s", address, error)
+        self._figures.refused("-", "too many connections from your address")
 
     def _hand_over(self, peer: Peer) -> int:
         """Let a session have the complete request; READY if it has, else what is wanted next."""
@@ -371,7 +384,7 @@ class Acceptor:
             self._drop_all(self._opening)
             self._left.set()
 
-    def _drop_all(self, queue: PeerQueue) -> None:
+    def _drop_all(self, queue: PeerQueue[Peer]) -> None:
         while (peer := queue.front()) is not None:
             self._drop(peer)
 

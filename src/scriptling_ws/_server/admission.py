@@ -5,9 +5,10 @@ Rules (RFC 6455 section 10.2, RFC 6454):
 - A browser sends any page's script to any server, with the user's cookies. So an
   upgrade with an Origin is refused unless the origin is the host that the request
   itself names, or one that was allowed. Programs send no Origin and pass.
-- The origin at the request's own host is one of https where this server has the TLS itself: a
-  page that came by http may have been changed on its way. Else it is one of http or https, as a
-  proxy in front may end the TLS. Apps (`capacitor://localhost`) are not the host's own pages.
+- The origin at the request's own host is one of https where the request came by TLS, to this
+  server or as a trusted proxy says: a page that came by http may have been changed on its way.
+  Else it is one of http or https, as any proxy in front may end the TLS. Apps
+  (`capacitor://localhost`) are not the host's own pages.
 - An Origin that is scheme://host or scheme://host:port is compared in lower case and without
   its scheme's own port. Devices and apps send other things (`file://`, `app://.`, an origin
   with a path or a slash behind it): those are compared exactly as they stand.
@@ -29,6 +30,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from .._network.authority import DEFAULT_PORTS, SCHEME, parse_authority
+from .._options import check_strings
 from .log import LONGEST, shown
 
 if TYPE_CHECKING:
@@ -40,17 +42,6 @@ _ORIGIN = re.compile(rf"({SCHEME})://(.+)")
 _PRINTABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")  # a header's value has no blanks around it
 
 _Known = tuple[str, str, "int | None"]  # an origin's scheme, host and port, None for the scheme's
-
-
-def _strings(value: object, name: str, example: str) -> list[str]:
-    """A list of str that a caller gave; a str alone would pass for a list of letters."""
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
-        raise TypeError(f"{name} has to be a list of str, such as [{example!r}]")
-    entries = list(value)
-    for entry in entries:
-        if not isinstance(entry, str):
-            raise TypeError(f"{name} has to hold str, not {type(entry).__name__}")
-    return entries
 
 
 class Origins:
@@ -77,7 +68,7 @@ class Origins:
         elif origins == "*":
             entries = ["*"]
         else:
-            entries = _strings(origins, "origins", "https://example.com")
+            entries = check_strings(origins, "origins", "https://example.com")
         self._own = origins is None or bool(entries)
         self._any = "*" in entries
         self._named = {_checked(entry) for entry in entries if entry != "*"}
@@ -88,7 +79,7 @@ class Origins:
         Args:
             origin: The Origin header, None if there was none.
             host: The Host header.
-            secure: Whether the request came by TLS that this server has ended itself.
+            secure: Whether the request came by TLS, to this server or to a trusted proxy.
         """
         if origin is None or self._any:
             return True
@@ -164,8 +155,8 @@ def _own_port(scheme: str, port: int | None) -> int | None:
 def _same_host(origin: _Known, host: str, *, secure: bool) -> bool:
     """Whether an origin has the host and port that a Host header names.
 
-    Without TLS of this server's own the two schemes are equal: behind a proxy that ends TLS,
-    the page came by https and the request comes by http.
+    Without TLS that is known of the two schemes are equal: behind a proxy that ends TLS, the
+    page came by https and the request comes by http.
     """
     scheme, *place = origin
     if scheme not in (("https",) if secure else ("http", "https")):
@@ -198,7 +189,7 @@ class Hosts:
         self._names: set[tuple[str, int | None]] | None = None
         if hosts is None or hosts == "*":
             return
-        entries = _strings(hosts, "allowed_hosts", "example.com")
+        entries = check_strings(hosts, "allowed_hosts", "example.com")
         if not entries:
             raise ValueError("allowed_hosts is empty: every request would be refused")
         if "*" not in entries:

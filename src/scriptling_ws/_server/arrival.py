@@ -15,6 +15,7 @@ from typing import Protocol as Interface
 
 from .._handshakes.head import Refused, Request, is_http_1_0
 from .._options import DEFAULT_HEADS
+from .access import Asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +72,7 @@ class Arrival:
         rest: What came after it.
         deadline: When the opening handshake has to be over.
         since: When it was accepted, by `Figures.now`.
+        version: The version of HTTP, for the log.
     """
 
     transport: Transport
@@ -79,6 +81,12 @@ class Arrival:
     rest: bytes
     deadline: Deadline
     since: float = 0.0
+    version: str = "HTTP/1.1"
+
+    @property
+    def asked(self) -> Asked:
+        """What was asked, for the log."""
+        return Asked(self.request.method, self.request.path, self.request, self.version)
 
 
 def body_length(request: Request, most: int) -> int:

@@ -71,6 +71,7 @@ class Delivery:
         status: The response's status.
         portable: Whether any thread may write it, the acceptor's too.
         held: The bytes that it holds in memory, unless they are few.
+        size: The bytes of its body.
         deadline: When its peer has to have taken LEAST bytes; see `begin`.
     """
 
@@ -85,6 +86,7 @@ class Delivery:
         "deadline",
         "held",
         "portable",
+        "size",
         "status",
         "transport",
     )
@@ -114,6 +116,7 @@ class Delivery:
             self._outgoing = memoryview(head)
             if not head_only:
                 self._open(response)
+            self.size = self._left
             if self._left:
                 self._outgoing = memoryview(b"".join((head, self._next_piece())))
         except BaseException:

@@ -13,8 +13,8 @@ Rules:
   keeps out nobody who sends none.
 - An answer that its peer takes slowly needs no thread, and is no request any more. What such
   answers hold in memory is bounded for all of them together; a file is not in memory.
-- A client's address is that of its socket. Headers that claim another one
-  (X-Forwarded-For) are never believed.
+- A place is counted under an address: its socket's, or what a trusted proxy says of its client
+  (`callers`). Until that is known it is nobody's, and no limit of an address holds for it.
 - A WebSocket whose peer has left gives its place to another one, though its handler may go on.
   Handlers that do are bounded too: by max_connections once more, as each has a thread.
 - Whatever is full answers 503 with Retry-After; no limit makes a client wait in a queue.
@@ -27,11 +27,22 @@ from collections import Counter
 from typing import Final
 
 from .._handshakes.head import Refused
+from .._network.authority import host_of
 from .._network.fork import tell_after_fork
 from .._network.waiting import engine
 from .._options import check_count
 
-__all__ = ["ANSWER", "BODY", "REQUEST", "SPARE", "WEBSOCKET", "Limits", "Place", "address_group"]
+__all__ = [
+    "ANSWER",
+    "BODY",
+    "REQUEST",
+    "SPARE",
+    "WEBSOCKET",
+    "Limits",
+    "Place",
+    "address_group",
+    "too_many",
+]
 
 WEBSOCKET: Final = "websocket"
 """A WebSocket connection, from its request on."""
@@ -56,12 +67,18 @@ def address_group(address: str) -> str:
     that an IPv6 socket shows as ::ffff:a.b.c.d is counted as a.b.c.d.
 
     Args:
-        address: A client's address as text: `127.0.0.1:80`, `[::1]:80`.
+        address: A client's address as text: `127.0.0.1:80`, `[::1]:80`, or without a port; that
+            of a Unix socket is one for all, as a peer may choose its path.
     """
-    host = address.rpartition(":")[0].strip("[]")
+    if address.startswith("unix:"):
+        return "unix"
+    host = host_of(address)
     if ":" not in host:
         return host
-    parsed = ipaddress.IPv6Address(host.partition("%")[0])
+    try:
+        parsed = ipaddress.IPv6Address(host.partition("%")[0])
+    except ValueError:
+        return "unix"  # a path
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
     return parsed.packed[:8].hex()
@@ -98,8 +115,10 @@ class Limits:
         # An RLock: a signal handler that closes a connection may interrupt its holder.
         self._lock = engine().rlock()  # guards all below, and the places
         self._counts: Counter[str] = Counter()
-        self._sockets: Counter[str] = Counter()  # by address: all that were accepted
-        self._busy: Counter[str] = Counter()  # by address: those that are counted as something
+        # By address, None for those of which it is not known yet: all that were accepted, and
+        # those that are counted as something.
+        self._sockets: Counter[str | None] = Counter()
+        self._busy: Counter[str | None] = Counter()
         self._held = 0
         self._handlers_left = 0  # handlers that go on without their peers
         tell_after_fork(self)
@@ -107,21 +126,33 @@ class Limits:
     def _after_fork(self) -> None:
         self._lock = engine().rlock()
 
-    def arrive(self, address: str) -> Place | None:
+    def arrive(self, address: str | None) -> Place | None:
         """Count a connection that was accepted.
 
         Args:
-            address: Its peer's address as text.
+            address: Its peer's address as text; None if it is not known yet: then call
+                `Place.belong` once it is, before it enters.
 
         Returns:
             Its place; None if its address has too many already: close it.
         """
+        place = Place(self)
+        with self._lock:
+            self._sockets[None] += 1
+        if address is None or self._belong(place, address):
+            return place
+        place.leave()
+        return None
+
+    def _belong(self, place: Place, address: str) -> bool:
         group, most = address_group(address), self._most_per_address
         with self._lock:
             if most is not None and self._sockets[group] >= most + SPARE:
-                return None
+                return False
+            _count_down(self._sockets, place.group)
             self._sockets[group] += 1
-        return Place(self, group)
+            place.group = group
+        return True
 
     def _enter(self, place: Place, kind: str) -> None:
         most = self._most[kind]
@@ -132,7 +163,7 @@ class Limits:
                 raise Refused(503, "the server is busy with clients that have left", _RETRY)
             others = self._busy[place.group] - (place.kind is not None)
             if self._most_per_address is not None and others >= self._most_per_address:
-                raise Refused(503, "too many connections from your address", _RETRY)
+                raise too_many()
             self._put(place, kind)
 
     def _stay(self, place: Place, kind: str, size: int) -> bool:
@@ -174,7 +205,7 @@ class Place:
     """One accepted connection among the limits. Whoever has it calls `leave` in the end.
 
     Attributes:
-        group: Its peer's `address_group`.
+        group: Its peer's `address_group`; None until that is known.
         kind: What it is counted as, None for nothing but a connection.
         held: The bytes that its answer has in memory.
         left: Whether it has left.
@@ -183,13 +214,21 @@ class Place:
 
     __slots__ = ("_limits", "group", "handler", "held", "kind", "left")
 
-    def __init__(self, limits: Limits, group: str) -> None:
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self.group = group
+        self.group: str | None = None
         self.kind: str | None = None
         self.held = 0
         self.left = False
         self.handler = False
+
+    def belong(self, address: str) -> bool:
+        """Be counted under an address, as text.
+
+        Returns:
+            Whether that has room for one more; if not, nothing has changed.
+        """
+        return self._limits._belong(self, address)
 
     def enter(self, kind: str) -> None:
         """Be counted as a WEBSOCKET, a BODY or a REQUEST.
@@ -224,7 +263,12 @@ class Place:
         self._limits._leave(self, True)
 
 
-def _count_down(counts: Counter[str], key: str) -> None:
+def too_many() -> Refused:
+    """How a request is refused whose address has too much under way."""
+    return Refused(503, "too many connections from your address", _RETRY)
+
+
+def _count_down(counts: Counter[str | None], key: str | None) -> None:
     counts[key] -= 1
     if not counts[key]:
         del counts[key]  # or every address ever seen would stay

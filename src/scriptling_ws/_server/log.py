@@ -38,7 +38,15 @@ def shown(text: str) -> str:
     return ascii(text) if len(text) <= LONGEST else f"{text[:LONGEST]!a}..."
 
 
-def log_answer(address: str, method: str, path: str, status: int | str, reason: str = "") -> None:
+def log_answer(
+    address: str,
+    method: str,
+    path: str,
+    status: int | str,
+    reason: str = "",
+    *,
+    logger: logging.Logger = _access,
+) -> None:
     """Log what a request was answered with.
 
     Args:
@@ -47,14 +55,15 @@ def log_answer(address: str, method: str, path: str, status: int | str, reason: 
         path: Its path, without the query; "-" if it is not known.
         status: The status; "-" where nothing was answered.
         reason: Why, if it is a refusal.
+        logger: The log; by default that of access.
     """
-    if not _access.isEnabledFor(logging.INFO):
+    if not logger.isEnabledFor(logging.INFO):
         return
     if reason:
         why = reason[:_LONGEST_REASON].encode("unicode_escape").decode("ascii")
-        _access.info("%s %s %s %s: %s", address, method[:32], shown(path), status, why)
+        logger.info("%s %s %s %s: %s", address, method[:32], shown(path), status, why)
     else:
-        _access.info("%s %s %s %s", address, method[:32], shown(path), status)
+        logger.info("%s %s %s %s", address, method[:32], shown(path), status)
 
 
 def log_closed(address: str, path: str, code: int | None, seconds: float) -> None:

@@ -5,8 +5,9 @@ Rules:
 - A Peer never blocks: `advance` does what can be done at once and says what to
   wait for. Whoever calls it brings the deadlines.
 - What one call does is bounded, however fast the peer is: others have their turn then.
-- The stages are TLS, head, (body), and then either the request is handed over, or an answer
-  is written and what still comes is drained. A page's answer comes back here to be written.
+- The stages are (the PROXY header), TLS, head, (body), and then either the request is handed
+  over, or an answer is written and what still comes is drained. A page's answer comes back here
+  to be written.
 - Whether a request is taken is decided by its head: of a body that nobody wants, no byte is
   kept. A body that is wanted has a limit of its own, and a place among the others.
 - Under TLS, no session is made before the peer's first byte shows that it speaks TLS. One that
@@ -21,16 +22,14 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from .._fields import TCHAR
-from .._handshakes.head import HeadReader, Refused, parse_request
-from .._network.authority import SCHEME
+from .._handshakes.head import HeadReader, Refused, is_http_1_0, parse_request
 from .._network.tls import TLSTransport
 from .._network.transport import Transport, write_rest
 from .._network.waiting import READ, WRITE
+from .access import Asked
 from .arrival import Arrival, PeerOptions, awaits_continue, body_length
 from .delivery import Delivery
 from .http import refusal
@@ -42,9 +41,10 @@ if TYPE_CHECKING:
     from .._handshakes.head import Request
     from .._network.deadline import Deadline
     from .arrival import Admit, Admitted
+    from .callers import Caller
     from .limits import Place
 
-__all__ = ["AGAIN", "CLOSE", "READY", "WRITTEN", "Peer", "PeerQueue"]
+__all__ = ["AGAIN", "CLOSE", "READY", "WRITTEN", "Peer"]
 
 READY: Final = 4
 """The request is complete: take `arrival` over."""
@@ -63,8 +63,6 @@ _TLS_HANDSHAKE: Final = 0x16  # the first byte of a TLS record that starts a han
 _HTTP = re.compile(rb"[A-Za-z\r\n]")  # the first byte of a request; of TLS none is a letter
 _KEPT: Final = 256  # first bytes that are kept for the log
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-# Method and path, as far as they came; of a whole URL neither the user nor the host.
-_FIRST_WORDS = re.compile(rf"({TCHAR}{{1,32}}) (?:{SCHEME}://[^/?#\s]*)?(/[^?#\s]*|\*)".encode())
 
 
 class Peer:
@@ -85,6 +83,7 @@ class Peer:
     __slots__ = (
         "_admit",
         "_body",
+        "_caller",
         "_delivery",
         "_drained",
         "_first",
@@ -95,6 +94,7 @@ class Peer:
         "_reader",
         "_secure",
         "_step",
+        "_version",
         "admitted",
         "answered",
         "deadline",
@@ -114,6 +114,7 @@ class Peer:
         admit: Admit,
         options: PeerOptions,
         secure: Callable[[], TLSTransport] | None = None,
+        caller: Caller | None = None,
     ) -> None:
         """Begin at the first byte.
 
@@ -125,6 +126,7 @@ class Peer:
                 Refused, or returns what will take the arrival over.
             options: What holds for every peer.
             secure: Makes the same socket's transport under TLS; None for plain TCP.
+            caller: Says whose address counts; None for the socket's own.
         """
         self.transport = transport
         self.place = place
@@ -138,6 +140,8 @@ class Peer:
         self._admit = admit
         self._options = options
         self._secure = secure
+        self._caller = caller
+        self._version = ""
         self._reader: HeadReader | None = HeadReader(True, options.heads)
         self._first = b""
         self._body = bytearray()
@@ -149,6 +153,8 @@ class Peer:
         # Functions, not methods: a reference to itself would keep the peer, and its buffers, until
         # the garbage collector comes.
         self._step = Peer._read_head if secure is None else Peer._listen
+        if caller is not None and caller.header is not None:
+            self._step = Peer._read_proxy_header
 
     @classmethod
     def to_deliver(cls, delivery: Delivery, place: Place) -> Peer:
@@ -171,7 +177,15 @@ class Peer:
             request = replace(request, body=bytes(self._body[:length]))
         # Without a body, all of what followed the head is the connection's.
         rest = bytes(self._body[length:])
-        return Arrival(self.transport, self.place, request, rest, self.deadline, self.since)
+        return Arrival(
+            self.transport,
+            self.place,
+            request,
+            rest,
+            self.deadline,
+            since=self.since,
+            version=self._version,
+        )
 
     def advance(self, buffer: bytearray) -> int:
         """Do what can be done at once, within bounds.
@@ -227,21 +241,25 @@ class Peer:
         if self.answered:
             return False
         if not self._first:
-            shaking = self._step in (Peer._listen, Peer._shake)
-            self.reason = "the TLS handshake took too long" if shaking else "no request came"
+            self.reason = "no request came"
+            if self._step in (Peer._listen, Peer._shake):
+                self.reason = "the TLS handshake took too long"
+            elif self._step == Peer._read_proxy_header:
+                self.reason = "the PROXY header took too long"
             return False
         self.refuse(Refused(408, "the request took too long"), deadline)
         return True
 
-    def first_words(self) -> tuple[str, str]:
-        """The request's method and path as far as they are known, for the log; else "-"."""
-        if self.request is not None:
-            return self.request.method, self.request.path
-        found = _FIRST_WORDS.match(self._first)
-        if found is None:
-            return "-", "-"
-        method, path = found.groups()
-        return method.decode("ascii"), path.decode("latin-1")
+    @property
+    def size(self) -> int:
+        """The bytes of the answer's body."""
+        return 0 if self._delivery is None else self._delivery.size
+
+    def asked(self) -> Asked:
+        """What was asked as far as it is known, for the log."""
+        if self.request is None:
+            return Asked.by_beginning(self._first)
+        return Asked(self.request.method, self.request.path, self.request, self._version)
 
     def close(self) -> None:
         """Close the socket, and what belongs to it."""
@@ -251,6 +269,15 @@ class Peer:
         self.place.leave()
 
     # -- the stages --------------------------------------------------------
+
+    def _read_proxy_header(self, buffer: bytearray) -> int:
+        """Read what a proxy says of its client, and no byte of what follows, which may be TLS."""
+        assert self._caller is not None
+        if not self._caller.read_header(self.transport, buffer):
+            return READ
+        if self._caller.header is None:
+            self._step = Peer._read_head if self._secure is None else Peer._listen
+        return _GO_ON
 
     def _listen(self, buffer: bytearray) -> int:
         """Wait for the first byte, which shows whether the peer speaks TLS."""
@@ -263,7 +290,9 @@ class Peer:
             self._note(self._read(buffer) or b"")
             raise Refused(400, "this port speaks TLS alone: use wss:// or https://")
         assert self._secure is not None
+        address = self.transport.remote_addr
         self.transport = self._secure()
+        self.transport.remote_addr = address
         self._step = Peer._shake
         return _GO_ON
 
@@ -304,6 +333,8 @@ class Peer:
     def _take_head(self, head: bytes, rest: bytes) -> None:
         """Decide by the head whether the request may come in, and its body."""
         self.request = parse_request(head)
+        self._version = "HTTP/1.0" if is_http_1_0(head) else "HTTP/1.1"
+        self._identify(self.request)
         self.admitted = self._admit(self.transport, head, self.request)
         self._kind = self.admitted.kind
         length = body_length(self.request, self._options.max_body_size)
@@ -316,6 +347,14 @@ class Peer:
                 self._outgoing = memoryview(_CONTINUE)
                 self._step = Peer._tell_to_go_on
         self._body += rest
+
+    def _identify(self, request: Request) -> None:
+        """Take what the head says of the client, if that counts, and whether it may come in."""
+        secure = isinstance(self.transport, TLSTransport)
+        if self._caller is not None:
+            secure = self._caller.identify(self.transport, request.headers) or secure
+        address = self.transport.remote_addr
+        self.request = replace(request, remote_addr=address, secure=secure)
 
     def _tell_to_go_on(self, buffer: bytearray) -> int:  # noqa: ARG002  # a stage's signature
         self._outgoing, done = write_rest(self.transport, self._outgoing)
@@ -360,22 +399,3 @@ class Peer:
 
 def _no_admission(*_: object) -> Admitted:
     raise AssertionError  # pragma: no cover - an answered peer makes no request
-
-
-class PeerQueue:
-    """Peers that all have the same time, the one whose deadline is next in front."""
-
-    def __init__(self) -> None:
-        self._peers: OrderedDict[Peer, None] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._peers)
-
-    def add(self, peer: Peer) -> None:
-        self._peers[peer] = None
-
-    def discard(self, peer: Peer) -> None:
-        self._peers.pop(peer, None)
-
-    def front(self) -> Peer | None:
-        return next(iter(self._peers), None)

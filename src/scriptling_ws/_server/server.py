@@ -30,13 +30,16 @@ from .._network.transport import address_text
 from .._network.waiting import engine
 from .._options import HeadLimits, check_count, check_names
 from .acceptor import Acceptor
+from .access import make_access_log
 from .admission import Hosts, Origins
 from .arrival import PeerOptions
+from .callers import BURST, Callers
 from .handlers import check_handler
 from .http import Response
 from .limits import Limits
 from .log import RareWarnings, shown
 from .operations import Operations
+from .proxies import Proxies
 from .routes import PageRoute, Routes, RouteTable, Settings, WebSocketRoute
 from .sessions import AdmittedPage, AdmittedUpgrade, Sessions, start_thread
 from .signals import StopSignal
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable
     from types import TracebackType
+    from typing import Literal
 
     from typing_extensions import Unpack
 
@@ -112,6 +116,12 @@ class Server:
         allowed_hosts: Iterable[str] | None = None,
         max_connections: int | None = None,
         max_connections_per_address: int | None = None,
+        max_connection_rate: float | None = None,
+        max_connection_burst: int = BURST,
+        trusted_proxies: Iterable[str] = (),
+        proxy_protocol: bool = False,
+        forwarded_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for",
+        access_log: Literal["common", "combined", "json"] | None = None,
         max_requests: int = 64,
         max_body_size: int = PeerOptions.max_body_size,
         handshake_timeout: float | None = 10,
@@ -146,6 +156,22 @@ class Server:
                 under way of one client address together, None for no limit. With a limit
                 an address may have eight more connections that ask for nothing yet, as
                 browsers do; what comes beyond these is closed at once.
+            max_connection_rate: The most new connections of one client address a second, None for
+                no limit. Who comes faster gets 429 with Retry-After; who goes on is closed as it
+                comes.
+            max_connection_burst: How many of these may come at once, after a pause; a page with
+                many files opens one for each.
+            trusted_proxies: The addresses and networks of the proxies in front, such as
+                `["127.0.0.1", "10.0.0.0/8"]`, and "unix" for a Unix socket. What they say of their
+                clients counts: it is `remote_addr`, in the log, and for the limits above.
+            proxy_protocol: Whether every connection begins with a header of the PROXY protocol
+                (version 1 or 2), as HAProxy sends it with `send-proxy-v2`. Then only
+                trusted_proxies may connect.
+            forwarded_header: The header of requests in which they name the client:
+                "x-forwarded-for" or "forwarded". The proxy nearest to the clients has to set it.
+            access_log: The form of the lines of the logger `scriptling_ws.access`, one for each
+                page and each WebSocket that has closed: "common", "combined" (formats of web
+                servers) or "json". By default lines in words, also as a WebSocket opens.
             max_requests: The most page requests at a time. One whose answer is made, but is
                 not read yet, is none any more.
             max_body_size: The most bytes in the body of a page's request; a longer one is
@@ -193,8 +219,11 @@ class Server:
         self._hosts = Hosts(allowed_hosts)
         self._host_warnings = RareWarnings(_logger)
         self._origin_warnings = RareWarnings(_logger)
-        self._sessions = Sessions(self._operations.figures)
+        log = make_access_log(access_log)
+        self._sessions = Sessions(log, self._operations.figures)
         limits = Limits(max_connections, max_connections_per_address, max_requests)
+        proxies = Proxies(trusted_proxies, proxy_protocol, forwarded_header)
+        callers = Callers(limits, proxies, max_connection_rate, max_connection_burst)
         self._shutdown_timeout = check_timeout(shutdown_timeout, "shutdown_timeout")
         # An RLock: a signal handler may call close() inside of close().
         self._close_lock = engine().rlock()  # guards _closer and _on_close
@@ -204,7 +233,6 @@ class Server:
         if ssl_context is not None:
             check_context(ssl_context, server_side=True)
         timeout = check_timeout(handshake_timeout, "handshake_timeout")
-        self._secure = ssl_context is not None
         check_count("max_body_size", max_body_size, least=0)
         peers = PeerOptions(HeadLimits(max_line_size, max_headers, max_head_size), max_body_size)
         listeners = listen(host, port)
@@ -218,8 +246,9 @@ class Server:
             self._admit,
             context=ssl_context,
             timeout=timeout,
-            limits=limits,
+            callers=callers,
             options=peers,
+            access=log,
             figures=self._operations.figures,
         )
         try:
@@ -274,7 +303,7 @@ class Server:
         upgrade = ServerUpgrade(head, request)
         settings = self._settings[route.path]
         origin, host = request.headers.get("origin"), request.headers["host"]
-        if origin is not None and not settings.origins.allow(origin, host, secure=self._secure):
+        if origin is not None and not settings.origins.allow(origin, host, secure=request.secure):
             self._warn_of_origin(transport, request, origin, settings.origins)
             raise Refused(403, "this origin may not connect")
         self._check_host(transport, request)

@@ -41,7 +41,7 @@ from .delivery import BrokenOff, Delivery
 from .figures import NO_FIGURES
 from .http import http_date, refusal, to_response, write_all
 from .limits import ANSWER, REQUEST, WEBSOCKET
-from .log import RareWarning, log_answer, log_closed, shown
+from .log import RareWarning, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from .._handshakes.server import ServerUpgrade
     from .._network.transport import Transport
     from .._network.waiting import Task
+    from .access import AccessLog
     from .arrival import Arrival
     from .figures import Figures
     from .limits import Place
@@ -111,10 +112,12 @@ class Sessions:
     """The sessions of one server. Safe for any number of threads.
 
     Attributes:
+        access: The log of requests.
         figures: Told of what they do.
     """
 
-    def __init__(self, figures: Figures = NO_FIGURES) -> None:
+    def __init__(self, access: AccessLog, figures: Figures = NO_FIGURES) -> None:
+        self.access = access
         self.figures = figures
         self._warning = RareWarning(_logger)
         self._lock = engine().lock()  # guards _sessions, _closing and Session.connection
@@ -301,7 +304,8 @@ class AdmittedUpgrade:
             attended=True,
         )
         self.sessions.attach(session, connection)
-        log_answer(transport.remote_addr, "GET", arrival.request.path, 101)
+        asked = arrival.asked
+        self.sessions.access.opened(transport, asked)
         self.sessions.figures.opened(connection, arrival.since)
         called = self.sessions.figures.now()
         path = shown(arrival.request.path)
@@ -320,7 +324,7 @@ class AdmittedUpgrade:
         finally:
             connection.close(code)
             seconds = monotonic() - since
-            log_closed(transport.remote_addr, arrival.request.path, connection.close_code, seconds)
+            self.sessions.access.closed(transport, asked, connection.close_code, seconds)
             self.sessions.figures.closed(connection, self.route.path, called)
 
 
@@ -346,10 +350,18 @@ class AdmittedPage:
     def run(self, session: Session, arrival: Arrival) -> None:
         """Run the page's handler and send its answer: the body of the request's thread."""
         called = self.sessions.figures.now()
+        since = monotonic()
         delivery, reason = _answer(arrival, self.route)
         self.sessions.figures.page(self.route.path, delivery.status, called)
         request, place, address = arrival.request, arrival.place, arrival.transport.remote_addr
-        log_answer(address, request.method, request.path, delivery.status, reason)
+        self.sessions.access.answered(
+            arrival.transport,
+            arrival.asked,
+            delivery.status,
+            size=delivery.size,
+            reason=reason,
+            seconds=monotonic() - since,
+        )
         try:
             if delivery.portable:
                 place.answered()
