@@ -19,6 +19,7 @@ HOUSE = [
     ["_handshakes", "_typed"],
     ["_wire"],
     ["_connection"],
+    ["_rooms"],
     ["_client", "_server"],
     ["__init__", "_demo", "runtime"],
     ["__main__"],
@@ -34,6 +35,13 @@ WINGS = {
         ["peer", "sessions"],
         ["acceptor"],
         ["server"],
+    ],
+    "_rooms": [
+        ["courier", "guest", "message"],
+        ["envelope", "member"],
+        ["room"],
+        ["redis"],
+        ["registry"],
     ],
     "_connection": [
         ["keepalive", "lifecycle", "liveness", "pings", "unsent"],
