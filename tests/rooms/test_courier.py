@@ -121,6 +121,14 @@ def test_where_the_poller_has_no_room(monkeypatch):
         until(lambda: not runs())
 
 
+def test_it_is_not_over_for_one_that_comes_as_it_ends():
+    last = courier._Courier()
+    last._arrived.append(Stub)
+    assert not last._is_over()
+    last._arrived.clear()
+    assert last._is_over()
+
+
 def test_two_on_one_descriptor():
     """A connection that is in two rooms; or one that was closed, and another one has its number."""
     with (

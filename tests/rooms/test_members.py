@@ -109,6 +109,34 @@ def test_a_large_message_begins_and_goes_on():
         assert receive_frame(far)[1] == b"behind it"
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_frame_in_hand_is_the_oldest(others):
+    """One that could not be sent on is the first again; or dropped, where another has its place."""
+    room = new_room(queue=1, policy="drop_oldest")
+    with guest(buffer=SMALL) as (conn, far):
+        room.join(conn)
+        count = stall(room, conn)
+        member = room._members[conn]
+        with conn._outlet.lock:  # as the connection's own sender has it: nothing can be sent on
+            frame = member._take_out()
+            for _ in range(others):
+                room.send(f"{count + 1} {BLOCK}")
+            assert room.stats().queued == 1 + others
+            assert member._send_on(frame) is False
+        assert (room.stats().queued, room.dropped) == (1, others)
+        assert numbers(far, count) == [*range(1, count), count + others]
+        assert is_quiet(far)
+
+
+def test_who_cannot_be_sent_on_to_is_ended():
+    room = new_room()
+    with guest() as (conn, _):
+        room.join(conn)
+        room._members[conn].give_up()
+        assert len(room) == 0
+        assert not conn.connected()
+
+
 # -- nobody is held up ----------------------------------------------------------------
 
 

@@ -139,6 +139,21 @@ def test_redis_that_does_not_answer_is_away(redis):
         until(lambda: two.receive(SOON) == "found")
 
 
+def test_in_a_program_that_gevent_has_patched(redis):
+    pytest.importorskip("gevent")
+    with (
+        rooms_server(redis.url, patched=True) as (_, patched),
+        rooms_server(redis.url) as (_, plain),
+        client(patched) as one,
+        client(patched) as two,
+        client(plain) as three,
+    ):
+        one.send("from one")
+        assert two.receive(SOON) == three.receive(SOON) == "from one"
+        three.send("from three")
+        assert one.receive(SOON) == two.receive(SOON) == "from three"
+
+
 def test_what_is_no_message_is_passed_over(redis):
     with rooms_server(redis.url) as (process, url), client(url) as one, redis.client() as stranger:
         stranger.publish(CHANNEL, b"hello")
@@ -272,6 +287,50 @@ def test_where_no_thread_can_be_started(backend, monkeypatch):
         room.join(conn)
 
 
+def test_what_nobody_has_expected_begins_anew(backend, monkeypatch, caplog):
+    calls = []
+
+    def serve(backend):
+        calls.append(backend)
+        if len(calls) == 1:
+            raise ZeroDivisionError
+        with backend._lock:
+            backend._rooms.clear()
+
+    monkeypatch.setattr(_redis.Redis, "_serve", serve)
+    room = ws.Room("anew", ws.room("any")._limits, backend)
+    with guest() as (conn, _):
+        room.join(conn)
+        until(lambda: not backend._running)
+        room.leave(conn)
+    assert calls == [backend, backend]
+    assert "the rooms' task for Redis has failed, and begins anew" in caplog.text
+
+
+def test_it_is_said_once_that_the_server_is_away(backend, caplog):
+    for _ in range(3):
+        backend._lost(OSError("gone"))
+    assert caplog.text.count("is away (gone)") == 1
+
+
+def test_a_long_silence_is_an_absence(backend):
+    backend._heard -= 100
+    with pytest.raises(backend._redis.TimeoutError, match="nothing has come for 20 s"):
+        backend._feel_the_pulse()
+
+
+def test_what_comes_for_a_room_that_was_left_is_for_nobody(backend):
+    for kind in ("message", "subscribe", "unsubscribe"):
+        backend._take({"type": kind, "channel": CHANNEL.encode(), "data": b"x"})
+
+
+def test_a_patched_socket_waits_by_itself(monkeypatch):
+    """Then the engine is not asked: what it would call elsewhere belongs to the program's loop."""
+    monkeypatch.setattr(_redis.socket, "socket", type("Patched", (), {}))
+    monkeypatch.setattr(type(_redis.engine()), "blocking", None)
+    assert _redis._call(lambda: "called") == "called"
+
+
 def test_pauses_grow_to_a_bound_and_differ():
     pause = _redis._Pause()
     lengths = [pause.seconds() for _ in range(20)]
@@ -297,3 +356,4 @@ def test_a_callback_that_fails_is_logged(backend, caplog):
     room.tell_gap(1.0)
     assert room.stats().gaps == 1
     assert "the on_gap of room 'told' has failed" in caplog.text
+    ws.room("nobody is told", backend=FREE).tell_gap(1.0)

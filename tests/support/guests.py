@@ -5,6 +5,8 @@ import itertools
 import socket
 import sys
 
+import pytest
+
 from frames import CLOSE
 from pairs import connection, receive_frame, tcp_pair
 from scriptling_ws import room
@@ -22,9 +24,11 @@ def new_room(**options):
 
 def pair(buffer=None):
     """Two connected sockets, with about so many bytes on the way from the first to the second."""
-    if buffer is None or not hasattr(socket, "AF_UNIX") or sys.platform == "win32":
-        return tcp_pair(buffer)
+    if buffer is None:
+        return tcp_pair()
     # TCP may take more a moment later, once what was sent before is acknowledged: this does not.
+    if not hasattr(socket, "AF_UNIX") or sys.platform == "win32":
+        pytest.skip("there are no sockets here whose buffers stay full")
     near, far = socket.socketpair()
     near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
     return near, far

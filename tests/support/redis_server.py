@@ -98,8 +98,22 @@ def redis_server():
             server.kill()
 
 
+# Its input is waited for beside the loop, which that would stop.
+PATCHED = """
+from gevent import get_hub, monkey
+monkey.patch_all()
+import sys
+take = sys.stdin.readline
+sys.stdin = iter(lambda: get_hub().threadpool.apply(take), "")
+"""
+
+
 @contextlib.contextmanager
-def rooms_server(url, *, impatient=False):
-    """A process that serves the room "chat", and its URL."""
-    with Process.python("-c", ROOMS, url, *(["impatient"] if impatient else [])) as process:
+def rooms_server(url, *, impatient=False, patched=False):
+    """A process that serves the room "chat", and its URL; gevent may have patched it."""
+    code = PATCHED + ROOMS if patched else ROOMS
+    with Process.python("-c", code, url, *(["impatient"] if impatient else [])) as process:
         yield process, process.line()
+        process.end_input()
+        _, status = process.finish()
+        assert status == 0

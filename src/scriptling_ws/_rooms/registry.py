@@ -51,15 +51,13 @@ class _Registry:
         return found
 
 
-_registry: _Registry | None = None
+_registries: dict[str, _Registry] = {}  # the one; made at the first use, as it asks for the engine
 
 
 def _the_registry() -> _Registry:
-    """The process's; made at the first use, as it asks for the engine."""
-    global _registry  # noqa: PLW0603  # the one there is
-    if _registry is None:
-        _registry = _Registry()
-    return _registry
+    """The process's registry."""
+    # setdefault: of two threads that come here first, both get the same one.
+    return _registries.get("") or _registries.setdefault("", _Registry())
 
 
 def room(
