@@ -21,6 +21,7 @@ from pairs import (
     until,
 )
 from scriptling_ws._handshakes.terms import Terms
+from scriptling_ws._rooms import member as _member
 from scriptling_ws._rooms import message as _message
 
 DROPPING = ["drop_oldest", "drop_newest"]
@@ -236,6 +237,35 @@ def test_leaving_drops_what_is_queued():
         room.join(conn)
         room.send("1 again")
         assert numbers(far, 1) == [1]
+
+
+def test_a_frame_that_has_begun_is_finished_for_one_that_has_left():
+    room = new_room()
+    with guest(buffer=SMALL) as (conn, far):
+        room.join(conn)
+        room.send_binary(bytes(1_000_000))
+        room.leave(conn)
+        assert receive_frame(far)[1] == bytes(1_000_000)
+        conn.send("0 own")
+        assert numbers(far, 1) == [0]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_nothing_overtakes_the_queue(monkeypatch, begun):
+    """Though the system would take it by now, and nothing of the queue was sent on so far."""
+    monkeypatch.setattr(_member.courier, "take", lambda member: True)
+    room = new_room()
+    with guest(buffer=SMALL) as (conn, far):
+        room.join(conn)
+        count = 0 if begun else stall(room, conn)
+        if begun:
+            room.send_binary(bytes(100_000))
+            far.recv(1_000_000)
+        else:
+            numbers(far, count - 1)
+        room.send(f"{count + 1} {BLOCK}")
+        assert room.stats().queued == (1 if begun else 2)
+        assert is_quiet(far)
 
 
 def test_a_message_that_is_on_its_way_as_a_member_leaves_is_not_sent():
