@@ -121,7 +121,7 @@ class Room:
         on_gap: Callable[[Room, float], object] | None = None,
     ) -> None:
         """Not for callers: `room` makes rooms."""
-        self.name = name
+        self.name: str = name
         self._limits = limits
         self._backend = backend
         self._on_gap = on_gap
