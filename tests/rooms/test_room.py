@@ -75,7 +75,8 @@ def test_options_are_given_once_or_again_the_same():
         ({"queue_bytes": 0}, ValueError, "queue_bytes has to be at least 1"),
         ({"policy": "wait"}, ValueError, "'close', 'drop_oldest', 'drop_newest', not 'wait'"),
         ({"backend": "127.0.0.1"}, ValueError, "a URL such as 'redis://127.0.0.1:6379'"),
-        ({"backend": 6379}, ValueError, "a URL such as"),
+        ({"backend": 6379}, ValueError, "not 'int'"),
+        ({"backend": "http://user:secret@example.com"}, ValueError, "not 'http'$"),
         ({"on_gap": 1}, TypeError, "on_gap has to be a function, not int"),
     ],
 )
@@ -309,6 +310,25 @@ def test_joining_leaving_and_sending_from_many_threads():
         with running(*(lambda conn=conn: come_and_go(conn) for conn, _ in others)):
             for _ in range(50 * len(others)):
                 assert receive_frame(far) == (WHOLE_TEXT, b"x")
+        assert len(room) == 1
+        assert is_quiet(far)
+
+
+def test_connections_that_close_while_messages_are_sent():
+    room = new_room()
+    with guests(1) as [(stays, far)], guests(20) as found:
+        for conn, _ in [*found, (stays, far)]:
+            room.join(conn)
+        closers = [conn._abort for conn, _ in found[:10]]
+        closers += [lambda conn=conn: conn._begin_close(1001) for conn, _ in found[10:]]
+
+        def send():
+            for number in range(500):
+                room.send(str(number))
+
+        with running(send, *closers):
+            for number in range(500):
+                assert receive_frame(far) == (WHOLE_TEXT, str(number).encode())
         assert len(room) == 1
         assert is_quiet(far)
 

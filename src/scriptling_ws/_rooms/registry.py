@@ -101,8 +101,10 @@ def room(
     if not isinstance(name, str):
         raise TypeError(f"a room's name has to be a str, not {type(name).__name__}")
     if not (backend is None or (isinstance(backend, str) and backend.startswith(_SCHEMES))):
+        # Not the whole of it: there may be a password in it.
+        begins = backend.partition(":")[0] if isinstance(backend, str) else type(backend).__name__
         raise ValueError(
-            f"backend has to be a URL such as 'redis://127.0.0.1:6379', or None, not {backend!r}"
+            f"backend has to be a URL such as 'redis://127.0.0.1:6379', or None, not {begins!r}"
         )
     if not (on_gap is None or callable(on_gap)):
         raise TypeError(f"on_gap has to be a function, not {type(on_gap).__name__}")
