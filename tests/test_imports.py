@@ -37,10 +37,9 @@ WINGS = {
         ["server"],
     ],
     "_rooms": [
-        ["courier", "guest", "message"],
+        ["carrier", "courier", "guest", "message"],
         ["envelope", "member"],
-        ["room"],
-        ["redis"],
+        ["redis", "room"],
         ["registry"],
     ],
     "_connection": [

@@ -16,9 +16,9 @@ from frames import BINARY, TEXT, close_frame, frame
 from guests import guest, guests, is_quiet, new_room
 from pairs import SOON, both_ends, receive_frame, running, until
 from processes import python_environment
+from scriptling_ws._rooms import carrier as _carrier
 from scriptling_ws._rooms import message as _message
 from scriptling_ws._rooms import registry as _registry
-from scriptling_ws._rooms import room as _room
 from servers import serving
 
 WHOLE_TEXT, WHOLE_BINARY = 0x80 | TEXT, 0x80 | BINARY
@@ -402,7 +402,7 @@ def test_rooms_of_one_process_are_refused_in_several():
 
 def test_joining_is_refused_too(monkeypatch):
     room = new_room()
-    monkeypatch.setattr(_room, "_several", True)
+    monkeypatch.setattr(_carrier, "_several", True)
     with guest() as (conn, _), pytest.raises(RuntimeError, match="one process"):
         room.join(conn)
     assert len(room) == 0

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._network.waiting import Event
-    from .room import Room
+    from .carrier import Carried
 
 __all__ = ["Redis"]
 
@@ -132,7 +132,7 @@ class Redis:
         self._line = engine().rlock()  # guards the next
         self._refuse_until = 0.0
         self._lock = engine().rlock()  # guards all of these
-        self._rooms: dict[str, Room] = {}  # those with members, by their channels
+        self._rooms: dict[str, Carried] = {}  # those with members, by their channels
         self._ready: dict[str, Event] = {}  # set where the channel is subscribed to
         self._since: dict[str, float] = {}  # from when on what was sent to a room may be missing
         self._running = False
@@ -145,8 +145,8 @@ class Redis:
 
     # -- the rooms' ------------------------------------------------------------
 
-    def attend(self, room: Room) -> None:
-        """Bring the room what is sent to it while it has members: see `room.Backend`."""
+    def attend(self, room: Carried) -> None:
+        """Bring the room what is sent to it while it has members: see `Carrier`."""
         channel = _PREFIX + room.name
         with self._lock:
             if not len(room):
@@ -164,8 +164,8 @@ class Redis:
                 self._wake()
         ready.wait(_TIMEOUT)
 
-    def publish(self, room: Room, data: bytes) -> None:
-        """Bring an envelope to all rooms of the name: see `room.Backend`."""
+    def publish(self, room: Carried, data: bytes) -> None:
+        """Bring an envelope to all rooms of the name: see `Carrier`."""
         with self._line:
             if monotonic() < self._refuse_until:
                 raise self._refusal(room, "it was away a moment ago")
@@ -177,7 +177,7 @@ class Redis:
                 self._refuse_until = monotonic() + _MOMENT
                 raise self._refusal(room, str(error)) from error
 
-    def _refusal(self, room: Room, why: str) -> RoomError:
+    def _refusal(self, room: Carried, why: str) -> RoomError:
         return RoomError(
             f"the room {room.name!r} has not got the message: Redis at {self.shown} cannot be "
             f"reached ({why}). Send it again once it is back, if it still matters"

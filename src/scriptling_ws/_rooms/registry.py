@@ -15,8 +15,9 @@ from weakref import WeakValueDictionary
 
 from .._network.fork import tell_after_fork
 from .._network.waiting import engine
+from .carrier import only_with_backend, refuse_alone
 from .member import Limits
-from .room import Room, only_with_backend, refuse_alone
+from .room import Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,12 +22,12 @@ import dataclasses
 import logging
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from typing import Protocol as Interface
 
 from .._connection.connection import Connection
 from .._errors import RoomError
 from .._network.fork import tell_after_fork
 from .._network.waiting import engine
+from .carrier import refuse_alone
 from .envelope import History, pack, unpack
 from .guest import guest_of
 from .member import Member
@@ -36,10 +36,11 @@ from .message import MASKED, Message
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from .carrier import Carrier
     from .member import Limits
     from .message import Form
 
-__all__ = ["Backend", "Room", "RoomStats"]
+__all__ = ["Room", "RoomStats"]
 
 _numbers: Final = count(1)  # of the members of all rooms of this process
 _logger: Final = logging.getLogger("scriptling_ws.rooms")
@@ -65,24 +66,6 @@ class RoomStats(NamedTuple):
     failed: int
     gaps: int
     missed: int
-
-
-class Backend(Interface):
-    """What carries a room's messages between processes."""
-
-    @property
-    def origin(self) -> bytes:
-        """This process's name; another one in a forked child."""
-
-    def attend(self, room: Room) -> None:
-        """Bring the room what is sent to it while it has members, from now on."""
-
-    def publish(self, room: Room, data: bytes) -> None:
-        """Bring an envelope to all rooms of the name.
-
-        Raises:
-            RoomError: it cannot be reached.
-        """
 
 
 class Room:
@@ -117,7 +100,7 @@ class Room:
         self,
         name: str,
         limits: Limits,
-        backend: Backend | None = None,
+        backend: Carrier | None = None,
         on_gap: Callable[[Room, float], object] | None = None,
     ) -> None:
         """Not for callers: `room` makes rooms."""
@@ -401,25 +384,3 @@ def _offer(members: Sequence[Member], frame: bytes) -> None:
     for member in members:
         if member.stalled or not member.send(frame, member):
             member.keep(frame)
-
-
-_several = False
-
-
-def only_with_backend() -> None:
-    """From now on rooms without a backend are refused: this process is one of several."""
-    global _several  # noqa: PLW0603  # it is never taken back
-    _several = True
-
-
-def refuse_alone(name: str, backend: object) -> None:
-    """Refuse a room that other processes would have one of their own of.
-
-    Raises:
-        RuntimeError: so it is.
-    """
-    if _several and backend is None:
-        raise RuntimeError(
-            f"the room {name!r} would be another one in each process: give it a backend, such as "
-            f'room({name!r}, backend="redis://127.0.0.1"), or serve with one process'
-        )
