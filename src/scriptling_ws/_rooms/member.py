@@ -9,10 +9,11 @@ Rules:
   the courier sends on (`courier`).
 - What the connection's own callers send goes in its own turn, between two of the room's messages,
   and may overtake those that are queued.
-- A frame that has begun is finished by whoever writes next, as any other: see `_connection.unsent`.
+- A frame that has begun is finished by the next writer, as any other: see `_connection.unsent`.
 - The queue has a bound in messages and one in bytes; a single message is queued whatever its size.
   Beyond that the policy decides, and each message that the member does not get is counted.
-- The connection's end is told without a lock of this file held: who is told may come back here.
+- Nothing is called with this file's lock held: a callback for the connection's end may come back
+  to the room.
 
 Locks: `_lock` guards the queue and what is counted. It is taken after the room's turn and after the
 connection's lock for writing, and nothing is called with it held.

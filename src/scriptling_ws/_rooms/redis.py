@@ -8,9 +8,9 @@ Rules:
 - What a room's first member waits for is that the channel is subscribed to. A channel of the
   process's own wakes the task for that; by the same it hears, where nothing else is said, that the
   server is there.
-- Redis keeps nothing for who is not there. While it is away nothing is kept here either: to
-  publish raises, for a moment without another try, so that senders are not held up one after the
-  other. The task tries again, with a growing pause and a random part of it.
+- Redis keeps nothing for a subscriber that is not there. While it is away nothing is kept here
+  either: to publish raises, for a moment without another try, so that senders are not held up one
+  after the other. The task tries again, with a growing pause and a random part of it.
 - What was missed is not pretended to have come: once it is back, each room is told for how long it
   was away, and by their numbers the rooms count what has not come (`envelope`).
 - A call into redis-py may wait for the network. Where a program has patched `socket`, it waits as
@@ -48,7 +48,7 @@ __all__ = ["Redis"]
 _PREFIX: Final = "scriptling-ws:room:"
 _OWN: Final = "scriptling-ws:process:"
 _TIMEOUT: Final = 5.0  # seconds for the server to answer
-_TURN: Final = 1.0  # seconds after which the task looks who has left
+_TURN: Final = 1.0  # seconds after which the task looks for rooms without members
 _QUIET: Final = 10.0  # seconds of silence after which it asks whether the server is there
 _AT_ONCE: Final = 256  # messages that are taken before the task looks around
 _MOMENT: Final = 0.5  # seconds for which nothing is published after it has failed
@@ -296,7 +296,7 @@ class Redis:
             self._wake()
 
     def _lost(self, error: Exception) -> None:
-        """The server is away: who waits for it goes on, and all rooms have a gap from here on."""
+        """The server is away: `join` waits for it no more, and all rooms have a gap from here on."""
         now = monotonic()
         with self._lock:
             before, self._away = self._away, True

@@ -12,7 +12,7 @@ Rules:
   for all others': so the order is the same in all processes.
 - In a forked child a room is empty: the connections are its parent's.
 
-Locks: `_publishing` and `_turn` are taken first, never both; `_lock` guards who is in the room, and
+Locks: `_publishing` and `_turn` are taken first, never both; `_lock` guards the members, and
 nothing is called with it held.
 """
 
@@ -113,7 +113,7 @@ class Room:
 
     def _begin(self) -> None:
         """Start empty."""
-        # RLocks: who is told of a connection's end may come back here.
+        # RLocks: a callback for a connection's end may come back here.
         self._lock = engine().rlock()  # guards the next three
         self._members: dict[Connection[Any], Member] = {}
         self._groups: list[tuple[Form, list[Member]]] | None = None  # None: to be made anew
@@ -143,7 +143,7 @@ class Room:
                     f"{value!r}: give its options once, or the same each time"
                 )
 
-    # -- who is in it --------------------------------------------------------
+    # -- its members ---------------------------------------------------------
 
     def join(self, client: Connection[Any]) -> None:
         """Take a connection into the room. Again: no effect.
@@ -280,7 +280,7 @@ class Room:
     def _numbers_of(
         self, exclude: Connection[Any] | Iterable[Connection[Any]] | None
     ) -> frozenset[int]:
-        """The numbers of those members; who is no member has none."""
+        """The numbers of those members; other connections have none."""
         if exclude is None:
             return frozenset()
         one = isinstance(exclude, Connection) or not hasattr(exclude, "__iter__")
@@ -355,7 +355,7 @@ class Room:
             return self._departed + sum(member.dropped for member in self._members.values())
 
     def dropped_of(self, client: Connection[Any]) -> int:
-        """How many messages a member did not get; 0 for who is not in the room."""
+        """How many messages a member did not get; 0 for a connection that is none."""
         member = self._members.get(client)
         return 0 if member is None else member.dropped
 
