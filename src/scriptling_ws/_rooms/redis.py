@@ -296,7 +296,7 @@ class Redis:
             self._wake()
 
     def _lost(self, error: Exception) -> None:
-        """The server is away: `join` waits for it no more, and all rooms have a gap from here on."""
+        """The server is away: `join` waits for it no more, and each room has a gap from here on."""
         now = monotonic()
         with self._lock:
             before, self._away = self._away, True
