@@ -18,6 +18,7 @@ from scriptling_ws._errors import (
     HandshakeError,
     InvalidURL,
     ProtocolError,
+    RoomError,
     SendTimeout,
     WebSocketError,
 )
@@ -31,6 +32,7 @@ MADE = [
     ConnectionClosed(4000, "bye"),
     ConnectionClosed(1006),
     SendTimeout("slow"),
+    RoomError("away"),
     ProtocolError(1002, "bad frame"),
 ]
 
@@ -44,6 +46,7 @@ MADE = [
         (HandshakeError, [ConnectError, OSError]),
         (ConnectionClosed, [ConnectionError, OSError]),
         (SendTimeout, [TimeoutError, OSError]),
+        (RoomError, [ConnectionError, OSError]),
         (ProtocolError, []),
     ],
 )
@@ -53,7 +56,14 @@ def test_each_is_the_built_in_that_a_caller_expects(kind, bases):
 
 
 def test_timeout_closed_and_refused_are_never_the_same():
-    distinct = [InvalidURL, ConnectTimeout, HandshakeError, ConnectionClosed, SendTimeout]
+    distinct = [
+        InvalidURL,
+        ConnectTimeout,
+        HandshakeError,
+        ConnectionClosed,
+        SendTimeout,
+        RoomError,
+    ]
     for kind in distinct:
         assert [other for other in distinct if issubclass(kind, other)] == [kind]
 

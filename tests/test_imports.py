@@ -19,6 +19,7 @@ HOUSE = [
     ["_handshakes", "_typed"],
     ["_wire"],
     ["_connection"],
+    ["_rooms"],
     ["_client", "_server"],
     ["__init__", "_demo", "runtime"],
     ["__main__"],
@@ -46,6 +47,12 @@ WINGS = {
         ["health", "peer", "sessions"],
         ["acceptor", "operations"],
         ["server"],
+    ],
+    "_rooms": [
+        ["carrier", "courier", "guest", "message"],
+        ["envelope", "member"],
+        ["redis", "room"],
+        ["registry"],
     ],
     "_connection": [
         ["keepalive", "lifecycle", "liveness", "pings", "unsent"],

@@ -12,6 +12,7 @@ from functools import cache
 import pytest
 
 import scriptling_ws as ws
+from pairs import until
 from places import REPOSITORY
 from processes import Process
 from scriptling_ws._options import Options
@@ -46,7 +47,7 @@ def rows(text):
 
 # -- the examples --------------------------------------------------------------
 
-CLIENT, SERVER, SETUP = re.findall(r"^```python\n(.*?)^```$", read("README.md"), re.M | re.S)
+CLIENT, SERVER, SETUP, ROOM = re.findall(r"^```python\n(.*?)^```$", read("README.md"), re.M | re.S)
 
 # Before the README's server: so that it takes any port, and tells which.
 ANNOUNCED = """
@@ -87,6 +88,16 @@ def test_setup_script(tmp_path):
         page.request("GET", "/")
         assert page.getresponse().read() == b"the page"
         page.close()
+
+
+def test_room():
+    assert len(lines_of(ROOM)) <= 7
+    code = ANNOUNCED + ROOM.replace("ws.serve(chat)", "ws.serve(chat, port=0)")
+    with Process.python("-c", code) as server:
+        url = f"ws://127.0.0.1:{server.line()}"
+        with ws.connect(url) as one, ws.connect(url) as two:
+            until(lambda: one.send("hello") or two.receive(0) == "hello")
+            assert one.receive(0) is None
 
 
 # -- the options ---------------------------------------------------------------

@@ -29,10 +29,13 @@ if TYPE_CHECKING:
         HandshakeError,
         InvalidURL,
         ProtocolError,
+        RoomError,
         SendTimeout,
         WebSocketError,
     )
     from ._options import ClientOptions, ConnectionOptions, RouteOptions, ServerOptions
+    from ._rooms.registry import room
+    from ._rooms.room import Room, RoomStats
     from ._server.routes import Routes
     from ._server.server import Server, serve
 
@@ -47,6 +50,9 @@ __all__ = [
     "HandshakeError",
     "InvalidURL",
     "ProtocolError",
+    "Room",
+    "RoomError",
+    "RoomStats",
     "RouteOptions",
     "Routes",
     "SendTimeout",
@@ -57,6 +63,7 @@ __all__ = [
     "connect",
     "is_binary",
     "is_text",
+    "room",
     "serve",
 ]
 
@@ -82,6 +89,14 @@ def _home(name: str) -> ModuleType:
         from . import _options
 
         return _options
+    if name == "room":
+        from ._rooms import registry as _registry
+
+        return _registry
+    if name in ("Room", "RoomStats"):
+        from ._rooms import room as _room
+
+        return _room
     if name == "Routes":
         from ._server import routes as _routes
 

@@ -29,6 +29,7 @@ __all__ = [
     "HandshakeError",
     "InvalidURL",
     "ProtocolError",
+    "RoomError",
     "SendTimeout",
     "Violation",
     "WebSocketError",
@@ -138,6 +139,14 @@ class SendTimeout(WebSocketError, TimeoutError):
 
     The peer does not read. If part of the message had left, the connection is dead;
     if none had, it stays as it was.
+    """
+
+
+class RoomError(WebSocketError, ConnectionError):
+    """A message could not be handed to what carries a room's messages between processes.
+
+    It is a server such as Redis, which cannot be reached. No member gets the message; or, where
+    the answer alone was lost, whether they do is not known.
     """
 
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the programs that tests start beside the package, from Debian's packages: nginx,
-# HAProxy, Caddy and Chromium. As root on a Debian; elsewhere it names those that are missing.
+# HAProxy, Caddy, Chromium and Redis. As root on a Debian; elsewhere it names those that are missing.
 # It fails if one is missing in the end.
 set -eu
 
@@ -11,6 +11,7 @@ policy=/usr/sbin/policy-rc.d
 installed() {
     case $1 in
         chromium) names="chromium chromium-browser google-chrome" ;;
+        redis-server) names="redis-server valkey-server" ;;
         *) names=$1 ;;
     esac
     for name in $names; do
@@ -20,7 +21,7 @@ installed() {
 }
 
 missing() {
-    for program in nginx haproxy caddy chromium; do
+    for program in nginx haproxy caddy chromium redis-server; do
         installed "$program" || printf '%s ' "$program"
     done
 }

@@ -82,5 +82,8 @@ def messages(conn: ws.Connection, fast: ws.Connection[bytes]) -> None:
     print(text, data, numbers, lists)
 
 
+ws.room("chat", policy="wait")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ws.room("chat").send(b"bytes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ws.room("chat").join("me")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 options: ws.ConnectionOptions = {"ping_intervall": 1}  # type: ignore[typeddict-unknown-key]  # pyright: ignore[reportAssignmentType]
 more: ws.ConnectionOptions = {"ping_interval": "1"}  # type: ignore[typeddict-item]  # pyright: ignore[reportAssignmentType]

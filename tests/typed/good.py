@@ -157,6 +157,26 @@ def registers() -> None:
     unchanged(ws.connect(URL, binary_type=bytes))
 
 
+def has_rooms() -> None:
+    room = ws.room("chat", queue=10, queue_bytes=1000, policy="drop_oldest")
+    assert_type(room, ws.Room)
+    conn, fast = ws.connect(URL), ws.connect(URL, binary_type=bytes)
+    room.join(conn)
+    room.join(fast)
+    room.send("hello", exclude=conn)
+    room.send({"a": 1}, exclude=[conn, fast])
+    room.send_binary([1, 2])
+    room.leave(fast)
+    assert_type(len(room), int)
+    assert_type(conn in room, bool)
+    assert_type(room.dropped, int)
+    assert_type(room.stats(), ws.RoomStats)
+    assert_type(room.stats().queued, int)
+    ws.room(
+        "far", backend="redis://127.0.0.1", on_gap=lambda room, seconds: print(room.name, seconds)
+    )
+
+
 def has_other_names() -> None:
     assert_type(scriptling.websocket.connect(URL).receive(), str | list[int] | None)
     conn = scriptling.net.websocket.connect(URL, binary_type=bytes)

@@ -56,6 +56,11 @@ class Compressor:
         self._stream: zlib._Compress | None = None
         self._pending: zlib._Compress | None = None  # until what it made has left
 
+    @property
+    def alone(self) -> int | None:
+        """The window bits, if each message is compressed by itself; else None."""
+        return None if self._takeover else self._bits
+
     def compress(self, payloads: Iterable[Buffer]) -> list[memoryview]:
         """The compressed payloads of the messages that are sent next, in this order."""
         # The stream is given up from here until `sent`: if it does not come to that, the

@@ -81,6 +81,12 @@ class DeflatingEncoder:
         self._compressor = compressor  # guarded by the send lock: see _Deflated
         self._threshold = threshold
 
+    @property
+    def alone(self) -> tuple[int, int] | None:
+        """As `Encoder.alone`."""
+        bits = self._compressor.alone
+        return None if bits is None else (bits, self._threshold)
+
     def text(self, message: object, compress: bool = True) -> bytes | Pieces | _Deflated:
         """As `Encoder.text`."""
         return self._whole(self._text_part(message, compress))

@@ -141,6 +141,13 @@ class Encoder(Interface):
     valid until the next one is asked for.
     """
 
+    @property
+    def alone(self) -> tuple[int, int] | None:
+        """How messages are compressed, each by itself; None where they are not, or refer back.
+
+        The window bits, and the bytes from which on a message is compressed.
+        """
+
     def text(self, message: object, compress: bool = True) -> bytes | Iterable[memoryview]:
         """The frame of a text message.
 
@@ -177,6 +184,8 @@ class PlainEncoder:
     """Makes frames of messages as they are: the Encoder of a connection without compression."""
 
     __slots__ = ("_masked",)
+
+    alone: Final = None
 
     def __init__(self, *, masked: bool) -> None:
         """Mask the frames, as a client has to, or not."""
