@@ -28,7 +28,8 @@ A, B = "127.0.0.1:1", "127.0.0.2:1"
         ("[2001:db8::1]:1", "[2001:db8:0:1::1]:1", False),
         ("[::ffff:10.0.0.1]:1", "10.0.0.1:9", True),
         ("[fe80::1%eth0]:1", "[fe80::2%eth1]:1", True),
-        ("", "", True),
+        ("unix:", "unix:/tmp/a:b:c", True),  # a peer may choose its name
+        ("unix:", "127.0.0.1:1", False),
     ],
 )
 def test_what_counts_as_one_address(one, other, same):

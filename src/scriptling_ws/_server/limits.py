@@ -13,6 +13,7 @@ Rules:
   keeps out nobody who sends none.
 - An answer that its peer takes slowly needs no thread, and is no request any more. What such
   answers hold in memory is bounded for all of them together; a file is not in memory.
+- All clients of a Unix socket are one address: they are of this machine, and most often a proxy.
 - A client's address is that of its socket. Headers that claim another one
   (X-Forwarded-For) are never believed.
 - A WebSocket whose peer has left gives its place to another one, though its handler may go on.
@@ -56,8 +57,10 @@ def address_group(address: str) -> str:
     that an IPv6 socket shows as ::ffff:a.b.c.d is counted as a.b.c.d.
 
     Args:
-        address: A client's address as text: `127.0.0.1:80`, `[::1]:80`.
+        address: A client's address as text: `127.0.0.1:80`, `[::1]:80`, `unix:`.
     """
+    if address.startswith("unix:"):
+        return "unix"
     host = address.rpartition(":")[0].strip("[]")
     if ":" not in host:
         return host
