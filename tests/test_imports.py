@@ -20,7 +20,7 @@ HOUSE = [
     ["_wire"],
     ["_connection"],
     ["_client", "_server"],
-    ["__init__", "_demo", "runtime"],
+    ["__init__", "_demo", "_where", "runtime"],
     ["__main__"],
 ]
 WINGS = {
@@ -28,12 +28,13 @@ WINGS = {
         ["connect"],
     ],
     "_server": [
-        ["handlers", "limits", "log", "response", "signals"],
-        ["admission", "arrival", "doors", "http", "static"],
-        ["delivery", "routes"],
-        ["peer", "sessions"],
+        ["handlers", "limits", "log", "response", "restarts", "signals", "systemd"],
+        ["admission", "arrival", "doors", "endpoints", "http", "static", "worker"],
+        ["crew", "delivery", "routes"],
+        ["master", "peer", "sessions"],
         ["acceptor"],
         ["server"],
+        ["serve"],
     ],
     "_connection": [
         ["keepalive", "lifecycle", "liveness", "pings", "unsent"],
@@ -60,7 +61,7 @@ WINGS = {
         ["threads"],
         ["waiting"],
         ["dial", "listen", "locks", "transport"],
-        ["tls"],
+        ["tls", "unix"],
     ],
 }
 MODULES = sorted(
@@ -192,7 +193,7 @@ def below(module):
 
 
 def test_client_and_server_do_not_know_each_other():
-    client, server = below("_client.connect"), below("_server.server")
+    client, server = below("_client.connect"), below("_server.serve")
     assert not [name for name in client if name.startswith("_server.")]
     assert not [name for name in server if name.startswith("_client.")]
     assert "_handshakes.server" not in client
