@@ -19,7 +19,7 @@ from scriptling_ws._network.deadline import FOREVER
 from scriptling_ws._server import restarts as _restarts
 from scriptling_ws._server.crew import Worker, ending
 from scriptling_ws._server.restarts import Pace
-from scriptling_ws._server.worker import Link
+from scriptling_ws._server.worker import READY, STOP, Link
 from servers import echo
 from services import Service, serving_processes, write
 
@@ -190,15 +190,32 @@ def test_where_no_process_can_be_started_it_is_tried_again(monkeypatch, log):
     assert [text[-5:] for text in said] == ["0.1 s", "0.2 s", "0.4 s"]
 
 
+@forks
 def test_a_process_that_somebody_else_has_waited_for():
     """As a program does that waits for any of its children: it has ended."""
     near, far = map(Link, socket.socketpair())
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait(SOON)
-    worker = Worker(child.pid, near)
-    assert worker.reap() == 1
-    worker.stop(FOREVER)
-    worker.kill()
+    assert Worker(child.pid, near).reap() == 1
+    near.close()
+    far.close()
+
+
+@forks
+def test_a_worker_that_has_not_heard_the_signal_is_told_as_soon_as_it_serves():
+    """It arrived as the worker was about to listen, and to take the signal over."""
+    near, far = map(Link, socket.socketpair())
+    deaf = "import signal\nsignal.signal(15, signal.SIG_IGN)\nprint('deaf', flush=True)\ninput()"
+    with Process.python("-c", deaf) as child:
+        assert child.line() == "deaf"
+        worker = Worker(child._process.pid, near)
+        worker.stop(FOREVER)
+        assert far.hear() is None
+        far.say(READY)
+        worker.listen()
+        assert far.hear() == STOP
+        child.tell("")
+        assert child.finish() == ([], 0)
     near.close()
     far.close()
 

@@ -37,7 +37,7 @@ class Worker:
         killed: Whether it was killed, as it has not.
     """
 
-    __slots__ = ("deadline", "killed", "link", "process", "ready")
+    __slots__ = ("_word", "deadline", "killed", "link", "process", "ready")
 
     def __init__(self, process: int, link: Link) -> None:
         self.process = process
@@ -45,13 +45,16 @@ class Worker:
         self.ready = False
         self.deadline: Deadline = FOREVER
         self.killed = False
+        self._word = b""  # what it was told, if anything
 
     def listen(self) -> None:
         """Take in what it says."""
         said = self.link.hear()
         if said == b"":
             self.link.close()  # its process has ended, or is about to
-        self.ready = self.ready or said == READY
+        if said == READY:
+            self.ready = True
+            self.link.say(self._word)  # it may not have heard the signal
 
     def retire(self, deadline: Deadline) -> None:
         """Have it end once its connections have; one that does not serve yet at once."""
@@ -63,6 +66,7 @@ class Worker:
 
     def _tell(self, word: bytes, deadline: Deadline) -> None:
         self.deadline = deadline
+        self._word = word
         if self.ready:
             self.link.say(word)
         else:  # it does not listen yet
