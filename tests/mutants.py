@@ -100,19 +100,25 @@ WINGS = {
         ),
     ),
     "client": (
-        "__init__ __main__ _certificate _client.connect _demo _errors _options _typed _version",
-        "options errors client cli abuse_handshake_client api",
+        (
+            "__init__ __main__ _certificate _client.connect _demo _errors _options _typed "
+            "_version _where"
+        ),
+        "options errors client cli abuse_handshake_client api sockets_command",
     ),
     "server": (
         (
-            "_server.acceptor _server.admission _server.arrival _server.delivery _server.doors "
-            "_server.handlers _server.limits _server.log _server.peer _server.routes "
-            "_server.server _server.sessions _server.signals _server.static runtime"
+            "_network.unix _server.acceptor _server.admission _server.arrival _server.crew "
+            "_server.delivery _server.doors _server.endpoints _server.handlers _server.limits "
+            "_server.log _server.master _server.peer _server.restarts _server.routes _server.serve "
+            "_server.server _server.sessions _server.signals _server.static _server.systemd "
+            "_server.worker runtime"
         ),
         (
             "accept admission bodies delivery limits routes sessions slow_readers static runtime "
             "server server_limits server_pages server_refusals server_shutdown server_tls "
-            "abuse_handshake_server on_close fork options clock log api"
+            "abuse_handshake_server on_close fork options clock log api listen sockets "
+            "sockets_systemd processes processes_ends processes_reload"
         ),
     ),
     "manners": (

@@ -457,6 +457,12 @@ def test_help_names_everything(capsys):
     shown = capsys.readouterr().out
     for word in (
         "--server",
+        "unix:PATH",
+        "--fd",
+        "--unix-mode",
+        "--unix-owner",
+        "--processes",
+        "--reload-timeout",
         "-L",
         "-o",
         "allowed_hosts",

@@ -21,7 +21,7 @@ HOUSE = [
     ["_connection"],
     ["_rooms"],
     ["_client", "_server"],
-    ["__init__", "_demo", "runtime"],
+    ["__init__", "_demo", "_where", "runtime"],
     ["__main__"],
 ]
 WINGS = {
@@ -39,14 +39,27 @@ WINGS = {
             "proxy_protocol",
             "rate",
             "response",
+            "restarts",
             "room_figures",
             "signals",
+            "systemd",
         ],
-        ["access", "admission", "doors", "http", "metrics", "proxies", "static"],
-        ["arrival", "callers", "delivery", "routes"],
-        ["health", "peer", "sessions"],
+        [
+            "access",
+            "admission",
+            "doors",
+            "endpoints",
+            "http",
+            "metrics",
+            "proxies",
+            "static",
+            "worker",
+        ],
+        ["arrival", "callers", "crew", "delivery", "routes"],
+        ["health", "master", "peer", "sessions"],
         ["acceptor", "operations"],
         ["server"],
+        ["serve"],
     ],
     "_rooms": [
         ["carrier", "courier", "guest", "message"],
@@ -79,7 +92,7 @@ WINGS = {
         ["threads"],
         ["waiting"],
         ["dial", "listen", "locks", "transport"],
-        ["tls"],
+        ["tls", "unix"],
     ],
 }
 MODULES = sorted(
@@ -211,7 +224,7 @@ def below(module):
 
 
 def test_client_and_server_do_not_know_each_other():
-    client, server = below("_client.connect"), below("_server.server")
+    client, server = below("_client.connect"), below("_server.serve")
     assert not [name for name in client if name.startswith("_server.")]
     assert not [name for name in server if name.startswith("_client.")]
     assert "_handshakes.server" not in client

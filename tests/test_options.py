@@ -107,6 +107,10 @@ CALLS = {
         ("Server", "open_timeout", ": write handshake_timeout=..."),
         ("connect", "sslopt", ": write ssl_context=..."),
         ("serve", "ssl", ": write ssl_context=..."),
+        ("serve", "workers", ": write processes=..."),
+        ("Server", "uds", ": write unix=..."),
+        ("serve", "fd", ": write sock=..."),
+        ("Server", "processes", ": it is an option of serve()"),
         ("connect", "origin", ': write headers={"Origin": ...}'),
         ("Server", "origin", ": write origins=[...]"),
         # Options of another call.

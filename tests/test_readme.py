@@ -118,8 +118,8 @@ UNITS = {"": 1, " KiB": 1024, " MiB": 1024 * 1024}
 def agrees(text, default):
     """Whether the table's text begins with this default; None it may put in words."""
     if isinstance(default, int | float) and not isinstance(default, bool):
-        number, unit = re.match(r"([\d,]+)( [KM]iB)?", text).groups("")
-        return int(number.replace(",", "")) * UNITS[unit] == default
+        number, unit = re.match(r"(0o[0-7]+|[\d,]+)( [KM]iB)?", text).groups("")
+        return int(number.replace(",", ""), 0) * UNITS[unit] == default
     return default in (None, ()) or text.startswith(getattr(default, "__name__", str(default)))
 
 
@@ -139,8 +139,15 @@ def documented(where):
     ("where", "options"),
     [
         ("connect", {**keywords(ws.connect, "timeout"), **keywords(Options)}),
-        # The two that are left out say what is served.
-        ("serve", {**keywords(ws.Server, "handler", "routes"), **keywords(Options)}),
+        # Those that are left out say what is served, and who is told.
+        (
+            "serve",
+            {
+                **keywords(ws.serve, "handler", "ready"),
+                **keywords(ws.Server, "handler", "routes"),
+                **keywords(Options),
+            },
+        ),
         ("a route", keywords(Options)),
     ],
 )

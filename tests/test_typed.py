@@ -73,6 +73,12 @@ def test_values(texts, options):
         ("routes=x", ValueError, "set by the setup script"),
         ("handler=x", ValueError, "set by the setup script"),
         ("ready=x", ValueError, "set by the setup script"),
+        ("sock=x", ValueError, "set by --fd"),
+        ("unix=x", ValueError, "set by --server unix:PATH"),
+        ("unix_mode=660", ValueError, "set by --unix-mode"),
+        ("unix_owner=x", ValueError, "set by --unix-owner"),
+        ("processes=2", ValueError, "set by --processes"),
+        ("reload_timeout=2", ValueError, "set by --reload-timeout"),
     ],
 )
 def test_what_is_no_option_or_no_value_of_it(text, error, says):
@@ -125,7 +131,8 @@ TEXTS = {
 
 
 def test_each_option_of_the_server_has_a_text():
-    for name in {*ServerOptions.__annotations__, "binary_type"} - {"ssl_context"}:
+    elsewhere = {"ssl_context", "sock", "unix", "unix_mode", "unix_owner"}
+    for name in {*ServerOptions.__annotations__, "binary_type"} - elsewhere:
         text = TEXTS.get(name, "1")  # a count or a number of seconds
         options = parse_options([f"{name}={text}"])
         Server(echo, port=0, **options).close()

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from ._rooms.registry import room
     from ._rooms.room import Room, RoomStats
     from ._server.routes import Routes
-    from ._server.server import Server, serve
+    from ._server.serve import serve
+    from ._server.server import Server
 
 __all__ = [
     "ClientOptions",
@@ -101,10 +102,14 @@ def _home(name: str) -> ModuleType:
         from ._server import routes as _routes
 
         return _routes
-    if name in ("Server", "serve"):
+    if name == "Server":
         from ._server import server as _server
 
         return _server
+    if name == "serve":
+        from ._server import serve as _serve
+
+        return _serve
     from . import _errors
 
     return _errors

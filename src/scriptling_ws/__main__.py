@@ -2,15 +2,19 @@
 
     scriptling-ws --server :8080 -L examples/chat examples/chat/setup.py
     scriptling-ws --server :8080 -o allowed_hosts=example.com -o max_connections=500 setup.py
+    scriptling-ws --server :8080 --processes 4 setup.py
     scriptling-ws demo
 
 Rules:
 
-- A port alone listens on the loopback address: a server that the network can
-  reach is spelled out, `0.0.0.0:8080` or `[::]:8080`.
+- Where it listens is said by `_where`.
 - The setup script is code that the user starts, like any script: its own directory
   and those of -L are on the module path.
 - What a program gives `serve` by name is `-o NAME=VALUE` here (`_typed`).
+- With --processes the script runs in each worker, and nowhere else: the master has none of its
+  code, so that SIGHUP starts workers with what it is by then. The certificate is read by the
+  master, which may ask for a password; so all workers can resume a TLS session of each other.
+- SIGHUP reloads what there is to reload: the workers, or the certificate. Else it ends the server.
 - A folder that is served and has the script, the key or the log in it is told of.
 - What the user can put right is one line on stderr, behind the usage if it is about the
   arguments' form, and exit status 2; an exception
@@ -32,22 +36,30 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import _kernel as kernel
 from ._certificate import load_certificate, open_to_others
+from ._network.deadline import check_timeout
+from ._options import check_count
 from ._server.access import FORMATS, log_to
-from ._server.server import Server, serve
+from ._server.endpoints import Endpoints
+from ._server.master import RELOAD_TIMEOUT, serve_with_workers
+from ._server.metrics import shared
+from ._server.server import Server, time_to_end
+from ._server.worker import Link, attend
 from ._typed import parse_options
 from ._version import __version__
+from ._where import parse_where
 from .runtime import http
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["main"]
 
 _logger = logging.getLogger("scriptling_ws.server")
 
-_LOOPBACK = "127.0.0.1"
 _SETUP_NAME = "__setup__"
+_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+_FORMAT_OF_WORKERS = "%(asctime)s [%(process)d] %(levelname)s %(message)s"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,11 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _demo(arguments[1:])
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.server is None:
-        parser.error("say where to listen and what to run: --server [HOST]:PORT setup.py")
+    where = _where(parser, options)
     if options.script is None:
         parser.error("name the setup script, which registers the routes")
-    return _serve(parser, options)
+    return _serve(parser, options, where)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,7 +97,37 @@ def _parser() -> argparse.ArgumentParser:
         "--server",
         metavar="[HOST]:PORT",
         help="where to listen; ':8080' is this machine only, '0.0.0.0:8080' or '[::]:8080' "
-        "is open to the network, port 0 is any that is free",
+        "is open to the network, '0.0.0.0,[::]:8080' to both families; port 0 is any that is free; "
+        "'unix:PATH' is a Unix socket",
+    )
+    parser.add_argument(
+        "--fd",
+        dest="descriptors",
+        metavar="N",
+        type=int,
+        action="append",
+        default=[],
+        help="in place of --server, the number of a listening socket that the command was started "
+        "with; may be repeated; sockets of a systemd .socket unit need no argument",
+    )
+    parser.add_argument(
+        "--unix-mode", metavar="MODE", help="the mode of the Unix socket's file (600), such as 660"
+    )
+    parser.add_argument(
+        "--unix-owner", metavar="USER:GROUP", help="its owner; 'USER' or ':GROUP' will do"
+    )
+    parser.add_argument(
+        "--processes",
+        metavar="N",
+        type=int,
+        help="serve with so many worker processes; those that fall are replaced, and SIGHUP "
+        "reloads the code without refusing a connection",
+    )
+    parser.add_argument(
+        "--reload-timeout",
+        metavar="SECONDS",
+        type=float,
+        help=f"for how long connections go on after such a reload ({RELOAD_TIMEOUT})",
     )
     parser.add_argument(
         "-L",
@@ -146,46 +187,147 @@ def _demo(arguments: list[str]) -> int:
     return _demo.main() or 0
 
 
-def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
-    host, port = _address(parser, options.server)
+def _serve(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, where: dict[str, Any]
+) -> int:
     given = _options(parser, options.options)
-    context = _context(parser, options.tls_cert, options.tls_key)
+    tls = [_context(parser, options.tls_cert, options.tls_key)]
     script = _find(parser, options.script, options.libraries)
     _extend_path(parser, script, options.libraries)
     sys.argv = [str(script)]
-    runpy.run_path(str(script), run_name=_SETUP_NAME)
-    # After the script: if it has set up logging, this changes nothing.
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    _log_access(parser, options, given)
-    if not http.table():
-        _fail(parser, f"{script} registers no route: call runtime.http.websocket(path, handler)")
-    _warn(script, options.tls_key or options.tls_cert, options.access_log)
+
+    def run_script(format_: str) -> None:
+        runpy.run_path(str(script), run_name=_SETUP_NAME)
+        # After the script: if it has set up logging, this changes nothing.
+        logging.basicConfig(level=logging.INFO, format=format_)
+        _log_access(parser, options, given)
+        if not http.table():
+            _fail(
+                parser, f"{script} registers no route: call runtime.http.websocket(path, handler)"
+            )
+        _warn(script, options.tls_key or options.tls_cert, options.access_log)
+
+    if options.processes is not None:
+        return _serve_with_workers(parser, options, where, given, tls, run_script)
+    run_script(_FORMAT)
+    renew = None if options.tls_cert is None else _renewal(options.tls_cert, options.tls_key)
+    with _told(parser):
+        Server(None, routes=http, ssl_context=tls[0], **where, **given)._serve(_announce, renew)
+    return 0
+
+
+def _serve_with_workers(
+    parser: argparse.ArgumentParser,
+    options: argparse.Namespace,
+    where: dict[str, Any],
+    given: dict[str, Any],
+    tls: list[ssl.SSLContext | None],
+    run_script: Callable[[str], None],
+) -> int:
+    """Be the master of workers that run the script.
+
+    Args:
+        parser: The command's.
+        options: What it has parsed.
+        where: Where to listen.
+        given: The other options of the server.
+        tls: The TLS settings, which a reload replaces.
+        run_script: What a worker does before it serves.
+    """
+    reload_timeout = RELOAD_TIMEOUT if options.reload_timeout is None else options.reload_timeout
+    with _told(parser):
+        check_count("--processes", options.processes)
+        check_timeout(reload_timeout, "--reload-timeout")
+        ending = time_to_end(given)
+        endpoints = Endpoints.open(**{"host": "", "port": 0, **where})
+    url = endpoints.url(secure=tls[0] is not None)
+    stop_logging = _log_of_the_master()
+
+    def body(link: Link) -> None:
+        stop_logging()  # so that the script can set it up
+        run_script(_FORMAT_OF_WORKERS)
+        with _told(parser):
+            server = Server(None, routes=http, ssl_context=tls[0], **given, sock=endpoints)
+        http.server = server
+        attend(server, link, reload_timeout)
+
+    def renew() -> None:
+        if options.tls_cert is not None:
+            tls[0] = load_certificate(options.tls_cert, options.tls_key, ask=False)
+
+    with _told(parser), shared(given.get("metrics")) as left:
+        return serve_with_workers(
+            endpoints,
+            options.processes,
+            body,
+            shutdown_timeout=ending,
+            reload_timeout=reload_timeout,
+            renew=renew,
+            announce=lambda: _say_where(url),
+            left=left,
+        )
+
+
+@contextlib.contextmanager
+def _told(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """Tell the user what can be put right, and end."""
     try:
-        serve(None, host, port, routes=http, ssl_context=context, ready=_announce, **given)
+        yield
     except OSError as error:
         _fail(parser, error.strerror or str(error))
     except (ImportError, TypeError, ValueError) as error:
         _fail(parser, str(error))
-    return 0
+
+
+def _log_of_the_master() -> Callable[[], None]:
+    """Show the master's log; what ends that in a worker, which has its script's."""
+    handler, logger = logging.StreamHandler(), logging.getLogger("scriptling_ws")
+    handler.setFormatter(logging.Formatter(_FORMAT_OF_WORKERS))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+    def stop() -> None:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+    return stop
+
+
+def _renewal(certificate: str, key: str | None) -> Callable[[Server], None]:
+    """What reads a server's certificate anew, and leaves it as it is if that cannot be used."""
+
+    def renew(server: Server) -> None:
+        try:
+            server.use_ssl_context(load_certificate(certificate, key, ask=False))
+        except ValueError as error:
+            _logger.error("the certificate stays as it was: %s", error)  # noqa: TRY400
+        else:
+            _logger.info("the certificate was read anew")
+
+    return renew
 
 
 def _announce(server: Server) -> None:
     http.server = server
+    _say_where(server.url)
+
+
+def _say_where(url: str) -> None:
     with contextlib.suppress(OSError):  # nobody reads it: no reason not to serve
-        print(f"scriptling-ws: listening on {server.url} (Ctrl-C ends it)", flush=True)
+        print(f"scriptling-ws: listening on {url} (Ctrl-C ends it)", flush=True)
 
 
-def _address(parser: argparse.ArgumentParser, text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon:
-        _fail(parser, f"--server {text!r} has no port: write :8080 or 127.0.0.1:8080")
-    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
-        _fail(parser, f"--server {text!r}: the port has to be 0 to 65535")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        _fail(parser, f"--server {text!r}: write an IPv6 address in brackets, [::1]:8080")
-    return host or _LOOPBACK, int(port)
+def _where(parser: argparse.ArgumentParser, options: argparse.Namespace) -> dict[str, Any]:
+    if options.reload_timeout is not None and options.processes is None:
+        _fail(parser, "--reload-timeout needs --processes")
+    with _told(parser):
+        where = parse_where(
+            options.server, options.descriptors, options.unix_mode, options.unix_owner
+        )
+    if not where:
+        parser.error("say where to listen and what to run: --server [HOST]:PORT setup.py")
+    return where
 
 
 def _context(

@@ -4,7 +4,8 @@ Rules:
 
 - What is wrong with a file is one line that says what to do: OpenSSL's own texts name neither
   the file nor the mistake.
-- A key that is encrypted is asked for at a terminal. Without one nothing waits for an answer.
+- A key that is encrypted is asked for at a terminal. Without one nothing waits for an answer, nor
+  at a reload, when nobody may be there.
 - A key that other users can read or replace is told of. It is used all the same: in a container
   or on a disk of Windows the mode of a file may mean nothing.
 """
@@ -27,16 +28,21 @@ _CERTIFICATE = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----")
 _OTHERS: Final = stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP
 
 
+class _NotAskedError(Exception):
+    """The key is encrypted, and nobody is to be asked for its password."""
+
+
 class _NoTerminalError(Exception):
     """The key is encrypted, and nobody can be asked for its password."""
 
 
-def load_certificate(certificate: str, key: str | None) -> ssl.SSLContext:
+def load_certificate(certificate: str, key: str | None, *, ask: bool = True) -> ssl.SSLContext:
     """The TLS settings of a server.
 
     Args:
         certificate: The file of the certificate chain, in PEM.
         key: The file of its private key, None if that is in the same file.
+        ask: Whether to ask for the password of an encrypted key, where there is a terminal.
 
     Raises:
         ValueError: one of the files cannot be used; the text says why, and what to do.
@@ -58,10 +64,16 @@ def load_certificate(certificate: str, key: str | None) -> ssl.SSLContext:
 
     def password() -> str:
         asked.append(where)
+        if not ask:
+            raise _NotAskedError
         return _password(where)
 
     try:
         context.load_cert_chain(certificate, key, password=password)
+    except _NotAskedError:
+        raise ValueError(
+            f"cannot use {where}: its key is encrypted, and a reload asks nobody for the password"
+        ) from None
     except _NoTerminalError:
         raise ValueError(
             f"cannot use {where}: its key is encrypted, and there is no terminal to ask for the "

@@ -14,7 +14,9 @@ Rules:
 
 from __future__ import annotations
 
-import ssl  # noqa: TC003 - so that typing.get_type_hints finds it
+import os  # noqa: TC003 - so that typing.get_type_hints finds it
+import socket  # noqa: TC003 - as above
+import ssl  # noqa: TC003 - as above
 from collections.abc import Iterable  # noqa: TC003 - as above
 from dataclasses import dataclass
 from typing import Final, Literal, TypedDict
@@ -135,6 +137,10 @@ class RouteOptions(ConnectionOptions, total=False):
 class ServerOptions(RouteOptions, total=False):
     """The options of `Server` and `serve`; `Server` describes those that no route has."""
 
+    sock: socket.socket | Iterable[socket.socket] | Literal["systemd"] | None
+    unix: str | os.PathLike[str] | None
+    unix_mode: int
+    unix_owner: str | None
     ssl_context: ssl.SSLContext | None
     allowed_hosts: Iterable[str] | None
     max_connections: int | None
@@ -162,7 +168,7 @@ _SERVED: Final = ("handler", "host", "port", "path", "routes", "binary_type")
 _TAKEN: Final = {
     "connect": ("url", "timeout", "headers", "binary_type", *ClientOptions.__annotations__),
     "Server": (*_SERVED, *ServerOptions.__annotations__),
-    "serve": (*_SERVED, "ready", *ServerOptions.__annotations__),
+    "serve": (*_SERVED, "ready", "processes", "reload_timeout", *ServerOptions.__annotations__),
     "websocket": ("path", "handler", "binary_type", *RouteOptions.__annotations__),
 }
 _DESCRIBED: Final = {
@@ -175,6 +181,7 @@ _DESCRIBED: Final = {
 _ELSEWHERE: Final = {
     "additional_headers": ("headers=...",),
     "certfile": ("ssl_context=...",),
+    "fd": ("sock=...",),
     "cookie": ('headers={"Cookie": ...}',),
     "deflate": ('compression="deflate"',),
     "extra_headers": ("headers=...",),
@@ -185,7 +192,9 @@ _ELSEWHERE: Final = {
     "origin": ('headers={"Origin": ...}', "origins=[...]"),
     "ssl": ("ssl_context=...",),
     "sslopt": ("ssl_context=...",),
+    "uds": ("unix=...",),
     "user_agent_header": ('headers={"User-Agent": ...}',),
+    "workers": ("processes=...",),
 }
 _NEAR: Final = 0.7  # from here on names are alike, as difflib sees it
 

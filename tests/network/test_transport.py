@@ -46,9 +46,11 @@ def fill(transport, piece=b"x" * 65536):
     [
         (("127.0.0.1", 80), "127.0.0.1:80"),
         (("::1", 80, 0, 0), "[::1]:80"),
-        ("/tmp/socket", "/tmp/socket"),
-        (b"\0abstract", "\0abstract"),
-        ("", ""),
+        ("/run/app.sock", "unix:/run/app.sock"),
+        (b"\0abstract", "unix:@abstract"),
+        ("", "unix:"),
+        (b"", "unix:"),
+        ("/tmp/a\nb:c:\u00fc\udcff", r"unix:/tmp/a\nb:c:\xfc\udcff"),  # a peer may choose it
     ],
 )
 def test_address_text(address, text):
@@ -69,7 +71,7 @@ def test_a_unix_socket_is_fine_too():
         assert read_from(transport, 5) == b"hello"
         assert transport.write(b"you") == 3
         assert far.recv(10) == b"you"
-        assert transport.remote_addr == ""
+        assert transport.remote_addr == "unix:"
         transport.close()
 
 

@@ -13,7 +13,7 @@ from pairs import SOON, Running, tcp_pair
 from scriptling_ws._network import threads as _threads
 from scriptling_ws._network import waiting as _waiting
 from scriptling_ws._network.deadline import FOREVER, Deadline
-from scriptling_ws._network.waiting import READ, WRITE, engine, use
+from scriptling_ws._network.waiting import READ, WRITE, engine, forget, use
 
 NAME = "a task of a test"
 
@@ -50,6 +50,12 @@ _waiting.engine()
 assert "scriptling_ws._network.threads" in sys.modules
 """
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60)
+
+
+def test_an_engine_that_is_forgotten_is_chosen_anew():
+    with use(object()):
+        forget()
+        assert isinstance(engine(), _threads.Threads)
 
 
 def test_another_engine_for_a_while():

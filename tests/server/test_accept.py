@@ -16,6 +16,7 @@ from scriptling_ws._network.deadline import FOREVER, Deadline
 from scriptling_ws._network.listen import listen
 from scriptling_ws._network.transport import Transport
 from scriptling_ws._server import acceptor as _accept
+from scriptling_ws._server import endpoints as _endpoints
 from scriptling_ws._server import server as _server
 from scriptling_ws._server.acceptor import Acceptor
 from scriptling_ws._server.access import AccessLog
@@ -362,7 +363,7 @@ def test_a_server_without_descriptors_leaves_nothing(monkeypatch, what):
         raise OSError(errno.EMFILE, "Too many open files")
 
     listeners = listen("127.0.0.1", 0)
-    monkeypatch.setattr(_server, "listen", lambda host, port: listeners)
+    monkeypatch.setattr(_endpoints, "listen", lambda host, port: listeners)
     monkeypatch.setattr(*what, refuse)
     with pytest.raises(OSError, match="Too many"):
         serving(echo)

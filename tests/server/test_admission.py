@@ -225,7 +225,7 @@ def test_origin_types(origins):
 )
 def test_allowed_hosts(host, allowed):
     hosts = Hosts(["example.com", "pinned.example:443", "[::1]"])
-    hosts.listen_on("127.0.0.1", ["127.0.0.1"])  # what was named is all that there is
+    hosts.listen_on(["127.0.0.1"], ["127.0.0.1"])  # what was named is all that there is
     assert hosts.allow(host) is allowed
 
 
@@ -236,6 +236,7 @@ def test_allowed_hosts(host, allowed):
         (None, "::", ["::"]),
         (None, "192.0.2.1", ["192.0.2.1"]),
         (None, "both.example", ["127.0.0.1", "192.0.2.1"]),
+        (None, "", []),  # on a Unix socket alone
         ("*", "127.0.0.1", ["127.0.0.1"]),
         (["*"], "127.0.0.1", ["127.0.0.1"]),
         (["example.com", "*"], "127.0.0.1", ["127.0.0.1"]),
@@ -243,7 +244,7 @@ def test_allowed_hosts(host, allowed):
 )
 def test_any_host(given, host, addresses):
     hosts = Hosts(given)
-    hosts.listen_on(host, addresses)
+    hosts.listen_on([host], addresses)
     assert hosts.allow("whatever.example")
     assert hosts.allow(None)
 
@@ -261,7 +262,7 @@ def test_any_host(given, host, addresses):
 )
 def test_on_the_loopback_the_names_of_this_machine_alone(host, address):
     hosts = Hosts()
-    hosts.listen_on(host, ["127.0.0.1", address])
+    hosts.listen_on([host], ["127.0.0.1", address])
     for own in (
         None,
         "localhost",

@@ -85,6 +85,14 @@ def test_an_encrypted_key_without_a_terminal(files, cert, key, monkeypatch):
             stdin.close()
 
 
+def test_nobody_is_asked_for_a_password_at_a_reload(files, monkeypatch):
+    monkeypatch.setattr(_certificate.sys, "stdin", Terminal())
+    for cert, key in (("cert", "encrypted"), ("both-encrypted", None)):
+        with pytest.raises(ValueError, match="is encrypted, and a reload asks nobody"):
+            load_certificate(str(files / cert), key and str(files / key), ask=False)
+    assert load_certificate(str(files / "both"), None, ask=False)
+
+
 class Terminal:
     def isatty(self):
         return True

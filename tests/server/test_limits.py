@@ -33,6 +33,7 @@ A, B = "127.0.0.1:1", "127.0.0.2:1"
         ("[2001:db8::1]", "[2001:db8::2]:5", True),
         ("/run/a:b:c", "/run/a:c:d", True),  # a Unix socket's, which its peer may choose
         ("unix:", "unix:/run/a:b:[::1]:5", True),
+        ("unix:", "127.0.0.1:1", False),
     ],
 )
 def test_what_counts_as_one_address(one, other, same):

@@ -7,7 +7,8 @@ import pytest
 
 from scriptling_ws._server.handlers import resolve
 from scriptling_ws._server.routes import Routes, RouteTable, Settings, WebSocketRoute
-from scriptling_ws._server.server import Server, serve
+from scriptling_ws._server.serve import serve
+from scriptling_ws._server.server import Server
 from scriptling_ws.runtime import HTTP
 
 

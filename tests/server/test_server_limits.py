@@ -11,7 +11,7 @@ from websockets.sync.client import connect
 
 from pairs import until
 from scriptling_ws._server import acceptor as _accept
-from scriptling_ws._server import server as _server
+from scriptling_ws._server import endpoints as _endpoints
 from scriptling_ws._server import sessions as _sessions
 from scriptling_ws._server.limits import SPARE
 from servers import (
@@ -318,7 +318,7 @@ class Exhausted(socket.socket):
 
 def exhaust(monkeypatch, error):
     """Let accept fail three times on the listening sockets that are made from here on."""
-    real = _server.listen
+    real = _endpoints.listen
 
     def listen(host, port):
         listeners = [Exhausted(fileno=sock.detach()) for sock in real(host, port)]
@@ -326,7 +326,7 @@ def exhaust(monkeypatch, error):
             listener.setblocking(False)  # PyPy takes it to block
         return listeners
 
-    monkeypatch.setattr(_server, "listen", listen)
+    monkeypatch.setattr(_endpoints, "listen", listen)
     monkeypatch.setattr(Exhausted, "failures", 3)
     monkeypatch.setattr(Exhausted, "calls", 0)
     monkeypatch.setattr(Exhausted, "error", error)

@@ -17,7 +17,8 @@ from processes import Process
 from scriptling_ws._network.transport import address_text
 from scriptling_ws._server import sessions as _sessions
 from scriptling_ws._server import signals as _signals
-from scriptling_ws._server.server import Server, serve
+from scriptling_ws._server.serve import serve
+from scriptling_ws._server.server import Server
 from scriptling_ws._server.signals import StopSignal
 from servers import (
     Answer,

@@ -10,7 +10,7 @@ from websockets.sync.client import connect
 
 import scriptling_ws
 from heads import pieces
-from pairs import Running
+from pairs import Running, until
 from servers import (
     Answer,
     Certificates,
@@ -227,3 +227,41 @@ def test_a_client_that_does_not_trust_the_certificate(certificates, log):
         assert log.wait_for("- '-' -: TLS failed: ").levelname == "INFO"
         with trusting(server, certificates):
             pass
+
+
+# -- renewed certificates ----------------------------------------------------------------
+
+
+def test_other_settings_are_for_handshakes_from_then_on(certificates):
+    """Those that have begun, and connections that are open, keep theirs."""
+    other = Certificates()
+    with serving(echo, ssl_context=certificates.server) as server:
+        old = scriptling_ws.connect(server.url, ssl_context=certificates.client)
+        until(lambda: not server._acceptor._opening)
+        with dial(server) as begun, old:
+            until(lambda: server._acceptor._opening)  # it is accepted
+            server.use_ssl_context(other.server)
+            with pytest.raises(scriptling_ws.ConnectError, match="verify failed"):
+                scriptling_ws.connect(server.url, ssl_context=certificates.client)
+            with scriptling_ws.connect(server.url, ssl_context=other.client) as conn:
+                conn.send("new")
+                assert conn.receive(10) == "new"
+            old.send("old")
+            assert old.receive(10) == "old"
+            with certificates.client.wrap_socket(begun, server_hostname="localhost") as tls:
+                assert tls.version() >= "TLSv1.2"
+
+
+def test_settings_that_cannot_be_used_change_nothing(certificates):
+    with serving(echo, ssl_context=certificates.server) as server:
+        for wrong, error in ((None, TypeError), (certificates.client, ValueError)):
+            with pytest.raises(error, match="ssl_context"):
+                server.use_ssl_context(wrong)
+        with scriptling_ws.connect(server.url, ssl_context=certificates.client) as conn:
+            conn.send("as before")
+            assert conn.receive(10) == "as before"
+    with (
+        serving(echo) as server,
+        pytest.raises(ValueError, match="was made without TLS: give it an ssl_context"),
+    ):
+        server.use_ssl_context(certificates.server)

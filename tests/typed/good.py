@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from typing_extensions import assert_type
 
@@ -69,6 +71,12 @@ def takes_options() -> None:
     ws.Routes().websocket("/", list_handler, **route)
     ws.Server(list_handler, max_requests=1, **route)
     ws.serve(bytes_handler, binary_type=bytes, **server)
+    ws.serve(list_handler, ["0.0.0.0", "::"], 80, processes=2, reload_timeout=None, unix=None)
+    ws.Server(list_handler, unix=Path("app.sock"), unix_mode=0o660, unix_owner=":www")
+    ws.Server(list_handler, sock="systemd").use_ssl_context(ssl.create_default_context())
+    with socket.create_server(("", 0)) as sock:
+        ws.Server(list_handler, sock=sock)
+        ws.Server(list_handler, sock=[sock])
     ws.connect(
         "wss://127.0.0.1",
         headers={},

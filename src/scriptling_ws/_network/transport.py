@@ -76,10 +76,17 @@ _ENDED: Final = (7, 8)  # TCP_CLOSE and TCP_CLOSE_WAIT
 
 
 def address_text(address: Any) -> str:
-    """A socket address as text: `127.0.0.1:80`, `[::1]:80`, or a Unix path."""
+    """A socket address as text: `127.0.0.1:80`, `[::1]:80`, `unix:/run/app.sock`.
+
+    A Unix socket that has no name is `unix:`, as the clients of one are; `@` is for an abstract
+    name. A peer may choose its name: it is in ASCII, with escapes.
+    """
     if isinstance(address, tuple):
         return host_port(address[0], address[1])
-    return os.fsdecode(address) if address else ""
+    path = os.fsdecode(address or "")
+    if path.startswith("\0"):
+        path = "@" + path[1:]
+    return "unix:" + path.encode("unicode_escape").decode("ascii")
 
 
 class Pulse(NamedTuple):

@@ -38,6 +38,7 @@ __all__ = [
     "Task",
     "Waker",
     "engine",
+    "forget",
     "use",
 ]
 
@@ -279,3 +280,9 @@ def use(other: Engine) -> Iterator[None]:
         yield
     finally:
         _engine = before
+
+
+def forget() -> None:
+    """Have the engine chosen anew: in a forked child that begins as a process of its own."""
+    global _engine  # noqa: PLW0603  # the one there is
+    _engine = None

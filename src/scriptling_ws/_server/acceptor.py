@@ -13,7 +13,8 @@ Rules:
   no business here, or whose address has too many, is closed at once.
 - No error of one peer ends the thread.
 - The end comes in two steps: `leave` stops listening and lets go of all that have no answer yet;
-  `stop` gives those that are taking an answer until a deadline, and ends the thread.
+  `stop` gives those that are taking an answer until a deadline, and ends the thread. `retire`,
+  which may come before, stops listening alone.
 - Who is refused, or closed without an answer, has a line in the log that says why; who
   leaves by itself, as health checks do, has one on the debug level.
 """
@@ -100,7 +101,7 @@ class Acceptor:
             OSError: there are too few descriptors.
         """
         self._admit = admit
-        self._context = context
+        self.context = context  # for those who are accepted from now on
         self._timeout = timeout
         self._callers = callers
         self._access = access
@@ -123,7 +124,7 @@ class Acceptor:
         self._warnings = RareWarnings(_logger)
         self._lock = engine().lock()  # guards _inbox, and _stopped as it is set
         self._inbox: list[tuple[Delivery, Place]] = []
-        self._leaving = False
+        self._retiring = self._leaving = False
         self._left = engine().event()  # nothing is accepted any more
         self._last: Deadline | None = None  # when to stop, at the latest
         self._stopped = False
@@ -150,6 +151,17 @@ class Acceptor:
                 self._alarm.ring()
                 return
         _let_go(delivery, place)
+
+    def retire(self) -> None:
+        """Stop listening; those who have arrived are answered as ever. Never waits."""
+        self._retiring = True
+        self._alarm.ring()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has stopped listening, and has neither a request nor an answer under way."""
+        peers = self._opening or self._delivering or self._closing or self._inbox
+        return self._doors.are_closed and not peers
 
     def leave(self, deadline: Deadline) -> bool:
         """Stop listening, and let go of the peers that have no answer yet. Blocks.
@@ -195,7 +207,7 @@ class Acceptor:
                 self._advance(key.data)
             elif key.data is None:
                 self._look_up()
-            elif not self._leaving:
+            elif not (self._leaving or self._retiring):
                 self._accept(key.data)
         for peer in again:
             if peer in self._again:  # it may have gone on, or left, meanwhile
@@ -224,8 +236,8 @@ class Acceptor:
             sock.close()
             return
         secure = None
-        if self._context is not None:
-            secure = functools.partial(TLSTransport, sock, self._context, server_side=True)
+        if self.context is not None:
+            secure = functools.partial(TLSTransport, sock, self.context, server_side=True)
         try:
             transport, deadline = Transport(sock), Deadline(self._timeout)
             peer = Peer(
@@ -379,8 +391,9 @@ class Acceptor:
             else:
                 self._delivering.add(peer)
                 self._advance(peer)
-        if self._leaving and not self._left.is_set():
+        if self._leaving or self._retiring:
             self._doors.close()
+        if self._leaving and not self._left.is_set():
             self._drop_all(self._opening)
             self._left.set()
 

@@ -16,6 +16,7 @@ Rules (RFC 6455 section 10.2, RFC 6454):
 - `allowed_hosts` is against DNS rebinding, where a foreign page reaches this
   server under the page's own host name, which makes Origin and Host agree. A request that
   names no host (HTTP/1.0) passes: a browser always names one.
+- No browser reaches a Unix socket, but by a proxy, and that decides under which names: all pass.
 - A server that listens on the loopback alone trusts that nobody else reaches it. So without
   `allowed_hosts` it answers to the loopback's names, and to the one that it was told to
   listen on. Names without a dot pass too: nobody can register one, and containers and machines
@@ -34,7 +35,7 @@ from .._options import check_strings
 from .log import LONGEST, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 __all__ = ["Hosts", "Origins"]
 
@@ -195,16 +196,17 @@ class Hosts:
         if "*" not in entries:
             self._names = {_checked_host(entry) for entry in entries}
 
-    def listen_on(self, host: str, addresses: Iterable[str]) -> None:
+    def listen_on(self, hosts: Iterable[str], addresses: Collection[str]) -> None:
         """Say where the server listens, which decides what None stands for.
 
         Args:
-            host: The name or address that it was told to listen on.
-            addresses: The addresses that it listens on.
+            hosts: The names and addresses that it was told to listen on.
+            addresses: The IP addresses that it listens on; none if on Unix sockets alone.
         """
-        self._loopback = self._loopback and all(map(_is_loopback, addresses))
+        own = bool(addresses) and all(map(_is_loopback, addresses))
+        self._loopback = self._loopback and own
         if self._loopback:
-            self._names = {(host.lower().removesuffix("."), None)}
+            self._names = {(host.lower().removesuffix("."), None) for host in hosts}
 
     def allow(self, host: str | None) -> bool:
         """Whether a request with this Host may go on.

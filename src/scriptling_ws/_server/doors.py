@@ -95,6 +95,11 @@ class Doors:
         if self.resume is not None and self.resume.passed():
             self.open()
 
+    @property
+    def are_closed(self) -> bool:
+        """Whether they were closed."""
+        return not self._listeners
+
     def close(self, watched: bool = True) -> None:
         """Close the listeners. Called again, it does nothing.
 

@@ -13,6 +13,7 @@ Rules:
   keeps out nobody who sends none.
 - An answer that its peer takes slowly needs no thread, and is no request any more. What such
   answers hold in memory is bounded for all of them together; a file is not in memory.
+- All clients of a Unix socket are one address: they are of this machine, and most often a proxy.
 - A place is counted under an address: its socket's, or what a trusted proxy says of its client
   (`callers`). Until that is known it is nobody's, and no limit of an address holds for it.
 - A WebSocket whose peer has left gives its place to another one, though its handler may go on.

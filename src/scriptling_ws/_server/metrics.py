@@ -30,7 +30,7 @@ from .response import Response
 from .room_figures import RoomFigures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
     from prometheus_client import CollectorRegistry
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .._handshakes.head import Request
     from .._network.waiting import Task
 
-__all__ = ["REFRESH", "Metrics", "for_workers", "worker_left"]
+__all__ = ["REFRESH", "Metrics", "for_workers", "shared", "worker_left"]
 
 REFRESH: Final = 5.0
 """Seconds between two looks at the connections, where several processes share the figures."""
@@ -133,6 +133,23 @@ def for_workers() -> Iterator[str]:
             yield folder
         finally:
             del os.environ[_FOLDER]
+
+
+@contextlib.contextmanager
+def shared(metrics: str | bool | None) -> Iterator[Callable[[int], object]]:
+    """`for_workers`, if the servers of these are to have metrics.
+
+    Returns:
+        What is to be called with the number of each process that has ended.
+
+    Raises:
+        As for_workers.
+    """
+    if not metrics:
+        yield lambda _: None
+        return
+    with for_workers():
+        yield worker_left
 
 
 def worker_left(pid: int) -> None:

@@ -1,4 +1,4 @@
-"""The server: listening, routing, shutdown.
+"""The server: routing, and shutdown.
 
 Rules (RFC 6455 section 4.2; RFC 9110 for the statuses):
 
@@ -16,6 +16,7 @@ Rules (RFC 6455 section 4.2; RFC 9110 for the statuses):
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 from typing import TYPE_CHECKING, Any, Final, overload
@@ -24,16 +25,17 @@ from .._handshakes.head import Refused, Request
 from .._handshakes.server import WEBSOCKET_METHODS, ServerUpgrade, wants_upgrade
 from .._network.deadline import Deadline, check_timeout
 from .._network.fork import tell_after_fork
-from .._network.listen import listen
 from .._network.tls import check_context
-from .._network.transport import address_text
+from .._network.unix import OWN_USER
 from .._network.waiting import engine
 from .._options import HeadLimits, check_count, check_names
+from . import systemd
 from .acceptor import Acceptor
 from .access import make_access_log
 from .admission import Hosts, Origins
 from .arrival import PeerOptions
 from .callers import BURST, Callers
+from .endpoints import Endpoints
 from .handlers import check_handler
 from .http import Response
 from .limits import Limits
@@ -45,8 +47,10 @@ from .sessions import AdmittedPage, AdmittedUpgrade, Sessions, start_thread
 from .signals import StopSignal
 
 if TYPE_CHECKING:
+    import os
+    import socket
     import ssl
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
     from typing import Literal
 
@@ -54,13 +58,17 @@ if TYPE_CHECKING:
 
     from .._connection.connection import Connection
     from .._network.transport import Transport
+    from .._network.waiting import Task
     from .._options import ServerOptions
     from .arrival import Admitted
     from .routes import BytesHandler, Handler, ListHandler
 
-__all__ = ["Server", "serve"]
+__all__ = ["SHUTDOWN_TIMEOUT", "Server", "time_to_end"]
 
 _logger = logging.getLogger("scriptling_ws.server")
+
+SHUTDOWN_TIMEOUT: Final = 5
+"""Seconds for a server's close, where nobody has said."""
 
 _PAGE_METHODS: Final = "GET, HEAD, OPTIONS"
 # What the acceptor has to end, once its deadline has passed.
@@ -73,16 +81,18 @@ class Server:
     Use it as a context manager, or call `close`. Safe for any number of threads.
 
     Attributes:
-        port: The port that it listens on.
-        address: Where it listens, as text: `127.0.0.1:8080`, `[::1]:8080`.
-        url: The same as a URL: `ws://127.0.0.1:8080`, with TLS `wss://...`.
+        port: The port that it listens on, 0 for a Unix socket.
+        address: Where it listens, as text: `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/app.sock`;
+            the first of several.
+        url: The same as a URL: `ws://127.0.0.1:8080`, with TLS `wss://...`; for a Unix socket
+            `ws+unix:///run/app.sock`.
     """
 
     @overload
     def __init__(
         self,
         handler: ListHandler | str | None = None,
-        host: str = "127.0.0.1",
+        host: str | Iterable[str] = "127.0.0.1",
         port: int = 8080,
         *,
         path: str | None = None,
@@ -95,7 +105,7 @@ class Server:
     def __init__(
         self,
         handler: BytesHandler | str | None = None,
-        host: str = "127.0.0.1",
+        host: str | Iterable[str] = "127.0.0.1",
         port: int = 8080,
         *,
         path: str | None = None,
@@ -107,11 +117,15 @@ class Server:
     def __init__(
         self,
         handler: Handler | str | None = None,
-        host: str = "127.0.0.1",
+        host: str | Iterable[str] = "127.0.0.1",
         port: int = 8080,
         *,
         path: str | None = None,
         routes: Routes | None = None,
+        sock: socket.socket | Iterable[socket.socket] | Literal["systemd"] | None = None,
+        unix: str | os.PathLike[str] | None = None,
+        unix_mode: int = OWN_USER,
+        unix_owner: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         allowed_hosts: Iterable[str] | None = None,
         max_connections: int | None = None,
@@ -125,7 +139,7 @@ class Server:
         max_requests: int = 64,
         max_body_size: int = PeerOptions.max_body_size,
         handshake_timeout: float | None = 10,
-        shutdown_timeout: float | None = 5,
+        shutdown_timeout: float | None = SHUTDOWN_TIMEOUT,
         drain_timeout: float = 0,
         health: str | bool | None = None,
         metrics: str | bool | None = None,
@@ -140,13 +154,20 @@ class Server:
             handler: A function, or its name as "library.function". It is called with each
                 connection, on a thread of its own, and runs for the connection's life;
                 the connection is closed when it returns.
-            host: A name or an address of this machine; "0.0.0.0" or "::" for every
-                address, which opens the server to the network.
-            port: The port, 0 for any that is free: see `port`.
+            host: A name or an address of this machine, or a list of several; "0.0.0.0" or "::" for
+                every address of a family, which opens the server to the network.
+            port: The port of all of these, 0 for any that is free: see `port`.
             path: The only path that the handler answers; None for any.
             routes: In place of a handler, a table of several.
+            sock: In place of host and port, a socket that listens already, or a list of several,
+                which the server closes in the end; "systemd" for those that a systemd
+                .socket unit passes.
+            unix: In place of host and port, the path of a Unix socket to make. A file that a
+                killed server has left there is replaced; the file is removed in the end.
+            unix_mode: Who may connect there, as the mode of the file; by default this user alone.
+            unix_owner: The file's owner, as "user:group", "user" or ":group".
             ssl_context: TLS settings for the server's side; with it the server speaks
-                wss:// alone.
+                wss:// alone. `use_ssl_context` replaces them.
             allowed_hosts: The host names under which it may be addressed, such as
                 `["example.com"]`; "*" for any. By default any, but on a loopback address
                 names of this machine alone: `localhost`, `127.0.0.1`, `[::1]`, `host`, and
@@ -205,7 +226,7 @@ class Server:
             ImportError: the handler's name leads nowhere, or `metrics` has no prometheus-client.
             RuntimeError: `metrics` are to be shared by several processes, and prometheus-client was
                 imported before it could know.
-            OSError: the address is not this machine's, or the port is in use.
+            OSError: the address is not this machine's, or in use; or there are no such sockets.
         """
         check_names("Server", options)
         self._operations = Operations(health, metrics, drain_timeout)
@@ -233,35 +254,41 @@ class Server:
         if ssl_context is not None:
             check_context(ssl_context, server_side=True)
         timeout = check_timeout(handshake_timeout, "handshake_timeout")
+        self._secure = ssl_context is not None
         check_count("max_body_size", max_body_size, least=0)
         peers = PeerOptions(HeadLimits(max_line_size, max_headers, max_head_size), max_body_size)
-        listeners = listen(host, port)
-        self._hosts.listen_on(host, [listener.getsockname()[0] for listener in listeners])
-        address = listeners[0].getsockname()
-        self.port: int = address[1]
-        self.address: str = address_text(address)
-        self.url: str = f"{'ws' if ssl_context is None else 'wss'}://{self.address}"
-        self._acceptor = Acceptor(
-            listeners,
-            self._admit,
-            context=ssl_context,
-            timeout=timeout,
-            callers=callers,
-            options=peers,
-            access=log,
-            figures=self._operations.figures,
+        self._endpoints = Endpoints.open(
+            host, port, sock=sock, unix=unix, unix_mode=unix_mode, unix_owner=unix_owner
         )
+        self._hosts.listen_on(self._endpoints.hosts, self._endpoints.addresses)
+        self.port: int = self._endpoints.port
+        self.address: str = self._endpoints.address
+        self.url: str = self._endpoints.url(secure=self._secure)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._endpoints.close)
+            self._acceptor = Acceptor(
+                self._endpoints.sockets,
+                self._admit,
+                context=ssl_context,
+                timeout=timeout,
+                callers=callers,
+                options=peers,
+                access=log,
+                figures=self._operations.figures,
+            )
+            undo.callback(self._acceptor.close)
+            undo.callback(self._operations.figures.stop)
+            self._thread = self._start()
+            undo.pop_all()
+        tell_after_fork(self)
+
+    def _start(self) -> Task:
         try:
             self._operations.figures.start()
-            self._thread = start_thread(self._acceptor.run, f"scriptling-ws {self.address}")
-        except BaseException as error:
-            self._acceptor.close()
-            self._operations.figures.stop()
-            if isinstance(error, (RuntimeError, MemoryError)):  # as in a subinterpreter
-                text = f"a server needs threads, and there is none for it: {error}"
-                raise OSError(errno.EAGAIN, text) from error
-            raise
-        tell_after_fork(self)
+            return start_thread(self._acceptor.run, f"scriptling-ws {self.address}")
+        except (RuntimeError, MemoryError) as error:  # as in a subinterpreter
+            text = f"a server needs threads, and there is none for it: {error}"
+            raise OSError(errno.EAGAIN, text) from error
 
     def _after_fork(self) -> None:
         """In a forked child, where nothing of the server runs: be closed."""
@@ -274,6 +301,24 @@ class Server:
     def connections(self) -> list[Connection[Any]]:
         """The connections that are open now; each has a handler running."""
         return self._sessions.connections
+
+    def use_ssl_context(self, ssl_context: ssl.SSLContext) -> None:
+        """Take other TLS settings, such as a renewed certificate, for all handshakes from now on.
+
+        A new context, not the old one with another certificate: OpenSSL does not allow that
+        while handshakes use it. May be called from any thread; does not block.
+
+        Args:
+            ssl_context: Settings for the server's side. Connections that are open keep theirs.
+
+        Raises:
+            TypeError: it is no context.
+            ValueError: it is a client's, or the server was made without TLS.
+        """
+        check_context(ssl_context, server_side=True)
+        if not self._secure:
+            raise ValueError("this server was made without TLS: give it an ssl_context then")
+        self._acceptor.context = ssl_context
 
     # -- what the acceptor asks: on its thread, so nothing here may block ----
 
@@ -368,6 +413,7 @@ class Server:
         """As close, for the thread that closes. What was done already may be done again."""
         self._operations.drain()
         deadline = Deadline(self._shutdown_timeout)
+        self._endpoints.remove()  # while it listens: nobody takes the file for a stale one
         try:
             if not self._acceptor.leave(deadline.sooner(_MOMENT)):
                 _logger.warning("the acceptor is busy: what it takes up now is refused")
@@ -403,19 +449,40 @@ class Server:
     def serve_forever(self) -> None:
         """Block until SIGINT, SIGTERM or SIGHUP arrives, or `close` is called, then close.
 
-        A signal that is ignored stays so, and SIGHUP is left to a handler of the program's own.
-        Signals only arrive in the main thread: called in another one, this waits
-        for `close`. What handled the signals before does so again afterwards.
+        A signal that is ignored stays so. Signals only arrive in the main thread: called in
+        another one, this waits for `close`. What handled the signals before does so again
+        afterwards: a second signal ends the program at once. Under systemd (Type=notify) it is
+        told when the server serves, and when it ends.
         """
         self._serve(None)
 
-    def _serve(self, ready: Callable[[Server], object] | None) -> None:
+    def _serve(
+        self,
+        ready: Callable[[Server], object] | None,
+        renew: Callable[[Server], object] | None = None,
+    ) -> None:
+        """As `serve_forever`.
+
+        Args:
+            ready: Called before.
+            renew: What SIGHUP is for, in place of the end.
+        """
+        state = f"listening on {self.url}"
+
+        def reload() -> None:
+            assert renew is not None
+            systemd.notify_reloading()
+            renew(self)
+            systemd.notify_ready(state)
+
         try:
-            with StopSignal() as stop:
+            with StopSignal(None if renew is None else reload) as stop:
                 self._call_when_closed(stop.set)
                 if ready is not None:
                     ready(self)
+                systemd.notify_ready(state)
                 stop.wait()
+                systemd.notify_stopping()
         finally:
             self.close()
 
@@ -425,6 +492,18 @@ class Server:
                 self._on_close.append(callback)
                 return
         callback()
+
+    # -- what a worker process asks (`worker.attend`) ----------------------------
+
+    def _retire(self) -> None:
+        """Listen no more; what has arrived goes on."""
+        self._acceptor.retire()
+
+    def _is_idle(self) -> bool:
+        """Whether, of a server that has retired, nothing is left to be done."""
+        # A request goes from the acceptor to a session, and its answer comes back: so look twice.
+        acceptor = self._acceptor
+        return acceptor.is_idle and not self._sessions.running and acceptor.is_idle
 
     def __enter__(self) -> Server:
         return self
@@ -438,65 +517,16 @@ class Server:
         self.close()
 
 
-@overload
-def serve(
-    handler: ListHandler | str | None = None,
-    host: str = "127.0.0.1",
-    port: int = 8080,
-    *,
-    ready: Callable[[Server], object] | None = None,
-    path: str | None = None,
-    routes: Routes | None = None,
-    binary_type: type[list[int]] = list,
-    **options: Unpack[ServerOptions],
-) -> None: ...
-
-
-@overload
-def serve(
-    handler: BytesHandler | str | None = None,
-    host: str = "127.0.0.1",
-    port: int = 8080,
-    *,
-    ready: Callable[[Server], object] | None = None,
-    path: str | None = None,
-    routes: Routes | None = None,
-    binary_type: type[bytes],
-    **options: Unpack[ServerOptions],
-) -> None: ...
-
-
-def serve(
-    handler: Handler | str | None = None,
-    host: str = "127.0.0.1",
-    port: int = 8080,
-    *,
-    ready: Callable[[Server], object] | None = None,
-    **options: Any,
-) -> None:
-    """Serve until SIGINT (Ctrl-C), SIGTERM or SIGHUP arrives, then close every connection.
-
-    A signal that is ignored stays so, and SIGHUP is left to a handler of the program's own.
-    Signals only arrive in the main thread: called in another one, it serves until
-    the server that `ready` was given is closed.
-
-    Args:
-        handler: A function, or its name as "library.function". It is called with each
-            connection, on a thread of its own, and runs for the connection's life.
-        host: A name or an address of this machine; "0.0.0.0" or "::" for every
-            address, which opens the server to the network.
-        port: The port, 0 for any that is free.
-        ready: Called with the server once it listens.
-        **options: As for `Server`.
+def time_to_end(options: Mapping[str, Any]) -> float | None:
+    """The seconds that a server with these options takes to end, at the longest; None for ever.
 
     Raises:
-        TypeError: an argument is of the wrong type, or an option is unknown.
-        ValueError: an argument cannot be used, or there is nothing to serve.
-        ImportError: the handler's name leads nowhere.
-        OSError: the address is not this machine's, or the port is in use.
+        TypeError: a timeout is no number.
+        ValueError: a timeout is negative or NaN.
     """
-    check_names("serve", options)
-    Server(handler, host, port, **options)._serve(ready)
+    closing = check_timeout(options.get("shutdown_timeout", SHUTDOWN_TIMEOUT), "shutdown_timeout")
+    draining = check_timeout(options.get("drain_timeout", 0), "drain_timeout")
+    return None if closing is None or draining is None else closing + draining
 
 
 def _table(handler: Handler | str | None, path: str | None, routes: Routes | None) -> RouteTable:

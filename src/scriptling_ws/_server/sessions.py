@@ -142,6 +142,11 @@ class Sessions:
         sessions = self._sessions.copy()
         return [s.connection for s in sessions if s.connection is not None and s.open]
 
+    @property
+    def running(self) -> bool:
+        """Whether a connection or a page is being answered."""
+        return bool(self._sessions)
+
     def start(self, arrival: Arrival, admitted: AdmittedUpgrade | AdmittedPage) -> None:
         """Answer a request on a thread of its own. Does not block.
 
