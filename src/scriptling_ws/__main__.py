@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import _kernel as kernel
 from ._certificate import load_certificate, open_to_others
+from ._network.waiting import choose
 from ._server.server import Server, serve
 from ._typed import parse_options
 from ._version import __version__
@@ -110,6 +111,17 @@ def _parser() -> argparse.ArgumentParser:
         "describes them",
     )
     parser.add_argument(
+        "--engine",
+        choices=("threads", "gevent"),
+        help="what handlers run on: threads, the default, or greenlets (needs gevent)",
+    )
+    parser.add_argument(
+        "--patch",
+        action="store_true",
+        help="have gevent patch the standard library first, so that handlers that wait by its "
+        "calls (time.sleep, sockets, queues) let the others run; with it --engine is gevent",
+    )
+    parser.add_argument(
         "--version",
         action="version",
         version=f"scriptling-ws {__version__} ({kernel.IMPLEMENTATION} codec)",
@@ -137,6 +149,7 @@ def _demo(arguments: list[str]) -> int:
 def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     host, port = _address(parser, options.server)
     given = _options(parser, options.options)
+    given.setdefault("engine", _engine(parser, options.engine, patch=options.patch))
     context = _context(parser, options.tls_cert, options.tls_key)
     script = _find(parser, options.script, options.libraries)
     _extend_path(parser, script, options.libraries)
@@ -154,6 +167,25 @@ def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     except (TypeError, ValueError) as error:
         _fail(parser, str(error))
     return 0
+
+
+def _engine(parser: argparse.ArgumentParser, name: str | None, *, patch: bool) -> str | None:
+    """The engine that is asked for, chosen before the script can make a connection."""
+    if patch:
+        if name == "threads":
+            _fail(parser, "--patch is for greenlets: leave --engine threads out")
+        try:
+            from gevent import monkey
+        except ImportError:
+            _fail(parser, "--patch needs gevent: pip install 'scriptling-ws[gevent]'")
+        monkey.patch_all()
+        name = "gevent"
+    if name is not None:
+        try:
+            choose(name)
+        except (ImportError, RuntimeError) as error:
+            _fail(parser, str(error))
+    return name
 
 
 def _announce(server: Server) -> None:

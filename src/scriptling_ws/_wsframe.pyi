@@ -303,12 +303,43 @@ class EngineLock(Protocol):
         /,
     ) -> None: ...
 
+class Bell(Protocol):
+    """A semaphore with the value 1, of an engine whose tasks are no threads."""
+
+    def acquire(self, blocking: bool, timeout: float | None, /) -> bool: ...
+    def release(self) -> object: ...
+
+class Parking(Protocol):
+    """Where the one task that receives waits, while others run on its thread."""
+
+    def park(self, until: float, wakeable: bool, /) -> bool:
+        """Wait until something may have come.
+
+        Args:
+            until: Until when, on the clock of time.monotonic; infinity for ever.
+            wakeable: Return too when it is woken.
+
+        Returns:
+            Whether that time has come.
+        """
+
+    def rest(self) -> None:
+        """Let the other tasks run."""
+
 @final
 class Lock(EngineLock):
     """A lock as threading.Lock, which the kernel takes and releases without a call.
 
     Not in the pure kernel: there `Lock` is None.
     """
+
+    def __init__(self, make_bell: Callable[[], Bell] | None = None) -> None:
+        """Make a lock that is free.
+
+        Args:
+            make_bell: Makes what is waited for by those who find the lock taken, where tasks are
+                no threads; called at most once. None for a lock of the system's.
+        """
 
 @final
 class Descriptor:
@@ -474,6 +505,7 @@ class Stream(Protocol):
         descriptor: What to move bytes by; None to do so by `receive` and `send`.
         session: What to encrypt and decrypt by, between there and the window; None for neither.
         naps: Whether the descriptor's socket sleeps in `recv` for a moment (SO_RCVTIMEO).
+        parking: Where a task waits that shares its thread with others; None for a thread.
         pending: Whether bytes that `send` has taken are still to be written.
         send_flags: The flags for `send`.
         uncounted: Bytes of a frame that are under way though sending it has raised.
@@ -488,6 +520,8 @@ class Stream(Protocol):
     def session(self) -> Session | None: ...
     @property
     def naps(self) -> bool: ...
+    @property
+    def parking(self) -> Parking | None: ...
     @property
     def send_flags(self) -> int: ...
     @property

@@ -63,13 +63,17 @@ def serve(handler, **options):
 """
 
 
-def run(body, *arguments, before=""):
+def run_program(prologue, body, *arguments):
     """Run a program to its end."""
-    program = before + PROLOGUE + textwrap.dedent(body) + "\nprint('fine', flush=True)\n"
+    program = prologue + textwrap.dedent(body) + "\nprint('fine', flush=True)\n"
     with Process.python("-W", "default", "-c", program, *arguments) as child:
         assert child.line() == "fine"
         child.end_input()
         assert child.finish()[1] == 0
+
+
+def run(body, *arguments, before=""):
+    run_program(before + PROLOGUE, body, *arguments)
 
 
 @pytest.fixture(params=[False, True], ids=["tcp", "tls"])

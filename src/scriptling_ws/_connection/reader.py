@@ -36,6 +36,7 @@ _OVERTIME: Final = 0.05
 _LINGER: Final = 0.25  # seconds that receive waits for the stream's end after the last frame
 _MANY: Final = 10_000  # receives on a closed connection, after which the next ones take their time
 _PACE: Final = 0.01  # seconds
+_READ: Final = 32  # what a read counts where tasks share a thread, and a message one
 
 
 class Reader:
@@ -50,6 +51,7 @@ class Reader:
         "_link",
         "_nones",
         "_over",
+        "_parking",
         "_protocol",
         "_ready",
         "_sleep",
@@ -67,6 +69,7 @@ class Reader:
         self._over = False  # `connected` has said so
         self._identity = engine().identity
         self._sleep = engine().sleep
+        self._parking = link.transport.parking
 
     def receive(self, timeout: float | None, quick: bool) -> Message | None:
         """As `Connection.receive`, from where the channel leaves it. Holds the intake's lock.
@@ -149,10 +152,14 @@ class Reader:
             if lifecycle.closing:
                 protocol.drop_late()
             if ready:
+                if self._parking is not None:
+                    self._parking.share(len(ready))
                 try:
                     return ready.popleft()
                 except IndexError:  # pragma: no cover - a race
-                    continue  # another thread took it
+                    continue  # another task took it
+            if self._parking is not None:
+                self._parking.share(_READ)
             if protocol.holding:
                 self._release()
                 protocol.hold_no_more()
