@@ -10,7 +10,7 @@ export SCRIPTLING_WS_EXTENSION ?= auto
 RUN = $(VENV)/bin/python
 PIP = $(RUN) -m pip --disable-pip-version-check
 NODE_MODULES = tests/peers/node_modules
-KERNEL = src/_wsframe.pyx src/_wssystem.pxi src/_wswindow.pxi src/_wstls.pxi src/_wschannel.pxi src/_wsframe.h src/_wsgate.h src/_wsio.h
+KERNEL = src/_wsframe.pyx src/_wssystem.pxi src/_wswindow.pxi src/_wstls.pxi src/_wsparking.pxi src/_wschannel.pxi src/_wsframe.h src/_wsgate.h src/_wsio.h
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-compiled test-pure install-check lint format api peers \

@@ -81,6 +81,7 @@ cdef class Channel:
     cdef bint masks
     cdef bint naps
     cdef object parking
+    cdef Place place  # the same, where it is the kernel's own
     cdef object identity  # a callable, None for that of threads
     cdef Py_ssize_t turns
     cdef bint waits  # the last message came alone: nothing is likely to be there yet
@@ -100,6 +101,7 @@ cdef class Channel:
         self.session = stream.session
         self.naps = stream.naps
         self.parking = stream.parking
+        self.place = self.parking if isinstance(self.parking, Place) else None
         # A function of the interpreter's own: threads are told apart without a call of it.
         self.identity = None if type(identity) is type(len) else identity
         self.turns = 0
@@ -609,7 +611,10 @@ cdef class Channel:
         cdef bint late
         while True:
             slice = until if self.is_small() else min(until, ws_now() + LONG)
-            late = self.parking.park(slice, True)
+            if self.place is not None:
+                late = self.place.wait(slice, True)
+            else:
+                late = self.parking.park(slice, True)
             if self.is_called(-EAGAIN):
                 return WS_WOKEN
             count = self.read_now(fd)

@@ -326,6 +326,58 @@ class Parking(Protocol):
     def rest(self) -> None:
         """Let the other tasks run."""
 
+class Place:
+    """What is the same in every wait of a Parking: the base of gevent's.
+
+    Attributes:
+        until: Until when the task waits, infinity for ever.
+        fires: When the timer fires, infinity for never.
+        hub: The loop's hub, None before the first wait.
+        watcher: Watches the descriptor, with the object itself as its callback.
+        switch: The hub's `switch`.
+        task: What waits, None for nobody.
+        watching: Whether the watcher was started.
+        wakeable: Whether the wait is over when it is woken.
+        woken: Whether it was woken.
+        late: Whether the wait is over because its time has come.
+    """
+
+    until: float
+    fires: float
+    hub: Any
+    watcher: Any
+    switch: Any
+    task: Any
+    watching: bool
+    wakeable: bool
+    woken: bool
+    late: bool
+
+    def __init__(
+        self, get_hub: Callable[[], object], get_current: Callable[[], object]
+    ) -> None:
+        """Wait for nothing yet.
+
+        Args:
+            get_hub: The hub of the thread that calls.
+            get_current: The task that calls.
+        """
+
+    def move(self, hub: Any, /) -> None:
+        """Have the watcher and the switch of another hub: the subclass's."""
+
+    def set_timer(self, until: float, /) -> None:
+        """Have the timer fire then: the subclass's."""
+
+    def park(self, until: float, wakeable: bool, /) -> bool:
+        """As `Parking.park`."""
+
+    def __call__(self) -> None:
+        """What the watcher calls when something has come: switch to the task that waits."""
+
+def last_resumed() -> Any:
+    """The task that a Place has let run last; None if none has."""
+
 @final
 class Lock(EngineLock):
     """A lock as threading.Lock, which the kernel takes and releases without a call.

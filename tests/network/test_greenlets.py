@@ -131,7 +131,7 @@ def test_close_wakes_who_receives(certificates):
                 for thread in (False, True):
                     conn = open(server)
                     waiting_one = gevent.spawn(conn.receive, timeout)
-                    until(lambda: conn._link.transport.parking._task is not None)
+                    until(lambda: conn._link.transport.parking.task is not None)
                     if thread:
                         gevent.get_hub().threadpool.apply(conn.close)
                     else:
@@ -160,7 +160,7 @@ def test_what_comes_while_nobody_waits_does_not_keep_the_loop_busy():
             before = time.process_time()
             gevent.sleep(0.5)
             assert time.process_time() - before < 0.3
-            assert not conn._link.transport.parking._watching
+            assert not conn._link.transport.parking.watching
             assert conn.receive() == "two"
         """
     )

@@ -67,9 +67,9 @@ class _Lock(BoundedSemaphore):  # type: ignore[misc]  # gevent has no types
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         return bool(super().acquire(blocking, _forever(timeout)))
 
-    def release(self) -> None:
+    def release(self) -> int:
         try:
-            super().release()
+            return int(super().release())
         except ValueError as error:
             raise RuntimeError("release unlocked lock") from error
 
@@ -95,7 +95,7 @@ class _Task(gevent.Greenlet):  # type: ignore[misc]
         return not self.ready()
 
 
-class Parking:
+class Parking(kernel.Place):
     """Where the one task that receives on a socket waits.
 
     The watcher goes on watching when the task has left. If something comes while nobody waits, it
@@ -106,63 +106,19 @@ class Parking:
     thousand receives with a timeout of 30 s one or two start a timer.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_fileno",
-        "_fires",
-        "_hub",
-        "_is_late",
-        "_switch",
-        "_task",
-        "_taken",
-        "_timer",
-        "_until",
-        "_wakeable",
-        "_watcher",
-        "_watching",
-        "_woken",
-    )
+    __slots__ = ("__weakref__", "_done", "_fileno", "_timer")
 
     def __init__(self, fileno: int) -> None:
+        super().__init__(gevent.get_hub, getcurrent)
         self._fileno = fileno
-        self._hub: Any = None  # that of the thread that has waited last
-        self._switch: Callable[[], object]
-        self._watcher: Any = None
-        self._watching = False
         self._timer: Any = None
-        self._fires = math.inf  # when the timer does
-        self._until = math.inf
-        self._task: Any = None  # that waits, None for nobody
-        self._wakeable = False
-        self._woken = False
-        self._is_late = False
-        self._taken = 0
-
-    def park(self, until: float, wakeable: bool, /) -> bool:
-        """As `waiting.Parking.park`."""
-        if wakeable and self._woken:
-            return False
-        hub = gevent.get_hub()
-        if hub is not self._hub:
-            self._move(hub)
-        self._until, self._wakeable, self._is_late = until, wakeable, False
-        if until < self._fires:
-            self._set_timer(until)
-        if not self._watching:
-            self._watching = True
-            self._watcher.start(self._on_event)
-        self._task = getcurrent()
-        try:
-            self._switch()
-        finally:
-            self._task = None
-        return self._is_late
+        self._done = 0  # since the others could run
 
     def wake(self) -> None:
         """As `waiting.Parking.wake`."""
-        self._woken = True
-        hub = self._hub
-        if hub is not None and self._task is not None and hub.loop is not None:
+        self.woken = True
+        hub = self.hub
+        if hub is not None and self.task is not None and hub.loop is not None:
             hub.loop.run_callback_threadsafe(self._on_wake)
 
     def rest(self) -> None:
@@ -171,68 +127,56 @@ class Parking:
 
     def share(self, weight: int, /) -> None:
         """As `waiting.Parking.share`."""
-        self._taken += weight
-        if self._taken >= _FAIR:
-            self._taken = 0
+        self._done += weight
+        if self._done >= _FAIR:
+            self._done = 0
             self.rest()
 
     def close(self) -> None:
         """As `waiting.Parking.close`."""
-        self._woken = True
+        self.woken = True
         self._let_go()
 
-    def _move(self, hub: Any) -> None:
+    def move(self, hub: Any, /) -> None:
         """Wait in another thread than before, whose loop is another one."""
         self._let_go()
-        self._hub = hub
-        self._switch = hub.switch
-        self._watcher = hub.loop.io(self._fileno, _READ)
+        self.hub = hub
+        self.switch = hub.switch
+        self.watcher = hub.loop.io(self._fileno, _READ)
+
+    def set_timer(self, until: float, /) -> None:
+        """Have the timer fire then, and not when it would have."""
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+        self.fires = until
+        self._timer = self.hub.loop.timer(max(until - time.monotonic(), 0.0))
+        self._timer.start(self._on_time, update=True)
 
     def _let_go(self) -> None:
-        watcher, self._watcher, self._watching = self._watcher, None, False
-        timer, self._timer, self._fires = self._timer, None, math.inf
-        self._hub = None
+        watcher, self.watcher, self.watching = self.watcher, None, False
+        timer, self._timer, self.fires = self._timer, None, math.inf
+        self.hub = None
         for each in (watcher, timer):
             if each is not None:
                 each.stop()
                 each.close()
 
-    def _set_timer(self, until: float) -> None:
-        if self._timer is not None:
-            self._timer.stop()
-            self._timer.close()
-        seconds = max(until - time.monotonic(), 0.0)
-        self._timer = self._hub.loop.timer(seconds)
-        self._fires = until
-        self._timer.start(self._on_time, update=True)
-
     # -- callbacks of the loop: they run in the hub ------------------------
 
-    def _on_event(self) -> None:
-        task = self._task
-        if task is None:
-            self._watching = False
-            self._watcher.stop()
-        else:
-            _resumed[0] = task
-            task.switch()
-
     def _on_time(self) -> None:
-        self._fires = math.inf
-        if self._task is None or self._until == math.inf:
+        self.fires = math.inf
+        if self.task is None or self.until == math.inf:
             return  # the next wait that has an end sets it again
-        if self._until > time.monotonic():
-            self._set_timer(self._until)
+        if self.until > time.monotonic():
+            self.set_timer(self.until)
         else:
-            self._is_late = True
-            self._task.switch()
+            self.late = True
+            self.task.switch()
 
     def _on_wake(self) -> None:
-        if self._task is not None and self._wakeable:
-            self._task.switch()
-
-
-_resumed: Final[list[Any]] = [None]  # the task that a parking has let run last
+        if self.task is not None and self.wakeable:
+            self.task.switch()
 
 
 class _Beat:
@@ -248,7 +192,7 @@ class _Beat:
         now = time.monotonic()
         held, self._last = now - self._last - _BEAT, now
         if held > _HELD:
-            self._tell(held, getattr(_resumed[0], "name", ""))
+            self._tell(held, getattr(kernel.last_resumed(), "name", ""))
 
     def close(self) -> None:
         """Tell no more."""
