@@ -10,7 +10,7 @@ export SCRIPTLING_WS_EXTENSION ?= auto
 RUN = $(VENV)/bin/python
 PIP = $(RUN) -m pip --disable-pip-version-check
 NODE_MODULES = tests/peers/node_modules
-KERNEL = src/_wsframe.pyx src/_wssystem.pxi src/_wswindow.pxi src/_wstls.pxi src/_wschannel.pxi src/_wsframe.h src/_wsgate.h src/_wsio.h
+KERNEL = src/_wsframe.pyx src/_wssystem.pxi src/_wswindow.pxi src/_wstls.pxi src/_wsparking.pxi src/_wschannel.pxi src/_wsframe.h src/_wsgate.h src/_wsio.h
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-compiled test-pure install-check lint format api peers \
@@ -287,7 +287,7 @@ lint: $(VENV)/linted ## ruff, types, cython-lint, workflows, imports, the wheels
 	    pyright --verifytypes scriptling_ws --ignoreexternal | tail -n 4 | grep "score: 100%"
 	PATH="$(abspath $(VENV))/bin:$$PATH" PYTHONPATH=out/typed pyright --project tests/typed
 	$(RUN) -m mypy tests/typed
-	PATH="$(VENV)/bin:$$PATH" cython-lint --max-line-length=100 src/_wsframe.pyx src/_wssystem.pxi src/_wswindow.pxi src/_wstls.pxi src/_wschannel.pxi
+	PATH="$(VENV)/bin:$$PATH" cython-lint --max-line-length=100 src/_wsframe.pyx src/_wssystem.pxi src/_wswindow.pxi src/_wstls.pxi src/_wsparking.pxi src/_wschannel.pxi
 	$(VENV)/bin/zizmor --offline --quiet .github
 	cd .github && for kind in github-workflows:workflows/*.yml dependabot:dependabot.yml \
 	    github-issue-forms:ISSUE_TEMPLATE/[!c]*.yml github-issue-config:ISSUE_TEMPLATE/config.yml; do \

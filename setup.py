@@ -30,6 +30,7 @@ if choice == "yes" or (choice == "auto" and interpreted):
                 "src/_wssystem.pxi",
                 "src/_wswindow.pxi",
                 "src/_wstls.pxi",
+                "src/_wsparking.pxi",
                 "src/_wsframe.h",
                 "src/_wsgate.h",
                 "src/_wsio.h",

@@ -45,7 +45,7 @@ class Stream:
 
     naps = pending = False
     send_flags = 0
-    receive = send = session = None
+    receive = send = session = parking = None
 
     def __init__(self, kernel: Any, sock: Any) -> None:
         self.sock = sock

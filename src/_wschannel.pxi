@@ -23,6 +23,14 @@ cdef enum:
     ALONE = 16
     COMPRESSES = 32
 
+cdef enum:
+    # What a task does before it lets those run that share its thread, though it need not wait: a
+    # message that came counts one, and the others so many.
+    FAIR = 1024
+    A_READ = 32
+    A_SEND = 4
+    BYTES = 256  # of what is sent, that count one
+
 # The ident of the thread that signal handlers interrupt; of the one that forks, in a child.
 cdef unsigned long HEARS_SIGNALS = threading.main_thread().ident or 0
 
@@ -72,6 +80,10 @@ cdef class Channel:
     cdef object send_by
     cdef bint masks
     cdef bint naps
+    cdef object parking
+    cdef Place place  # the same, where it is the kernel's own
+    cdef object identity  # a callable, None for that of threads
+    cdef Py_ssize_t turns
     cdef bint waits  # the last message came alone: nothing is likely to be there yet
     cdef unsigned long _sent  # messages, under the lock for writing
     cdef int waker
@@ -89,6 +101,11 @@ cdef class Channel:
         self.descriptor = stream.descriptor
         self.session = stream.session
         self.naps = stream.naps
+        self.parking = stream.parking
+        self.place = self.parking if isinstance(self.parking, Place) else None
+        # A function of the interpreter's own: threads are told apart without a call of it.
+        self.identity = None if type(identity) is type(len) else identity
+        self.turns = 0
         self.waits = False
         self._sent = 0
         self.receive_by = stream.receive
@@ -329,6 +346,8 @@ cdef class Channel:
             let_go(lock)
         if PyObject_Size(self.answers) or self.has(LOOK_DUE):
             writer.look_after()
+        if self.parking is not None:
+            self.share(A_SEND + size // BYTES)
         return True
 
     cdef Py_ssize_t send_now(self, const void *data, Py_ssize_t size) noexcept:
@@ -420,7 +439,7 @@ cdef class Channel:
                 or not self.nothing_unsent()
             ):
                 return reader.receive(as_timeout(seconds), seconds > LONG)
-            ws_set(&self.who_reads, PyThread_get_thread_ident())
+            ws_set(&self.who_reads, self.task())
             try:
                 if self.descriptor is None or not (
                     self.session is None or self.session.is_usual()
@@ -439,6 +458,12 @@ cdef class Channel:
             return reader.receive(as_timeout(seconds), seconds > LONG)
         finally:  # see encode_frame
             let_go(lock)  # pragma: no cover
+
+    cdef unsigned long task(self) except? 0:
+        """The number of the task that calls."""
+        if self.identity is None:
+            return PyThread_get_thread_ident()
+        return self.identity()
 
     cdef object read_by_method(self, double seconds):
         """One call of the stream's method, which may nap; None to go on in Python."""
@@ -467,9 +492,10 @@ cdef class Channel:
     cdef object read_by_descriptor(self, double *seconds, bint *late):
         """Receive, waiting for it; None to go on in Python, or if it is too late."""
         cdef int fd = <int> ws_get(&self.descriptor.fd) - 1
-        cdef bint napping = self.waits and self.naps and seconds[0] > NAP
+        cdef bint napping = self.sleeps_first(seconds[0])
         cdef Py_ssize_t count = -EAGAIN if napping else self.read_now(fd)
         cdef double now = 0
+        cdef Py_ssize_t more
         cdef object message
         if ws_nothing_there(count):
             if seconds[0] == 0:
@@ -478,12 +504,36 @@ cdef class Channel:
                 now = ws_now()
                 count = self.sleep(fd, seconds[0], now, napping)
         message = self.take_in(count, late)
-        self.waits = message is not None and not PyObject_Size(self.window.ready)
+        more = PyObject_Size(self.window.ready)
+        self.waits = message is not None and not more
+        self.turns += more
         if late[0]:
             seconds[0] = 0
         elif message is None and now:  # what is left of them
             seconds[0] = max(now + seconds[0] - ws_now(), 0)
         return message
+
+    cdef bint sleeps_first(self, double seconds) except -1:
+        """Whether to sleep without having looked what is there."""
+        if self.parking is None:
+            return self.waits and self.naps and seconds > NAP
+        if seconds == 0:
+            self.share(A_READ)  # a loop that asks
+            return False
+        self.turns += A_READ
+        if self.turns < FAIR and not self.waits:
+            return False
+        self.turns = 0
+        return True
+
+    cdef int share(self, Py_ssize_t weight) except -1:
+        """Count what was done, and let the other tasks run if that is enough. Holds no lock,
+        or that for reading."""
+        self.turns += weight
+        if self.turns >= FAIR:
+            self.turns = 0
+            self.parking.rest()
+        return 0
 
     cdef object take_in(self, Py_ssize_t count, bint *late):
         """Read what was received; None to go on in Python, or if it is too late."""
@@ -525,6 +575,8 @@ cdef class Channel:
         """Wait until something comes, and receive it; `napping`: nothing was looked for yet."""
         cdef Py_ssize_t count
         cdef ws_slot *slot = NULL
+        if self.parking is not None:
+            return self.wait_parked(fd, now + seconds)
         if WS_HAS_GATE and ws_gate_is_busy(<void *> self, now):
             slot = self.descriptor.place()
         if slot == NULL:
@@ -560,6 +612,27 @@ cdef class Channel:
             if self.is_called(count):
                 return WS_WOKEN
             settled = settled and (self.waker >= 0 or count != WS_LOOK_UP)
+
+    cdef Py_ssize_t wait_parked(self, int fd, double until) except? -1:
+        """Wait as a task that shares its thread with others does: they run meanwhile."""
+        cdef double slice
+        cdef Py_ssize_t count
+        cdef bint late
+        while True:
+            slice = until if self.is_small() else min(until, ws_now() + LONG)
+            if self.place is not None:
+                late = self.place.wait(slice, True)
+            else:
+                late = self.parking.park(slice, True)
+            if self.is_called(-EAGAIN):
+                return WS_WOKEN
+            count = self.read_now(fd)
+            if not ws_nothing_there(count):
+                return count
+            if late and slice == until:
+                return WS_LATE
+            if late:
+                self.relax()
 
     cdef Py_ssize_t wait_at_gate(self, int fd, ws_slot *slot, double until) except? -1:
         """Wait for this thread's turn."""

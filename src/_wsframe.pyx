@@ -929,4 +929,5 @@ def allocate(size):
 include "_wssystem.pxi"
 include "_wswindow.pxi"
 include "_wstls.pxi"
+include "_wsparking.pxi"
 include "_wschannel.pxi"

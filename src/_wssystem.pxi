@@ -112,15 +112,19 @@ cdef class Lock:
     """A lock as threading.Lock, which C code takes and releases without a call."""
 
     cdef PyThread_type_lock bell
+    cdef object make_bell  # of those whose tasks are no threads, None for the system's
+    cdef object their_bell
     cdef unsigned long taken
     cdef unsigned long waiters
     cdef unsigned long rung
 
-    def __cinit__(self):
+    def __cinit__(self, make_bell=None):
         self.rung = 1
-        self.bell = PyThread_allocate_lock()
-        if self.bell == NULL:
-            raise MemoryError  # pragma: no cover
+        self.make_bell = make_bell
+        if make_bell is None:
+            self.bell = PyThread_allocate_lock()
+            if self.bell == NULL:
+                raise MemoryError  # pragma: no cover
 
     def __dealloc__(self):
         if self.bell != NULL:
@@ -132,33 +136,46 @@ cdef class Lock:
         """Take it if it is free; whether it was."""
         return not ws_swap(&self.taken, 1)
 
-    cdef bint let_go(self) noexcept:
+    cdef bint let_go(self) except -1:
         """Release it; whether it was taken."""
         cdef bint was = ws_swap(&self.taken, 0) != 0
         if ws_look(&self.waiters) and not ws_swap(&self.rung, 1):
-            PyThread_release_lock(self.bell)
+            if self.bell != NULL:
+                PyThread_release_lock(self.bell)
+            else:
+                self.their_bell.release()
         return was
 
     cdef bint wait(self, double seconds) except -1:
         """Take it in so many seconds; whether it could be."""
         cdef double until = ws_now() + seconds
-        cdef PY_TIMEOUT_T left
-        cdef PyLockStatus status
+        if self.bell == NULL and self.their_bell is None:
+            self.their_bell = self.make_bell()
         ws_add(&self.waiters, 1)
         try:
             while not self.take():
-                left = -1 if seconds == INFINITY else <PY_TIMEOUT_T> (max(until - ws_now(), 0) * 1e6)
-                with nogil:
-                    status = PyThread_acquire_lock_timed(self.bell, left, 1)
-                if status == PY_LOCK_ACQUIRED:
-                    ws_swap(&self.rung, 0)
-                elif status == PY_LOCK_FAILURE:
+                if not self.hear(until):
                     return self.take()
-                else:
-                    PyErr_CheckSignals()
+                ws_swap(&self.rung, 0)
             return True
         finally:
             ws_add(&self.waiters, <unsigned long> -1)
+
+    cdef bint hear(self, double until) except -1:
+        """Wait for the bell; whether it was rung in time."""
+        cdef PY_TIMEOUT_T left = -1
+        cdef PyLockStatus status
+        if self.bell == NULL:
+            seconds = None if until == INFINITY else max(until - ws_now(), 0)
+            return bool(self.their_bell.acquire(True, seconds))
+        while True:
+            if until != INFINITY:
+                left = <PY_TIMEOUT_T> (max(until - ws_now(), 0) * 1e6)
+            with nogil:
+                status = PyThread_acquire_lock_timed(self.bell, left, 1)
+            if status != PY_LOCK_INTR:
+                return status == PY_LOCK_ACQUIRED
+            PyErr_CheckSignals()
 
     def acquire(self, blocking=True, timeout=-1):
         """Take it, waiting for so many seconds if it is blocking; -1 for ever."""

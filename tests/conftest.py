@@ -23,6 +23,7 @@ from channels import FREE_THREADED, WAYS, Way
 from places import TESTS
 from scriptling_ws import _kernel as _frame
 from scriptling_ws._connection import keepalive as _keepalive
+from scriptling_ws._network.waiting import engine
 
 OUR_THREADS = "scriptling-ws"
 
@@ -165,6 +166,17 @@ def sockets_beside(before):
     }
 
 
+def end_pool():
+    """Where gevent is the engine: end its pool's threads, which keep an eventfd each a while."""
+    if engine().name == "gevent":
+        import gevent
+
+        hub = gevent.get_hub()
+        if (pool := hub._threadpool) is not None:
+            del hub.threadpool  # the next call makes another
+            pool.kill()
+
+
 def open_gate():
     """Have the compiled kernel's gate open, which stays: a test may have made it believe in a fork.
 
@@ -186,6 +198,7 @@ def nothing_left_behind():
         if thread.name.startswith(OUR_THREADS) and thread.name != _keepalive.NAME:
             thread.join(max(0, deadline - time.monotonic()))
             assert not thread.is_alive(), f"{thread.name} is still running"
+    end_pool()
     pause = threading.Event()
     while has_proc and (new := sockets_beside(before)):
         # A thread that holds a lock closes what `close` has left to it on its way out.

@@ -89,7 +89,7 @@ WINGS = {
     ],
     "_network": [
         ["alarm", "authority", "deadline", "fork"],
-        ["threads"],
+        ["greenlets", "threads"],
         ["waiting"],
         ["dial", "listen", "locks", "transport"],
         ["tls", "unix"],
@@ -102,8 +102,18 @@ MODULES = sorted(
 WITHOUT_IO = [name for name in MODULES if name.startswith(("_wire.", "_handshakes."))]
 IO = {"socket", "ssl", "select", "selectors", "threading", "time", "asyncio"}
 
-# What waits, or is waited for, is in the default engine alone.
-WAITING = {"_thread", "threading", "selectors", "select", "asyncio", "concurrent", "queue"}
+# What waits, or is waited for, is in the engines alone.
+ENGINES = {"_network.greenlets", "_network.threads"}
+WAITING = {
+    "_thread",
+    "threading",
+    "selectors",
+    "select",
+    "asyncio",
+    "concurrent",
+    "queue",
+    "gevent",
+}
 
 
 def ranks(levels):
@@ -198,16 +208,14 @@ def sleeps(module):
     return False
 
 
-@pytest.mark.parametrize("module", sorted(set(MODULES) - {"_network.threads"}))
+@pytest.mark.parametrize("module", sorted(set(MODULES) - ENGINES))
 def test_waiting_is_the_engines(module):
     assert not WAITING & set(foreign(module))
     assert not sleeps(module)
 
 
-def test_the_default_engine_is_imported_by_the_seam_alone():
-    assert [name for name in MODULES if "_network.threads" in imported(name)] == [
-        "_network.waiting"
-    ]
+def test_the_engines_are_imported_by_the_seam_alone():
+    assert [name for name in MODULES if ENGINES & set(imported(name))] == ["_network.waiting"]
 
 
 def below(module):

@@ -131,7 +131,7 @@ TEXTS = {
 
 
 def test_each_option_of_the_server_has_a_text():
-    elsewhere = {"ssl_context", "sock", "unix", "unix_mode", "unix_owner"}
+    elsewhere = {"engine", "ssl_context", "sock", "unix", "unix_mode", "unix_owner"}
     for name in {*ServerOptions.__annotations__, "binary_type"} - elsewhere:
         text = TEXTS.get(name, "1")  # a count or a number of seconds
         options = parse_options([f"{name}={text}"])

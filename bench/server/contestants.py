@@ -49,11 +49,12 @@ CONTESTANTS = {
     for contestant in (
         Contestant(BARE, "bare_threads", "socket", raw=True),
         Contestant(OURS, "scriptling", "scriptling_ws", "threads"),
+        Contestant(OURS, "scriptling_gevent", "gevent", "gevent"),
         # Of 4,000 it had not answered 3,278 after a minute, in which it kept both cores busy.
         Contestant("websockets.sync", "websockets_sync", "websockets", most=1000),
         Contestant("picows", "picows_server", "picows"),
     )
 }
 
-DISTRIBUTIONS = (OURS, "websockets", "picows", "uvloop", "aiofastnet", "wsproto", "h11")
+DISTRIBUTIONS = (OURS, "websockets", "picows", "uvloop", "aiofastnet", "gevent", "wsproto", "h11")
 """Whose versions matter."""

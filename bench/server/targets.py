@@ -47,6 +47,11 @@ TARGETS: tuple[Target | Latency, ...] = (
     _bare("pinned-1000", 0.8),
     _bare("opens", 0.57),
     Target("opens", 1.6, "websockets.sync", ["websockets.sync"], "threads"),
+    Target("echo-64", 0.75, "picows", ["picows"], "gevent"),
+    Target("echo-1000", 0.85, "picows", ["picows"], "gevent"),
+    Target("echo-4000", 0.85, "picows", ["picows"], "gevent"),
+    Target("echo-1000", 40, "websockets.sync", ["websockets.sync"], "gevent"),
+    Target("opens", 2, "websockets.sync", ["websockets.sync"], "gevent"),
 )
 
 

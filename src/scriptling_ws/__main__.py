@@ -37,6 +37,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from . import _kernel as kernel
 from ._certificate import load_certificate, open_to_others
 from ._network.deadline import check_timeout
+from ._network.waiting import choose
+from ._network.waiting import patch as patch_by_gevent
 from ._options import check_count
 from ._server.access import FORMATS, log_to
 from ._server.endpoints import Endpoints
@@ -163,6 +165,17 @@ def _parser() -> argparse.ArgumentParser:
         help="the form of these lines: those of web servers (combined by default), or JSON",
     )
     parser.add_argument(
+        "--engine",
+        choices=("threads", "gevent"),
+        help="what handlers run on: threads, the default, or greenlets (needs gevent)",
+    )
+    parser.add_argument(
+        "--patch",
+        action="store_true",
+        help="have gevent patch the standard library first, so that handlers that wait by its "
+        "calls (time.sleep, sockets, queues) let the others run; with it --engine is gevent",
+    )
+    parser.add_argument(
         "--version",
         action="version",
         version=f"scriptling-ws {__version__} ({kernel.IMPLEMENTATION} codec)",
@@ -197,6 +210,7 @@ def _serve(
     sys.argv = [str(script)]
 
     def run_script(format_: str) -> None:
+        given["engine"] = _engine(parser, options.engine, patch=options.patch)
         runpy.run_path(str(script), run_name=_SETUP_NAME)
         # After the script: if it has set up logging, this changes nothing.
         logging.basicConfig(level=logging.INFO, format=format_)
@@ -247,7 +261,8 @@ def _serve_with_workers(
         stop_logging()  # so that the script can set it up
         run_script(_FORMAT_OF_WORKERS)
         with _told(parser):
-            server = Server(None, routes=http, ssl_context=tls[0], **given, sock=endpoints)
+            served = {**given, "sock": endpoints}
+            server = Server(None, routes=http, ssl_context=tls[0], **served)
         http.server = server
         attend(server, link, reload_timeout)
 
@@ -306,6 +321,24 @@ def _renewal(certificate: str, key: str | None) -> Callable[[Server], None]:
             _logger.info("the certificate was read anew")
 
     return renew
+
+
+def _engine(parser: argparse.ArgumentParser, name: str | None, *, patch: bool) -> str | None:
+    """The engine that is asked for, chosen before the script can make a connection."""
+    if patch:
+        if name == "threads":
+            _fail(parser, "--patch is for greenlets: leave --engine threads out")
+        try:
+            patch_by_gevent()
+        except ImportError:
+            _fail(parser, "--patch needs gevent: pip install 'scriptling-ws[gevent]'")
+        name = "gevent"
+    if name is not None:
+        try:
+            choose(name)
+        except (ImportError, RuntimeError) as error:
+            _fail(parser, str(error))
+    return name
 
 
 def _announce(server: Server) -> None:

@@ -34,6 +34,7 @@ __all__ = [
     "Channel",
     "Descriptor",
     "Lock",
+    "Place",
     "Session",
     "Window",
     "allocate",
@@ -42,6 +43,7 @@ __all__ = [
     "descriptor_of",
     "encode_frame",
     "encode_header",
+    "last_resumed",
     "list_to_bytes",
     "mask_in_place",
     "next_key",
@@ -65,6 +67,7 @@ SPECIAL = _codec.SPECIAL
 Channel = _channel.Channel
 Descriptor = _channel.Descriptor
 Lock = _channel.Lock
+Place = _channel.Place
 Session = _tls.Session
 Window = _channel.Window
 allocate = _codec.allocate
@@ -73,6 +76,7 @@ bytes_to_list = _codec.bytes_to_list
 descriptor_of = _channel.descriptor_of
 encode_frame = _codec.encode_frame
 encode_header = _codec.encode_header
+last_resumed = _channel.last_resumed
 list_to_bytes = _codec.list_to_bytes
 mask_in_place = _codec.mask_in_place
 next_key = _channel.next_key

@@ -161,6 +161,7 @@ class ServerOptions(RouteOptions, total=False):
     max_line_size: int
     max_headers: int
     max_head_size: int
+    engine: Literal["threads", "gevent"] | None
 
 
 _SERVED: Final = ("handler", "host", "port", "path", "routes", "binary_type")

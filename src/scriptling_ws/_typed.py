@@ -23,6 +23,7 @@ __all__ = ["parse_options"]
 _WORDS: Final = {"true": True, "false": False}
 _ELSEWHERE: Final = {
     "ssl_context": "--tls-cert and --tls-key",
+    "engine": "--engine",
     "host": "--server",
     "port": "--server",
     "sock": "--fd",

@@ -15,6 +15,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from itertools import repeat, starmap
@@ -75,6 +76,82 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
 def descriptor_of(sock: object) -> None:  # noqa: ARG001
     """A channel moves bytes by the socket's methods."""
     return
+
+
+_resumed: list[Any] = [None]  # the task that was let run last
+
+
+def last_resumed() -> Any:
+    """The task that a Place has let run last; None if none has."""
+    return _resumed[0]
+
+
+class Place:
+    """What is the same in every wait of a Parking; see the contract."""
+
+    __slots__ = (
+        "_get_current",
+        "_get_hub",
+        "fires",
+        "hub",
+        "late",
+        "switch",
+        "task",
+        "until",
+        "wakeable",
+        "watcher",
+        "watching",
+        "woken",
+    )
+
+    def __init__(self, get_hub: Callable[[], object], get_current: Callable[[], object]) -> None:
+        """Wait for nothing yet."""
+        self._get_hub = get_hub
+        self._get_current = get_current
+        self.until = self.fires = math.inf
+        self.hub: Any = None
+        self.watcher: Any = None
+        self.switch: Any = None
+        self.task: Any = None
+        self.watching = self.wakeable = self.woken = self.late = False
+
+    def move(self, hub: Any, /) -> None:
+        """Have the watcher and the switch of another hub."""
+        raise NotImplementedError
+
+    def set_timer(self, until: float, /) -> None:
+        """Have the timer fire then."""
+        raise NotImplementedError
+
+    def park(self, until: float, wakeable: bool, /) -> bool:
+        """Wait until something may have come."""
+        if wakeable and self.woken:
+            return False
+        hub = self._get_hub()
+        if hub is not self.hub:
+            self.move(hub)
+        self.until, self.wakeable, self.late = until, wakeable, False
+        if until < self.fires:
+            self.set_timer(until)
+        if not self.watching:
+            self.watching = True
+            self.watcher.start(self)
+        self.task = self._get_current()
+        try:
+            self.switch()
+        finally:
+            self.task = None
+        return self.late
+
+    def __call__(self) -> None:
+        """Switch to the task that waits: something has come."""
+        task = self.task
+        if task is None:
+            self.watching = False
+            self.watcher.stop()
+        else:
+            _resumed[0] = task
+            task.switch()
 
 
 class Window:

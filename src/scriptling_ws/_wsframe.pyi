@@ -303,12 +303,93 @@ class EngineLock(Protocol):
         /,
     ) -> None: ...
 
+class Bell(Protocol):
+    """A semaphore with the value 1, of an engine whose tasks are no threads."""
+
+    def acquire(self, blocking: bool, timeout: float | None, /) -> bool: ...
+    def release(self) -> object: ...
+
+class Parking(Protocol):
+    """Where the one task that receives waits, while others run on its thread."""
+
+    def park(self, until: float, wakeable: bool, /) -> bool:
+        """Wait until something may have come.
+
+        Args:
+            until: Until when, on the clock of time.monotonic; infinity for ever.
+            wakeable: Return too when it is woken.
+
+        Returns:
+            Whether that time has come.
+        """
+
+    def rest(self) -> None:
+        """Let the other tasks run."""
+
+class Place:
+    """What is the same in every wait of a Parking: the base of gevent's.
+
+    Attributes:
+        until: Until when the task waits, infinity for ever.
+        fires: When the timer fires, infinity for never.
+        hub: The loop's hub, None before the first wait.
+        watcher: Watches the descriptor, with the object itself as its callback.
+        switch: The hub's `switch`.
+        task: What waits, None for nobody.
+        watching: Whether the watcher was started.
+        wakeable: Whether the wait is over when it is woken.
+        woken: Whether it was woken.
+        late: Whether the wait is over because its time has come.
+    """
+
+    until: float
+    fires: float
+    hub: Any
+    watcher: Any
+    switch: Any
+    task: Any
+    watching: bool
+    wakeable: bool
+    woken: bool
+    late: bool
+
+    def __init__(self, get_hub: Callable[[], object], get_current: Callable[[], object]) -> None:
+        """Wait for nothing yet.
+
+        Args:
+            get_hub: The hub of the thread that calls.
+            get_current: The task that calls.
+        """
+
+    def move(self, hub: Any, /) -> None:
+        """Have the watcher and the switch of another hub: the subclass's."""
+
+    def set_timer(self, until: float, /) -> None:
+        """Have the timer fire then: the subclass's."""
+
+    def park(self, until: float, wakeable: bool, /) -> bool:
+        """As `Parking.park`."""
+
+    def __call__(self) -> None:
+        """What the watcher calls when something has come: switch to the task that waits."""
+
+def last_resumed() -> Any:
+    """The task that a Place has let run last; None if none has."""
+
 @final
 class Lock(EngineLock):
     """A lock as threading.Lock, which the kernel takes and releases without a call.
 
     Not in the pure kernel: there `Lock` is None.
     """
+
+    def __init__(self, make_bell: Callable[[], Bell] | None = None) -> None:
+        """Make a lock that is free.
+
+        Args:
+            make_bell: Makes what is waited for by those who find the lock taken, where tasks are
+                no threads; called at most once. None for a lock of the system's.
+        """
 
 @final
 class Descriptor:
@@ -474,6 +555,7 @@ class Stream(Protocol):
         descriptor: What to move bytes by; None to do so by `receive` and `send`.
         session: What to encrypt and decrypt by, between there and the window; None for neither.
         naps: Whether the descriptor's socket sleeps in `recv` for a moment (SO_RCVTIMEO).
+        parking: Where a task waits that shares its thread with others; None for a thread.
         pending: Whether bytes that `send` has taken are still to be written.
         send_flags: The flags for `send`.
         uncounted: Bytes of a frame that are under way though sending it has raised.
@@ -488,6 +570,8 @@ class Stream(Protocol):
     def session(self) -> Session | None: ...
     @property
     def naps(self) -> bool: ...
+    @property
+    def parking(self) -> Parking | None: ...
     @property
     def send_flags(self) -> int: ...
     @property

@@ -8,7 +8,6 @@ import textwrap
 
 import pytest
 
-from pairs import authority
 from processes import Process
 
 pytest.importorskip("gevent")
@@ -63,24 +62,17 @@ def serve(handler, **options):
 """
 
 
-def run(body, *arguments, before=""):
+def run_program(prologue, body, *arguments):
     """Run a program to its end."""
-    program = before + PROLOGUE + textwrap.dedent(body) + "\nprint('fine', flush=True)\n"
+    program = prologue + textwrap.dedent(body) + "\nprint('fine', flush=True)\n"
     with Process.python("-W", "default", "-c", program, *arguments) as child:
         assert child.line() == "fine"
         child.end_input()
         assert child.finish()[1] == 0
 
 
-@pytest.fixture(params=[False, True], ids=["tcp", "tls"])
-def certificates(request, tmp_path):
-    """The files of a certificate and its authority, for programs that speak TLS."""
-    if not request.param:
-        return ()
-    chain, trusted = tmp_path / "chain.pem", tmp_path / "authority.pem"
-    authority().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(chain)
-    authority().cert_pem.write_to_path(trusted)
-    return chain, trusted
+def run(body, *arguments, before=""):
+    run_program(before + PROLOGUE, body, *arguments)
 
 
 def test_receiving(certificates):

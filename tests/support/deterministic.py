@@ -214,6 +214,7 @@ class Poller(selectors.PollSelector):
 class Engine:
     """The engine. `choose` is given the number of choices, and returns one of them."""
 
+    name = "deterministic"
     naps = False
 
     def __init__(self, choose, *, late=0.0, lines=False):
@@ -230,6 +231,12 @@ class Engine:
         self._late = START + late
 
     # -- what the package asks for: see `_waiting.Engine` ----------------------
+
+    def parking(self, sock):
+        return None
+
+    def watch(self, tell):
+        return None
 
     def lock(self):
         return Lock(self, False, _where())

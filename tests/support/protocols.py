@@ -49,6 +49,7 @@ class Received:
     descriptor = None
     session = None
     naps = pending = False
+    parking = None
     send = None
     send_flags = 0
 

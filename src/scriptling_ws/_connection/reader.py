@@ -36,6 +36,11 @@ _OVERTIME: Final = 0.05
 _LINGER: Final = 0.25  # seconds that receive waits for the stream's end after the last frame
 _MANY: Final = 10_000  # receives on a closed connection, after which the next ones take their time
 _PACE: Final = 0.01  # seconds
+_READ: Final = 32  # what a read counts where tasks share a thread, and a message one
+
+
+def _has_a_thread(weight: int, /) -> None:
+    """There is nothing to share: in place of `Parking.share`."""
 
 
 class Reader:
@@ -52,6 +57,7 @@ class Reader:
         "_over",
         "_protocol",
         "_ready",
+        "_share",
         "_sleep",
     )
 
@@ -67,6 +73,8 @@ class Reader:
         self._over = False  # `connected` has said so
         self._identity = engine().identity
         self._sleep = engine().sleep
+        parking = link.transport.parking
+        self._share = _has_a_thread if parking is None else parking.share
 
     def receive(self, timeout: float | None, quick: bool) -> Message | None:
         """As `Connection.receive`, from where the channel leaves it. Holds the intake's lock.
@@ -148,11 +156,12 @@ class Reader:
         while True:
             if lifecycle.closing:
                 protocol.drop_late()
+            self._share(len(ready) or _READ)
             if ready:
                 try:
                     return ready.popleft()
                 except IndexError:  # pragma: no cover - a race
-                    continue  # another thread took it
+                    continue  # another task took it
             if protocol.holding:
                 self._release()
                 protocol.hold_no_more()

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Writer"]
 
 _PROGRESS: Final = 64 * 1024  # bytes of a message that a peer has to take within send_timeout
+_SEND: Final = 256  # what a send that is large, or compressed, counts where tasks share a thread
 _DOES_NOT_READ: Final = (
     "the peer does not read: the message was not sent within send_timeout, "
     "or the call's own timeout"
@@ -140,6 +141,8 @@ class Writer:
             name = "send_timeout" if whole is None else "the timeout"
             raise SendTimeout(f"other threads' messages took all of {name}")
         self.look_after()
+        if self._transport.parking is not None:
+            self._transport.parking.share(_SEND)
 
     def _not_open(self) -> None:
         """A message is to be sent on a connection that is not open any more.

@@ -13,17 +13,15 @@ Rules:
 
 from __future__ import annotations
 
-import os
 import select
 import selectors
-import socket
-import sys
 import threading
 import time
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .. import _kernel as kernel
+from .alarm import Waker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,47 +78,12 @@ _new_lock: Final[Callable[[], Any]] = (
 )
 
 
-class _Waker:
-    """A descriptor that is readable from the first `set` on, for ever."""
-
-    __slots__ = ("_event", "_pair")
-
-    def __init__(self) -> None:
-        self._event = -1
-        self._pair: tuple[socket.socket, ...] = ()
-        if sys.platform == "linux" and hasattr(os, "eventfd"):
-            # Unpacking stores it in the step in which it is made: not to be lost should a signal
-            # handler raise.
-            (self._event,) = map(os.eventfd, (0,), (os.EFD_CLOEXEC | os.EFD_NONBLOCK,))
-        else:
-            self._pair = socket.socketpair()
-
-    def fileno(self) -> int:
-        return self._pair[0].fileno() if self._pair else self._event
-
-    def set(self) -> None:
-        if self._pair:
-            self._pair[1].close()  # what is readable is the end of the stream
-        elif sys.platform == "linux":  # pragma: no branch - else there is a pair
-            os.eventfd_write(self._event, 1)
-
-    def close(self) -> None:
-        for sock in self._pair:
-            sock.close()
-        # The number is taken out first: should a signal handler raise, it is not closed again
-        # when it is another file's.
-        event, self._event = self._event, -1
-        if event >= 0:
-            os.close(event)
-
-    __del__ = close
-
-
 class Threads:
     """Each task is a thread, and what blocks, blocks its thread."""
 
     __slots__ = ()
 
+    name: Final = "threads"
     naps: Final = True
     lock = staticmethod(_new_lock)
     rlock = staticmethod(threading.RLock)
@@ -128,7 +91,10 @@ class Threads:
     identity = staticmethod(threading.get_ident)
     current = staticmethod(threading.current_thread)
     sleep = staticmethod(time.sleep)
-    waker = staticmethod(_Waker)
+    waker = staticmethod(Waker)
+
+    def parking(self, sock: object, /) -> None:
+        """A thread waits by itself."""
 
     def hears_signals(self) -> bool:
         """Whether this is the main thread: Python runs signal handlers in no other."""
@@ -179,3 +145,6 @@ class Threads:
     def blocking(self, function: Callable[[], _T]) -> _T:
         """Call it here: other threads go on."""
         return function()
+
+    def watch(self, tell: Callable[[float, str], object]) -> None:
+        """A thread holds up no other."""

@@ -17,7 +17,8 @@ for up to NAP. On a busy connection that is one system call a read, where asking
 first (poll, then recv) takes two. A quiet connection leaves `recv` after NAP and
 sleeps in `wait`, where `wake` reaches it. A socket that waits by other means than the
 system's (gevent's) does not know SO_RCVTIMEO: it does not block, and does not nap. Nor does any
-under an engine that naps not.
+under an engine that naps not. Where tasks share a thread, the one that receives waits at the
+connection's `parking`.
 
 Whether a peer lives is told by what the kernel counts (`pulse`) and by what lies in its
 buffers (`unread`, `peek`): asking takes nothing out of them.
@@ -29,10 +30,12 @@ from __future__ import annotations
 
 import _socket
 import contextlib
+import math
 import os
 import socket
 import struct
 import sys
+import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .. import _kernel as kernel
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
 
     from .._wsframe import Descriptor
     from .deadline import Deadline
-    from .waiting import Waker
+    from .waiting import Parking, Waker
 
 __all__ = ["NAP", "SEND_FLAGS", "Pulse", "Transport", "address_text", "write_rest"]
 
@@ -118,6 +121,7 @@ class Transport:
             where it has to go by `receive` and `send`.
         session: What the channel encrypts and decrypts by; None for a bare socket.
         naps: Whether the socket sleeps in `recv` for up to NAP.
+        parking: Where the task that receives waits; None where that is the engine's `wait`.
         pending: Whether bytes that `write` has taken are still to be written; a bare
             socket keeps none.
         uncounted: Bytes that `write` had taken when a signal handler raised in it.
@@ -136,6 +140,7 @@ class Transport:
         "descriptor",
         "local_addr",
         "naps",
+        "parking",
         "peer_addr",
         "pending",
         "remote_addr",
@@ -158,8 +163,10 @@ class Transport:
         self.pending: bool = False
         self.uncounted: int = 0
         native = _CAN_NAP and self._engine.naps and isinstance(sock, _socket.socket)
+        self.parking: Parking | None = self._engine.parking(sock)
         self.naps: bool = self._prepare(native)
-        self._descriptor = kernel.descriptor_of(sock) if native else None
+        direct = native or (_CAN_NAP and self.parking is not None)
+        self._descriptor = kernel.descriptor_of(sock) if direct else None
         self.descriptor: Descriptor | None = self._descriptor
         self.local_addr: str = address_text(sock.getsockname())
         self.peer_addr: str = address_text(sock.getpeername())
@@ -296,6 +303,9 @@ class Transport:
             wakeable: Return when `wake` is or has been called; in a moment, called or not,
                 if no descriptor is left for that.
         """
+        if self.parking is not None and not write:
+            self._park(self.parking, deadline, wakeable)
+            return
         waker = None
         if wakeable:
             waker = self._get_waker()
@@ -305,6 +315,11 @@ class Transport:
                 deadline = deadline.sooner(_UNWOKEN)
         events = (READ if read else 0) | (WRITE if write else 0)
         self._engine.wait(self._sock, events, deadline, waker)
+
+    def _park(self, parking: Parking, deadline: Deadline, wakeable: bool) -> None:
+        left = deadline.left()
+        if parking.park(math.inf if left is None else time.monotonic() + left, wakeable):
+            deadline.waited(left)
 
     def _get_waker(self) -> Waker | None:
         """What `wake` makes readable; None if it cannot be made now."""
@@ -328,6 +343,8 @@ class Transport:
             self._woken = True
             if self._waker is not None:
                 self._waker.set()
+        if self.parking is not None:
+            self.parking.wake()
 
     def finish_writing(self) -> None:
         """Tell the peer that nothing more will come."""
@@ -343,6 +360,8 @@ class Transport:
         """Close the descriptors. No other thread may be inside a method, nor in the channel."""
         if self._descriptor is not None:
             self._descriptor.forget()  # before the number can be another file's
+        if self.parking is not None:
+            self.parking.close()  # likewise
         self._sock.close()
         with self._wake_lock:
             self._woken = True

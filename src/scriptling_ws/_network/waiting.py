@@ -4,8 +4,10 @@ Rules:
 
 - No other file of the package imports `threading`, `selectors` or `select`, or sleeps: it asks
   `engine()`. The tests hold the package to that.
-- The engine is chosen when it is first asked for, not at import: a program may have patched
-  `threading` by then. The default is threads (`threads`).
+- The engine is chosen once, when it is first asked for, not at import: a program may have patched
+  `threading` by then. By default it is gevent (`greenlets`) in a process that gevent has patched,
+  and threads (`threads`) in all others; `choose`, and SCRIPTLING_WS_ENGINE in the environment,
+  say otherwise.
 - An engine is asked for as an object is made, and anew in a forked child. A lock, an event or a
   poller is used with the engine that made it.
 - Whatever an engine waits for, an exception out of a signal handler may end the wait. What is
@@ -17,6 +19,8 @@ This file is the contract alone: what a second way of waiting has to provide.
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -29,16 +33,21 @@ if TYPE_CHECKING:
 __all__ = [
     "READ",
     "WRITE",
+    "Closeable",
     "Descriptor",
     "Engine",
     "Event",
     "Lock",
+    "Parking",
     "Poller",
     "RLock",
     "Task",
     "Waker",
+    "choose",
     "engine",
     "forget",
+    "is_patched",
+    "patch",
     "use",
 ]
 
@@ -122,6 +131,44 @@ class Waker(Descriptor, Protocol):
         """Close the descriptor. May be called again."""
 
 
+class Parking(Protocol):
+    """Where the one task that receives on a socket waits, while others run on its thread."""
+
+    def park(self, until: float, wakeable: bool, /) -> bool:
+        """Wait until something may have come; what it is, the caller finds out.
+
+        Args:
+            until: Until when, on the clock of time.monotonic; infinity for ever.
+            wakeable: Return too when `wake` is or has been called.
+
+        Returns:
+            Whether that time has come.
+        """
+
+    def wake(self) -> None:
+        """Have every wakeable `park` return, now and from now on. From any task or thread."""
+
+    def rest(self) -> None:
+        """Let the other tasks run."""
+
+    def share(self, weight: int, /) -> None:
+        """Count what was done without waiting, and let the other tasks run if it is enough.
+
+        Args:
+            weight: What it counts: a message one, a read or a slow send some more.
+        """
+
+    def close(self) -> None:
+        """Let go of the descriptor, which is about to be closed. May be called again."""
+
+
+class Closeable(Protocol):
+    """What is ended by `close`."""
+
+    def close(self) -> None:
+        """End it."""
+
+
 class Key(Protocol):
     """What a poller knows of a descriptor."""
 
@@ -159,12 +206,19 @@ class Engine(Protocol):
     """A way of waiting.
 
     Attributes:
+        name: By which `choose` knows it.
         naps: Whether a task may sleep in a system call for a moment, as in `recv` on a blocking
             socket, and the others go on meanwhile.
     """
 
     @property
+    def name(self) -> str: ...
+
+    @property
     def naps(self) -> bool: ...
+
+    def parking(self, sock: Descriptor, /) -> Parking | None:
+        """Make the place where a task waits to receive; None where `wait` is as good."""
 
     def lock(self) -> Lock:
         """Make a lock."""
@@ -257,18 +311,93 @@ class Engine(Protocol):
             What it returns; what it raises, this raises.
         """
 
+    def watch(self, tell: Callable[[float, str], object]) -> Closeable | None:
+        """Tell of tasks that keep the others from running, where one can.
+
+        Args:
+            tell: Called in the midst of what else runs, with the seconds for which nothing else
+                could, and the name of the task that was let run last, as far as that is known;
+                has to return at once.
+
+        Returns:
+            What ends it; None where no task can hold up others.
+        """
+
 
 _engine: Engine | None = None
 
 
 def engine() -> Engine:
     """The process's engine; made, if this is the first call."""
+    return choose(None) if _engine is None else _engine
+
+
+def choose(name: str | None) -> Engine:
+    """Choose the process's engine.
+
+    Args:
+        name: "threads" or "gevent"; None for the one that is in use, or the default.
+
+    Raises:
+        TypeError: the name is no str.
+        ValueError: there is no such engine.
+        RuntimeError: another one is in use already.
+        ImportError: gevent is not installed.
+    """
     global _engine  # noqa: PLW0603  # the one there is
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"engine has to be a str or None, not {type(name).__name__}")
     if _engine is None:
+        _engine = _make(name or os.environ.get("SCRIPTLING_WS_ENGINE") or _default())
+    elif name is not None and name != _engine.name:
+        _check(name)
+        raise RuntimeError(
+            f"this process has connections or servers on {_engine.name} already, so that it "
+            f"cannot change to {name}: choose the engine before the first of them, or set "
+            f"SCRIPTLING_WS_ENGINE={name} in its environment"
+        )
+    return _engine
+
+
+def patch() -> None:
+    """Have gevent patch the standard library, for good: before anything waits.
+
+    Raises:
+        ImportError: gevent is not installed.
+    """
+    from . import greenlets
+
+    greenlets.patch()
+
+
+def is_patched() -> bool:
+    """Whether gevent has patched the process, which would stand still in a thread's wait."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("socket"))
+
+
+def _default() -> str:
+    return "gevent" if is_patched() else "threads"
+
+
+def _check(name: str) -> None:
+    if name not in ("threads", "gevent"):
+        raise ValueError(f"there is no engine {name!r}: it is 'threads' or 'gevent'")
+
+
+def _make(name: str) -> Engine:
+    _check(name)
+    if name == "threads":
         from .threads import Threads  # not at import: see above
 
-        _engine = Threads()
-    return _engine
+        return Threads()
+    try:
+        from .greenlets import Greenlets
+    except ImportError as error:
+        raise ImportError(
+            f"the engine 'gevent' needs gevent: pip install 'scriptling-ws[gevent]' ({error})"
+        ) from error
+    return Greenlets()
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from .._network.deadline import Deadline
-from .._network.waiting import engine
+from .._network.waiting import choose, engine, is_patched
 from . import systemd
 from .crew import Crew, Place, Worker, ending
 from .signals import ENDING, HANGUP, Signals, Terminal
@@ -84,7 +84,7 @@ def serve_with_workers(
 
     Raises:
         OSError: there is no fork on this system, or too few descriptors.
-        RuntimeError: this is not the main thread.
+        RuntimeError: this is not the main thread, or gevent runs in it.
     """
     try:
         if sys.platform == "win32" or not hasattr(os, "fork"):
@@ -93,6 +93,7 @@ def serve_with_workers(
                 "several processes need fork, which this system has not: start several servers, "
                 "with a port each, behind a proxy",
             )
+        _wait_by_threads()
         if not engine().hears_signals():
             raise RuntimeError("several processes need the main thread: signals arrive there alone")
         with Signals(ENDING, always=(signal.SIGCHLD,)) as signals:
@@ -103,6 +104,25 @@ def serve_with_workers(
     if master.struck_by:
         signal.raise_signal(master.struck_by)
     return master.status
+
+
+def _wait_by_threads() -> None:
+    """Have the master wait by threads, whatever its workers are to do.
+
+    Raises:
+        RuntimeError: gevent has patched this process, or runs in it.
+    """
+    if not is_patched():
+        try:
+            choose("threads")
+        except RuntimeError:
+            pass
+        else:
+            return
+    raise RuntimeError(
+        "gevent runs in this process, which cannot be forked with it: leave gevent to the workers, "
+        "by engine='gevent' or by 'scriptling-ws --processes N --patch'"
+    )
 
 
 class Master:

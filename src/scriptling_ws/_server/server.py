@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from .._handshakes.head import Refused, Request
 from .._handshakes.server import WEBSOCKET_METHODS, ServerUpgrade, wants_upgrade
@@ -27,7 +27,7 @@ from .._network.deadline import Deadline, check_timeout
 from .._network.fork import tell_after_fork
 from .._network.tls import check_context
 from .._network.unix import OWN_USER
-from .._network.waiting import engine
+from .._network.waiting import choose, engine
 from .._options import HeadLimits, check_count, check_names
 from . import systemd
 from .acceptor import Acceptor
@@ -39,7 +39,7 @@ from .endpoints import Endpoints
 from .handlers import check_handler
 from .http import Response
 from .limits import Limits
-from .log import RareWarnings, shown
+from .log import RareWarning, RareWarnings, shown
 from .operations import Operations
 from .proxies import Proxies
 from .routes import PageRoute, Routes, RouteTable, Settings, WebSocketRoute
@@ -146,6 +146,7 @@ class Server:
         max_line_size: int = HeadLimits.max_line_size,
         max_headers: int = HeadLimits.max_headers,
         max_head_size: int = HeadLimits.max_head_size,
+        engine: Literal["threads", "gevent"] | None = None,
         **options: Any,
     ) -> None:
         """Listen, and answer from now on. Blocks for the lookup of the host's name alone.
@@ -216,6 +217,10 @@ class Server:
                 refused with 431, or 414 if it is the first.
             max_headers: The most headers of a request; more are refused with 431.
             max_head_size: The most bytes in a request's head; more are refused with 431.
+            engine: How the process waits: "threads", or "gevent", with which each handler
+                has a greenlet in place of a thread. It is one for the whole process, chosen
+                before its first connection or server. By default "gevent" if gevent has patched
+                the process, else "threads".
             **options: For every connection, unless its route says otherwise:
                 `binary_type` (`list`, the default, or `bytes`), and what `RouteOptions`
                 describes, such as `origins`, `subprotocols` and `compression`.
@@ -223,12 +228,14 @@ class Server:
         Raises:
             TypeError: an argument is of the wrong type, or an option is unknown.
             ValueError: an argument cannot be used, or there is nothing to serve.
-            ImportError: the handler's name leads nowhere, or `metrics` has no prometheus-client.
-            RuntimeError: `metrics` are to be shared by several processes, and prometheus-client was
-                imported before it could know.
+            ImportError: the handler's name leads nowhere, `metrics` has no prometheus-client, or
+                the engine no gevent.
+            RuntimeError: the process waits by another engine already; or `metrics` are to be
+                shared by several processes, and prometheus-client was imported too soon for that.
             OSError: the address is not this machine's, or in use; or there are no such sockets.
         """
         check_names("Server", options)
+        waiting = choose(engine)
         self._operations = Operations(health, metrics, drain_timeout)
         self._table = self._operations.add_pages(_table(handler, path, routes))
         options = Settings.keep(options)
@@ -240,6 +247,7 @@ class Server:
         self._hosts = Hosts(allowed_hosts)
         self._host_warnings = RareWarnings(_logger)
         self._origin_warnings = RareWarnings(_logger)
+        self._delay_warnings = RareWarning(_logger)
         log = make_access_log(access_log)
         self._sessions = Sessions(log, self._operations.figures)
         limits = Limits(max_connections, max_connections_per_address, max_requests)
@@ -247,10 +255,10 @@ class Server:
         callers = Callers(limits, proxies, max_connection_rate, max_connection_burst)
         self._shutdown_timeout = check_timeout(shutdown_timeout, "shutdown_timeout")
         # An RLock: a signal handler may call close() inside of close().
-        self._close_lock = engine().rlock()  # guards _closer and _on_close
+        self._close_lock = waiting.rlock()  # guards _closer and _on_close
         self._closer = 0  # the thread that closes or has closed, 0 for none
         self._on_close: list[Callable[[], None]] = []
-        self._closed = engine().event()
+        self._closed = waiting.event()
         if ssl_context is not None:
             check_context(ssl_context, server_side=True)
         timeout = check_timeout(handshake_timeout, "handshake_timeout")
@@ -280,6 +288,7 @@ class Server:
             undo.callback(self._operations.figures.stop)
             self._thread = self._start()
             undo.pop_all()
+        self._watch = waiting.watch(self._warn_of_delay)
         tell_after_fork(self)
 
     def _start(self) -> Task:
@@ -382,6 +391,15 @@ class Server:
             origins.advice(origin),
         )
 
+    def _warn_of_delay(self, seconds: float, name: str) -> None:
+        """Say once in a while that a handler has kept all the others waiting."""
+        self._delay_warnings.give(
+            "nothing else could run for %.2f s%s: a handler that computes, or waits by calls that "
+            "gevent has not patched, holds up all others",
+            seconds,
+            f"; last let run was {name!r}" if name else "",
+        )
+
     # -- the end -------------------------------------------------------------
 
     def close(self) -> None:
@@ -425,6 +443,8 @@ class Server:
                 _logger.warning("the acceptor does not end: its thread is left behind")
         finally:
             self._operations.figures.stop()
+            if self._watch is not None:
+                self._watch.close()
             self._closed.set()
             with self._close_lock:
                 callbacks, self._on_close = self._on_close, []

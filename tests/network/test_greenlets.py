@@ -1,0 +1,372 @@
+"""The engine of gevent, in programs that gevent has not patched: everything is the package's own.
+
+Each is a program of its own, as the engine is chosen for good; a greenlet ticks in all of them, to
+show that nothing stops the others. (Programs that gevent has patched are in test_gevent.py.)
+"""
+
+import pytest
+from test_gevent import run_program
+
+pytest.importorskip("gevent")
+
+PROLOGUE = """
+import os
+os.environ["SCRIPTLING_WS_ENGINE"] = "gevent"
+import logging, math, random, socket, ssl, sys, threading, time
+import gevent
+from gevent import event, pool
+import scriptling_ws as ws
+from scriptling_ws._network import waiting
+from scriptling_ws._network.greenlets import Parking
+
+ticks = 0
+def tick():
+    global ticks
+    while True:
+        gevent.sleep(0.005)
+        ticks += 1
+gevent.spawn(tick)
+
+def took(least, most, call, *arguments):
+    # How long a call takes, and that others run meanwhile.
+    before, start = ticks, time.monotonic()
+    with gevent.Timeout(20):
+        result = call(*arguments)
+    seconds = time.monotonic() - start
+    assert least <= seconds < most, (call, seconds)
+    assert seconds < 0.1 or ticks > before, "the loop stood still"
+    return result
+
+def until(condition):
+    with gevent.Timeout(20):
+        while not condition():
+            gevent.sleep(0.001)
+
+def echo(client):
+    for message in client:
+        client.send(message) if isinstance(message, str) else client.send_binary(message)
+
+client_tls = server_tls = None
+if len(sys.argv) > 1:
+    server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_tls.load_cert_chain(sys.argv[1])
+    client_tls = ssl.create_default_context(cafile=sys.argv[2])
+
+def open(server, **options):
+    url = server.url.replace("127.0.0.1", "localhost")
+    return ws.connect(url, ssl_context=client_tls, **options)
+def serve(handler, **options):
+    return ws.Server(handler, port=0, ssl_context=server_tls, **options)
+"""
+
+
+def run(body, *arguments):
+    run_program(PROLOGUE, body, *arguments)
+
+
+def test_many_connections_talk_at_a_time(certificates):
+    run(
+        """
+        def talk(number):
+            with open(server, binary_type=bytes, compression="deflate") as conn:
+                for turn in range(30):
+                    text = f"{number} says {turn} " * random.choice((1, 1, 1, 300))
+                    conn.send(text)
+                    assert conn.receive(10) == text
+                    conn.send_binary(text.encode() * 20)
+                    assert conn.receive(10) == text.encode() * 20
+            assert conn.close_code == 1000
+            return number
+        with serve(echo, compression="deflate", binary_type=bytes) as server:
+            done = pool.Group().map(talk, range(60))
+            assert done == list(range(60))
+            until(lambda: not server.connections)
+        """,
+        *certificates,
+    )
+
+
+def test_timeouts(certificates):
+    run(
+        """
+        with serve(echo) as server, open(server) as conn:
+            for _ in range(3):
+                conn.send("a")  # a long wait, whose timer stays
+                assert conn.receive(30) == "a"
+                assert took(0.05, 1, conn.receive, 0.05) is None
+                assert took(0.2, 1.5, conn.receive, 0.2) is None
+                assert took(0, 0.1, conn.receive, 0) is None
+                assert took(1.1, 2.5, conn.receive, 1.1) is None
+                assert took(0, 2, conn.ping, 5) is not None
+            conn.send_binary(bytes(3_000_000))
+            assert len(took(0, 9, conn.receive, None)) == 3_000_000
+            assert took(0.1, 1, conn.receive, 0.1) is None
+        """,
+        *certificates,
+    )
+
+
+def test_a_message_comes_though_the_timer_was_set_before():
+    run(
+        """
+        def late(client):
+            client.receive()
+            gevent.sleep(0.3)
+            client.send("late")
+            client.receive()
+        with serve(late) as server, open(server) as conn:
+            assert took(0.1, 1, conn.receive, 0.1) is None
+            conn.send("go on")
+            assert took(0.2, 2, conn.receive, 30) == "late"
+        """
+    )
+
+
+def test_close_wakes_who_receives(certificates):
+    run(
+        """
+        with serve(echo) as server:
+            for timeout in (None, 30, 0.9):
+                for thread in (False, True):
+                    conn = open(server)
+                    waiting_one = gevent.spawn(conn.receive, timeout)
+                    until(lambda: conn._link.transport.parking.task is not None)
+                    if thread:
+                        gevent.get_hub().threadpool.apply(conn.close)
+                    else:
+                        took(0, 0.5, conn.close)
+                    assert took(0, 0.5, waiting_one.get) is None
+                    assert conn.close_code == 1000
+        """,
+        *certificates,
+    )
+
+
+def test_what_comes_while_nobody_waits_does_not_keep_the_loop_busy():
+    run(
+        """
+        sent = event.Event()
+        def two(client):
+            client.send("one")
+            client.receive()
+            client.send("two")
+            sent.set()
+            client.receive()
+        with serve(two) as server, open(server) as conn:
+            assert conn.receive() == "one"
+            conn.send("more")
+            sent.wait()
+            before = time.process_time()
+            gevent.sleep(0.5)
+            assert time.process_time() - before < 0.3
+            assert not conn._link.transport.parking.watching
+            assert conn.receive() == "two"
+        """
+    )
+
+
+@pytest.mark.parametrize("timeout", [0, 30, None])
+def test_a_flood_lets_the_others_run(timeout):
+    run(
+        f"""
+        def flood(client):
+            while client.connected():
+                client.send_many(["x"] * 50_000)
+        with serve(flood) as server, open(server) as conn:
+            count, before = 0, ticks
+            end = time.monotonic() + 1
+            with gevent.Timeout(20):
+                while time.monotonic() < end:
+                    count += conn.receive({timeout}) is not None
+            assert count > 1000 and ticks - before > 5, (count, ticks - before)
+        """
+    )
+
+
+def test_what_ends_a_wait_loses_nothing():
+    run(
+        """
+        def count(client):
+            for number in range(10**9):
+                if client.receive(0) is not None or not client.connected():
+                    return
+                client.send(str(number))
+                gevent.sleep(0.001)
+        with serve(count) as server, open(server) as conn:
+            got, strikes = [], 0
+            while len(got) < 300:
+                try:
+                    with gevent.Timeout(random.random() * 0.01):
+                        while True:
+                            got.append(conn.receive(random.choice((None, 30, 0.5))))
+                except gevent.Timeout:
+                    strikes += 1
+            assert strikes > 20
+            assert got == [str(number) for number in range(len(got))]
+
+            for _ in range(50):
+                receiving = gevent.spawn(conn.receive, None)
+                gevent.sleep(random.choice((0, 0.0005, 0.002)))
+                receiving.kill()
+                if receiving.successful() and isinstance(receiving.value, str):
+                    got.append(receiving.value)
+            got.append(conn.receive(10))
+            assert got == [str(number) for number in range(len(got))]
+        """
+    )
+
+
+def test_locks_pass_from_greenlet_to_greenlet():
+    run(
+        """
+        lock, total, taken = waiting.engine().lock(), 0, []
+        def add(mine):
+            global total
+            for turn in range(200):
+                if mine % 2 or not lock.acquire(True, 0.0001 * mine):
+                    assert lock.acquire()
+                before = total
+                assert not lock.acquire(False)
+                gevent.sleep(random.choice((0, 0, 0.0001)))
+                total = before + 1
+                lock.release()
+        took(0, 20, gevent.joinall, [gevent.spawn(add, n) for n in range(6)], 20, True)
+        assert total == 1200 and not lock.locked()
+        assert lock.acquire()
+        assert took(0.05, 1, lock.acquire, True, 0.05) is False
+        gevent.spawn_later(0.05, lock.release)
+        assert took(0.04, 1, lock.acquire, True, -1) is True
+
+        both = waiting.engine().rlock()
+        assert both.acquire() and both.acquire(True, -1)
+        other = gevent.spawn(both.acquire, True, 0.05)
+        assert took(0.05, 1, other.get) is False
+        """
+    )
+
+
+def test_what_blocks_goes_to_other_threads():
+    run(
+        """
+        engine = waiting.engine()
+        assert took(0.2, 5, engine.blocking, lambda: (time.sleep(0.2), 7)[1]) == 7
+        try:
+            engine.blocking(lambda: 1 // 0)
+        except ZeroDivisionError:
+            pass
+        else:
+            raise AssertionError
+        assert took(0.2, 5, engine.in_worker, lambda: (time.sleep(0.2), 8)[1], 5, "x") == 8
+        assert took(0.1, 0.9, engine.in_worker, lambda: time.sleep(1), 0.1, "x") is None
+        # By a name, which is looked up on such a thread.
+        with ws.Server(echo, host="localhost", port=0) as server:
+            with ws.connect(f"ws://localhost:{server.port}", timeout=10) as conn:
+                conn.send("by name")
+                assert conn.receive(10) == "by name"
+        """
+    )
+
+
+def test_the_log_tells_of_a_handler_that_holds_up_the_others():
+    run(
+        """
+        told = []
+        class Log(logging.Handler):
+            def emit(self, record):
+                told.append(record.getMessage())
+        logging.getLogger("scriptling_ws.server").addHandler(Log())
+        def busy(client):
+            client.receive()
+            time.sleep(0.4)
+            client.send("done")
+            client.receive()
+        with serve(busy) as server, open(server) as conn:
+            gevent.sleep(0.2)
+            assert not told
+            conn.send("hold them up")
+            assert conn.receive() == "done"
+            until(lambda: told)
+            assert "nothing else could run for 0." in told[0], told
+        """
+    )
+
+
+def test_a_server_ends_within_its_time():
+    run(
+        """
+        def stubborn(client):
+            gevent.sleep(30)
+        for handler, least, most in ((echo, 0, 2), (stubborn, 0.3, 6)):
+            server = serve(handler, shutdown_timeout=0.3)
+            conns = [open(server) for _ in range(20)]
+            receiving = [gevent.spawn(conn.receive, None) for conn in conns]
+            until(lambda: len(server.connections) == 20)
+            took(least, most, server.close)
+            for conn, task in zip(conns, receiving):
+                assert task.get(timeout=10) is None
+                assert conn.close_code == 1001, conn.close_code
+        """
+    )
+
+
+def test_from_threads_of_their_own():
+    """Each thread has a loop of its own, and a connection may be used in one after the other."""
+    run(
+        """
+        def talk(number):
+            with open(server) as conn:
+                conn.send(f"from {number}")
+                assert conn.receive(10) == f"from {number}"
+                return True
+        def one_after_the_other(number):
+            shared.send(str(number))
+            return shared.receive(10)
+        with serve(echo) as server, open(server) as shared:
+            apply = gevent.get_hub().threadpool.apply
+            tasks = [gevent.spawn(apply, talk, (number,)) for number in range(5)]
+            gevent.joinall(tasks, 20, True)
+            assert all(task.value for task in tasks)
+            for number in range(6):
+                if number % 2:
+                    assert one_after_the_other(number) == str(number)
+                else:
+                    assert apply(one_after_the_other, (number,)) == str(number)
+        """
+    )
+
+
+def test_the_engine_is_chosen_once():
+    run(
+        """
+        assert waiting.engine().name == "gevent"
+        with ws.Server(echo, port=0, engine="gevent"):
+            pass
+        for name, error, text in (
+            ("threads", RuntimeError, "choose the engine before the first"),
+            ("asyncio", ValueError, "'threads' or 'gevent'"),
+            (7, TypeError, "str"),
+        ):
+            try:
+                ws.Server(echo, port=0, engine=name)
+            except error as caught:
+                assert text in str(caught), caught
+            else:
+                raise AssertionError(name)
+        """
+    )
+
+
+def test_a_forked_child_has_none_of_the_connections():
+    run(
+        """
+        with serve(echo) as server, open(server) as conn:
+            conn.send("before")
+            assert conn.receive(10) == "before"
+            child = os.fork()
+            if not child:
+                os._exit(not (conn.connected() is False and not server.connections))
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            conn.send("after")
+            assert conn.receive(10) == "after"
+        """
+    )
