@@ -13,7 +13,7 @@ NODE_MODULES = tests/peers/node_modules
 KERNEL = src/_wsframe.pyx src/_wssystem.pxi src/_wswindow.pxi src/_wstls.pxi src/_wsparking.pxi src/_wschannel.pxi src/_wsframe.h src/_wsgate.h src/_wsio.h
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled test-pure install-check lint format api peers \
+.PHONY: help demo test test-compiled test-pure test-gevent install-check lint format api peers \
     programs conformance conformance-gate free-threaded pypy architectures fuzz fuzz-quick sanitize \
     coverage mutants soak \
     wheels wheels-free-threaded bench bench-quick bench-server callgrind clean
@@ -53,6 +53,11 @@ test-compiled: $(VENV)/tested peers ## all tests, on the compiled codec if there
 
 test-pure: $(VENV)/tested peers ## all tests, on the pure codec
 	SCRIPTLING_WS_PURE=1 $(RUN) -m pytest $(PYTEST_ARGS)
+
+# Patched by gevent, so that the tests' own waits let the server's greenlets run.
+test-gevent: $(VENV)/tested peers ## the server's tests and those of rooms, with the engine of gevent
+	$(RUN) -m gevent.monkey --module pytest $(PYTEST_ARGS) tests/handshakes/test_paths.py \
+	    tests/server tests/rooms
 
 peers: ## Node's ws, for the tests against it; skipped where there is no npm
 	@if command -v npm >/dev/null && [ ! -d $(NODE_MODULES) ]; then \

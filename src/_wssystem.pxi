@@ -149,33 +149,46 @@ cdef class Lock:
     cdef bint wait(self, double seconds) except -1:
         """Take it in so many seconds; whether it could be."""
         cdef double until = ws_now() + seconds
+        cdef PyLockStatus status
         if self.bell == NULL and self.their_bell is None:
             self.their_bell = self.make_bell()
         ws_add(&self.waiters, 1)
         try:
             while not self.take():
-                if not self.hear(until):
+                if self.bell != NULL:
+                    status = self.hear(until)
+                    if status != PY_LOCK_INTR:
+                        return status == PY_LOCK_ACQUIRED or self.take()
+                    PyErr_CheckSignals()
+                elif not self.their_bell.acquire(
+                    True, None if until == INFINITY else max(until - ws_now(), 0)
+                ):
                     return self.take()
-                ws_swap(&self.rung, 0)
+                else:
+                    ws_swap(&self.rung, 0)
             return True
         finally:
             ws_add(&self.waiters, <unsigned long> -1)
 
-    cdef bint hear(self, double until) except -1:
-        """Wait for the bell; whether it was rung in time."""
+    cdef PyLockStatus hear(self, double until) noexcept:
+        """Wait for the bell until it has brought the lock, or as the system's lock does.
+
+        Without the GIL all the time: who had to get that first would find the lock taken again by
+        who has let go of it, each time.
+        """
         cdef PY_TIMEOUT_T left = -1
         cdef PyLockStatus status
-        if self.bell == NULL:
-            seconds = None if until == INFINITY else max(until - ws_now(), 0)
-            return bool(self.their_bell.acquire(True, seconds))
-        while True:
-            if until != INFINITY:
-                left = <PY_TIMEOUT_T> (max(until - ws_now(), 0) * 1e6)
-            with nogil:
+        with nogil:
+            while True:
+                if until != INFINITY:
+                    left = <PY_TIMEOUT_T> (max(until - ws_now(), 0) * 1e6)
                 status = PyThread_acquire_lock_timed(self.bell, left, 1)
-            if status != PY_LOCK_INTR:
-                return status == PY_LOCK_ACQUIRED
-            PyErr_CheckSignals()
+                if status != PY_LOCK_ACQUIRED:
+                    break
+                ws_swap(&self.rung, 0)
+                if not ws_swap(&self.taken, 1):
+                    break
+        return status
 
     def acquire(self, blocking=True, timeout=-1):
         """Take it, waiting for so many seconds if it is blocking; -1 for ever."""

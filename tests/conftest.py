@@ -29,7 +29,7 @@ OUR_THREADS = "scriptling-ws"
 
 
 def pytest_report_header():
-    return f"scriptling-ws codec: {_frame.IMPLEMENTATION}"
+    return f"scriptling-ws codec: {_frame.IMPLEMENTATION}, engine: {engine().name}"
 
 
 def pytest_sessionstart(session):
@@ -89,6 +89,15 @@ class AbuseCases:
 
 def pytest_configure(config):
     config.pluginmanager.register(AbuseCases(), "abuse-cases")
+
+
+def pytest_collection_modifyitems(items):
+    if engine().name == "threads":
+        return
+    without = pytest.mark.skip(reason="it is about threads")
+    for item in items:
+        if item.get_closest_marker("threads"):
+            item.add_marker(without)
 
 
 @pytest.fixture(params=["compiled", "pure"])

@@ -42,7 +42,7 @@ from ._network.waiting import patch as patch_by_gevent
 from ._options import check_count
 from ._server.access import FORMATS, log_to
 from ._server.endpoints import Endpoints
-from ._server.master import RELOAD_TIMEOUT, serve_with_workers
+from ._server.master import RELOAD_TIMEOUT, serve_with_workers, wait_by_threads
 from ._server.metrics import shared
 from ._server.server import Server, time_to_end
 from ._server.worker import Link, attend
@@ -253,6 +253,7 @@ def _serve_with_workers(
         check_count("--processes", options.processes)
         check_timeout(reload_timeout, "--reload-timeout")
         ending = time_to_end(given)
+        wait_by_threads()
         endpoints = Endpoints.open(**{"host": "", "port": 0, **where})
     url = endpoints.url(secure=tls[0] is not None)
     stop_logging = _log_of_the_master()

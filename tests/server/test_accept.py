@@ -356,6 +356,7 @@ def test_a_server_that_cannot_start_leaves_nothing(monkeypatch):
         serving(echo)  # conftest looks for what is left
 
 
+@pytest.mark.threads
 @pytest.mark.abuse(62)
 @pytest.mark.parametrize("what", [(socket, "socketpair"), (selectors, "DefaultSelector")])
 def test_a_server_without_descriptors_leaves_nothing(monkeypatch, what):

@@ -33,6 +33,7 @@ from servers import (
 # -- slow and silent peers -------------------------------------------------
 
 
+@pytest.mark.threads
 @pytest.mark.abuse(17, 18)
 def test_slow_peers_cost_no_threads():
     with serving(echo, handshake_timeout=30) as server, contextlib.ExitStack() as stack:

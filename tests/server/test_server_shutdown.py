@@ -45,6 +45,7 @@ def read_after(server, request):
 # -- close -----------------------------------------------------------------
 
 
+@pytest.mark.threads
 @pytest.mark.abuse(71)
 def test_shutdown_says_1001_to_all():
     seen = []
@@ -132,6 +133,7 @@ def test_close_from_a_handler(log):
     assert not log.texts(logging.WARNING)  # the handler that closes is not one that stays
 
 
+@pytest.mark.threads
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no pthread_kill")
 def test_close_from_a_signal_handler_inside_close():
     again = threading.Event()

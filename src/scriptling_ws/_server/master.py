@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     Body = Callable[[Link], None]
 
-__all__ = ["RELOAD_TIMEOUT", "Master", "serve_with_workers"]
+__all__ = ["RELOAD_TIMEOUT", "Master", "serve_with_workers", "wait_by_threads"]
 
 RELOAD_TIMEOUT: Final = 30
 """Seconds for the connections of workers that a reload replaces, where nobody has said."""
@@ -84,7 +84,7 @@ def serve_with_workers(
 
     Raises:
         OSError: there is no fork on this system, or too few descriptors.
-        RuntimeError: this is not the main thread, or gevent runs in it.
+        RuntimeError: this is not the main thread.
     """
     try:
         if sys.platform == "win32" or not hasattr(os, "fork"):
@@ -93,7 +93,6 @@ def serve_with_workers(
                 "several processes need fork, which this system has not: start several servers, "
                 "with a port each, behind a proxy",
             )
-        _wait_by_threads()
         if not engine().hears_signals():
             raise RuntimeError("several processes need the main thread: signals arrive there alone")
         with Signals(ENDING, always=(signal.SIGCHLD,)) as signals:
@@ -106,8 +105,8 @@ def serve_with_workers(
     return master.status
 
 
-def _wait_by_threads() -> None:
-    """Have the master wait by threads, whatever its workers are to do.
+def wait_by_threads() -> None:
+    """Have the master wait by threads, whatever its workers are to do: before it waits at all.
 
     Raises:
         RuntimeError: gevent has patched this process, or runs in it.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 from .._network.deadline import check_timeout
 from .._options import check_count, check_names
 from .endpoints import LISTENING, Endpoints
-from .master import RELOAD_TIMEOUT, serve_with_workers
+from .master import RELOAD_TIMEOUT, serve_with_workers, wait_by_threads
 from .metrics import shared
 from .server import Server, time_to_end
 from .worker import Link, attend
@@ -105,8 +105,8 @@ def serve(
         ValueError: an argument cannot be used, or there is nothing to serve.
         ImportError: the handler's name leads nowhere.
         OSError: the address is not this machine's, or in use; or there is no fork.
-        RuntimeError: no worker could start (what went wrong there was written to stderr), or
-            `processes` is used in another thread than the main one.
+        RuntimeError: no worker could start (what went wrong there was written to stderr); or
+            `processes` is used in another thread than the main one, or where gevent runs.
     """
     check_names("serve", options)
     if processes is None:
@@ -115,6 +115,7 @@ def serve(
     check_count("processes", processes, ", or None for this one alone")
     check_timeout(reload_timeout, "reload_timeout")
     ending = time_to_end(options)
+    wait_by_threads()
     where = {name: options.pop(name) for name in LISTENING if name in options}
     endpoints = Endpoints.open(host, port, **where)
 

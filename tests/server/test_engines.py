@@ -1,0 +1,136 @@
+"""The command's engines, with real processes."""
+
+import re
+import threading
+
+import pytest
+
+from pairs import SOON
+from processes import Process, python_environment
+from scriptling_ws import connect
+from services import Service
+
+pytest.importorskip("gevent")
+
+SETUP = """
+import os, time
+import scriptling_ws as ws
+from scriptling_ws import runtime
+from scriptling_ws._network import waiting
+
+inside = 0
+
+def handler(client):
+    # It waits by a call of the standard library, as any library may.
+    global inside
+    inside += 1
+    client.send(f"{waiting.engine().name} {os.getpid()}")
+    while client.receive(0.01) is None and client.connected():
+        time.sleep(0.01)
+    client.send(str(inside))
+    client.receive(10)
+
+runtime.http.websocket("/ws", handler)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "setup.py").write_text(SETUP)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "name"),
+    [
+        ((), {}, "threads"),
+        (("--engine", "threads"), {"SCRIPTLING_WS_ENGINE": "gevent"}, "threads"),
+        (("--engine", "gevent"), {}, "gevent"),
+        ((), {"SCRIPTLING_WS_ENGINE": "gevent"}, "gevent"),
+        (("--patch",), {}, "gevent"),
+        (("--patch", "--engine", "gevent"), {}, "gevent"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("processes", [None, 2])
+def test_which_engine_a_command_has(folder, processes, arguments, environment, name):
+    with Service(folder, *arguments, processes=processes, **environment) as service:
+        service.started()
+        with connect(service.url + "/ws", SOON) as conn:
+            assert conn.receive(SOON).split()[0] == name
+
+
+@pytest.mark.parametrize("processes", [None, 2])
+def test_handlers_that_wait_by_the_standard_library_let_each_other_run(folder, processes):
+    with Service(folder, "--patch", processes=processes) as service:
+        service.started()
+        conns = [connect(service.url + "/ws", SOON) for _ in range(20)]
+        workers = [conn.receive(SOON).split()[1] for conn in conns]
+        for conn in conns:
+            conn.send("go on")
+        for conn, worker in zip(conns, workers, strict=True):
+            assert int(conn.receive(SOON)) == workers.count(worker)
+            conn.close()
+
+
+@pytest.mark.parametrize("processes", [None, 2])
+def test_the_end_of_a_command_with_gevent(folder, processes):
+    with Service(folder, "--patch", processes=processes) as service:
+        service.started()
+        conns = [connect(service.url + "/ws", SOON) for _ in range(10)]
+        for conn in conns:
+            assert conn.receive(SOON)
+        service.process.terminate()
+        for conn in conns:
+            while conn.receive(SOON) is not None:
+                pass
+            assert conn.close_code == 1001
+        assert service.finish()[1] == 0
+
+
+def test_gevent_with_threads_is_refused(folder):
+    with Service(folder, "--patch", "--engine", "threads", processes=None) as service:
+        lines, status = service.finish()
+    assert status == 2
+    assert "--patch is for greenlets" in lines[-1]
+
+
+def test_a_patched_program_cannot_be_a_master():
+    program = """
+from gevent import monkey
+monkey.patch_all()
+import scriptling_ws as ws
+try:
+    ws.serve("library.function", port=0, processes=2)
+except RuntimeError as error:
+    print(error)
+"""
+    with Process.python("-c", program, env=python_environment()) as child:
+        assert "gevent runs in this process, which cannot be forked" in child.line()
+
+
+def test_many_connections_are_told_to_leave(folder):
+    """Each hears of it in time, though all of them share a thread."""
+    with Service(folder, "--patch", processes=None) as service:
+        service.started()
+        conns = [connect(service.url + "/ws", SOON) for _ in range(400)]
+        for conn in conns:
+            assert conn.receive(SOON)
+        codes = []
+
+        def see(some):
+            for conn in some:
+                while conn.receive(SOON) is not None:
+                    pass
+                codes.append(conn.close_code)
+
+        threads = [threading.Thread(target=see, args=(conns[i::4],)) for i in range(4)]
+        service.process.terminate()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(3 * SOON)
+        assert codes == [1001] * 400
+        lines, status = service.finish()
+        assert status == 0
+        assert not [line for line in lines if re.search("Traceback|takes no notice", line)]
