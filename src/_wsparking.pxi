@@ -38,6 +38,14 @@ cdef class Place:
         self.until = self.fires = INFINITY
         self.watching = self.wakeable = self.woken = self.late = False
 
+    def move(self, hub, /):
+        """Have the watcher and the switch of another hub."""
+        raise NotImplementedError  # pragma: no cover - the subclass's
+
+    def set_timer(self, double until, /):
+        """Have the timer fire then."""
+        raise NotImplementedError  # pragma: no cover - the subclass's
+
     cdef bint wait(self, double until, bint wakeable) except -1:
         if wakeable and self.woken:
             return False

@@ -37,7 +37,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, Protocol, TypeAlias, final, type_check_only
 
-from typing_extensions import Buffer  # for checkers only: nothing imports this file
+from typing_extensions import Buffer, disjoint_base  # for checkers only: nothing imports this file
 
 IMPLEMENTATION: Final[Literal["compiled", "pure"]]
 """Which implementation this is."""
@@ -303,12 +303,14 @@ class EngineLock(Protocol):
         /,
     ) -> None: ...
 
+@type_check_only
 class Bell(Protocol):
     """A semaphore with the value 1, of an engine whose tasks are no threads."""
 
     def acquire(self, blocking: bool, timeout: float | None, /) -> bool: ...
     def release(self) -> object: ...
 
+@type_check_only
 class Parking(Protocol):
     """Where the one task that receives waits, while others run on its thread."""
 
@@ -326,6 +328,7 @@ class Parking(Protocol):
     def rest(self) -> None:
         """Let the other tasks run."""
 
+@disjoint_base
 class Place:
     """What is the same in every wait of a Parking: the base of gevent's.
 
@@ -383,7 +386,7 @@ class Lock(EngineLock):
     Not in the pure kernel: there `Lock` is None.
     """
 
-    def __init__(self, make_bell: Callable[[], Bell] | None = None) -> None:
+    def __new__(cls, make_bell: Callable[[], Bell] | None = None) -> Lock:
         """Make a lock that is free.
 
         Args:
