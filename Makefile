@@ -46,7 +46,8 @@ $(VENV)/linted: $(VENV)/tested
 demo: $(VENV)/installed ## the calls of scriptling.websocket at work, and their speed
 	$(VENV)/bin/scriptling-ws demo
 
-test: test-compiled test-pure ## all tests, on both codecs
+test: test-compiled ## all tests, on both codecs; once those in which the codec has no part
+	SCRIPTLING_WS_ONCE=yes $(MAKE) test-pure
 
 test-compiled: $(VENV)/tested peers ## all tests, on the compiled codec if there is one
 	$(RUN) -m pytest $(PYTEST_ARGS)

@@ -91,13 +91,32 @@ def pytest_configure(config):
     config.pluginmanager.register(AbuseCases(), "abuse-cases")
 
 
+# What the codec has no part in. Where SCRIPTLING_WS_ONCE says that the compiled codec has had all
+# tests, these are left out with the pure one.
+ONCE = (
+    *("deploy/", "server/test_behind_", "server/test_engines", "server/test_exhaustion"),
+    *("server/test_processes", "server/test_sockets", "test_bundling", "test_cli"),
+    *("test_conformance", "test_mutants", "test_packaging", "test_readme"),
+)
+
+
 def pytest_collection_modifyitems(items):
-    if engine().name == "threads":
-        return
-    without = pytest.mark.skip(reason="it is about threads")
-    for item in items:
-        if item.get_closest_marker("threads"):
-            item.add_marker(without)
+    if engine().name != "threads":
+        leave_out(items, lambda item: item.get_closest_marker("threads"), "it is about threads")
+        leave_out(items, runs_once, "its servers are other processes")
+    if os.environ.get("SCRIPTLING_WS_ONCE") == "yes" and _frame.IMPLEMENTATION == "pure":
+        leave_out(items, runs_once, "the codec has no part in it, and it has run")
+
+
+def runs_once(item):
+    return item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).as_posix().startswith(
+        ONCE
+    )
+
+
+def leave_out(items, which, reason):
+    for item in filter(which, items):
+        item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(params=["compiled", "pure"])

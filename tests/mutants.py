@@ -80,11 +80,11 @@ WINGS = {
     "network": (
         (
             "_network.alarm _network.deadline _network.dial _network.fork _network.listen "
-            "_network.threads _network.tls _network.transport _network.waiting _wstls_py"
+            "_network.greenlets _network.threads _network.tls _network.transport _network.waiting _wstls_py"
         ),
         (
             "transport tls deadline dial listen clock fork interrupts keepalive receiving client "
-            "abuse_handshake_client server_tls fuzz_seeds"
+            "abuse_handshake_client server_tls fuzz_seeds greenlets gevent"
         ),
     ),
     "handshakes": (
@@ -127,6 +127,17 @@ WINGS = {
             "_server.proxies _server.proxy_protocol _server.rate"
         ),
         ("access_log forwarded proxy_protocol rate limits log cli_access_log accept server_limits"),
+    ),
+    "operations": (
+        ("_server.figures _server.health _server.metrics _server.operations _server.room_figures"),
+        "metrics health server_shutdown traffic",
+    ),
+    "rooms": (
+        (
+            "_rooms.carrier _rooms.courier _rooms.envelope _rooms.guest _rooms.member "
+            "_rooms.message _rooms.redis _rooms.registry _rooms.room"
+        ),
+        "courier envelope members redis room room_properties",
     ),
 }
 

@@ -769,18 +769,24 @@ def test_what_wsproto_says_is_what_counts(lines, left_out, subprotocols, deflate
 @settings(max_examples=400, deadline=None)
 @given(st.integers(0, 200), st.binary(max_size=3), st.integers(0, 3))
 @example(51, b"\r\n", 2)
+@example(136, b"", 3)
 def test_any_change_to_an_answer_leaves_the_verdict_to_wsproto(position, noise, left_out):
     def answer(request):
         head = upgrade_answer(request, "Sec-WebSocket-Protocol: a", "Server: x")
         at = len(b"HTTP/1.1 101 ") + position % (len(head) - 17)
         mutant = head[:at] + noise + head[at + left_out :] + b"\r\n\r\n"
-        return mutant[: mutant.index(b"\r\n\r\n") + 4]
+        mutants.append(mutant[: mutant.index(b"\r\n\r\n") + 4])
+        return mutants[-1]
 
+    mutants = []
     made, asked = both(answer)
     if isinstance(made, str) and not made.startswith(WORDS):
         return  # refused before: line ends, a body, a second token
-    if made == "Bad HTTP message":  # of two faults h11 and wsproto may name another first
-        assert isinstance(asked, str)
+    if made == "Bad HTTP message":
+        # Of two faults h11 and wsproto may name another first. Of lines of one name wsproto is
+        # shown one, so it may not see the one that has no colon.
+        lines = mutants[0].split(b"\r\n")[1:-2]
+        assert isinstance(asked, str) or not all(b":" in line for line in lines)
         return
     assert made == asked
 

@@ -487,6 +487,7 @@ def test_a_server_without_them_counts_nothing():
             assert conn.receive(TIMEOUT) == "x"
 
 
+@pytest.mark.threads
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_counts_nothing():
     with serving(echo, metrics=True) as server, ws.connect(server.url):

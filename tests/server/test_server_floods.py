@@ -176,7 +176,13 @@ def say_nothing(server, sock):
 @pytest.mark.abuse(17, 19)
 @pytest.mark.parametrize(
     "attack",
-    [renegotiate, renegotiate_slowly, renegotiate_as_a_connection, send_to_a_refusal, say_nothing],
+    [
+        renegotiate,
+        renegotiate_slowly,
+        pytest.param(renegotiate_as_a_connection, marks=pytest.mark.threads),
+        send_to_a_refusal,
+        say_nothing,
+    ],
 )
 def test_a_flood_at_a_tls_port(secure, attack):
     secure.flood(attack, 2)

@@ -158,6 +158,7 @@ def test_close_from_a_signal_handler_inside_close():
         signal.signal(signal.SIGUSR1, previous)
 
 
+@pytest.mark.threads
 def test_an_interrupted_wait_for_another_close_leaves_that_to_go_on(monkeypatch):
     leave = threading.Event()
 
@@ -182,6 +183,7 @@ def test_an_interrupted_wait_for_another_close_leaves_that_to_go_on(monkeypatch)
         assert server.wait(0)
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("step", ["_thread.join", "_sessions.close", "_closed.set"])
 def test_another_close_does_what_an_interrupted_one_has_left(monkeypatch, step):
     def interrupt(*_):

@@ -346,6 +346,8 @@ class TLSTransport(Transport):
             if session.barren > _BARREN:
                 text = f"the peer sends over {_BARREN} bytes of TLS records without data"
                 session.read_error = ssl.SSLError(errno.EPROTO, text)
+            if self.parking is not None and not session.decrypted:
+                self.parking.rest()  # a handshake takes the others' thread for milliseconds
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
             _forget_errors()
             session.fault, session.in_doubt, session.more = None, False, False
