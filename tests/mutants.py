@@ -79,8 +79,9 @@ WINGS = {
     ),
     "network": (
         (
-            "_network.alarm _network.deadline _network.dial _network.fork _network.listen "
-            "_network.greenlets _network.threads _network.tls _network.transport _network.waiting _wstls_py"
+            "_network.alarm _network.deadline _network.dial _network.fork _network.greenlets "
+            "_network.listen _network.threads _network.tls _network.transport _network.waiting "
+            "_wstls_py"
         ),
         (
             "transport tls deadline dial listen clock fork interrupts keepalive receiving client "
