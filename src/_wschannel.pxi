@@ -527,8 +527,10 @@ cdef class Channel:
         return True
 
     cdef int share(self, Py_ssize_t weight) except -1:
-        """Count what was done, and let the other tasks run if that is enough. Holds no lock,
-        or that for reading."""
+        """Count what was done, and let the other tasks run if that is enough.
+
+        They may need the lock for writing: it is not held here.
+        """
         self.turns += weight
         if self.turns >= FAIR:
             self.turns = 0

@@ -179,6 +179,7 @@ def say_nothing(server, sock):
     [
         renegotiate,
         renegotiate_slowly,
+        # With gevent a handshake takes the thread of all: others wait too long still.
         pytest.param(renegotiate_as_a_connection, marks=pytest.mark.threads),
         send_to_a_refusal,
         say_nothing,

@@ -13,7 +13,7 @@ Rules:
 - Whatever an engine waits for, an exception out of a signal handler may end the wait. What is
   taken by then is taken: locks are acquired in the way of `locks`.
 
-This file is the contract alone: what a second way of waiting has to provide.
+This file is the contract, what each way of waiting has to provide, and the choice of one.
 """
 
 from __future__ import annotations
