@@ -83,7 +83,7 @@ WINGS = {
         ["incoming"],
     ],
     "_handshakes": [
-        ["idna", "paths", "terms"],
+        ["idna", "paths", "plain", "terms"],
         ["head", "url"],
         ["client", "server"],
     ],
