@@ -47,7 +47,7 @@ FILES = [
 def test_example_says_how_it_is_started(path):
     first = (EXAMPLES / path).read_text(encoding="utf-8").splitlines()[0]
     command = re.search(r"(python|scriptling-ws --server :8080) (examples/\S+)", first)
-    assert first.startswith(("# ", "<!-- "))
+    assert first.startswith(("# ", "<!-- ", "// ", "/* "))
     assert (REPOSITORY / command[2]).is_file()
 
 
