@@ -101,12 +101,12 @@ def _pass_on(client, name, message):
     if event is None:
         return
     whole = messages.packed(event, image)
+    if "id" in event:
+        _recent.add(whole)  # first: who comes in this moment has it twice, or once, but has it
     if image:
         _room.send_binary(whole)
     else:
         _room.send(event)
-    if "id" in event:
-        _recent.add(whole)
 
 
 def _tell(event, name):

@@ -326,6 +326,7 @@ $("detach").addEventListener("click", () => { attach(null); $("text").focus(); }
 
 addEventListener("paste", (event) => {
   if (!me || !event.clipboardData?.files.length) return;
+  if (event.clipboardData.getData("text/plain")) return; // a text, of which there is a picture too
   event.preventDefault();
   take(event.clipboardData.files);
 });

@@ -2,7 +2,7 @@
 // What is said, on the page. What others typed is shown as text, never as HTML.
 
 const TOGETHER = 5 * 60_000; // messages of one person within this time are one group
-const MOST = 500; // messages that are kept on the page
+const MOST = 300; // messages that are kept on the page
 const NEAR = 80; // pixels from the end that count as being there
 const HUES = 8;
 const STATES = {
@@ -89,7 +89,9 @@ export class View {
     const bubble = element("div", "bubble", element("span", "author", message.own ? "You" : message.name));
     if (message.image) bubble.append(this.#picture(message));
     if (message.text) bubble.append(element("p", "body", ...linked(message.text)));
-    bubble.append(element("p", "meta", this.#time(at), element("span", "state")));
+    const state = element("span", "state");
+    state.setAttribute("aria-live", "off"); // a screen reader reads the message, not each step of it
+    bubble.append(element("p", "meta", this.#time(at), state));
     const item = element("li", "message fresh", avatar(message.name), bubble);
     item.classList.toggle("first", first);
     item.classList.toggle("own", message.own);
