@@ -70,6 +70,12 @@ def browser():
         yield running
 
 
+def test_a_port_that_is_in_use(dashboard):
+    command = ["examples/dashboard/serve.py", "--port", dashboard.port]
+    with Process.python(*command, cwd=REPOSITORY) as process:
+        assert process.finish() == ([], 1)
+
+
 def received(conn):
     return json.loads(conn.receive(timeout=TIMEOUT))
 

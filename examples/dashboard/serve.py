@@ -74,6 +74,10 @@ def nginx(folder, options, backend):
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin")
     if program is None:
         sys.exit("nginx is not installed: as root on a Debian, apt install nginx")
+    try:
+        socket.create_server((options.address, options.port)).close()
+    except OSError as error:
+        sys.exit(f"{options.address}:{options.port} is not free: {error.strerror}; give --port")
     if options.cert is None:
         options.cert, options.key = certificate(folder, options.name)
     words = {
