@@ -51,17 +51,22 @@ class Started:
             return response.status, response.getheader("Location"), response.read()
 
 
-@pytest.fixture(scope="module")
-def dashboard():
+@contextlib.contextmanager
+def started(port):
     find("nginx")
     find("openssl")
-    port = free_port()
     command = ["examples/dashboard/serve.py", "--port", port]
     environment = python_environment(DASHBOARD_TOKEN=TOKEN)
     with Process.python(*command, cwd=REPOSITORY, env=environment) as process:
         yield Started(process, port)
         process.send_signal(signal.SIGINT)
         assert process.finish()[1] == 0
+
+
+@pytest.fixture(scope="module")
+def dashboard():
+    with started(free_port()) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +189,22 @@ def test_the_address_that_is_printed_has_the_token(browser, dashboard):
     with looking(browser, dashboard, dashboard.url) as page:
         page.get_by_label("Target in °C").wait_for()
         assert page.url.endswith("/dashboard/")
+
+
+def test_an_outage_of_the_page(browser):
+    port = free_port()
+    with contextlib.ExitStack() as stack:
+        with started(port) as first:
+            page = stack.enter_context(looking(browser, first, first.url))
+            page.get_by_label("Target in °C").wait_for()
+        page.locator('#status[data-state="lost"]').wait_for()
+        page.get_by_label("Token").wait_for()
+        with started(port):  # with another certificate, and the same token
+            page.locator('#status[data-state="live"]').wait_for()
+            page.get_by_label("Target in °C").fill("60")
+            page.get_by_role("button", name="Set").click()
+            page.locator("#target", has_text="60").wait_for()
+            stack.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -22,7 +22,8 @@ const browsers = () => localStorage; // what the form proposes
 const key = kept(tabs)?.key ?? random(); // shows that a name is this tab's
 let me = null; // { name, since }
 let joined = false;
-let lostAt = 0; // when an outage has begun
+let lostAt = 0; // when an outage was noticed
+let heardAt = 0; // when something has come last: an outage may be older than it was noticed
 let listed = false; // whether the members that were here before are known
 let attached = null;
 let unread = 0;
@@ -42,7 +43,8 @@ function kept(storage, value) {
 }
 
 function random() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const bytes = crypto.getRandomValues(new Uint8Array(12));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function enter(who) {
@@ -58,7 +60,7 @@ function welcome(problem = "") {
   line.close();
   me = null;
   joined = false;
-  lostAt = 0;
+  lostAt = heardAt = 0;
   kept(tabs, { key });
   $("chat").hidden = true;
   $("outage").hidden = true;
@@ -98,14 +100,16 @@ $("leave").addEventListener("click", () => {
 
 // -- the connection --------------------------------------------------------------------------
 
-// Since it was here last: after a reload the page has nothing, after an outage all from before.
+// After a reload the page has nothing of what was said since it has joined; after an outage, which a
+// device may have slept through, all up to the last that has come.
 line.addEventListener("open", () => {
-  const since = lostAt || me.since;
+  const since = heardAt || me.since;
   const away = since ? (Date.now() - since) / 1000 : 0;
   line.send(JSON.stringify({ name: me.name, key, away }));
 });
 
 line.addEventListener("message", ({ data }) => {
+  heardAt = Date.now();
   const message = typeof data === "string" ? JSON.parse(data) : unpack(data);
   events[message.event]?.(message);
 });
