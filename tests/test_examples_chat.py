@@ -254,6 +254,10 @@ def test_an_outage(browser):
                 someone.message("after")
                 assert someone.texts() == ["before", "meanwhile", "after"]
                 assert someone.page.locator("#members li").count() == 3
+                # Of those who were here before nobody has joined.
+                joined = someone.page.locator(".event", has_text="joined").all_inner_texts()
+                assert set(joined) <= {"Bob joined", "Eve joined"}
+                assert joined.count("Bob joined") <= 1
 
 
 # The seconds to the next try, once it waits.

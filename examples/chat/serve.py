@@ -21,11 +21,13 @@ def main():
         parser.error("several processes need --redis URL: by it they hear of each other")
 
     os.environ["CHAT_REDIS"] = options.redis or ""
-    command = ["--server", f"{options.host}:{options.port}"]
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    command = ["--server", f"{host}:{options.port}"]
     if options.processes is not None:
         command += ["--processes", str(options.processes)]
     if options.port:
-        print(f"open http://{options.host}:{options.port}/ in two browser windows", flush=True)
+        shown = "localhost" if host in ("", "0.0.0.0", "[::]") else host
+        print(f"open http://{shown}:{options.port}/ in two browser windows", flush=True)
     sys.exit(scriptling_ws([*command, str(Path(__file__).with_name("setup.py"))]))
 
 

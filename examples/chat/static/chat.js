@@ -10,6 +10,7 @@ const TAKEN = 4001;
 const TOO_LARGE = 1009;
 const SILENCE = 12_000; // after which an own message that does not come back means a dead connection
 const GRACE = 2_500; // who is back within this time has only loaded the page anew
+const RETURN = 20_000; // for those who were cut off as this page was
 const $ = (id) => document.getElementById(id);
 
 const address = new URL("chat", location.href); // relative: so it works below any prefix
@@ -25,6 +26,7 @@ let joined = false;
 let lostAt = 0; // when an outage was noticed
 let heardAt = 0; // when something has come last: an outage may be older than it was noticed
 let listed = false; // whether the members that were here before are known
+let returning = new Set(); // those that were here before an outage: one by one they come back
 let attached = null;
 let unread = 0;
 const people = new Map(); // each member, and the timer of one that has just left
@@ -174,6 +176,8 @@ const events = {
       view.tell(`You were away for ${seconds} s`);
       announce("Connected again.");
       lostAt = 0;
+      returning = new Set(people.keys());
+      setTimeout(() => returning.clear(), RETURN);
     }
     for (const message of pending) dispatch(message);
     showState();
@@ -219,7 +223,7 @@ document.addEventListener("visibilitychange", () => {
 function update(members) {
   const here = new Set(members);
   for (const name of here) {
-    if (!people.has(name) && listed) view.tell(`${name} joined`);
+    if (!people.has(name) && listed && !returning.has(name)) view.tell(`${name} joined`);
     clearTimeout(people.get(name)?.timer);
     people.set(name, {});
   }

@@ -55,7 +55,7 @@ function come(message) {
   $("temperature").textContent = message.temperature.toFixed(1);
   $("target").textContent = message.target.toFixed(0);
   $("power").textContent = message.power.toFixed(0);
-  $("heater").value = message.power;
+  $("heater").style.width = `${message.power}%`;
   $("viewers").textContent = message.viewers;
   const before = values.at(-21);
   const trend = before ? (message.temperature - before.temperature) / 2 : 0;
