@@ -1,6 +1,7 @@
 """The chat's page in a real browser: two people and a program, and the outage in between."""
 
 import contextlib
+import json
 import re
 import signal
 
@@ -487,6 +488,22 @@ def test_a_name_comes_back_with_its_key_alone(chat):
         cleo.say("nobody has left")
         while (event := cleo.next_event()) != "said":
             assert event == "joined"
+
+
+def test_who_was_away_is_told_what_was_said(chat):
+    with chat.joined("Cleo", key="secret") as cleo:
+        for text in ("kept", "not kept"):
+            cleo.say(text, **({"id": text} if text == "kept" else {}))
+            cleo.next("said", text=text)
+    for away in (-1, True, "60", None, [], float("1e999"), 10**400):
+        message = json.dumps({"name": "Cleo", "key": "secret", "away": away})
+        with chat.connected() as again:
+            again.conn.send(message)
+            assert [again.next_event() for _ in range(2)] == ["welcome", "joined"]
+    with chat.joined("Cleo", key="secret", away=60) as again:
+        assert again.next("said", name="Cleo")["text"] == "kept"
+        while (event := again.next_event()) != "joined":
+            assert event in ("said", "image")
 
 
 @pytest.mark.parametrize(

@@ -55,8 +55,14 @@ class Chat:
     @contextlib.contextmanager
     def joined(self, name, **more):
         """A program of that name in the chat."""
+        with self.connected() as program:
+            program.conn.send({"name": name, **more})
+            yield program
+
+    @contextlib.contextmanager
+    def connected(self):
+        """A program that has not said its name."""
         with ws.connect(f"ws://127.0.0.1:{self.port}/chat", binary_type=bytes) as conn:
-            conn.send({"name": name, **more})
             yield Program(conn)
 
 
@@ -91,7 +97,9 @@ class Program:
 
     def next_event(self):
         """What the next event is."""
-        return json.loads(self.conn.receive(SECONDS))["event"]
+        message = self.conn.receive(SECONDS)
+        head = message.partition(b"\n")[0] if isinstance(message, bytes) else message
+        return json.loads(head)["event"]
 
     def say(self, text, **more):
         self.conn.send({"text": text, **more})
