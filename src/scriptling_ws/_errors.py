@@ -29,6 +29,7 @@ __all__ = [
     "HandshakeError",
     "InvalidURL",
     "ProtocolError",
+    "ReceiveTimeout",
     "RoomError",
     "SendTimeout",
     "Violation",
@@ -139,6 +140,13 @@ class SendTimeout(WebSocketError, TimeoutError):
 
     The peer does not read. If part of the message had left, the connection is dead;
     if none had, it stays as it was.
+    """
+
+
+class ReceiveTimeout(WebSocketError, TimeoutError):
+    """No message, or no more of one, has come within a timeout.
+
+    Nothing is lost, and the connection stays as it was.
     """
 
 

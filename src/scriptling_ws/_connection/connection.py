@@ -25,12 +25,15 @@ from .._network.deadline import check_timeout
 from .._network.fork import tell_after_fork
 from .._options import check_count
 from .._wire.deflating import make_encoder
+from .._wire.fragments import Fragments, cut, pieces_of, total_of
 from .._wire.incoming import Protocol
 from .._wire.outgoing import check_close, text_of
 from .closer import Closer
+from .instream import MessageStream
 from .intake import Intake
 from .link import Link
 from .outlet import Outlet
+from .outstream import OutStream
 from .pinger import Pinger
 from .reader import Reader
 from .writer import Writer
@@ -271,6 +274,55 @@ class Connection(Generic[Binary_co]):
             self._writer.send(frame, count)
             del frame  # it may lock the caller's buffer, who may want to fill it anew
 
+    def send_stream(
+        self,
+        source: Any,
+        text: bool = False,
+        compress: bool = True,
+        *,
+        fragment_size: int = 64 * 1024,
+        progress: Callable[[int, int | None], object] | None = None,
+    ) -> None:
+        """Send one message whose parts come one after the other, as fragments.
+
+        Blocks until the system has taken all of it; send_timeout counts anew for each fragment.
+        Thread-safe: other messages wait until this one has ended, for their send_timeout at most;
+        pings and a close go between the fragments. RFC 6455 section 5.4.
+
+        Args:
+            source: A file to read, or an iterable of parts, of any size: what `send_binary` takes,
+                or str with `text`. Or all of it: bytes-like, or a str with `text`. It is asked
+                for as much as one fragment takes, in this thread, and may not send itself.
+            text: Whether the message is text.
+            compress: As `send` takes it.
+            fragment_size: How many bytes (default 64 KiB) come together before they are sent;
+                less in the last fragment. That much of the message is in memory.
+            progress: Called after each fragment with the bytes sent so far, and how many there are
+                in all: None unless the source is bytes-like or a binary file that can seek.
+
+        Raises:
+            TypeError: the source, or a part of it, is of the wrong type.
+            ValueError: a part cannot be sent, as with `send`; or fragment_size is below 1.
+            ConnectionClosed: the connection is closed or closing.
+            SendTimeout: the peer does not read, or another stream took send_timeout.
+            RuntimeError: the source, or `progress`, has sent by this connection itself.
+
+        If anything is raised, the source's own exceptions too, after a part of the message has
+        left, the connection is closed with 1011: the peer has half a message. Before that, nothing
+        was sent and it stays usable.
+        """
+        check_count("fragment_size", fragment_size)
+        if progress is not None and not callable(progress):
+            raise TypeError(f"progress has to be a function, not {type(progress).__name__}")
+        compressor, threshold = self._encoder.compressor(compress)
+        fragments = Fragments(
+            text=text, masked=self._link.client, compressor=compressor, threshold=threshold
+        )
+        total = None if progress is None else total_of(source, text)
+        payloads = cut(pieces_of(source, text, fragment_size), fragment_size)
+        stream = OutStream(self._link, self._outlet, self._writer, self._closer, fragments)
+        stream.send(payloads, progress, total)
+
     # -- receiving ---------------------------------------------------------
 
     def receive(self, timeout: float | None = 30) -> str | Binary_co | None:
@@ -325,6 +377,36 @@ class Connection(Generic[Binary_co]):
         with contextlib.suppress(IndexError):
             messages.extend(islice(starmap(self._ready.popleft, repeat(())), limit - 1))
         return messages
+
+    def receive_stream(
+        self,
+        timeout: float | None = 30,
+        *,
+        progress: Callable[[int, int | None], object] | None = None,
+    ) -> MessageStream:
+        """Receive the next message while it comes: `with conn.receive_stream() as stream`.
+
+        Does not block itself: the `with` waits for the message's beginning, `stream.read` for the
+        rest. max_message_size and max_fragments hold as for any message, but no more of it is in
+        memory than what was received and not read. While the block lasts, `receive` and its like
+        raise RuntimeError; messages that come behind stay ready. What is not read when it is left
+        is dropped, without waiting for it.
+
+        Args:
+            timeout: Seconds (default 30) that each wait may take: the one for the beginning, and
+                each `read`; 0 to take what is there, None to wait for ever.
+            progress: Called after each `read` or turn with the bytes read so far, and how many
+                there are in all, None where the message's header does not tell.
+
+        Returns:
+            The stream, of bytes or str, see `MessageStream`. Binary is bytes here whatever
+            `binary_type` is.
+
+        Raises:
+            TypeError: the timeout is no number, or progress cannot be called.
+            ValueError: the timeout is negative or NaN.
+        """
+        return MessageStream(self._link, self._intake, self._closer, timeout, progress)
 
     def __iter__(self) -> Iterator[str | Binary_co]:
         """Receive messages, waiting for each without end, until the connection is closed."""

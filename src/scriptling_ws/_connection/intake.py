@@ -257,6 +257,8 @@ class Intake:
             with contextlib.suppress(RuntimeError):
                 waiting = [*self._ready.copy(), *self._protocol.held]
                 size = sum(len(m) * (_ITEM if isinstance(m, list) else 1) for m in waiting)
+                streamed = self._protocol.streamed
+                size += 0 if streamed is None else streamed.size
                 self._backlog = size + _MESSAGE_OVERHEAD * len(waiting)
         return self._backlog >= self._max_backlog
 

@@ -8,6 +8,7 @@ Rules (those about locks are in `link`):
 - Every call is over at its timeout, and a timeout loses nothing, wherever in a message it strikes.
 - A message that is there is read on for a moment after the timeout, so that pings and fragments
   without end do not keep it from coming.
+- While a message is streamed (`instream`), there is none for `receive`, which says so.
 - Once all is over, a loop that goes on receiving is slowed down.
 
 The lock is the intake's.
@@ -36,6 +37,10 @@ _OVERTIME: Final = 0.05
 _LINGER: Final = 0.25  # seconds that receive waits for the stream's end after the last frame
 _MANY: Final = 10_000  # receives on a closed connection, after which the next ones take their time
 _PACE: Final = 0.01  # seconds
+_STREAMED: Final = (
+    "a message is being received by receive_stream(): read it to its end, or leave its with block, "
+    "before the next one is received"
+)
 _READ: Final = 32  # what a read counts where tasks share a thread, and a message one
 
 
@@ -138,6 +143,8 @@ class Reader:
         """A message that was read; None if there is none. Needs no lock."""
         ready, protocol = self._ready, self._protocol
         while ready or protocol.held:
+            if protocol.streamed is not None:
+                raise RuntimeError(_STREAMED)
             self._release()
             with contextlib.suppress(IndexError):  # another thread took it
                 return ready.popleft()
@@ -162,6 +169,8 @@ class Reader:
                     return ready.popleft()
                 except IndexError:  # pragma: no cover - a race
                     continue  # another task took it
+            if protocol.streamed is not None and not lifecycle.closing:
+                raise RuntimeError(_STREAMED)
             if protocol.holding:
                 self._release()
                 protocol.hold_no_more()

@@ -8,6 +8,9 @@ Rules:
 - A handler can run after every call, so there is none between a write and the note of how much
   was written.
 - Answers (pongs, close frames) go between frames, in their order.
+- A message that is sent in fragments (`outstream`) has the turn of all messages until its end.
+  Between two of its fragments, `rest` is BETWEEN, which keeps the channel's quick ways shut;
+  answers go all the same.
 
 Guarded by the lock of `outlet`; `answers` by the lock of `lifecycle`.
 """
@@ -25,13 +28,16 @@ if TYPE_CHECKING:
     from .._network.transport import Transport
     from .._network.waiting import RLock
 
-__all__ = ["Rest", "Unsent"]
+__all__ = ["BETWEEN", "Rest", "Unsent"]
 
 # What is left to send of a frame: `data[sent:]`, then the pieces of `more`; and whether it
 # has to be sent, because part of it has left, or because it is an answer.
 Rest = tuple["bytes | memoryview", int, "Iterable[memoryview]", bool]
 
 _NOTHING: Final = ()
+BETWEEN: Final[Rest] = (b"", 0, _NOTHING, False)
+"""What is left while a message in fragments is under way, and none of them is: nothing."""
+
 _DUE: Final = 3  # the index in a Rest
 
 
@@ -42,10 +48,11 @@ class Unsent:
         answers: Control frames that wait for their turn, oldest first.
         tail: What is left of a frame, as the channel leaves it.
         taken: Bytes of messages that the transport has taken since it was set to 0.
+        fragmented: Whether a message in fragments has the turn.
         moved: Whether `advance` has written anything since this was set to False.
     """
 
-    __slots__ = ("_channel", "_transport", "answers", "moved", "tail", "taken")
+    __slots__ = ("_channel", "_transport", "answers", "fragmented", "moved", "tail", "taken")
 
     def __init__(self, channel: Channel, transport: Transport, answers: deque[bytes]) -> None:
         """Write to a transport, beside a channel; the protocol appends the answers."""
@@ -54,6 +61,7 @@ class Unsent:
         self.answers = answers
         self.tail = channel.tail
         self.taken = 0
+        self.fragmented = False
         self.moved = False
 
     @property
@@ -68,7 +76,17 @@ class Unsent:
 
     def __bool__(self) -> bool:
         pending = self._transport.pending  # what TLS has taken, and the socket has not
-        return bool(self.answers or pending or self._channel.rest is not None or self.tail)
+        return bool(self.answers or pending or self.begun or self.tail)
+
+    @property
+    def begun(self) -> bool:
+        """Whether something of a frame is left in `rest`."""
+        rest = self._channel.rest
+        return rest is not None and rest is not BETWEEN
+
+    def idle(self) -> None:
+        """There is no frame that was begun."""
+        self.rest = BETWEEN if self.fragmented else None
 
     @property
     def due(self) -> bool:
@@ -98,7 +116,7 @@ class Unsent:
         if self.rest is not None:
             if self.rest[_DUE] or self._transport.uncounted:
                 return True
-            self.rest = None  # a send was ended before it had begun
+            self.idle()  # a send was ended before it had begun
         with lock:
             if not self.answers:
                 return False
@@ -130,7 +148,7 @@ class Unsent:
         for piece in more:
             self.rest = (piece, 0, more, due)
             return True
-        self.rest = None
+        self.idle()
         return True
 
     def keep(self) -> None:

@@ -9,6 +9,8 @@ Rules (those about locks are in `link`):
   frame, its own frame has until close_timeout to leave.
 - send_timeout counts anew with each _PROGRESS bytes that the peer has taken: a slow link is no
   reason to end a message, a peer that takes a byte a minute is.
+- A message that is sent in fragments (`outstream`) has the turn from its first to its last: other
+  messages wait for its end, as for a long one; answers go between.
 - `send` looks at what has come, at most once a second: a caller that only sends still answers
   pings. Where the keepalive thread attends to that, it looks if that thread says so (`look_due`).
 
@@ -18,26 +20,34 @@ The lock is the outlet's.
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from .._codes import CloseCode
 from .._errors import SendTimeout
 from .._network.deadline import Deadline, check_timeout
 from .._network.locks import holding
+from .._network.waiting import engine
 from .link import LOOK, LOOK_AGAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import EllipsisType
 
+    from .._network.waiting import Lock
     from .intake import Intake
     from .link import Link
     from .outlet import Outlet
 
 __all__ = ["Writer"]
 
+_T = TypeVar("_T")
+
 _PROGRESS: Final = 64 * 1024  # bytes of a message that a peer has to take within send_timeout
 _SEND: Final = 256  # what a send that is large, or compressed, counts where tasks share a thread
+_INSIDE: Final = (
+    "send_stream() is sending a message in this thread: no other one can be sent until its end, "
+    "so what it is given to send may not send"
+)
 _DOES_NOT_READ: Final = (
     "the peer does not read: the message was not sent within send_timeout, "
     "or the call's own timeout"
@@ -51,6 +61,8 @@ class Writer:
         look_at: From when on `send` is to look at what has come, on the monotonic clock, if the
             channel's `look_due` says so.
         attended: Whether the keepalive thread looks where nobody reads.
+        turn: What the sender of a message in fragments holds; None before there was any.
+        fragmenter: The task that has it, 0 for none.
     """
 
     __slots__ = (
@@ -62,7 +74,9 @@ class Writer:
         "_transport",
         "_unsent",
         "attended",
+        "fragmenter",
         "look_at",
+        "turn",
     )
 
     def __init__(self, link: Link, outlet: Outlet, intake: Intake) -> None:
@@ -76,6 +90,8 @@ class Writer:
         self._channel.look_due = True
         self.look_at = monotonic() + LOOK
         self.attended = False
+        self.turn: Lock | None = None
+        self.fragmenter = 0
 
     def send(self, frame: bytes | Iterable[memoryview], messages: int = 1) -> None:
         """Send one whole frame, perhaps in pieces, waiting until the system has taken it.
@@ -130,19 +146,51 @@ class Writer:
         deadline = whole or Deadline(self._link.send_timeout)
 
         def send() -> bool:
-            if self._lifecycle.open:
+            if not self._lifecycle.open:
+                self._not_open()
+            elif self._unsent.fragmented:
+                return False
+            else:
                 self.go_on(frame, deadline, renew=whole is None)
                 self._link.sent += messages
-            else:
-                self._not_open()
             return True
 
-        if not holding(self._outlet.lock, send, deadline.left()):
+        sent = holding(self._outlet.lock, send, deadline.left())
+        if sent is False:
+            sent = self.with_turn(
+                lambda: holding(self._outlet.lock, send, deadline.left()), deadline
+            )
+        if not sent:
             name = "send_timeout" if whole is None else "the timeout"
             raise SendTimeout(f"other threads' messages took all of {name}")
         self.look_after()
         if self._transport.parking is not None:
             self._transport.parking.share(_SEND)
+
+    def with_turn(self, body: Callable[[], _T], deadline: Deadline) -> _T | None:
+        """Call `body` once no message in fragments is under way, which keeps others from beginning.
+
+        Returns:
+            What `body` returns; None if the deadline came first.
+
+        Raises:
+            RuntimeError: the caller is inside of such a message itself.
+            ConnectionClosed: the connection is not open any more.
+        """
+        if self.fragmenter == engine().identity():
+            raise RuntimeError(_INSIDE)
+        with self._lifecycle.lock:
+            turn = self.turn = self.turn or engine().lock()
+        while self._lifecycle.open:
+            slice_ = deadline.sooner(LOOK_AGAIN)
+            left = slice_.left()
+            done = holding(turn, lambda: (body(),), left)
+            if done is not None:
+                return done[0]
+            slice_.waited(left)
+            if deadline.passed():
+                return None
+        raise self._link.closed_error()
 
     def _not_open(self) -> None:
         """A message is to be sent on a connection that is not open any more.
@@ -201,7 +249,7 @@ class Writer:
                 self._transport.abort()  # part of the frame has left: the stream is spoilt
                 self._fail(error)
             elif mine:
-                unsent.rest = None
+                unsent.idle()
             raise
         except BaseException as error:
             if isinstance(error, OSError) and error.errno is not None:
@@ -215,7 +263,7 @@ class Writer:
         """Write all of the frame that was begun, waiting for it. Holds the lock."""
         unsent = self._unsent
         unsent.taken = 0
-        while unsent.rest is not None:
+        while unsent.begun:
             if not unsent.advance():
                 self._wait_writable(deadline)
             elif renew and unsent.taken >= _PROGRESS:

@@ -10,6 +10,8 @@ Rules (RFC 6455 sections 5.4, 8.1):
   checks that the protocol makes of a frame's header, and leaves to the protocol what
   does not pass them.
 - Text is checked as it arrives, save for a character that is cut at its end.
+- A message that somebody streams is taken out again as it comes (`drain`): the room holds what
+  has come since. The limits are on the whole of it all the same.
 
 Lengths and limits were checked before anything gets here. No I/O, and not thread-safe.
 """
@@ -61,18 +63,23 @@ class Assembly:
         size: How many bytes of it have come.
         complete: Whether that is all, for `finish`.
         view: Of a large frame's room, which is received into directly from `size` on.
+        piecemeal: Whether it is taken out as it comes.
+        dropped: Whether what is taken out is of no use any more.
     """
 
     __slots__ = (
         "_checked",
+        "_drained",
         "_fragments",
         "_limit",
         "_masked",
         "_max_fragments",
         "_room",
         "complete",
+        "dropped",
         "frame",
         "opcode",
+        "piecemeal",
         "size",
         "view",
     )
@@ -100,12 +107,14 @@ class Assembly:
         self.view: memoryview | None = None
         self._fragments = 0
         self._checked = 0  # how far its text is known to be UTF-8
+        self._drained = 0  # bytes of it that were taken out
+        self.piecemeal = self.dropped = False
 
     def begin(self, opcode: int, fin: bool, length: int, key: bytes | None) -> None:
         """Begin a frame of it; with another opcode than CONTINUATION, begin the message."""
         if opcode != CONTINUATION:
             self.opcode = opcode
-            if fin and length > _LARGE:
+            if fin and length > _LARGE and not self.piecemeal:
                 self._reserve(length)
         self._fragments += 1
         if self._fragments > self._max_fragments:
@@ -124,7 +133,7 @@ class Assembly:
     @property
     def left(self) -> int:
         """How many bytes of payload the message may still have."""
-        return self._limit - self.size
+        return self._limit - self._drained - self.size
 
     def take_direct(self, count: int) -> None:
         """Take `count` bytes that were received into `view`."""
@@ -186,13 +195,54 @@ class Assembly:
             position,
             end,
             self._masked,
-            self._limit - self.size,
+            self._limit - self._drained - self.size,
             self._max_fragments - self._fragments,
             self._room,
             self.size,
         )
         self._fragments += count
         return position
+
+    @property
+    def announced(self) -> int | None:
+        """How many bytes the whole message has, if its only frame has said so."""
+        frame = self.frame
+        if frame is None or not frame.fin or self._fragments > 1:
+            return None
+        return frame.offset + frame.left
+
+    def open_up(self) -> None:
+        """From here on it is taken out as it comes."""
+        if self.view is not None:
+            room = bytearray(self.view[: self.size])
+            self.view.release()
+            self.view = None
+            self._room = [room]
+        self.piecemeal = True
+
+    def drain(self) -> bytes | str:
+        """Take out what has come: of a text that goes on, as far as its characters are whole."""
+        text = self.opcode == TEXT
+        count = self._checked if text and not self.complete else self.size
+        piece = self._cut(count)
+        self._drained += count
+        self.size -= count
+        self._checked = 0
+        if not text:
+            return piece
+        try:
+            return utf_8_decode(piece, "strict", True)[0]
+        except UnicodeDecodeError as error:
+            raise Violation(CloseCode.INVALID_DATA, NOT_UTF_8) from error
+
+    def _cut(self, count: int) -> bytes:
+        """The first so many bytes of the room, which keeps the others."""
+        if count == self.size:
+            return kernel.seal_room(self._room, count)
+        with memoryview(self._room[0]) as room:
+            piece, left = bytes(room[:count]), bytearray(room[count : self.size])
+        self._room = [left]
+        return piece
 
     def _check_text(self) -> None:
         """Check the text that has come so far; `finish` looks at a whole message."""

@@ -56,6 +56,25 @@ class Compressor:
         self._stream: zlib._Compress | None = None
         self._pending: zlib._Compress | None = None  # until what it made has left
 
+    def begin(self) -> None:
+        """Begin a message that comes in pieces: see `piece`, and `sent` at its end."""
+        self._pending = self._stream if self._stream is not None else self._new()
+        self._stream = None
+
+    def piece(self, payload: Buffer, *, last: bool) -> bytes:
+        """The compressed payload of a piece, all of which the other end can inflate at once.
+
+        An empty one is the last.
+        """
+        assert self._pending is not None
+        if not memoryview(payload).nbytes:
+            return _EMPTY_MESSAGE  # with the tail that is left out, an empty stored block
+        data = self._pending.compress(payload) + self._pending.flush(zlib.Z_SYNC_FLUSH)
+        return data[: -len(_TAIL)] if last else data
+
+    def _new(self) -> zlib._Compress:
+        return zlib.compressobj(wbits=-self._bits, memLevel=max(1, self._bits - 7))
+
     @property
     def alone(self) -> int | None:
         """The window bits, if each message is compressed by itself; else None."""
@@ -70,7 +89,7 @@ class Compressor:
         for payload in payloads:
             if memoryview(payload).nbytes:
                 if stream is None or not self._takeover:
-                    stream = zlib.compressobj(wbits=-self._bits, memLevel=max(1, self._bits - 7))
+                    stream = self._new()
                 data = stream.compress(payload) + stream.flush(zlib.Z_SYNC_FLUSH)
                 result.append(memoryview(data)[: -len(_TAIL)])
             else:
@@ -93,7 +112,17 @@ class Decompressor:
         size: How many bytes that is.
     """
 
-    __slots__ = ("_bits", "_fed", "_limit", "_start", "_stream", "_takeover", "data", "size")
+    __slots__ = (
+        "_bits",
+        "_fed",
+        "_limit",
+        "_start",
+        "_stream",
+        "_taken",
+        "_takeover",
+        "data",
+        "size",
+    )
 
     def __init__(self, bits: int, takeover: bool, limit: int) -> None:
         """Inflate what refers back 2**bits bytes, with `takeover` from message to message.
@@ -112,6 +141,7 @@ class Decompressor:
             self._start = (self._start + 1) // 2
         self._stream: zlib._Decompress | None = None
         self._fed = False
+        self._taken = 0  # bytes of the message that are in `data` no more
         self.data: bytes | bytearray = b""
         self.size = 0
 
@@ -143,9 +173,19 @@ class Decompressor:
             self._stream = None
         return self.data
 
+    def take(self, count: int) -> bytes:
+        """The first so many bytes of `data`, which keeps the others."""
+        with memoryview(self.data) as room:
+            whole = room.nbytes == count and isinstance(self.data, bytes)
+            piece = self.data if whole else bytes(room[:count])
+            left = bytes(room[count : self.size])
+        self.data, self.size, self._taken = left, len(left), self._taken + count
+        return bytes(piece)
+
     def forget(self) -> None:
         """Let go of a message, finished or not."""
         self._fed = False
+        self._taken = 0
         self.data = b""
         self.size = 0
 
@@ -156,7 +196,7 @@ class Decompressor:
             stream = self._stream
             if stream is None:
                 stream = self._stream = zlib.decompressobj(wbits=-self._bits)
-            most = min(_PIECE, self._limit - self.size + 1)
+            most = min(_PIECE, self._limit - self._taken - self.size + 1)
             before = self.size
             try:
                 # In one expression, so that no piece is held while the next one is made.
@@ -175,7 +215,7 @@ class Decompressor:
 
     def _take(self, piece: bytes) -> None:
         size = self.size + len(piece)
-        if size > self._limit:
+        if self._taken + size > self._limit:
             raise Violation.too_large(self._limit)
         if not self.size:
             self.data = piece  # often all of it

@@ -87,6 +87,10 @@ class DeflatingEncoder:
         bits = self._compressor.alone
         return None if bits is None else (bits, self._threshold)
 
+    def compressor(self, compress: bool) -> tuple[Compressor | None, int]:
+        """As `Encoder.compressor`."""
+        return (self._compressor if compress else None), self._threshold
+
     def text(self, message: object, compress: bool = True) -> bytes | Pieces | _Deflated:
         """As `Encoder.text`."""
         return self._whole(self._text_part(message, compress))

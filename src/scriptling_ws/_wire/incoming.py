@@ -16,14 +16,17 @@ Rules (RFC 6455 sections 5 to 8):
 - What has to be sent in answer is put in `outbox`, in order.
 - Messages that nobody has asked for yet are held as they came (`hold`), and become lists of ints,
   which take eight times as much memory, when they are received (`release`).
+- While somebody streams (`streamed`), one message is given out as it comes, and those that come
+  behind it are held.
 
 Not thread-safe, and no clock, socket or lock in here: the connection has them.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from itertools import starmap
+from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import _kernel as kernel
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
     from wsproto.connection import Connection as WSProtoConnection
 
     from .._handshakes.terms import Terms
+    from .piecemeal import Piecemeal
 
 __all__ = ["Message", "Protocol"]
 
@@ -76,6 +80,7 @@ class Protocol:
         ended: Whether no further message can come.
         inflated: How many bytes of messages have come compressed.
         received: How many messages have come, but for those that the window counts.
+        streamed: The message that is given out as it comes, None for none: see `stream`.
         window: What was received into, by a channel or into `space()`: see the kernel.
     """
 
@@ -102,6 +107,7 @@ class Protocol:
         "outbox",
         "ready",
         "received",
+        "streamed",
         "window",
     )
 
@@ -135,6 +141,7 @@ class Protocol:
         self.ended: bool = False
         self.inflated: int = 0
         self.received: int = 0
+        self.streamed: Piecemeal | None = None
         self._discarding = False
         self._dropping = False
         self._masked = not client
@@ -323,12 +330,13 @@ class Protocol:
 
         May be called while another thread feeds, by one thread at a time.
         """
-        if self.ready:
+        if self.ready or self.streamed is not None:
             return
         made: list[Message] = []
         size = 0
         for message in self.held:
-            made.append(kernel.bytes_to_list(message) if isinstance(message, bytes) else message)
+            listed = self._as_list and isinstance(message, bytes)
+            made.append(kernel.bytes_to_list(message) if listed else message)  # type: ignore[arg-type]
             size += len(message)
             if size >= _AT_A_TIME:
                 break
@@ -343,6 +351,59 @@ class Protocol:
         if not self.held:
             self.holding = False
             self._note_plain()
+
+    # -- streaming ---------------------------------------------------------
+
+    def stream(self, message: Piecemeal) -> None:
+        """Give out the next message as it comes; until `stream_no_more` none becomes ready.
+
+        Like what follows for callers that hold the lock of what becomes ready, and read.
+        """
+        self.window.plain = False
+        self.holding = True
+        self.streamed = message
+        # What is ready goes before what is held. `extend` keeps what it has got when its source
+        # raises, and no call is in the line after it: no signal handler's exception loses any.
+        held = self.held
+        count = len(held)
+        try:
+            with contextlib.suppress(IndexError):
+                held.extend(starmap(self.ready.popleft, repeat(())))
+        finally:
+            held[:] = held[count:] + held[:count]
+
+    def seek(self) -> None:
+        """Begin the message that is to be streamed, if it has come, or some of it."""
+        message, assembly = self.streamed, self._assembly
+        if message is None or message.text is not None:
+            return
+        if self.held:
+            message.whole(self.held[0])
+            del self.held[0]
+        elif self.window.unfed is None and not (self._parsing or self.ended or assembly.dropped):
+            if assembly.opcode != CONTINUATION:
+                message.begin(assembly)
+                self._deliver()
+
+    def stream_no_more(self) -> None:
+        """What is left of the message that was streamed is dropped as it comes."""
+        if self._assembly.piecemeal:
+            self._assembly.dropped = True
+        self.streamed = None
+
+    def _hand_over(self) -> None:
+        """Give out what has come of the message that is streamed."""
+        assembly, message = self._assembly, self.streamed
+        piece, complete = assembly.drain(), assembly.complete
+        if assembly is self._inflation:
+            self.inflated += len(piece)
+        wanted = not (assembly.dropped or self._discarding)
+        if complete:
+            assembly.forget()
+            self.received += 1
+        if wanted and message is not None:  # pragma: no branch - else it would be dropped
+            message.add(piece)
+            message.done = complete
 
     def _queue(self) -> deque[Message] | list[Message]:
         """Where messages go as they come."""
@@ -465,10 +526,18 @@ class Protocol:
             self._assembly = compressed or self._uncompressed
         if length > self._assembly.left:
             raise Violation.too_large(self._limit)
+        sought = self.streamed is not None and self.streamed.text is None and not self.held
+        if sought:
+            self._assembly.piecemeal = True
         self._assembly.begin(opcode, bool(first & FIN), length, key)
+        if sought:
+            self.streamed.begin(self._assembly)  # type: ignore[union-attr]
 
     def _deliver(self) -> None:
         """Put the message of more than one piece where it belongs, if it is complete."""
+        if self._assembly.piecemeal:
+            self._hand_over()
+            return
         if not self._assembly.complete:
             return
         if self._assembly is self._inflation:

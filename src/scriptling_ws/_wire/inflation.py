@@ -62,6 +62,16 @@ class Inflation(Assembly):
         """How many bytes of compressed payload the message may still have."""
         return 2 * self._limit + _SLACK - self._taken
 
+    @property
+    def announced(self) -> None:
+        """A compressed frame's length says nothing about the message's."""
+
+    def _cut(self, count: int) -> bytes:
+        """The first so many bytes that were inflated."""
+        piece = self._decompressor.take(count)
+        self._room = [self._decompressor.data]
+        return piece
+
     def _reserve(self, size: int) -> None:
         """A compressed frame's length says nothing about the message's."""
 

@@ -23,6 +23,8 @@ from .opcodes import WHOLE_BINARY, WHOLE_TEXT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from .deflate import Compressor
+
 __all__ = [
     "BATCH",
     "Encoder",
@@ -169,6 +171,13 @@ class Encoder(Interface):
                 contiguous.
         """
 
+    def compressor(self, compress: bool) -> tuple[Compressor | None, int]:
+        """What a message in fragments is compressed by, guarded as they are, and from what size on.
+
+        Args:
+            compress: Whether it may be compressed.
+        """
+
     def batches(
         self, messages: Iterable[Any], compress: bool = True
     ) -> Iterator[tuple[bytes | Iterable[memoryview], int]]:
@@ -217,6 +226,10 @@ class PlainEncoder:
         else:
             _check_items(data)
         return kernel.encode_frame(WHOLE_BINARY, data, self._key())
+
+    def compressor(self, compress: bool) -> tuple[None, int]:  # noqa: ARG002
+        """Nothing: see `Encoder`."""
+        return None, 0
 
     def _key(self) -> bytes | None:
         return kernel.next_key() if self._masked else None
