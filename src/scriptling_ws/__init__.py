@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ._client.connect import connect
     from ._codes import CloseCode
     from ._connection.connection import Connection, is_binary, is_text
+    from ._connection.instream import MessageStream
     from ._errors import (
         ConnectError,
         ConnectionClosed,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         HandshakeError,
         InvalidURL,
         ProtocolError,
+        ReceiveTimeout,
         RoomError,
         SendTimeout,
         WebSocketError,
@@ -50,7 +52,9 @@ __all__ = [
     "ConnectionOptions",
     "HandshakeError",
     "InvalidURL",
+    "MessageStream",
     "ProtocolError",
+    "ReceiveTimeout",
     "Room",
     "RoomError",
     "RoomStats",
@@ -82,6 +86,10 @@ def _home(name: str) -> ModuleType:
         from ._connection import connection as _connection
 
         return _connection
+    if name == "MessageStream":
+        from ._connection import instream as _instream
+
+        return _instream
     if name == "CloseCode":
         from . import _codes
 

@@ -31,6 +31,7 @@ from .._wire.outgoing import check_close, text_of
 from .closer import Closer
 from .instream import MessageStream
 from .intake import Intake
+from .into import receive_into
 from .link import Link
 from .outlet import Outlet
 from .outstream import OutStream
@@ -305,7 +306,7 @@ class Connection(Generic[Binary_co]):
             ValueError: a part cannot be sent, as with `send`; or fragment_size is below 1.
             ConnectionClosed: the connection is closed or closing.
             SendTimeout: the peer does not read, or another stream took send_timeout.
-            RuntimeError: the source, or `progress`, has sent by this connection itself.
+            RuntimeError: the source, or `progress`, sends a message of its own meanwhile.
 
         If anything is raised, the source's own exceptions too, after a part of the message has
         left, the connection is closed with 1011: the peer has half a message. Before that, nothing
@@ -377,6 +378,33 @@ class Connection(Generic[Binary_co]):
         with contextlib.suppress(IndexError):
             messages.extend(islice(starmap(self._ready.popleft, repeat(())), limit - 1))
         return messages
+
+    def receive_into(self, buffer: Any, timeout: float | None = 30) -> int | str | None:
+        """Receive the next message into a buffer.
+
+        A binary message that fits and comes in one frame, not compressed, is received where it is
+        to be: no copy of it is made. That pays from some 100 KiB on. One that comes in another way
+        is put together as for `receive`, and copied. Blocks until there is a message; thread-safe.
+
+        Args:
+            buffer: Where to: writable, contiguous, of any type (bytearray, memoryview, array,
+                NumPy array). It has to stay as it is during the call. If that returns None, or
+                raises, what is in the buffer is undefined.
+            timeout: Seconds (default 30); 0 to take what is there, None to wait for ever.
+
+        Returns:
+            How many bytes at the buffer's front are the message; a str if it is text, and the
+            buffer is left alone; None on timeout and when the connection is closed: `connected`
+            tells which. A timeout loses nothing, wherever in a message it strikes.
+
+        Raises:
+            BufferError: the message has more bytes than the buffer; it stays the next one for any
+                call that receives.
+            TypeError: the buffer cannot be written, or the timeout is no number.
+            ValueError: the timeout is negative or NaN.
+            RuntimeError: a stream is open: see `receive_stream`.
+        """
+        return receive_into(self._link, self._intake, self._closer, buffer, timeout)
 
     def receive_stream(
         self,

@@ -143,14 +143,14 @@ class Reader:
         """A message that was read; None if there is none. Needs no lock."""
         ready, protocol = self._ready, self._protocol
         while ready or protocol.held:
-            if protocol.streamed is not None:
-                raise RuntimeError(_STREAMED)
             self._release()
             with contextlib.suppress(IndexError):  # another thread took it
                 return ready.popleft()
         return None
 
     def _release(self) -> None:
+        if self._protocol.streamed is not None:
+            raise RuntimeError(_STREAMED)
         with self._lifecycle.lock:
             self._protocol.release()
 
@@ -169,9 +169,7 @@ class Reader:
                     return ready.popleft()
                 except IndexError:  # pragma: no cover - a race
                     continue  # another task took it
-            if protocol.streamed is not None and not lifecycle.closing:
-                raise RuntimeError(_STREAMED)
-            if protocol.holding:
+            if protocol.holding and not (protocol.streamed is not None and lifecycle.closing):
                 self._release()
                 protocol.hold_no_more()
                 continue

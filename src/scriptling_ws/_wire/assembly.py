@@ -211,6 +211,24 @@ class Assembly:
             return None
         return frame.offset + frame.left
 
+    def receive_into(self, room: memoryview) -> None:
+        """Its only frame, which has begun, is received into the room."""
+        self.view = room
+        self._room = []
+
+    def move_out(self, unnoted: int) -> None:
+        """It goes on in a room of its own, with what has come in the one that was given.
+
+        Args:
+            unnoted: Bytes that have come there since, and were not taken in.
+        """
+        assert self.view is not None
+        assert self.frame is not None
+        given, count = self.view, self.size + unnoted
+        self._reserve(self.size + self.frame.left)
+        self.view[:count] = given[:count]
+        given.release()
+
     def open_up(self) -> None:
         """From here on it is taken out as it comes."""
         if self.view is not None:

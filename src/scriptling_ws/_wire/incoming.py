@@ -186,6 +186,8 @@ class Protocol:
         """
         if self.window.unfed is None or self._parsing or self._into_frame:
             return False
+        if self.streamed is not None and self.streamed.target is not None:
+            return False
         if self._assembly.opcode != CONTINUATION or self.ended:
             return False
         if self.window.stopped is None:
@@ -377,23 +379,40 @@ class Protocol:
         message, assembly = self.streamed, self._assembly
         if message is None or message.text is not None:
             return
+        busy = self.window.unfed is not None or self._parsing or self.ended or assembly.dropped
         if self.held:
             message.whole(self.held[0])
             del self.held[0]
-        elif self.window.unfed is None and not (self._parsing or self.ended or assembly.dropped):
-            if assembly.opcode != CONTINUATION:
-                message.begin(assembly)
-                self._deliver()
+        elif message.target is None and assembly.opcode != CONTINUATION and not busy:
+            message.begin(assembly)
+            self._deliver()
+
+    def _sought(self) -> bool:
+        """Whether the next message that begins is the one that is streamed."""
+        return self.streamed is not None and self.streamed.text is None and not self.held
 
     def stream_no_more(self) -> None:
         """What is left of the message that was streamed is dropped as it comes."""
-        if self._assembly.piecemeal:
-            self._assembly.dropped = True
+        message, assembly = self.streamed, self._assembly
         self.streamed = None
+        if assembly.piecemeal and message is not None and message.target is not None:
+            assembly.piecemeal = False
+            try:
+                assembly.move_out(self.window.unfed or 0 if self._into_frame else 0)
+            except Violation as violation:
+                self.fail(violation.code, str(violation))
+        elif assembly.piecemeal:
+            assembly.dropped = True
 
     def _hand_over(self) -> None:
         """Give out what has come of the message that is streamed."""
         assembly, message = self._assembly, self.streamed
+        if message is not None and message.target is not None:
+            if assembly.complete:
+                assembly.forget()
+                self.received += 1
+                message.done = True
+            return
         piece, complete = assembly.drain(), assembly.complete
         if assembly is self._inflation:
             self.inflated += len(piece)
@@ -436,7 +455,13 @@ class Protocol:
                     self._deliver()
                     if self._assembly.frame is not None:
                         break  # the window is used up
-                if run and self._assembly.opcode == CONTINUATION:  # between messages
+                direct = self.streamed is not None and self.streamed.target is not None
+                if (
+                    run
+                    and not (direct and self._sought())
+                    and self._assembly.opcode == CONTINUATION
+                ):
+                    # between messages
                     position, why = self._read_run(position, end)
                     if why == kernel.MORE:
                         break
@@ -526,12 +551,15 @@ class Protocol:
             self._assembly = compressed or self._uncompressed
         if length > self._assembly.left:
             raise Violation.too_large(self._limit)
-        sought = self.streamed is not None and self.streamed.text is None and not self.held
-        if sought:
-            self._assembly.piecemeal = True
-        self._assembly.begin(opcode, bool(first & FIN), length, key)
-        if sought:
-            self.streamed.begin(self._assembly)  # type: ignore[union-attr]
+        fin = bool(first & FIN)
+        sought = self.streamed if opcode != CONTINUATION and self._sought() else None
+        if sought is not None and sought.target is not None:
+            fits = opcode == BINARY and fin and length <= len(sought.target)
+            sought = sought if fits and self._assembly is self._uncompressed else None
+        self._assembly.piecemeal = self._assembly.piecemeal or sought is not None
+        self._assembly.begin(opcode, fin, length, key)
+        if sought is not None:
+            sought.begin(self._assembly)
 
     def _deliver(self) -> None:
         """Put the message of more than one piece where it belongs, if it is complete."""

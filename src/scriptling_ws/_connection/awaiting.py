@@ -1,0 +1,157 @@
+"""Waiting for a message that is taken while it comes: what `receive_stream` and its like share.
+
+Rules (those about locks are in `link`):
+
+- It is read as `receive` does, under the intake's lock, which is held no longer than one call
+  takes. So a blocked sender reads meanwhile, up to max_backlog, and pings are answered.
+- While there is such a message, no other becomes ready: they are held behind it.
+- A call that times out, or is interrupted, has taken nothing: the next one goes on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .._errors import ReceiveTimeout
+from .._network.deadline import Deadline, check_timeout
+from .._network.locks import holding
+from .._network.waiting import engine
+from .link import LOOK_AGAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .._wire.piecemeal import Piecemeal
+    from .closer import Closer
+    from .intake import Intake
+    from .link import Link
+
+__all__ = ["Awaiting"]
+
+_OVERTIME: Final = 0.05  # seconds that what is there is read on after the timeout
+_LINGER: Final = 0.25  # seconds that are waited for the stream's end after the last frame
+_ANOTHER: Final = "a message is being received by receive_stream() already: leave it first"
+_READ: Final = 32  # what a read counts where tasks share a thread
+
+
+class Awaiting:
+    """One message that is taken while it comes."""
+
+    __slots__ = (
+        "_channel",
+        "_closer",
+        "_intake",
+        "_lifecycle",
+        "_link",
+        "_message",
+        "_protocol",
+        "_timeout",
+    )
+
+    def __init__(self, link: Link, intake: Intake, closer: Closer, timeout: float | None) -> None:
+        self._timeout = check_timeout(timeout)
+        self._link = link
+        self._channel = link.channel
+        self._lifecycle = link.lifecycle
+        self._protocol = link.protocol
+        self._intake = intake
+        self._closer = closer
+        self._message: Piecemeal | None = None
+
+    def _begin(self, message: Piecemeal) -> None:
+        """Wait for the next message to begin, as the one that is given.
+
+        Raises:
+            ReceiveTimeout: none has begun in time; nothing is lost.
+            ConnectionClosed: the connection is closed, and no message is left.
+            RuntimeError: another one is being taken.
+        """
+        self._message = message
+        try:
+            self._until(lambda: message.text is not None, "no message has begun")
+        except BaseException:
+            self._leave()
+            raise
+
+    def _leave(self) -> None:
+        """What was not taken of it is dropped, now or as it comes."""
+        message, self._message = self._message, None
+        with self._lifecycle.lock:
+            if message is not None and self._protocol.streamed is message:
+                self._protocol.stream_no_more()
+
+    def _until(
+        self, enough: Callable[[], bool], what: str = "no more of the message has come"
+    ) -> None:
+        """Read until there is enough.
+
+        Raises:
+            ReceiveTimeout, ConnectionClosed: there is not.
+        """
+        if enough():
+            return
+        deadline, intake = Deadline(self._timeout), self._intake
+        with self._lifecycle.lock:
+            intake.waiters += 1  # a blocked sender that reads leaves it to this thread
+        try:
+            # In slices: another thread may read what this one waits for, or close.
+            while not enough():
+                if self._lifecycle.closing:
+                    raise self._link.closed_error()
+                slice_ = deadline.sooner(LOOK_AGAIN)
+                left = slice_.left()
+                read = holding(intake.lock, lambda: self._receive(enough, deadline), left)
+                if read is None:
+                    slice_.waited(left)
+                if not enough() and deadline.passed():
+                    raise ReceiveTimeout(f"{what} within {self._timeout:g} seconds")
+        finally:
+            with self._lifecycle.lock:
+                intake.waiters -= 1
+
+    def _receive(self, enough: Callable[[], bool], deadline: Deadline) -> bool:
+        """As `_until`; whether there is enough. Holds the intake's lock."""
+        channel, lifecycle, protocol = self._channel, self._lifecycle, self._protocol
+        parking = self._link.transport.parking
+        overtime: Deadline | None = None
+        channel.reader = engine().identity()
+        try:
+            self._intake.flush()
+            while True:
+                self._seek()
+                if parking is not None:
+                    parking.share(_READ)
+                if enough():
+                    return True
+                if lifecycle.closing or protocol.ended:
+                    self._end(deadline)
+                if self._intake.read(deadline, wakeable=True) is None:
+                    return False
+                if deadline.passed():
+                    # More may be there, but pings and fragments can come without end.
+                    overtime = overtime or Deadline(_OVERTIME)
+                    if overtime.passed():
+                        return False
+        finally:
+            channel.reader = 0
+            if channel.orphaned:
+                self._intake.dispose()
+
+    def _seek(self) -> None:
+        """Begin with the message, if there is one."""
+        message, protocol = self._message, self._protocol
+        if message is None or message.text is not None:
+            return
+        with self._lifecycle.lock:
+            if protocol.streamed is None:
+                protocol.stream(message)
+            elif protocol.streamed is not message:
+                raise RuntimeError(_ANOTHER)
+            protocol.seek()
+
+    def _end(self, deadline: Deadline) -> None:
+        """No more of it will come. Holds the intake's lock."""
+        if not self._lifecycle.closing:
+            self._closer.settle(deadline.sooner(_LINGER))
+        self._lifecycle.told = True
+        raise self._link.closed_error()
