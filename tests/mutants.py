@@ -59,22 +59,25 @@ WINGS = {
             "_connection.closer _codes _connection.connection _connection.intake "
             "_connection.keepalive _connection.lifecycle _connection.link _connection.liveness "
             "_network.locks _connection.outlet _connection.pinger _connection.pings "
-            "_connection.reader _connection.unsent _connection.writer"
+            "_connection.reader _connection.unsent _connection.writer _connection.awaiting "
+            "_connection.instream _connection.into _connection.outstream"
         ),
         (
             "receiving sending closing lifecycle unsent pings liveness keepalive interrupts "
-            "threads connection abuse_close abuse_misuse clock fork on_close abuse_network api"
+            "threads connection abuse_close abuse_misuse clock fork on_close abuse_network api "
+            "streams"
         ),
     ),
     "wire": (
         (
             "_kernel _wire.assembly _wire.control _wire.deflate _wire.deflating "
-            "_wire.inflation _wire.opcodes _wire.outgoing _wire.incoming _wschannel_py _wsframe_py"
+            "_wire.inflation _wire.opcodes _wire.outgoing _wire.incoming _wschannel_py _wsframe_py "
+            "_wire.fragments _wire.piecemeal"
         ),
         (
             "kernel kernel_equal kernel_io channel channel_receiving channel_parts channel_hazards "
             "channel_equal protocol deflate deflating inflation properties "
-            "sending fuzz_seeds abuse_frames abuse_close keepalive"
+            "sending fuzz_seeds abuse_frames abuse_close keepalive streams"
         ),
     ),
     "network": (

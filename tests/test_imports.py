@@ -73,13 +73,14 @@ WINGS = {
         ["outlet"],
         ["intake"],
         ["closer", "writer"],
-        ["pinger", "reader"],
+        ["awaiting", "outstream", "pinger", "reader"],
+        ["instream", "into"],
         ["connection"],
     ],
     "_wire": [
         ["deflate", "opcodes"],
         ["assembly", "control", "outgoing"],
-        ["deflating", "inflation"],
+        ["deflating", "fragments", "inflation", "piecemeal"],
         ["incoming"],
     ],
     "_handshakes": [

@@ -1,5 +1,6 @@
 """Real peers in both roles: Node's ws and Python's websockets, each in a process of its own."""
 
+import contextlib
 import json
 import queue
 from urllib.parse import urlencode
@@ -245,6 +246,42 @@ def test_server_closes_with_1000_when_the_handler_returns(server, peer_client):
 def test_server_chooses_the_subprotocol(server, peer_client):
     answer = peer_client.ask(do="wait", url=f"{server.url}/leave", protocols=["chat.v1", "chat.v2"])
     assert answer["protocol"] == "chat.v2"
+
+
+# -- messages in parts ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/echo", "/pieces"])
+@pytest.mark.parametrize("options", [{}, {"compression": "deflate"}], ids=["plain", "deflate"])
+def test_client_streams_both_ways(peer, path, options):
+    data = binary(3_000_000)
+    with peer("server", *([json.dumps({})] if options else [])) as process:
+        conn = PeerServer(process).connect(path, binary_type=bytes, **options)
+        with conn:
+            conn.send_stream([data[:1000], data[1000:]], fragment_size=50_000)
+            with conn.receive_stream(TIMEOUT) as stream:
+                assert b"".join(stream) == data
+            conn.send_stream(text(100_000), text=True, fragment_size=999)
+            with conn.receive_stream(TIMEOUT) as stream:
+                assert stream.text
+                assert stream.read(7) == text(100_000)[:7]  # the rest is not wanted
+            conn.send_binary(data)
+            buffer = bytearray(len(data))
+            assert conn.receive_into(buffer, TIMEOUT) == len(data)
+            assert buffer == data
+
+
+@pytest.mark.parametrize("pieces", [1, 5])
+def test_server_streams_both_ways(peer_client, pieces):
+    def echo(client):
+        with contextlib.suppress(ws.ConnectionClosed):
+            while True:
+                with client.receive_stream(TIMEOUT) as stream:
+                    client.send_stream(stream, text=stream.text, fragment_size=10_000)
+
+    with ws.Server(echo, port=0) as server:
+        for kind in (True, False):
+            peer_client.ask(do="echo", url=server.url, text=kind, sizes=SMALL, pieces=pieces)
 
 
 # -- compression ---------------------------------------------------------------

@@ -41,6 +41,26 @@ def receives_bytes() -> None:
             assert_type(message, str | bytes)
 
 
+def receives_in_parts(conn: ws.Connection) -> None:
+    assert_type(conn.receive_into(bytearray(9), timeout=None), int | str | None)
+    with conn.receive_stream(5, progress=print) as stream:
+        assert_type(stream, ws.MessageStream)
+        assert_type(stream.text, bool)
+        assert_type(stream.total, int | None)
+        assert_type(stream.readinto(bytearray(9)), int)
+        Path("file").write_bytes(stream.read(5))
+        for piece in stream:
+            Path("file").write_text(piece, encoding="utf-8")
+
+
+def sends_in_parts(conn: ws.Connection) -> None:
+    def progress(done: int, total: int | None) -> None: ...
+
+    with Path("file").open("rb") as file:
+        conn.send_stream(file, progress=progress)
+    conn.send_stream(["a", "b"], text=True, compress=False, fragment_size=1000)
+
+
 def receives_one_of_both(kind: type[list[int]] | type[bytes]) -> None:
     assert_type(ws.connect(URL, binary_type=kind).receive(), str | list[int] | bytes | None)
 

@@ -395,19 +395,21 @@ class Protocol:
         """What is left of the message that was streamed is dropped as it comes."""
         message, assembly = self.streamed, self._assembly
         self.streamed = None
-        if assembly.piecemeal and message is not None and message.target is not None:
+        if not assembly.piecemeal or assembly.dropped:
+            return
+        if message is not None and message.target is not None:
             assembly.piecemeal = False
             try:
                 assembly.move_out(self.window.unfed or 0 if self._into_frame else 0)
             except Violation as violation:
                 self.fail(violation.code, str(violation))
-        elif assembly.piecemeal:
+        else:
             assembly.dropped = True
 
     def _hand_over(self) -> None:
         """Give out what has come of the message that is streamed."""
         assembly, message = self._assembly, self.streamed
-        if message is not None and message.target is not None:
+        if message is not None and message.target is not None and not assembly.dropped:
             if assembly.complete:
                 assembly.forget()
                 self.received += 1
