@@ -109,7 +109,8 @@ WINGS = {
     ),
     "server": (
         (
-            "_network.unix _server.acceptor _server.admission _server.arrival _server.crew "
+            "_network.unix _server.acceptor _server.admission _server.admitted _server.arrival "
+            "_server.closing _server.crew _server.entrance _server.service "
             "_server.delivery _server.doors _server.endpoints _server.handlers _server.limits "
             "_server.log _server.master _server.peer _server.restarts _server.routes _server.serve "
             "_server.server _server.sessions _server.signals _server.static _server.systemd "

@@ -30,6 +30,7 @@ WINGS = {
     ],
     "_server": [
         [
+            "closing",
             "figures",
             "forwarded",
             "handlers",
@@ -52,12 +53,14 @@ WINGS = {
             "http",
             "metrics",
             "proxies",
+            "service",
             "static",
             "worker",
         ],
         ["arrival", "callers", "crew", "delivery", "routes"],
         ["health", "master", "peer", "sessions"],
-        ["acceptor", "operations"],
+        ["acceptor", "admitted", "operations"],
+        ["entrance"],
         ["server"],
         ["serve"],
     ],

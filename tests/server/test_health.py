@@ -200,6 +200,9 @@ class Drain:
             raise self.error
         assert self.over.wait(TIMEOUT)
 
+    def watch(self, tell):
+        """As of threads: no task holds up another one."""
+
 
 def test_while_it_drains_it_serves_and_says_503(monkeypatch):
     drain = Drain(monkeypatch)

@@ -45,6 +45,7 @@ __all__ = [
     "Routes",
     "Settings",
     "WebSocketRoute",
+    "make_table",
 ]
 
 _Function = TypeVar("_Function", bound="Callable[..., object]")
@@ -337,3 +338,33 @@ class Routes:
     def _check_free(routes: Mapping[str, object], path: str, what: str) -> None:
         if check_path(path) in routes:
             raise ValueError(f"the path {path!r} already has {what}")
+
+
+def make_table(handler: Handler | str | None, path: str | None, routes: Routes | None) -> RouteTable:
+    """The routes of a server; `Server` describes the arguments.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: an argument cannot be used, or there is nothing to serve.
+        ImportError: the handler's name leads nowhere.
+    """
+    if isinstance(handler, Routes):
+        raise TypeError("the table of routes is given by its name: routes=...")
+    if handler is not None:
+        if routes is not None:
+            raise ValueError("handler and routes exclude each other: register the handler there")
+        own = Routes()
+        if path is not None:
+            own.websocket(path, handler)
+            return own.table()
+        return RouteTable({}, {}, {}, WebSocketRoute("", check_handler(handler), {}))
+    if path is not None:
+        raise ValueError("path is the handler's, and there is no handler")
+    if routes is None:
+        raise ValueError("there is nothing to serve: pass a handler, or routes=")
+    if not isinstance(routes, Routes):
+        raise TypeError(f"routes has to be a Routes, not {type(routes).__name__}")
+    table = routes.table()
+    if not table:
+        raise ValueError("there is nothing to serve: the routes are empty")
+    return table
