@@ -2,6 +2,8 @@
 
 Rules (RFC 6455 sections 7.1.1, 7.4.1):
 
+- Where a program has a say in whether a request comes in, it is asked first (`decisions`); no
+  handler is called before. Where it has none, nothing is done for that.
 - A page's thread ends as soon as its answer is made and what can be sent at once is sent: the
   acceptor writes the rest. (It stays for a file that only this thread can read.)
 - Whatever a page's handler returns or raises, or its answer's file raises before anything was
@@ -15,7 +17,7 @@ Rules (RFC 6455 sections 7.1.1, 7.4.1):
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -24,23 +26,30 @@ from .._connection.connection import Connection
 from .._errors import ConnectionClosed, SendTimeout
 from .._handshakes.head import Refused
 from .._handshakes.terms import Terms
-from .delivery import BrokenOff, Delivery
+from .authorization import Verdict, verdict_of
+from .delivery import Delivery
 from .http import http_date, refusal, to_response, write_all
-from .limits import ANSWER, REQUEST, WEBSOCKET
+from .limits import REQUEST, WEBSOCKET
 from .log import shown
 
 if TYPE_CHECKING:
+    from .._handshakes.head import Request
     from .._handshakes.server import ServerUpgrade
     from .arrival import Arrival
-    from .routes import PageRoute, Settings, WebSocketRoute
-    from .sessions import Session, Sessions
+    from .authorization import Authorize
+    from .decisions import Decisions
+    from .response import Response
+    from .route_table import PageRoute, WebSocketRoute
+    from .sessions import Session
+    from .settings import Settings
 
 __all__ = ["AdmittedPage", "AdmittedUpgrade"]
 
 _logger = logging.getLogger("scriptling_ws.server")
 
-# What a page's thread writes at most before the acceptor goes on, if the peer takes it at once.
-_AT_ONCE: Final = 1024 * 1024
+_Headers = tuple[tuple[str, str], ...]
+_NOTHING_SAID: Final = Verdict()
+_LISTS: Final = frozenset({"set-cookie", "vary"})  # headers that may come several times
 
 
 @dataclass(frozen=True)
@@ -48,13 +57,13 @@ class AdmittedUpgrade:
     """An upgrade that may come in: it gets a connection, and its route's handler a thread.
 
     Attributes:
-        sessions: What runs the thread.
+        decisions: What has the program decide about it, if the route says so.
         route: Whose handler is called.
         settings: What the connection is made with.
         upgrade: What it asked for, and how that is answered.
     """
 
-    sessions: Sessions
+    decisions: Decisions
     route: WebSocketRoute
     settings: Settings
     upgrade: ServerUpgrade
@@ -62,15 +71,33 @@ class AdmittedUpgrade:
 
     def start(self, arrival: Arrival) -> None:
         """As `Admitted.start`."""
-        self.sessions.start(arrival, self)
+        if self.settings.asks:
+            self.decisions.start(arrival, self)
+        else:
+            self.decisions.sessions.start(arrival, self)
 
-    def run(self, session: Session, arrival: Arrival) -> None:
-        """Accept the upgrade and run its handler: the body of the connection's thread."""
+    def decide(self, request: Request) -> Verdict:
+        """As `Decided.decide`."""
+        authorize = self.settings.authorize
+        verdict = _NOTHING_SAID if authorize is None else verdict_of(authorize(request))
+        if verdict.response is not None:
+            return verdict
         subprotocol = self.settings.choose_subprotocol(self.upgrade.subprotocols)
+        return verdict._replace(subprotocol=subprotocol)
+
+    def refusal(self, response: Response) -> Response:
+        """As `Decided.refusal`."""
+        return response
+
+    def run(self, session: Session, arrival: Arrival, verdict: Verdict | None = None) -> None:
+        """Accept the upgrade and run its handler: the body of the connection's thread."""
+        if verdict is None:
+            chosen = self.settings.choose_subprotocol(self.upgrade.subprotocols)
+            verdict = Verdict(subprotocol=chosen)
         transport = arrival.transport
-        date = [("Date", http_date())]
+        headers = [("Date", http_date()), *verdict.headers]
         answer = self.upgrade.accept(
-            subprotocol, date, deflate=Terms.wanted(self.settings.connection)
+            verdict.subprotocol, headers, deflate=Terms.wanted(self.settings.connection)
         )
         try:
             write_all(transport, answer, arrival.deadline)
@@ -84,16 +111,17 @@ class AdmittedUpgrade:
             client=False,
             options=self.settings.connection,
             received=arrival.rest,
-            subprotocol=subprotocol,
+            subprotocol=verdict.subprotocol,
             request=arrival.request,
             deflate=self.upgrade.deflate,
             attended=True,
         )
-        self.sessions.attach(session, connection)
+        sessions = self.decisions.sessions
+        sessions.attach(session, connection)
         asked = arrival.asked
-        self.sessions.access.opened(transport, asked)
-        self.sessions.figures.opened(connection, arrival.since)
-        called = self.sessions.figures.now()
+        sessions.access.opened(transport, asked)
+        sessions.figures.opened(connection, arrival.since)
+        called = sessions.figures.now()
         path = shown(arrival.request.path)
         since = monotonic()
         code = CloseCode.INTERNAL_ERROR
@@ -110,8 +138,8 @@ class AdmittedUpgrade:
         finally:
             connection.close(code)
             seconds = monotonic() - since
-            self.sessions.access.closed(transport, asked, connection.close_code, seconds)
-            self.sessions.figures.closed(connection, self.route.path, called)
+            sessions.access.closed(transport, asked, connection.close_code, seconds)
+            sessions.figures.closed(connection, self.route.path, called)
 
 
 @dataclass(frozen=True)
@@ -119,26 +147,42 @@ class AdmittedPage:
     """A page's request that may come in: its handler gets a thread until it has answered.
 
     Attributes:
-        sessions: What runs the thread.
+        decisions: What has the program decide about it, if the route says so.
         route: The page.
+        authorize: The program's function for that.
+        headers: What its answer has to say beside what the handler returns.
     """
 
-    sessions: Sessions
+    decisions: Decisions
     route: PageRoute
+    authorize: Authorize | None = None
+    headers: _Headers = ()
     kind: ClassVar[str | None] = REQUEST
 
     def start(self, arrival: Arrival) -> None:
         """As `Admitted.start`."""
-        self.sessions.start(arrival, self)
+        if self.authorize is None:
+            self.decisions.sessions.start(arrival, self)
+        else:
+            self.decisions.start(arrival, self)
 
-    def run(self, session: Session, arrival: Arrival) -> None:
+    def decide(self, request: Request) -> Verdict:
+        """As `Decided.decide`."""
+        assert self.authorize is not None
+        return verdict_of(self.authorize(request))
+
+    def refusal(self, response: Response) -> Response:
+        """As `Decided.refusal`."""
+        return _with_headers(response, self.headers)
+
+    def run(self, session: Session, arrival: Arrival, verdict: Verdict = _NOTHING_SAID) -> None:
         """Run the page's handler and send its answer: the body of the request's thread."""
-        called = self.sessions.figures.now()
+        sessions = self.decisions.sessions
+        called = sessions.figures.now()
         since = monotonic()
-        delivery, reason = _answer(arrival, self.route)
-        self.sessions.figures.page(self.route.path, delivery.status, called)
-        request, place, address = arrival.request, arrival.place, arrival.transport.remote_addr
-        self.sessions.access.answered(
+        delivery, reason = _answer(arrival, self.route, (*verdict.headers, *self.headers))
+        sessions.figures.page(self.route.path, delivery.status, called)
+        sessions.access.answered(
             arrival.transport,
             arrival.asked,
             delivery.status,
@@ -146,36 +190,14 @@ class AdmittedPage:
             reason=reason,
             seconds=monotonic() - since,
         )
-        try:
-            if delivery.portable:
-                place.answered()
-                if not delivery.advance(_AT_ONCE) and not place.stay(ANSWER, delivery.held):
-                    place.stay(REQUEST)  # it takes too much memory to wait without a thread
-                    delivery.write()
-            else:
-                delivery.write()
-                delivery.close()  # here, as that may be the program's code
-            self.sessions.deliver(delivery, place)
-            session.place = None
-        except BaseException as error:
-            delivery.close()
-            session.end()
-            if isinstance(error, BrokenOff):
-                path = shown(request.path)
-                _logger.warning(
-                    "the answer of %s to %s was broken off: %s", path, address, error, exc_info=True
-                )
-            elif isinstance(error, OSError):
-                _logger.debug("the response to %s was not sent: %s", address, error)
-            else:
-                raise
+        sessions.answer(session, arrival, delivery)
 
 
-def _answer(arrival: Arrival, route: PageRoute) -> tuple[Delivery, str]:
+def _answer(arrival: Arrival, route: PageRoute, more: _Headers) -> tuple[Delivery, str]:
     """A page's answer, and for the log the reason if it is a refusal."""
     transport, head_only = arrival.transport, arrival.request.method == "HEAD"
     try:
-        response = to_response(route.handler(arrival.request))
+        response = _with_headers(to_response(route.handler(arrival.request)), more)
         return Delivery(transport, response, head_only=head_only), ""
     except Refused as refused:
         response, reason = refusal(refused), refused.text
@@ -185,4 +207,13 @@ def _answer(arrival: Arrival, route: PageRoute) -> tuple[Delivery, str]:
         )
         failed = Refused(500, "the server's page handler failed; its log says why")
         response, reason = refusal(failed), "the page handler failed"
-    return Delivery(transport, response, head_only=head_only), reason
+    return Delivery(transport, _with_headers(response, more), head_only=head_only), reason
+
+
+def _with_headers(response: Response, more: _Headers) -> Response:
+    """A response with more headers, save those that it has itself and that there is one of."""
+    if not more:
+        return response
+    own = {name.lower() for name, _ in response.headers}
+    added = [(name, value) for name, value in more if name.lower() not in own - _LISTS]
+    return replace(response, headers=(*response.headers, *added))

@@ -20,7 +20,7 @@ from .figures import NO_FIGURES
 from .health import AdmittedCheck, Health
 from .log import RareWarning
 from .metrics import Metrics
-from .routes import PageRoute
+from .route_table import PageRoute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .delivery import Delivery
     from .figures import Figures
     from .limits import Place
-    from .routes import RouteTable
+    from .route_table import RouteTable
 
 __all__ = ["SHUTDOWN_TIMEOUT", "Operations", "time_to_end"]
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .._options import ServerOptions
-    from .routes import BytesHandler, Handler, ListHandler, Routes
+    from .route_table import BytesHandler, Handler, ListHandler
+    from .routes import Routes
 
 __all__ = ["serve"]
 

@@ -27,6 +27,7 @@ from .access import make_access_log
 from .arrival import PeerOptions
 from .callers import BURST, Callers
 from .closing import Closing
+from .decisions import Decisions
 from .endpoints import Endpoints
 from .entrance import Entrance
 from .limits import Limits
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from .._connection.connection import Connection
     from .._network.waiting import Task
     from .._options import ServerOptions
-    from .routes import BytesHandler, Handler, ListHandler
+    from .route_table import BytesHandler, Handler, ListHandler
 
 __all__ = ["Server"]
 
@@ -142,7 +143,8 @@ class Server:
                 every address of a family, which opens the server to the network.
             port: The port of all of these, 0 for any that is free: see `port`.
             path: The only path that the handler answers; None for any.
-            routes: In place of a handler, a table of several.
+            routes: A table of several, in place of a handler or beside it: then the handler answers
+                any path that has no WebSocket there.
             sock: In place of host and port, a socket that listens already, or a list of several,
                 which the server closes in the end; "systemd" for those that a systemd
                 .socket unit passes.
@@ -182,7 +184,7 @@ class Server:
             max_body_size: The most bytes in the body of a page's request; a longer one is
                 refused with 413.
             handshake_timeout: Seconds for the whole of an opening handshake, TLS
-                included; None for no limit.
+                included; None for no limit. An `authorize` function has as many again.
             shutdown_timeout: Seconds that `close` gives the connections to close and the
                 handlers to return, and that peers have to take the answers of pages. The
                 default is what a peer has to answer a close
@@ -206,7 +208,8 @@ class Server:
                 the process, else "threads".
             **options: For every connection, unless its route says otherwise:
                 `binary_type` (`list`, the default, or `bytes`), and what `RouteOptions`
-                describes, such as `origins`, `subprotocols` and `compression`.
+                describes, such as `origins`, `subprotocols` and `compression`. `authorize` holds
+                for pages too, for all but the health page.
 
         Raises:
             TypeError: an argument is of the wrong type, or an option is unknown.
@@ -223,7 +226,9 @@ class Server:
         log = make_access_log(access_log)
         self._sessions = Sessions(log, self._operations.figures)
         table = self._operations.add_pages(make_table(handler, path, routes))
-        self._entrance = Entrance(table, options, allowed_hosts, self._operations, self._sessions)
+        timeout = check_timeout(handshake_timeout, "handshake_timeout")
+        decisions = Decisions(self._sessions, timeout)
+        self._entrance = Entrance(table, options, allowed_hosts, self._operations, decisions)
         limits = Limits(max_connections, max_connections_per_address, max_requests)
         proxies = Proxies(trusted_proxies, proxy_protocol, forwarded_header)
         callers = Callers(limits, proxies, max_connection_rate, max_connection_burst)
@@ -231,7 +236,6 @@ class Server:
         self._closing = Closing(self._end, self._sessions.includes_this_thread)
         if ssl_context is not None:
             check_context(ssl_context, server_side=True)
-        timeout = check_timeout(handshake_timeout, "handshake_timeout")
         self._secure = ssl_context is not None
         check_count("max_body_size", max_body_size, least=0)
         peers = PeerOptions(HeadLimits(max_line_size, max_headers, max_head_size), max_body_size)
@@ -250,6 +254,7 @@ class Server:
                 context=ssl_context,
                 timeout=timeout,
                 callers=callers,
+                decisions=decisions,
                 options=peers,
                 access=log,
                 figures=self._operations.figures,

@@ -24,8 +24,10 @@ from .._handshakes.head import Refused
 from .._network.deadline import Deadline
 from .._network.fork import tell_after_fork
 from .._network.waiting import engine
+from .delivery import BrokenOff
 from .figures import NO_FIGURES
-from .log import RareWarning
+from .limits import ANSWER, REQUEST
+from .log import RareWarning, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -46,6 +48,8 @@ _logger = logging.getLogger("scriptling_ws.server")
 _REASON: Final = "the server is shutting down"
 # What a handler gets, once its connection was ended under it, to clean up.
 _LEAVE: Final = 2.0
+# What a thread writes of an answer at most before the acceptor goes on, if the peer takes it.
+_AT_ONCE: Final = 1024 * 1024
 
 
 class Runs(Protocol):
@@ -201,6 +205,37 @@ class Sessions:
             connection._begin_close(CloseCode.GOING_AWAY, _REASON)
         if session.place is not None:  # pragma: no branch - only a page's is handed on
             connection.on_close(session.place.leave_to_handler)
+
+    def answer(self, session: Session, arrival: Arrival, delivery: Delivery) -> None:
+        """Send a request's answer, or have the acceptor do so: for the session's own thread.
+
+        Blocks where the answer can be written by this thread alone, or takes too much memory to
+        wait without one. What goes wrong with the peer or a file has a line in the log.
+        """
+        place, address = arrival.place, arrival.transport.remote_addr
+        try:
+            if delivery.portable:
+                place.answered()
+                if not delivery.advance(_AT_ONCE) and not place.stay(ANSWER, delivery.held):
+                    place.stay(REQUEST)  # it takes too much memory to wait without a thread
+                    delivery.write()
+            else:
+                delivery.write()
+                delivery.close()  # here, as that may be the program's code
+            self.deliver(delivery, place)
+            session.place = None
+        except BaseException as error:
+            delivery.close()
+            session.end()
+            if isinstance(error, BrokenOff):
+                path = shown(arrival.request.path)
+                _logger.warning(
+                    "the answer of %s to %s was broken off: %s", path, address, error, exc_info=True
+                )
+            elif isinstance(error, OSError):
+                _logger.debug("the response to %s was not sent: %s", address, error)
+            else:
+                raise
 
     def includes_this_thread(self) -> bool:
         """Whether the caller runs on one of the sessions' threads."""
