@@ -397,7 +397,7 @@ def test_the_subprotocol_is_not_asked_for_who_is_refused():
 
 
 def test_what_is_no_function_of_the_offer():
-    with pytest.raises(TypeError, match="subprotocols function .* with the offer alone"):
+    with pytest.raises(TypeError, match=r"subprotocols function .* with the offer alone"):
         serving(echo, subprotocols=lambda: None)
 
 
@@ -435,9 +435,7 @@ def test_figures_of_refusals(called, path, status, reason):
         make = upgrade if path.startswith("/ws") else head
         assert status_of(server, make(path)) == int(status)
         text = ask(server, head("/metrics")).body.decode()
-        assert (
-            f'scriptling_ws_refused_total{{reason="{reason}",status="{status}"}} 1.0' in text
-        )
+        assert f'scriptling_ws_refused_total{{reason="{reason}",status="{status}"}} 1.0' in text
         assert 'page_requests_total{route="/page"' not in text
 
 

@@ -1,14 +1,11 @@
 """Paths with parameters: which route a path leads to, what is in them, and what it costs."""
 
-import gc
-import itertools
-import sys
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import scriptling_ws as ws
+from calls import count_calls
 from scriptling_ws._handshakes.paths import Parameter, check_pattern
 from scriptling_ws._server.path_tree import PathTree, shape
 from scriptling_ws._server.route_table import PageRoute, RouteTable, WebSocketRoute
@@ -287,19 +284,6 @@ def test_a_server_of_one_handler_may_have_parameters():
 # -- the cost ----------------------------------------------------------------------
 
 
-def steps(function):
-    """How many calls a function makes, of Python's and of C's."""
-    count = itertools.count()
-    gc.disable()  # whose finalizers would be counted
-    sys.setprofile(lambda frame, event, argument: event.endswith("call") and next(count))
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-        gc.enable()
-    return next(count)
-
-
 @pytest.mark.abuse(12)
 @pytest.mark.parametrize(
     "shape_", ["/plain/{}", "/x{}/{{name}}", "/deep/er/{}/{{a}}/{{rest:path}}", "/{{a}}/{}"]
@@ -315,8 +299,8 @@ def test_ten_thousand_routes_cost_as_much_as_ten(shape_):
     ]
     for path in asked:
         assert list(many.matches(path)) == list(few.matches(path))
-        cost = steps(lambda path=path: list(many.matches(path)))
-        assert cost == steps(lambda path=path: list(few.matches(path)))
+        cost = count_calls(lambda path=path: list(many.matches(path)))
+        assert cost == count_calls(lambda path=path: list(few.matches(path)))
     assert list(many.matches(asked[0]))
 
 
@@ -324,7 +308,7 @@ def test_the_longest_path_of_a_request_is_no_deeper_than_the_routes():
     tree = tree_of("/{a}/{b}/{rest:path}")
     path = "/" + "x/" * 4000
     assert first(tree, path)[1]["rest"].count("/") == 3998
-    assert steps(lambda: list(tree.matches(path))) < 30
+    assert count_calls(lambda: list(tree.matches(path))) < 30
 
 
 class Many(Routes):

@@ -196,8 +196,8 @@ def _tokens(users: Mapping[str, Any], *, by_header: bool) -> Callable[[str], obj
         _check_secret("token", token)
         if by_header and bearer_token(f"Bearer {token}") != token:
             raise ValueError(
-                "a token has characters that cannot be sent by Bearer authorization: letters, digits "
-                "and -._~+/ can, and = at the end"
+                "a token has characters that cannot be sent by Bearer authorization: it may have "
+                "letters, digits and -._~+/, and = at its end"
             )
         if not user:
             raise ValueError(f"a token leads to {user!r}, which lets nobody in: leave it out")
