@@ -291,6 +291,7 @@ def test_a_refusal_that_fails_ends_nothing_else(slow, monkeypatch, log):
         slow.go.set()
 
 
+@pytest.mark.threads
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork here")
 def test_a_forked_child_has_none_under_way(slow):
     from children import in_child
