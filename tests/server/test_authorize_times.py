@@ -7,7 +7,8 @@ import time
 import pytest
 
 import scriptling_ws as ws
-from pairs import Running, until
+from frames import frame
+from pairs import Running, tls_contexts, until
 from scriptling_ws import runtime
 from scriptling_ws._network.waiting import engine
 from scriptling_ws._server import sessions as _sessions
@@ -21,6 +22,7 @@ from servers import (
     head,
     raw_websocket,
     read_all,
+    read_until,
     routes_of,
     serving,
     status_of,
@@ -220,6 +222,45 @@ def test_no_handler_is_called_for_a_client_that_has_left(slow, log):
                 until(lambda: not server._sessions.running)
             log.wait_for("left while it was decided about")
     assert called == []
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_the_same_under_tls(slow, leaves, log):
+    client_side, server_side = tls_contexts()
+    called = []
+    options = {"ssl_context": server_side, "authorize": slow}
+    with serving(called.append, **options) as server, dial(server) as plain:
+        sock = client_side.wrap_socket(plain, server_hostname="localhost")
+        sock.sendall(upgrade("/"))
+        until(lambda: slow.asked)
+        if leaves:
+            sock.close()
+        slow.go.set()
+        if leaves:
+            log.wait_for("left while it was decided about")
+        else:
+            assert sock.recv(12) == b"HTTP/1.1 101"
+            until(lambda: called)
+            sock.close()
+    assert len(called) == (not leaves)
+
+
+def test_what_a_client_sends_early_under_tls(slow):
+    """It is looked at whether the client has left, and nothing of it is lost by that."""
+    client_side, server_side = tls_contexts()
+    options = {"ssl_context": server_side, "authorize": slow}
+    with (
+        serving(echo, **options) as server,
+        dial(server) as plain,
+        client_side.wrap_socket(plain, server_hostname="localhost") as sock,
+    ):
+        sock.sendall(upgrade("/"))
+        until(lambda: slow.asked)
+        sock.sendall(frame(1, b"early", mask=True))
+        slow.go.set()
+        assert read_until(sock, b"\x81\x05early").startswith(b"HTTP/1.1 101 ")
+        sock.sendall(frame(8, b"", mask=True))
+        assert sock.recv(2) == b"\x88\x00"
 
 
 def test_a_server_that_closes_refuses_upgrades_at_once(slow, log):
