@@ -90,7 +90,7 @@ WINGS = {
         ["incoming"],
     ],
     "_handshakes": [
-        ["credentials", "idna", "paths", "terms"],
+        ["credentials", "idna", "paths", "plain", "terms"],
         ["head", "url"],
         ["client", "server"],
     ],
