@@ -80,7 +80,7 @@ WINGS = {
     "network": (
         (
             "_network.alarm _network.deadline _network.dial _network.fork _network.greenlets "
-            "_network.listen _network.threads _network.tls _network.transport _network.waiting "
+            "_network.layered _network.listen _network.race _network.threads _network.tls _network.transport _network.waiting "
             "_wstls_py"
         ),
         (
@@ -90,9 +90,10 @@ WINGS = {
     ),
     "handshakes": (
         (
-            "_network.authority _fields _handshakes.client _handshakes.server _handshakes.head "
-            "_server.http _handshakes.idna _handshakes.paths _server.response _handshakes.terms "
-            "_handshakes.url"
+            "_network.authority _fields _handshakes.additions _handshakes.client "
+            "_handshakes.exchange _handshakes.server _handshakes.head _server.http "
+            "_handshakes.idna _handshakes.paths _server.response _handshakes.terms "
+            "_handshakes.tunnel _handshakes.url"
         ),
         (
             "head http terms url handshake_client handshake_server client abuse_handshake_client "
@@ -102,10 +103,14 @@ WINGS = {
     ),
     "client": (
         (
-            "__init__ __main__ _certificate _client.connect _demo _errors _options _typed "
-            "_version _where"
+            "__init__ __main__ _certificate _client.connect _client.conversation _client.proxy "
+            "_client.reach _client.redirects _client.secure _client.socks _client.tunnel "
+            "_client.upgrade _client.way _demo _errors _options _typed _version _where"
         ),
-        "options errors client cli abuse_handshake_client api sockets_command",
+        (
+            "options errors client cli abuse_handshake_client api sockets_command additions "
+            "exchange layered proxies proxies_real redirects sockets_given ways"
+        ),
     ),
     "server": (
         (

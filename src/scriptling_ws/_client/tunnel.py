@@ -1,0 +1,87 @@
+"""Through a proxy: a stream to it, under TLS if its URL says so, and its way to the server open.
+
+Rules:
+
+- What goes wrong here is a ProxyError, but for the deadline: the server has no part in it.
+- The stream ends behind the proxy's answer, to the byte (`conversation`): what the proxy has sent
+  together with it is there for the server's part.
+- HTTP's part is `_handshakes.tunnel`, that of SOCKS is `socks`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._errors import ConnectError, ConnectTimeout, ProxyError
+from .._handshakes.tunnel import Tunnel
+from .._network.authority import host_port
+from .._network.dial import dial
+from .conversation import Conversation
+from .secure import default_context, is_told, open_over
+
+if TYPE_CHECKING:
+    from .._handshakes.url import URL
+    from .._network.deadline import Deadline
+    from .._network.transport import Transport
+    from .proxy import Proxy
+    from .way import Way
+
+__all__ = ["open_tunnel"]
+
+
+def open_tunnel(proxy: Proxy, url: URL, way: Way, deadline: Deadline) -> Transport:
+    """Have a proxy open the way to a URL's host.
+
+    Args:
+        proxy: The proxy.
+        url: Where to.
+        way: What else is to be heeded.
+        deadline: When to give up.
+
+    Returns:
+        A stream whose next bytes are the server's; under TLS with the proxy, if its scheme is https.
+
+    Raises:
+        ConnectTimeout: the deadline came first.
+        ProxyError: the proxy cannot be reached, or refuses.
+        ConnectError: a name, which has to be looked up here for the proxy, has no address.
+    """
+    transport = _reach(proxy, way, deadline)
+    try:
+        conversation = Conversation(transport, proxy.where, deadline)
+        if proxy.scheme.startswith("socks"):
+            from .socks import ask_socks  # on this way alone
+
+            ask_socks(proxy, url, conversation)
+        else:
+            _ask_http(proxy, url, way, conversation)
+    except BaseException:
+        transport.close()
+        raise
+    return transport
+
+
+def _reach(proxy: Proxy, way: Way, deadline: Deadline) -> Transport:
+    """A stream to the proxy."""
+    context = way.proxy_context
+    if context is None and proxy.scheme == "https":
+        context = default_context()
+    try:
+        sock = dial(proxy.host, proxy.port, deadline, way.settings)
+        return open_over(sock, context, proxy.server_name, deadline, proxy.where)
+    except ConnectTimeout as error:
+        raise ConnectTimeout(f"no connection to the proxy {proxy.where}: {error}") from error
+    except OSError as error:
+        if is_told(error) and not isinstance(error, ConnectError):
+            raise  # a signal handler's
+        cause = error.__cause__ or error
+        raise ProxyError(f"no connection to the proxy {proxy.where}: {error}", cause) from cause
+
+
+def _ask_http(proxy: Proxy, url: URL, way: Way, conversation: Conversation) -> None:
+    host = url.host.partition("%")[0]  # a zone is this machine's business (RFC 6874)
+    credentials = None if proxy.user is None else (proxy.user, proxy.password)
+    tunnel = Tunnel(host_port(host, url.port), credentials, proxy.where)
+    conversation.send(tunnel.request)
+    while not tunnel.receive(conversation.read_head(way.limits)):
+        pass
