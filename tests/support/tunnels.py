@@ -55,12 +55,24 @@ def listening(script, *, context=None):
             yield listener.getsockname()[1]
         finally:
             ended.set()
-            socket.create_connection(listener.getsockname()).close()
+            _call(listener.getsockname()[1]).close()
             for each in [thread, *threads]:
                 each.join(SOON)
                 assert not each.is_alive()
     if errors:
         raise errors[0]
+
+
+def _call(port):
+    """A socket to a port, without a lookup: the test may have put its own in the place of that."""
+    sock = socket.socket()
+    try:
+        sock.settimeout(SOON)
+        sock.connect(("127.0.0.1", port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def pump(near, far):
@@ -77,7 +89,7 @@ def pump(near, far):
 
 def relay(sock, port, first=b""):
     """Be a tunnel to a port, which begins with some bytes of its own."""
-    with socket.create_connection(("127.0.0.1", port), SOON) as far:
+    with _call(port) as far:
         sock.sendall(first)
         pump(sock, far)
 

@@ -15,19 +15,22 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from .._errors import ProxyError
 from .._network.dial import look_up
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
     from .._handshakes.url import URL
+    from .._network.deadline import Deadline
     from .conversation import Conversation
     from .proxy import Proxy
 
-__all__ = ["ask_socks", "import_socksio"]
+__all__ = ["import_socksio", "socks_request"]
 
 _GRANTED_4: Final = 0x5A
 _REFUSALS_4: Final = {
@@ -68,24 +71,28 @@ def import_socksio() -> ModuleType:
     return socksio
 
 
-def ask_socks(proxy: Proxy, url: URL, conversation: Conversation) -> None:
-    """Have a SOCKS proxy connect to a URL's host.
+def socks_request(
+    proxy: Proxy, url: URL, deadline: Deadline
+) -> Callable[[Conversation], None]:
+    """What asks a SOCKS proxy to connect to a URL's host; a name is looked up here before, or not.
 
     Args:
         proxy: The proxy.
         url: The URL.
-        conversation: The stream to the proxy.
+        deadline: When the lookup has to be over.
 
     Raises:
         ConnectTimeout: the deadline came first.
         ConnectError: the name, which has to be looked up here, has no address.
-        ProxyError: the proxy refuses, or its answer is not valid.
+        ProxyError: the proxy knows no addresses like that of the host.
     """
     host = url.host.partition("%")[0]
+    old = proxy.scheme.startswith("socks4")
     if not proxy.resolves and not _is_address(host):
-        host = _address_of(host, url.port, proxy, conversation)
-    ask = _ask_4 if proxy.scheme.startswith("socks4") else _ask_5
-    ask(proxy, host, url.port, conversation)
+        host = _address_of(host, url.port, deadline, old=old)
+    if old and ":" in host:
+        raise ProxyError(f"{host} is an address of IPv6, which SOCKS4 does not know: use socks5")
+    return partial(_ask_4 if old else _ask_5, proxy, host, url.port)
 
 
 def _is_address(host: str) -> bool:
@@ -96,18 +103,16 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _address_of(host: str, port: int, proxy: Proxy, conversation: Conversation) -> str:
-    """The address of a name, looked up here."""
-    for family, _, _, _, address in look_up(host, port, conversation.deadline):
-        if family == socket.AF_INET or proxy.scheme == "socks5":
-            return str(address[0]).partition("%")[0]
-    raise _refused(conversation, f"{host!r} has no IPv4 address: use socks4a, or socks5h")
+def _address_of(host: str, port: int, deadline: Deadline, *, old: bool) -> str:
+    """The address of a name, looked up here; `old`: of IPv4, if it has one."""
+    addresses = look_up(host, port, deadline)
+    v4 = [address for address in addresses if address[0] == socket.AF_INET]
+    chosen = (v4 if old and v4 else addresses)[0]
+    return str(chosen[4][0]).partition("%")[0]
 
 
 def _ask_4(proxy: Proxy, host: str, port: int, conversation: Conversation) -> None:
     socks4: Any = import_socksio().socks4
-    if ":" in host:
-        raise _refused(conversation, "SOCKS4 knows no IPv6 addresses: use socks5")
     user = proxy.user or b""
     # Of an address 4a would make a name of four bytes.
     kind = socks4.SOCKS4Request if _is_address(host) else socks4.SOCKS4ARequest

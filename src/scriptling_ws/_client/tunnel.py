@@ -20,9 +20,12 @@ from .conversation import Conversation
 from .secure import default_context, is_told, open_over
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .._handshakes.url import URL
     from .._network.deadline import Deadline
     from .._network.transport import Transport
+    from .._options import HeadLimits
     from .proxy import Proxy
     from .way import Way
 
@@ -46,15 +49,15 @@ def open_tunnel(proxy: Proxy, url: URL, way: Way, deadline: Deadline) -> Transpo
         ProxyError: the proxy cannot be reached, or refuses.
         ConnectError: a name, which has to be looked up here for the proxy, has no address.
     """
+    if proxy.scheme.startswith("socks"):
+        from .socks import socks_request  # on this way alone
+
+        ask = socks_request(proxy, url, deadline)
+    else:
+        ask = _http_request(proxy, url, way.limits)
     transport = _reach(proxy, way, deadline)
     try:
-        conversation = Conversation(transport, proxy.where, deadline)
-        if proxy.scheme.startswith("socks"):
-            from .socks import ask_socks  # on this way alone
-
-            ask_socks(proxy, url, conversation)
-        else:
-            _ask_http(proxy, url, way, conversation)
+        ask(Conversation(transport, proxy.where, deadline))
     except BaseException:
         transport.close()
         raise
@@ -78,10 +81,15 @@ def _reach(proxy: Proxy, way: Way, deadline: Deadline) -> Transport:
         raise ProxyError(f"no connection to the proxy {proxy.where}: {error}", cause) from cause
 
 
-def _ask_http(proxy: Proxy, url: URL, way: Way, conversation: Conversation) -> None:
+def _http_request(proxy: Proxy, url: URL, limits: HeadLimits) -> Callable[[Conversation], None]:
+    """What asks a proxy of HTTP."""
     host = url.host.partition("%")[0]  # a zone is this machine's business (RFC 6874)
     credentials = None if proxy.user is None else (proxy.user, proxy.password)
     tunnel = Tunnel(host_port(host, url.port), credentials, proxy.where)
-    conversation.send(tunnel.request)
-    while not tunnel.receive(conversation.read_head(way.limits)):
-        pass
+
+    def ask(conversation: Conversation) -> None:
+        conversation.send(tunnel.request)
+        while not tunnel.receive(conversation.read_head(limits)):
+            pass
+
+    return ask

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["dial", "dial_unix", "look_up"]
 
+_TOO_LONG: Final = "path too long"  # what Python says of a Unix socket's, without a number
 _PAUSE: Final = 0.01  # seconds, until a Unix socket with a full queue is asked again
 
 
@@ -95,7 +96,8 @@ def dial_unix(path: str, deadline: Deadline, settings: SocketSettings = PLAIN) -
             deadline.waited(left)
     except OSError as error:
         sock.close()
-        if error.errno is None or isinstance(error, ConnectError):
+        told = error.errno is None and _TOO_LONG not in str(error)  # a signal handler's
+        if told or isinstance(error, ConnectError):
             raise
         text = f"cannot connect to {where}: {error.strerror or error}"
         raise ConnectError(text, error) from error
