@@ -449,7 +449,7 @@ def test_a_name_that_socks5_has_looked_up_here(server, monkeypatch):
         for kind in ("socks5", "socks4"):
             url = f"ws://server.test:{server.port}/"
             connect(url, proxy=f"{kind}://127.0.0.1:{port}", **options).close()
-        with pytest.raises(ConnectError, match="cannot find 'other.test'") as caught:
+        with pytest.raises(ConnectError, match=r"cannot find 'other\.test'") as caught:
             connect("ws://other.test/", proxy=f"socks5://127.0.0.1:{port}")
     assert not isinstance(caught.value, ProxyError)
     assert [host for host, _ in seen] == ["::1", "127.0.0.1"]
@@ -494,16 +494,20 @@ def test_the_user_of_socks4(server):
 @pytest.mark.parametrize("length", [0, 1, 255])
 def test_a_proxy_that_names_its_own_address(server, length):
     answer = b"\x05\0\0\x03" + bytes([length]) + b"x" * length + b"\0\x50"
-    with listening(socks_proxy([], answer=answer)) as port:
-        with connect(f"ws://localhost:{server.port}/", proxy=f"socks5h://127.0.0.1:{port}") as conn:
-            assert echoes(conn)
+    with (
+        listening(socks_proxy([], answer=answer)) as port,
+        connect(f"ws://localhost:{server.port}/", proxy=f"socks5h://127.0.0.1:{port}") as conn,
+    ):
+        assert echoes(conn)
 
 
 def test_a_proxy_with_an_address_of_ipv6(server):
     answer = b"\x05\0\0\x04" + bytes(18)
-    with listening(socks_proxy([], answer=answer)) as port:
-        with connect(f"ws://localhost:{server.port}/", proxy=f"socks5h://127.0.0.1:{port}") as conn:
-            assert echoes(conn)
+    with (
+        listening(socks_proxy([], answer=answer)) as port,
+        connect(f"ws://localhost:{server.port}/", proxy=f"socks5h://127.0.0.1:{port}") as conn,
+    ):
+        assert echoes(conn)
 
 
 @pytest.mark.parametrize(
@@ -588,7 +592,7 @@ def test_the_url_of_a_proxy(url, scheme, host, port, user, password):
         (f"http://u:{SECRET}@h?q", "path or a query"),
         (f"http://u:{SECRET}\n@h", "percent-encode"),
         (f"socks4://u:{SECRET}@h", "SOCKS4 does not know"),
-        (f"socks4://u%00@h", "NUL"),
+        ("socks4://u%00@h", "NUL"),
         (f"socks5://:{SECRET}@h", "255 bytes, or none"),
         ("socks5://u:" + "x" * 256 + "@h", "255 bytes"),
         ("socks5://" + "x" * 256 + "@h", "255 bytes"),

@@ -42,17 +42,22 @@ def fields(head):
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_followed(status):
     seen, answers = [], {"/old/x?a=1": (status, "../new?b=2#part")}
-    with listening(site(seen, answers)) as port, at_least(0, 0.9):
-        with follow(f"ws://127.0.0.1:{port}/old/x?a=1") as conn:
-            assert conn.request.target == "/new?b=2"
-            assert conn.remote_addr == f"127.0.0.1:{port}"
+    with (
+        listening(site(seen, answers)) as port,
+        at_least(0, 0.9),
+        follow(f"ws://127.0.0.1:{port}/old/x?a=1") as conn,
+    ):
+        assert conn.request.target == "/new?b=2"
+        assert conn.remote_addr == f"127.0.0.1:{port}"
     assert [head.split(b" ")[1] for head in seen] == [b"/old/x?a=1", b"/new?b=2"]
 
 
 def test_not_followed_by_default():
-    with listening(site([], {"/": "/new"})) as port:
-        with pytest.raises(HandshakeError, match="max_redirects") as caught:
-            connect(f"ws://127.0.0.1:{port}/", SOON)
+    with (
+        listening(site([], {"/": "/new"})) as port,
+        pytest.raises(HandshakeError, match="max_redirects") as caught,
+    ):
+        connect(f"ws://127.0.0.1:{port}/", SOON)
     assert caught.value.status == 302
     assert caught.value.headers["location"] == "/new"
 
@@ -60,9 +65,8 @@ def test_not_followed_by_default():
 @pytest.mark.parametrize("form", ["ws://127.0.0.1:{}/", "http://127.0.0.1:{}/", "//127.0.0.1:{}/"])
 def test_every_form_of_a_location(form):
     seen = []
-    with listening(site(seen, {})) as other:
-        with listening(site([], {"/": form.format(other)})) as port:
-            follow(f"ws://127.0.0.1:{port}/").close()
+    with listening(site(seen, {})) as other, listening(site([], {"/": form.format(other)})) as port:
+        follow(f"ws://127.0.0.1:{port}/").close()
     assert len(seen) == 1
 
 
@@ -102,11 +106,13 @@ def test_what_goes_along_to_another_origin(credentials):
     """And it does not come back, where a redirect leads back."""
     seen = []
     back = {}
-    with listening(site(seen, back)) as other:
-        with listening(site(seen, {"/": f"ws://127.0.0.1:{other}/back"})) as port:
-            back["/back"] = f"ws://127.0.0.1:{port}/end"
-            options = {} if credentials else CREDENTIALS
-            follow(f"ws://{credentials}127.0.0.1:{port}/", **options).close()
+    with (
+        listening(site(seen, back)) as other,
+        listening(site(seen, {"/": f"ws://127.0.0.1:{other}/back"})) as port,
+    ):
+        back["/back"] = f"ws://127.0.0.1:{port}/end"
+        options = {} if credentials else CREDENTIALS
+        follow(f"ws://{credentials}127.0.0.1:{port}/", **options).close()
     first, second, third = map(fields, seen)
     assert "authorization" in first
     for later in (second, third):
@@ -118,11 +124,13 @@ def test_what_goes_along_to_another_origin(credentials):
 
 def test_credentials_in_a_location_are_for_where_it_leads():
     seen = []
-    with listening(site(seen, {})) as other:
-        with listening(site([], {"/": f"ws://you:yours@127.0.0.1:{other}/"})) as port:
-            follow(f"ws://me:mine@127.0.0.1:{port}/").close()
-            with pytest.raises(HandshakeError, match=f"//127.0.0.1:{other}") as caught:
-                connect(f"ws://127.0.0.1:{port}/", SOON)
+    with (
+        listening(site(seen, {})) as other,
+        listening(site([], {"/": f"ws://you:yours@127.0.0.1:{other}/"})) as port,
+    ):
+        follow(f"ws://me:mine@127.0.0.1:{port}/").close()
+        with pytest.raises(HandshakeError, match=f"//127.0.0.1:{other}") as caught:
+            connect(f"ws://127.0.0.1:{port}/", SOON)
     assert fields(seen[0])["authorization"] == "Basic eW91OnlvdXJz"
     assert "yours" not in str(caught.value)
 
@@ -130,11 +138,13 @@ def test_credentials_in_a_location_are_for_where_it_leads():
 def test_from_ws_to_wss():
     client, context = tls_contexts()
     seen = []
-    with listening(site(seen, {}), context=context) as other:
-        with listening(site([], {"/": f"https://localhost:{other}/"})) as port:
-            url = f"ws://127.0.0.1:{port}/"
-            with follow(url, ssl_context=client, server_hostname="localhost") as conn:
-                assert conn.request.secure is True
+    with (
+        listening(site(seen, {}), context=context) as other,
+        listening(site([], {"/": f"https://localhost:{other}/"})) as port,
+    ):
+        url = f"ws://127.0.0.1:{port}/"
+        with follow(url, ssl_context=client, server_hostname="localhost") as conn:
+            assert conn.request.secure is True
 
 
 def test_the_name_for_the_certificate_stays_with_its_origin():
@@ -165,18 +175,22 @@ def test_the_name_for_the_certificate_stays_with_its_origin():
 )
 def test_not_followed(location, says):
     client, context = tls_contexts()
-    with listening(site([], {"/": location}), context=context) as port:
-        with pytest.raises(HandshakeError, match=says) as caught:
-            follow(f"wss://localhost:{port}/", ssl_context=client)
+    with (
+        listening(site([], {"/": location}), context=context) as port,
+        pytest.raises(HandshakeError, match=says) as caught,
+    ):
+        follow(f"wss://localhost:{port}/", ssl_context=client)
     assert caught.value.status == 302
     assert "secret" not in str(caught.value)
 
 
 def test_a_loop_ends():
     seen = []
-    with listening(site(seen, {"/": "/a", "/a": "/b", "/b": "/a"})) as port:
-        with pytest.raises(HandshakeError, match="more than 5 redirects") as caught:
-            follow(f"ws://127.0.0.1:{port}/")
+    with (
+        listening(site(seen, {"/": "/a", "/a": "/b", "/b": "/a"})) as port,
+        pytest.raises(HandshakeError, match="more than 5 redirects") as caught,
+    ):
+        follow(f"ws://127.0.0.1:{port}/")
     assert len(seen) == 6
     assert caught.value.status == 302
 
@@ -212,10 +226,13 @@ def test_a_redirect_that_leads_nowhere():
 
 def test_every_hop_goes_through_the_proxy():
     heads = []
-    with listening(site([], {})) as other, listening(http_proxy(heads)) as proxy:
-        with listening(site([], {"/": f"ws://localhost:{other}/"})) as port:
-            url = f"ws://127.0.0.1:{port}/"
-            follow(url, proxy=f"http://127.0.0.1:{proxy}").close()
+    with (
+        listening(site([], {})) as other,
+        listening(http_proxy(heads)) as proxy,
+        listening(site([], {"/": f"ws://localhost:{other}/"})) as port,
+    ):
+        url = f"ws://127.0.0.1:{port}/"
+        follow(url, proxy=f"http://127.0.0.1:{proxy}").close()
     assert [head.split(b" ")[1] for head in heads] == [
         b"127.0.0.1:%d" % port,
         b"localhost:%d" % other,

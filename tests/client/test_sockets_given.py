@@ -128,13 +128,15 @@ def test_a_socket_that_is_none():
     for wrong in (1, "x", socket.socket, object()):
         with pytest.raises(TypeError, match="sock has to be"):
             connect("ws://h/", sock=wrong)
-    with socket.socket(type=socket.SOCK_DGRAM) as sock:
-        with pytest.raises(ValueError, match="stream"):
-            connect("ws://h/", sock=sock)
+    with socket.socket(type=socket.SOCK_DGRAM) as sock, pytest.raises(ValueError, match="stream"):
+        connect("ws://h/", sock=sock)
     near, far = tcp_pair()
-    with far, client.wrap_socket(near, do_handshake_on_connect=False, server_hostname="h") as sock:
-        with pytest.raises(ValueError, match="plain socket"):
-            connect("ws://h/", sock=sock)
+    with (
+        far,
+        client.wrap_socket(near, do_handshake_on_connect=False, server_hostname="h") as sock,
+        pytest.raises(ValueError, match="plain socket"),
+    ):
+        connect("ws://h/", sock=sock)
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_VSOCK"), reason="there is no VSOCK here")
@@ -247,19 +249,20 @@ def test_a_forked_child_closes_its_copy(unix_server):
 @pytest.mark.parametrize("source", ["127.0.0.2", ("127.0.0.3", 0)])
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127/8")
 def test_from_an_address(source):
-    with serving(echo) as server:
-        with connect(f"ws://localhost:{server.port}/", SOON, source_address=source) as conn:
-            host = source if isinstance(source, str) else source[0]
-            assert conn.local_addr.rpartition(":")[0] == host
-            assert echoes(conn)
+    with (
+        serving(echo) as server,
+        connect(f"ws://localhost:{server.port}/", SOON, source_address=source) as conn,
+    ):
+        host = source if isinstance(source, str) else source[0]
+        assert conn.local_addr.rpartition(":")[0] == host
+        assert echoes(conn)
 
 
 def test_from_a_port():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-    with serving(echo) as server:
-        with connect(server.url, SOON, source_address=("", port)) as conn:
-            assert conn.local_addr == f"127.0.0.1:{port}"
+    with serving(echo) as server, connect(server.url, SOON, source_address=("", port)) as conn:
+        assert conn.local_addr == f"127.0.0.1:{port}"
 
 
 def test_from_an_address_that_is_not_here():
@@ -276,19 +279,20 @@ def test_options_are_set_before_the_socket_connects():
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
         (socket.SOL_SOCKET, socket.SO_LINGER, bytes(8)),
     ]
-    with serving(echo) as server:
-        with connect(server.url, SOON, socket_options=options) as conn:
-            sock = conn._link.transport._sock
-            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < 20_000
-            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-            assert echoes(conn)
+    with serving(echo) as server, connect(server.url, SOON, socket_options=options) as conn:
+        sock = conn._link.transport._sock
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < 20_000
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert echoes(conn)
 
 
 def test_an_option_that_the_system_refuses():
-    with serving(echo) as server:
-        with pytest.raises(ConnectError, match=r"socket option \(1, 9999, 1\)") as caught:
-            connect(server.url, SOON, socket_options=[(socket.SOL_SOCKET, 9999, 1)])
+    with (
+        serving(echo) as server,
+        pytest.raises(ConnectError, match=r"socket option \(1, 9999, 1\)") as caught,
+    ):
+        connect(server.url, SOON, socket_options=[(socket.SOL_SOCKET, 9999, 1)])
     assert isinstance(caught.value.__cause__, OSError)
 
 
@@ -421,9 +425,11 @@ def test_the_request_and_the_response():
 
 def test_a_server_has_no_response():
     seen = []
-    with serving(lambda client: seen.append((client.request.path, client.response))) as server:
-        with connect(f"{server.url}/x", SOON) as conn:
-            assert conn.receive(SOON) is None
+    with (
+        serving(lambda client: seen.append((client.request.path, client.response))) as server,
+        connect(f"{server.url}/x", SOON) as conn,
+    ):
+        assert conn.receive(SOON) is None
     assert seen == [("/x", None)]
 
 

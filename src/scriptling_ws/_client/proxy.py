@@ -9,7 +9,7 @@ Rules (RFC 3986, RFC 6455 section 4.1, `urllib.request.getproxies`):
 - The environment is read as urllib reads it, variables in lower case first, the system's settings
   where it has some (macOS, Windows); `no_proxy` has suffixes of names. Of its proxies the URL's own
   scheme is asked for first (`ws_proxy`, `wss_proxy`), then socks, then that for https, before that
-  for http, which is for ws:// alone: all in the order that RFC 6455 recommends. `all_proxy` is last.
+  for http, which is for ws:// alone: the order that RFC 6455 recommends. `all_proxy` is last.
 - It is read for each connection, and imports `urllib.request` only then.
 """
 
@@ -36,7 +36,10 @@ _PORTS: Final = {
     "socks5": 1080,
     "socks5h": 1080,
 }
-_ORDER: Final = {False: ("ws", "socks", "https", "http", "all"), True: ("wss", "socks", "https", "all")}
+_ORDER: Final = {
+    False: ("ws", "socks", "https", "http", "all"),
+    True: ("wss", "socks", "https", "all"),
+}
 _LONGEST: Final = 255  # bytes of a user or a password, in SOCKS5
 
 

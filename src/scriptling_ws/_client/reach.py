@@ -92,12 +92,12 @@ def _through(proxy: Proxy, url: URL, way: Way, deadline: Deadline) -> Transport:
 
     tunnel = open_tunnel(proxy, url, way, deadline)
     try:
-        if url.secure and not isinstance(tunnel, TLSTransport):
-            transport = _over(tunnel.detach(), url, way, deadline)
-        elif url.secure:
+        if not url.secure:
+            transport = tunnel
+        elif isinstance(tunnel, TLSTransport):
             transport = _within(tunnel, url, way, deadline)
         else:
-            transport = tunnel
+            transport = _over(tunnel.detach(), url, way, deadline)
     except BaseException:
         tunnel.close()
         raise

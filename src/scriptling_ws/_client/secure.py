@@ -14,7 +14,6 @@ import ssl
 from typing import TYPE_CHECKING, Final
 
 from .._errors import ConnectError, ConnectTimeout
-
 from .._network.deadline import FOREVER
 from .._network.tls import TLSTransport
 from .._network.transport import Transport

@@ -71,9 +71,7 @@ def import_socksio() -> ModuleType:
     return socksio
 
 
-def socks_request(
-    proxy: Proxy, url: URL, deadline: Deadline
-) -> Callable[[Conversation], None]:
+def socks_request(proxy: Proxy, url: URL, deadline: Deadline) -> Callable[[Conversation], None]:
     """What asks a SOCKS proxy to connect to a URL's host; a name is looked up here before, or not.
 
     Args:

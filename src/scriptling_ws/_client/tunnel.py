@@ -42,7 +42,7 @@ def open_tunnel(proxy: Proxy, url: URL, way: Way, deadline: Deadline) -> Transpo
         deadline: When to give up.
 
     Returns:
-        A stream whose next bytes are the server's; under TLS with the proxy, if its scheme is https.
+        A stream whose next bytes are the server's; under TLS with a proxy of https.
 
     Raises:
         ConnectTimeout: the deadline came first.

@@ -120,9 +120,7 @@ def check_way(
     )
 
 
-def _check_tls(
-    url: URL, context: object, server_hostname: object, *, redirects: bool
-) -> None:
+def _check_tls(url: URL, context: object, server_hostname: object, *, redirects: bool) -> None:
     if context is not None:
         check_context(context, server_side=False)
     if server_hostname is not None:

@@ -96,10 +96,10 @@ class Additions:
             if value is not None and not (value == "" and name == "User-Agent"):
                 fields.append(_encoded(name, value))
         names = [name.lower() for name, _ in fields]
-        for name in _ONCE.intersection(names):
-            if names.count(name) > 1:
+        for once in _ONCE.intersection(names):
+            if names.count(once) > 1:
                 raise ValueError(
-                    f"the header {name.decode('ascii')!r} is there twice: give it once, "
+                    f"the header {once.decode('ascii')!r} is there twice: give it once, "
                     "in headers or by its own option"
                 )
         host = None
@@ -121,7 +121,7 @@ def _pairs(headers: object) -> Iterable[tuple[object, object]]:
         raise wrong
     pairs = list(headers)
     for pair in pairs:
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:  # noqa: PLR2004 - a pair
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise wrong
     return [(name, value) for name, value in pairs]
 

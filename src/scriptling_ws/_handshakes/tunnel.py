@@ -100,6 +100,6 @@ class Tunnel:
         raise ProxyError(text, status=status, headers=headers)
 
     def _advice(self, status: int) -> str:
-        if status == 407:  # noqa: PLR2004 - Proxy Authentication Required
+        if status == 407:
             return "it does not take these credentials" if self._has_credentials else _WANTED
         return _ADVICE.get(status, _REFUSED)
