@@ -85,7 +85,7 @@ WINGS = {
         ),
         (
             "transport tls deadline dial listen clock fork interrupts keepalive receiving client "
-            "abuse_handshake_client server_tls fuzz_seeds greenlets gevent"
+            "abuse_handshake_client server_tls fuzz_seeds greenlets gevent layered sockets_given"
         ),
     ),
     "handshakes": (
@@ -98,7 +98,7 @@ WINGS = {
         (
             "head http terms url handshake_client handshake_server client abuse_handshake_client "
             "abuse_handshake_server abuse_misuse server_refusals server_pages http_arguments "
-            "fields log fuzz_seeds"
+            "fields log fuzz_seeds additions proxies sockets_given"
         ),
     ),
     "client": (
@@ -109,7 +109,7 @@ WINGS = {
         ),
         (
             "options errors client cli abuse_handshake_client api sockets_command additions "
-            "exchange layered proxies proxies_real redirects sockets_given ways"
+            "layered proxies proxies_real redirects sockets_given"
         ),
     ),
     "server": (

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the programs that tests start beside the package, from Debian's packages: nginx,
-# HAProxy, Caddy, Chromium and Redis. As root on a Debian; elsewhere it names those that are missing.
+# HAProxy, Caddy, Chromium, Redis, tinyproxy and microsocks. As root on a Debian; elsewhere it names those that are missing.
 # It fails if one is missing in the end.
 set -eu
 
@@ -21,7 +21,7 @@ installed() {
 }
 
 missing() {
-    for program in nginx haproxy caddy chromium redis-server; do
+    for program in nginx haproxy caddy chromium redis-server tinyproxy microsocks; do
         installed "$program" || printf '%s ' "$program"
     done
 }
