@@ -80,8 +80,8 @@ WINGS = {
     "network": (
         (
             "_network.alarm _network.deadline _network.dial _network.fork _network.greenlets "
-            "_network.layered _network.listen _network.race _network.threads _network.tls _network.transport _network.waiting "
-            "_wstls_py"
+            "_network.layered _network.listen _network.race _network.threads _network.tls "
+            "_network.transport _network.waiting _wstls_py"
         ),
         (
             "transport tls deadline dial listen clock fork interrupts keepalive receiving client "

@@ -23,7 +23,6 @@ from .._network.dial import look_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType
 
     from .._handshakes.url import URL
     from .._network.deadline import Deadline
@@ -55,7 +54,7 @@ _ADDRESS_SIZES: Final = {1: 4, 4: 16}  # by the type of the address; 3 is a name
 _NAME: Final = 3
 
 
-def import_socksio() -> ModuleType:
+def import_socksio() -> Any:
     """The library, imported.
 
     Raises:
