@@ -92,8 +92,8 @@ WINGS = {
         (
             "_network.authority _fields _handshakes.additions _handshakes.client "
             "_handshakes.exchange _handshakes.server _handshakes.head _server.http "
-            "_handshakes.idna _handshakes.paths _server.response _handshakes.terms "
-            "_handshakes.tunnel _handshakes.url"
+            "_handshakes.idna _handshakes.paths _handshakes.response _server.response "
+            "_handshakes.terms _handshakes.tunnel _handshakes.url"
         ),
         (
             "head http terms url handshake_client handshake_server client abuse_handshake_client "
@@ -103,9 +103,10 @@ WINGS = {
     ),
     "client": (
         (
-            "__init__ __main__ _certificate _client.connect _client.conversation _client.proxy "
-            "_client.reach _client.redirects _client.secure _client.socks _client.tunnel "
-            "_client.upgrade _client.way _demo _errors _options _typed _version _where"
+            "__init__ __main__ _certificate _client.asked _client.connect "
+            "_client.conversation _client.proxy _client.reach _client.redirects _client.secure "
+            "_client.socks _client.tunnel _client.upgrade _client.way _demo _errors _options "
+            "_typed _version _where"
         ),
         (
             "options errors client cli abuse_handshake_client api sockets_command additions "

@@ -27,10 +27,9 @@ HOUSE = [
 WINGS = {
     "_client": [
         ["proxy", "redirects", "secure"],
-        ["conversation", "upgrade"],
+        ["conversation", "upgrade", "way"],
         ["socks"],
-        ["way"],
-        ["tunnel"],
+        ["asked", "tunnel"],
         ["reach"],
         ["connect"],
     ],
@@ -89,7 +88,7 @@ WINGS = {
         ["incoming"],
     ],
     "_handshakes": [
-        ["additions", "idna", "paths", "terms"],
+        ["additions", "idna", "paths", "response", "terms"],
         ["head", "url"],
         ["client", "exchange", "server", "tunnel"],
     ],

@@ -15,7 +15,7 @@ Rules (RFC 6455 section 4.1):
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from .._connection.connection import Connection
 from .._errors import ConnectError, HandshakeError
@@ -27,10 +27,9 @@ from .._handshakes.url import parse_url
 from .._network.deadline import Deadline, check_timeout
 from .._options import HeadLimits, Options, check_names, check_subprotocols
 from .reach import open_stream
-from .redirects import Trail
 from .secure import is_told
 from .upgrade import upgrade
-from .way import check_way
+from .way import USUAL
 
 if TYPE_CHECKING:
     import os
@@ -42,9 +41,13 @@ if TYPE_CHECKING:
 
     from .._handshakes.url import URL
     from .._options import ClientOptions
+    from .redirects import Trail
     from .way import Way
 
 __all__ = ["connect"]
+
+# What `_by_way_of` is given by most calls.
+_NOTHING_ASKED: Final = (None, None, None, None, None, None, None, (), 0)
 
 
 @overload
@@ -160,20 +163,13 @@ def connect(
     except TypeError:  # it may be the cache's: of what it cannot have as a key, no option can be
         checked = None
     chosen, limits = checked or _checked.__wrapped__(binary_type, *heads, **options)
-    trail = Trail(max_redirects)
-    way = check_way(
-        target,
-        limits,
-        ssl_context=ssl_context,
-        server_hostname=server_hostname,
-        sock=sock,
-        unix=unix,
-        source_address=source_address,
-        socket_options=socket_options,
-        proxy=proxy,
-        proxy_ssl_context=proxy_ssl_context,
-        redirects=trail.follows,
+    asked = (
+        *(ssl_context, server_hostname, proxy, proxy_ssl_context, sock, unix, source_address),
+        *(socket_options, max_redirects),
     )
+    way, trail = USUAL, None
+    if asked != _NOTHING_ASKED or target.unix is not None:
+        way, trail = _by_way_of(target, limits, *asked)
     additions = Additions.checked(headers, cookies=cookies, origin=origin, user_agent=user_agent)
     offered = check_subprotocols(subprotocols)
     deadline = Deadline(seconds)
@@ -181,10 +177,11 @@ def connect(
         handshake = ClientHandshake(
             target, additions, offered, limits, deflate=Terms.wanted(chosen)
         )
+        follow = trail is not None and trail.follows
         try:
-            return _open(target, way, handshake, chosen, deadline, follow=trail.follows)
+            return _open(target, way, handshake, chosen, deadline, follow=follow)
         except HandshakeError as refusal:
-            if not trail.leads_on(refusal):
+            if trail is None or not trail.leads_on(refusal):
                 raise
             following = trail.next(target, refusal)
         if following.origin != target.origin:
@@ -203,6 +200,40 @@ def _checked(
 ) -> tuple[Options, HeadLimits]:
     check_names("connect", options)
     return Options(binary_type, **options), HeadLimits(max_line_size, max_headers, max_head_size)
+
+
+def _by_way_of(
+    url: URL,
+    limits: HeadLimits,
+    ssl_context: ssl.SSLContext | None,
+    server_hostname: str | None,
+    proxy: str | bool | None,
+    proxy_ssl_context: ssl.SSLContext | None,
+    sock: socket.socket | None,
+    unix: str | os.PathLike[str] | None,
+    source_address: str | tuple[str, int] | None,
+    socket_options: Iterable[tuple[int, int, int | bytes]],
+    max_redirects: int,
+) -> tuple[Way, Trail | None]:
+    """The way that was asked for, checked; and what follows redirects, None for nothing."""
+    from .asked import check_way  # most calls ask for nothing
+    from .redirects import Trail
+
+    trail = Trail(max_redirects)
+    way = check_way(
+        url,
+        limits,
+        ssl_context=ssl_context,
+        server_hostname=server_hostname,
+        sock=sock,
+        unix=unix,
+        source_address=source_address,
+        socket_options=socket_options,
+        proxy=proxy,
+        proxy_ssl_context=proxy_ssl_context,
+        redirects=trail.follows,
+    )
+    return way, trail if trail.follows else None
 
 
 def _open(

@@ -19,7 +19,6 @@ from .._errors import ConnectError
 from .._network.authority import host_port
 from .._network.dial import dial, dial_unix
 from .._network.tls import TLSTransport
-from .proxy import proxy_of_environment
 from .secure import default_context, is_told, open_over, shake_hands
 
 if TYPE_CHECKING:
@@ -54,7 +53,11 @@ def open_stream(url: URL, way: Way, deadline: Deadline) -> Transport:
         return _over(way.sock, url, way, deadline)
     if unix is not None:
         return _over(dial_unix(unix, deadline, way.settings), url, way, deadline)
-    proxy = proxy_of_environment(url) if way.proxy is True else way.proxy
+    proxy = way.proxy
+    if proxy is True:
+        from .proxy import proxy_of_environment
+
+        proxy = proxy_of_environment(url)
     if proxy is None:
         return _over(dial(url.host, url.port, deadline, way.settings), url, way, deadline)
     return _through(proxy, url, way, deadline)

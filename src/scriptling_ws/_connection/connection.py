@@ -43,8 +43,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self, TypeIs, TypeVar
     from wsproto.connection import Connection as WSProtoConnection
 
-    from .._handshakes.exchange import Exchange, Response
+    from .._handshakes.exchange import Exchange
     from .._handshakes.head import Request
+    from .._handshakes.response import Response
     from .._handshakes.terms import Terms
     from .._network.transport import Transport
     from .._options import Options

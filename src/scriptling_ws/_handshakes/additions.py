@@ -13,7 +13,6 @@ Rules (RFC 6455 section 4.1, RFC 9110, RFC 6265 section 4.2):
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from .._fields import TOKEN, check_header
@@ -41,25 +40,31 @@ _OF_ONE_ORIGIN: Final = {b"authorization", b"cookie", b"proxy-authorization"}
 _COOKIE = re.compile(r"[\x20-\x3a\x3c-\x7e]*")
 
 
-@dataclass(frozen=True, repr=False)
 class Additions:
-    """The fields that a caller adds, checked.
+    """The fields that a caller adds, checked. It is not changed.
 
     Attributes:
         fields: Names and values, without Host.
+        names: The names, in lower case.
         host: The value of the Host header; None for that of the URL.
         anonymous: Whether there is to be no User-Agent.
 
     Without a `repr`: it may be secret.
     """
 
-    fields: tuple[tuple[bytes, bytes], ...] = ()
-    host: bytes | None = None
-    anonymous: bool = False
+    __slots__ = ("anonymous", "fields", "host", "names")
 
-    def __contains__(self, name: bytes) -> bool:
-        """Whether there is a field of this name, in lower case."""
-        return any(each.lower() == name for each, _ in self.fields)
+    def __init__(
+        self,
+        fields: tuple[tuple[bytes, bytes], ...] = (),
+        host: bytes | None = None,
+        *,
+        anonymous: bool = False,
+    ) -> None:
+        self.fields = fields
+        self.names = frozenset(name.lower() for name, _ in fields)
+        self.host = host
+        self.anonymous = anonymous
 
     def elsewhere(self) -> Additions:
         """What of it may go to another origin than it was meant for."""
@@ -89,6 +94,8 @@ class Additions:
             TypeError: something is of the wrong type.
             ValueError: something cannot be sent, or is there twice.
         """
+        if headers is None and cookies is None and origin is None and user_agent is None:
+            return NOTHING
         fields = [_encoded(*pair) for pair in _pairs(headers)]
         if cookies is not None:
             fields += _cookie_field(cookies)
@@ -106,7 +113,11 @@ class Additions:
         if b"host" in names:
             _, host = fields.pop(names.index(b"host"))
             _check_host(host)
-        return cls(tuple(fields), host, user_agent == "")
+        return cls(tuple(fields), host, anonymous=user_agent == "")
+
+
+NOTHING: Final = Additions()
+"""Where a caller adds nothing."""
 
 
 def _pairs(headers: object) -> Iterable[tuple[object, object]]:

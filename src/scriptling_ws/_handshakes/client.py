@@ -103,9 +103,9 @@ class ClientHandshake:
         more = headers if isinstance(headers, Additions) else Additions.checked(headers)
         extra = list(more.fields)
         secret = bool(extra) or not (url.credentials is None and more.host is None)
-        if url.credentials is not None and b"authorization" not in more:
+        if url.credentials is not None and b"authorization" not in more.names:
             extra.append((b"Authorization", url.credentials.encode("ascii")))
-        if b"user-agent" not in more and not more.anonymous:
+        if b"user-agent" not in more.names and not more.anonymous:
             extra.append((b"User-Agent", _USER_AGENT))
         host = url.host_header.encode("ascii") if more.host is None else more.host
         self._offer = None if deflate is None else DeflateOffer(deflate)

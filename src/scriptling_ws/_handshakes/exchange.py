@@ -4,55 +4,23 @@ Rules (RFC 9110 section 5):
 
 - They are read from the bytes that were sent and received, when a program first asks: a connection
   whose program does not ask has two heads to keep, and no more.
-- A field that came several times is kept so: Set-Cookie cannot be joined (section 5.3).
 - Both heads have been checked by then: lines end with CRLF, and none is folded.
-- No `repr` shows what may be secret.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
-from .._fields import joined_headers, shown_headers
+from .._fields import joined_headers
 from .head import Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Exchange", "Response"]
+    from .response import Response
 
-
-@dataclass(frozen=True, repr=False)
-class Response:
-    """The server's response to an upgrade, as a client's `conn.response` shows it.
-
-    Its `repr` has no secret: of most headers the names alone.
-
-    Attributes:
-        status: 101.
-        headers: Names in lower case; of a header that came twice, the values joined by ", ".
-        fields: All fields in their order, names and values as they came.
-    """
-
-    status: int
-    headers: dict[str, str]
-    fields: list[tuple[str, str]]
-
-    def header_list(self, name: str) -> list[str]:
-        """All values of a header, in their order; empty if it is not there.
-
-        `conn.response.header_list("Set-Cookie")` has each cookie by itself.
-
-        Args:
-            name: The header's name, in any case.
-        """
-        wanted = name.lower()
-        return [value for each, value in self.fields if each.lower() == wanted]
-
-    def __repr__(self) -> str:
-        return f"Response(status={self.status}, headers={shown_headers(self.fields)})"
+__all__ = ["Exchange"]
 
 
 class Exchange:
@@ -95,6 +63,8 @@ class Exchange:
     def response(self) -> Response:
         """The response."""
         if self._response is None:
+            from .response import Response  # where a program asks for it, and not before
+
             first, *pairs = _lines(self._answered)
             fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs]
             status = int(first[0].split(b" ", 2)[1])

@@ -19,7 +19,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,17 +44,23 @@ Address = tuple[int, int, int, str, Any]
 """An address as `getaddrinfo` gives it."""
 
 
-@dataclass(frozen=True)
 class SocketSettings:
-    """What a socket is given before it connects.
+    """What a socket is given before it connects. It is not changed.
 
     Attributes:
         source: The address and the port that it is bound to; 0 for any port, None for neither.
         options: For `setsockopt`: level, name, value.
     """
 
-    source: tuple[str, int] | None = None
-    options: tuple[tuple[int, int, int | bytes], ...] = ()
+    __slots__ = ("options", "source")
+
+    def __init__(
+        self,
+        source: tuple[str, int] | None = None,
+        options: tuple[tuple[int, int, int | bytes], ...] = (),
+    ) -> None:
+        self.source = source
+        self.options = options
 
     @property
     def family(self) -> int | None:
