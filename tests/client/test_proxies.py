@@ -6,8 +6,11 @@ import errno
 import itertools
 import logging
 import os
+import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import traceback
 
@@ -22,6 +25,7 @@ from pairs import (
     tls_contexts,
     upgrade_answer,
 )
+from processes import python_environment
 from scriptling_ws import ConnectError, ConnectTimeout, HandshakeError, InvalidURL, ProxyError
 from scriptling_ws import connect as open_connection
 from scriptling_ws._client.proxy import parse_proxy, proxy_of_environment
@@ -540,11 +544,14 @@ def test_a_proxy_of_socks_that_refuses(kind, answers, says):
     assert f"127.0.0.1:{port}" in str(error)
 
 
-def test_without_socksio(monkeypatch):
-    import sys
-
+def test_without_socksio(environment, monkeypatch):
     monkeypatch.setitem(sys.modules, "socksio.socks4", None)
-    for options in ({"proxy": "socks5://127.0.0.1:1"}, {"proxy": "socks4a://127.0.0.1:1"}):
+    environment("socks_proxy", "127.0.0.1:1")
+    for options in (
+        {"proxy": "socks5://127.0.0.1:1"},
+        {"proxy": "socks4a://127.0.0.1:1"},
+        {"proxy": True},
+    ):
         with pytest.raises(ImportError, match=r"scriptling-ws\[socks\]"):
             connect("ws://localhost/", **options)
 
@@ -688,11 +695,6 @@ def test_an_environment_that_cannot_be_used(environment):
 
 
 def test_a_plain_connection_does_not_import_what_proxies_need(server):
-    import subprocess
-    import sys
-
-    from processes import python_environment
-
     code = (
         "import sys, scriptling_ws as ws\n"
         f"ws.connect('ws://127.0.0.1:{server.port}/').close()\n"
@@ -741,3 +743,77 @@ def test_an_interrupted_call_leaves_no_socket(kind, monkeypatch):
         with pytest.raises(Stop):
             connect("ws://127.0.0.1/", proxy=f"{kind}://127.0.0.1:{port}")
         assert left.wait(SOON)
+
+
+def test_an_interrupted_session_within_a_session_leaves_no_socket(monkeypatch):
+    class Stop(BaseException):
+        pass
+
+    def stop(_):
+        raise Stop
+
+    monkeypatch.setattr(TLSInTLS, "handshake_step", stop)
+    client, context = tls_contexts()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        listening(http_proxy([]), context=context) as port,
+    ):
+        options = {"proxy": f"https://localhost:{port}", "proxy_ssl_context": client}
+        with pytest.raises(Stop):
+            connect(f"wss://localhost:{server.getsockname()[1]}/", **options)
+        peer, _ = server.accept()
+        with peer:
+            assert peer.recv(1) == b""
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no pthread_kill")
+@pytest.mark.parametrize("kind", ["http", "https", "socks5"])
+def test_a_signal_handlers_error_is_not_the_proxys(kind):
+    def handle(*_):
+        raise TimeoutError("the handler's")
+
+    def script(sock):
+        sock.recv(1)
+        signal.pthread_kill(main, signal.SIGUSR1)
+        while sock.recv(100):
+            pass
+
+    main = threading.get_ident()
+    previous = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with listening(script) as port:
+            with pytest.raises(TimeoutError, match="the handler's") as caught:
+                connect("ws://127.0.0.1/", proxy=f"{kind}://127.0.0.1:{port}")
+            assert type(caught.value) is TimeoutError
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+
+
+# A request larger than what lies in both ends' buffers.
+@pytest.mark.parametrize("end", ["reads", "resets", "waits"])
+def test_a_proxy_that_does_not_read(end):
+    def script(sock):
+        sock.recv(1)
+        if end == "resets":
+            reset(sock)
+        elif end == "waits":
+            done.wait(SOON)
+        else:
+            threading.Event().wait(0.05)
+            receive_head(sock)
+            sock.sendall(b"HTTP/1.1 403 No\r\n\r\n")
+
+    done = threading.Event()
+    small = [(socket.SOL_SOCKET, name, 1024) for name in (socket.SO_SNDBUF, socket.SO_RCVBUF)]
+    user = "x" * 65_000
+    with listening(script, buffer=1024) as port:
+        url = f"http://{user}@127.0.0.1:{port}"
+        timeout = 0.2 if end == "waits" else SOON
+        with pytest.raises(ConnectError) as caught:
+            connect("ws://127.0.0.1/", proxy=url, socket_options=small, timeout=timeout)
+        done.set()
+    if end == "waits":
+        assert type(caught.value) is ConnectTimeout
+    else:
+        assert type(caught.value) is ProxyError
+        assert caught.value.status == (403 if end == "reads" else None)

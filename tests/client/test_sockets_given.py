@@ -26,9 +26,12 @@ from programs import directory
 from scriptling_ws import ConnectError, ConnectTimeout, connect
 from scriptling_ws._network.deadline import FOREVER
 from scriptling_ws._network.dial import dial_unix
+from scriptling_ws._network.race import SocketSettings
+from scriptling_ws._network.waiting import engine
 from servers import echo, serving
 from tunnels import listening
 
+OPTIONS = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 HAS_UNIX = hasattr(socket, "AF_UNIX")
 unix = pytest.mark.skipif(not HAS_UNIX, reason="there are no Unix sockets here")
 
@@ -220,10 +223,25 @@ def test_a_unix_socket_whose_queue_is_full(file):
         taken.join()
 
 
-@pytest.mark.skipif(HAS_UNIX, reason="there are Unix sockets here")
-def test_no_unix_sockets():
-    with pytest.raises(ConnectError, match="no Unix sockets"):
-        connect("ws://localhost/", unix="/x")
+@unix
+def test_an_interrupted_wait_for_a_unix_socket_leaves_none(file, monkeypatch):
+    class Stop(BaseException):
+        pass
+
+    def stop(_):
+        raise Stop
+
+    monkeypatch.setattr(type(engine()), "sleep", staticmethod(stop))
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as stack:
+        listener.bind(str(file))
+        listener.listen(0)
+        with pytest.raises(BlockingIOError):
+            while True:
+                sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+                sock.setblocking(False)
+                sock.connect(str(file))
+        with pytest.raises(Stop):  # a socket left open would be a warning, which is an error
+            connect("ws://localhost/", SOON, unix=file)
 
 
 def test_no_unix_sockets_anywhere(monkeypatch):
@@ -287,6 +305,16 @@ def test_options_are_set_before_the_socket_connects():
         assert echoes(conn)
 
 
+def test_a_signal_handlers_error_is_not_the_options():
+    class Interrupted:
+        def setsockopt(self, *_):
+            raise TimeoutError("the handler's")
+
+    with pytest.raises(TimeoutError, match="the handler's") as caught:
+        SocketSettings(options=tuple(OPTIONS)).set_options(Interrupted())
+    assert type(caught.value) is TimeoutError
+
+
 def test_an_option_that_the_system_refuses():
     with (
         serving(echo) as server,
@@ -297,8 +325,6 @@ def test_an_option_that_the_system_refuses():
 
 
 # -- what cannot be, or not together ----------------------------------------------------
-
-OPTIONS = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,10 @@ SUCCEEDED = b"\x05\0\0\x01" + bytes(6)
 
 
 @contextlib.contextmanager
-def listening(script, *, context=None):
+def listening(script, *, context=None, buffer=None):
     """Runs `script(sock)` for each connection, in threads of their own; yields the port.
+
+    `buffer` is about how much a socket takes that nobody reads.
 
     A peer that leaves ends a script without an error; any other error ends the test.
     """
@@ -49,6 +51,8 @@ def listening(script, *, context=None):
 
     ended = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        if buffer is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         thread = threading.Thread(target=accept, daemon=True)
         thread.start()
         try:

@@ -82,7 +82,9 @@ def socks_request(proxy: Proxy, url: URL, deadline: Deadline) -> Callable[[Conve
         ConnectTimeout: the deadline came first.
         ConnectError: the name, which has to be looked up here, has no address.
         ProxyError: the proxy knows no addresses like that of the host.
+        ImportError: socksio is not installed.
     """
+    import_socksio()  # before anything is sent
     host = url.host.partition("%")[0]
     old = proxy.scheme.startswith("socks4")
     if not proxy.resolves and not _is_address(host):
