@@ -92,11 +92,12 @@ WINGS = {
         (
             "_network.authority _fields _handshakes.additions _handshakes.client "
             "_handshakes.exchange _handshakes.server _handshakes.head _server.http "
-            "_handshakes.idna _handshakes.paths _handshakes.response _server.response "
-            "_handshakes.terms _handshakes.tunnel _handshakes.url"
+            "_handshakes.idna _handshakes.paths _handshakes.plain _handshakes.response "
+            "_server.response _handshakes.terms _handshakes.tunnel _handshakes.url"
         ),
         (
-            "head http terms url handshake_client handshake_server client abuse_handshake_client "
+            "head http plain terms url handshake_client handshake_server client "
+            "abuse_handshake_client "
             "abuse_handshake_server abuse_misuse server_refusals server_pages http_arguments "
             "fields log fuzz_seeds additions proxies sockets_given"
         ),

@@ -88,7 +88,7 @@ WINGS = {
         ["incoming"],
     ],
     "_handshakes": [
-        ["additions", "idna", "paths", "response", "terms"],
+        ["additions", "idna", "paths", "plain", "response", "terms"],
         ["head", "url"],
         ["client", "exchange", "server", "tunnel"],
     ],
