@@ -1,10 +1,11 @@
-"""connect() through real proxies to real servers: tinyproxy, microsocks, HAProxy, nginx, Node's ws.
+"""connect() through real proxies (tinyproxy, microsocks, dante, HAProxy) to nginx, Node's ws and more.
 
 The proxies and the servers are other programs, so each test says much at once.
 """
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -62,6 +63,20 @@ server {
 """
 
 
+# It knows versions 4 and 5, and not 4a.
+DANTE = """
+logoutput: stderr
+errorlog: stderr
+internal: 127.0.0.1 port = {port}
+external: lo
+socksmethod: none
+clientmethod: none
+{user}
+client pass {{ from: 127.0.0.0/8 to: 0.0.0.0/0 }}
+socks pass {{ from: 127.0.0.0/8 to: 127.0.0.0/8 }}
+"""
+
+
 class Behind:
     """What stands behind a program: `address`, as those of `programs` ask for it."""
 
@@ -92,6 +107,17 @@ def microsocks(*more):
     path, port = find("microsocks"), free_port()
     with running(path, "-i", "127.0.0.1", "-p", str(port), *more, port=port):
         yield port
+
+
+@pytest.fixture(scope="module")
+def dante():
+    """dante, as whoever runs the tests; its port."""
+    path, port = find("danted", "sockd"), free_port()
+    user = "user.privileged: root\nuser.unprivileged: nobody" if os.geteuid() == 0 else ""
+    with directory() as folder:
+        (folder / "conf").write_text(DANTE.format(port=port, user=user))
+        with running(path, "-f", folder / "conf", "-p", folder / "pid", port=port):
+            yield port
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +195,15 @@ def test_credentials(server):
             with pytest.raises(ProxyError) as caught:
                 connect(server.url, SOON, proxy=f"http://{wrong}127.0.0.1:{port}")
             assert caught.value.status in (401, 407)
+
+
+@pytest.mark.parametrize("kind", ["socks4", "socks4a", "socks5", "socks5h"])
+def test_by_dante(kind, dante, server):
+    host = "127.0.0.1" if kind == "socks4a" else "localhost"
+    with connect(f"ws://{host}:{server.port}/", SOON, proxy=f"{kind}://127.0.0.1:{dante}") as conn:
+        assert echoes(conn)
+    with pytest.raises(ProxyError, match=r"refused|could not reach"):
+        connect(f"ws://127.0.0.1:{free_port()}/", SOON, proxy=f"{kind}://127.0.0.1:{dante}")
 
 
 def test_wrong_credentials_of_socks(socks, server):

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the programs that tests start beside the package, from Debian's packages: nginx,
-# HAProxy, Caddy, Chromium, Redis, tinyproxy and microsocks. As root on a Debian; elsewhere it names those that are missing.
+# HAProxy, Caddy, Chromium, Redis, tinyproxy, microsocks and dante. As root on a Debian; elsewhere it names those that are missing.
 # It fails if one is missing in the end.
 set -eu
 
@@ -12,6 +12,7 @@ installed() {
     case $1 in
         chromium) names="chromium chromium-browser google-chrome" ;;
         redis-server) names="redis-server valkey-server" ;;
+        dante-server) names="danted sockd" ;;
         *) names=$1 ;;
     esac
     for name in $names; do
@@ -21,7 +22,7 @@ installed() {
 }
 
 missing() {
-    for program in nginx haproxy caddy chromium redis-server tinyproxy microsocks; do
+    for program in nginx haproxy caddy chromium redis-server tinyproxy microsocks dante-server; do
         installed "$program" || printf '%s ' "$program"
     done
 }
