@@ -1,4 +1,4 @@
-"""connect() through real proxies (tinyproxy, microsocks, dante, HAProxy) to nginx, Node's ws and more.
+"""connect() through real proxies (tinyproxy, microsocks, dante, HAProxy) to real servers.
 
 The proxies and the servers are other programs, so each test says much at once.
 """
