@@ -22,7 +22,7 @@ from pairs import (
     tls_contexts,
     upgrade_answer,
 )
-from programs import directory
+from programs import directory, free_port
 from scriptling_ws import ConnectError, ConnectTimeout, connect
 from scriptling_ws._network.deadline import FOREVER
 from scriptling_ws._network.dial import dial_unix
@@ -277,10 +277,14 @@ def test_from_an_address(source):
 
 
 def test_from_a_port():
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-    with serving(echo) as server, connect(server.url, SOON, source_address=("", port)) as conn:
-        assert conn.local_addr == f"127.0.0.1:{port}"
+    with serving(echo) as server:
+        for _ in range(20):  # another program may take the port meanwhile
+            port = free_port()
+            with contextlib.suppress(ConnectError):
+                conn = connect(server.url, SOON, source_address=("", port))
+                break
+        with conn:
+            assert conn.local_addr == f"127.0.0.1:{port}"
 
 
 def test_from_an_address_that_is_not_here():

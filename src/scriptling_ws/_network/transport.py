@@ -76,7 +76,6 @@ _TCP_INFO: Final[int] = getattr(socket, "TCP_INFO", 0) if sys.platform == "linux
 # notsent_bytes at 144, snd_wnd at 228.
 _INFO: Final = struct.Struct("=B23xI92xQQ8xI80xI")
 _ENDED: Final = (7, 8)  # TCP_CLOSE and TCP_CLOSE_WAIT
-_TCP: Final = (socket.AF_INET, socket.AF_INET6)
 
 
 def address_text(address: Any) -> str:
@@ -182,7 +181,7 @@ class Transport:
     def _prepare(self, native: bool) -> bool:
         """Set the socket's options; whether it naps."""
         sock, naps = self._sock, native
-        if sock.family in _TCP:
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if naps:
             try:
