@@ -78,7 +78,7 @@ def test_the_bytes_that_go_over_the_socket_are_twice_encrypted():
         assert server.read_into(bytearray(10)) is None
 
 
-@pytest.mark.parametrize("buffer", [None, 4096])
+@pytest.mark.parametrize("buffer", [None, 65_536])
 @pytest.mark.parametrize("size", [1, 16_384, 1_000_000])
 def test_both_ways(size, buffer):
     data = bytes(range(256)) * (size // 256 + 1)
@@ -159,7 +159,7 @@ def test_messages():
 
 def test_both_ends_send_first():
     """Neither reads until it has sent all: the writers read meanwhile."""
-    client, server = layered_pair(8192)
+    client, server = layered_pair(65_536)
     one = connection(client, client=True, binary_type=bytes)
     other = connection(server, client=False, binary_type=bytes)
     data = bytes(2_000_000)
