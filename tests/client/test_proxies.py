@@ -800,13 +800,15 @@ def test_a_proxy_that_does_not_read(end):
             done.wait(SOON)
         else:
             threading.Event().wait(0.05)
-            receive_head(sock)
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += sock.recv(65_536)
             sock.sendall(b"HTTP/1.1 403 No\r\n\r\n")
 
     done = threading.Event()
-    small = [(socket.SOL_SOCKET, name, 1024) for name in (socket.SO_SNDBUF, socket.SO_RCVBUF)]
+    small = [(socket.SOL_SOCKET, name, 8192) for name in (socket.SO_SNDBUF, socket.SO_RCVBUF)]
     user = "x" * 65_000
-    with listening(script, buffer=1024) as port:
+    with listening(script, buffer=8192) as port:
         url = f"http://{user}@127.0.0.1:{port}"
         timeout = 0.2 if end == "waits" else SOON
         with pytest.raises(ConnectError) as caught:
