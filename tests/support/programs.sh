@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the programs that tests start beside the package, from Debian's packages: nginx,
-# HAProxy, Caddy, Chromium, Redis, tinyproxy, microsocks and dante. As root on a Debian; elsewhere it names those that are missing.
-# It fails if one is missing in the end.
+# HAProxy, Caddy, Chromium, Redis, OpenSSL, tinyproxy, microsocks and dante. As root on a Debian;
+# elsewhere it names those that are missing. It fails if one is missing in the end.
 set -eu
 
 # Debian has servers in a directory that is not on the PATH of every user.
@@ -22,7 +22,8 @@ installed() {
 }
 
 missing() {
-    for program in nginx haproxy caddy chromium redis-server tinyproxy microsocks dante-server; do
+    for program in nginx haproxy caddy chromium redis-server openssl tinyproxy microsocks \
+        dante-server; do
         installed "$program" || printf '%s ' "$program"
     done
 }

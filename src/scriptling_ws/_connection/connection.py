@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 from itertools import islice, repeat, starmap
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic
 
 from .._codes import CloseCode
@@ -93,6 +94,8 @@ class Connection(Generic[Binary_co]):
             a client the one that it has sent.
         response: On a client the server's response to it: `.status`, `.headers`, and
             `.header_list("Set-Cookie")`; None on a server.
+        state: What the program keeps with the connection; on a server `request.state`, in which
+            `authorize` may have put something.
     """
 
     # No __slots__: a handler may keep what it wants on its client (`client.name = ...`).
@@ -154,6 +157,7 @@ class Connection(Generic[Binary_co]):
         self.subprotocol = subprotocol
         self._request = request
         self._exchange = exchange
+        self.state: SimpleNamespace = SimpleNamespace() if request is None else request.state
         tell_after_fork(self)
         if received:  # before the keepalive thread, which could read meanwhile, knows of it
             with link.lifecycle.lock:
@@ -175,6 +179,15 @@ class Connection(Generic[Binary_co]):
     def _after_fork(self) -> None:
         """In a forked child: be closed."""
         self._link.after_fork()
+
+    @property
+    def user(self) -> Any:
+        """Whose connection it is: `state.user`, which `authorize` sets; None where nobody has."""
+        return getattr(self.state, "user", None)
+
+    @user.setter
+    def user(self, user: Any) -> None:
+        self.state.user = user
 
     # -- sending -----------------------------------------------------------
 

@@ -20,11 +20,10 @@ Rules (RFC 9112):
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
 import re
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
@@ -34,6 +33,7 @@ from wsproto.utilities import ProtocolError as WSProtocolError
 from .._fields import TOKEN, count_header, joined_headers, shown_headers, shown_target
 from .._network.authority import parse_authority
 from .._options import DEFAULT_HEADS
+from .credentials import basic_token
 from .paths import Hidden, decoded_path
 from .plain import plain_request
 
@@ -219,6 +219,9 @@ class Request:
         target: Path and query as they came.
         remote_addr: The client's address, as a connection's: `"192.0.2.1:54321"`.
         secure: Whether it came by TLS: this server's, or that of a trusted proxy which says so.
+        params: What the path has in place of the parameters of its route's, by their names.
+        state: What the program keeps with the request, such as `state.user`: `authorize` sets it, a
+            handler finds it, a WebSocket's as `client.state`.
     """
 
     method: str
@@ -229,6 +232,8 @@ class Request:
     target: str = ""
     remote_addr: str = ""
     secure: bool = False
+    params: dict[str, str] = field(default_factory=dict)
+    state: SimpleNamespace = field(default_factory=SimpleNamespace, compare=False)
 
     def __repr__(self) -> str:
         return (
@@ -268,14 +273,8 @@ class Request:
             wanted = ":".join((user, password)).encode()
         except UnicodeEncodeError:
             raise ValueError("the user or password has a lone surrogate: it is no text") from None
-        scheme, _, token = self.headers.get("authorization", "").partition(" ")
-        token = token.strip(" ")
-        try:
-            # CPython 3.10 takes a padding that is too long.
-            given = b"" if len(token) % 4 else base64.b64decode(token, validate=True)
-        except (binascii.Error, ValueError):
-            given = b""
-        return hmac.compare_digest(given, wanted) and scheme.lower() == "basic"
+        given = basic_token(self.headers.get("authorization", ""))
+        return given is not None and hmac.compare_digest(given, wanted)
 
 
 def _query_fields(query: str) -> list[tuple[str, str]]:
