@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["check_way"]
 
 _NAME = re.compile(r"[A-Za-z0-9_.:-]+")
+_NO_OPTIONS: Final = (
+    "socket_options has to be a list of triples for setsockopt, "
+    "such as [(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)]"
+)
 _MOST_PORT: Final = 65_535
 _PAIR: Final = 2
 _TRIPLE: Final = 3
@@ -195,20 +199,16 @@ def _source(source: object) -> tuple[str, int] | None:
 
 def _socket_options(options: object) -> tuple[tuple[int, int, int | bytes], ...]:
     """What `setsockopt` is called with."""
-    wrong = TypeError(
-        "socket_options has to be a list of triples for setsockopt, "
-        "such as [(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)]"
-    )
     if isinstance(options, (str, bytes)) or not hasattr(options, "__iter__"):
-        raise wrong
+        raise TypeError(_NO_OPTIONS)
     checked = []
     for option in options:
         if not isinstance(option, (tuple, list)) or len(option) != _TRIPLE:
-            raise wrong
+            raise TypeError(_NO_OPTIONS)
         level, name, value = option
         if not all(isinstance(each, int) for each in (level, name)) or not isinstance(
             value, (int, bytes)
         ):
-            raise wrong
+            raise TypeError(_NO_OPTIONS)
         checked.append((level, name, value))
     return tuple(checked)

@@ -62,7 +62,9 @@ class Conversation:
                     return
                 self._wait()
         except OSError as error:
-            self._broke(error)
+            if is_told(error):
+                raise
+            raise self._broken(error) from error
 
     def read(self, size: int) -> bytes:
         """Exactly so many bytes.
@@ -82,7 +84,9 @@ class Conversation:
                 if count is None or self.deadline.passed():
                     self._wait()
         except OSError as error:
-            self._broke(error)
+            if is_told(error):
+                raise
+            raise self._broken(error) from error
         return bytes(data)
 
     def read_head(self, limits: HeadLimits) -> bytes:
@@ -115,7 +119,9 @@ class Conversation:
             text = f"the answer of the proxy {self.where} is not valid: {error.text}"
             raise ProxyError(text) from None
         except OSError as error:
-            self._broke(error)
+            if is_told(error):
+                raise
+            raise self._broken(error) from error
 
     def _wait(self) -> None:
         """Wait until the stream can be read; or written, where something is still to be sent."""
@@ -126,8 +132,5 @@ class Conversation:
     def _ended(self) -> NoReturn:
         raise ProxyError(f"the proxy {self.where} closed the connection without an answer")
 
-    def _broke(self, error: OSError) -> NoReturn:
-        if is_told(error):
-            raise error
-        text = f"the connection to the proxy {self.where} broke: {error}"
-        raise ProxyError(text, error) from error
+    def _broken(self, error: OSError) -> ProxyError:
+        return ProxyError(f"the connection to the proxy {self.where} broke: {error}", error)

@@ -24,6 +24,7 @@ from .._options import check_count
 
 __all__ = ["Trail"]
 
+_NO_URL: Final = "the server redirects to what is no WebSocket URL"
 _LOCATION: Final = "location"
 _SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
@@ -81,9 +82,10 @@ def _target(url: URL, location: str, refusal: HandshakeError) -> URL:
         whole, _ = urldefrag(urljoin(base, text))
         scheme, colon, rest = whole.partition(":")
         target = parse_url(f"{_SCHEMES.get(scheme.lower(), scheme)}{colon}{rest}")
-    except (InvalidURL, ValueError) as error:
-        cause = error if isinstance(error, InvalidURL) else None  # else it may quote a password
-        raise _error(refusal, "the server redirects to what is no WebSocket URL") from cause
+    except InvalidURL as error:
+        raise _error(refusal, _NO_URL) from error
+    except ValueError:  # which may quote a password
+        raise _error(refusal, _NO_URL) from None
     if target.unix is not None:
         raise _error(refusal, "the server redirects to a Unix socket, which is not followed")
     if url.secure and not target.secure:

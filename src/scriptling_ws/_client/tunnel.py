@@ -77,8 +77,9 @@ def _reach(proxy: Proxy, way: Way, deadline: Deadline) -> Transport:
     except OSError as error:
         if is_told(error) and not isinstance(error, ConnectError):
             raise  # a signal handler's
-        cause = error.__cause__ or error
-        raise ProxyError(f"no connection to the proxy {proxy.where}: {error}", cause) from cause
+        # No local name for the cause: its frames would hold it, and it them.
+        text = f"no connection to the proxy {proxy.where}: {error}"
+        raise ProxyError(text, error.__cause__ or error) from error.__cause__ or error
 
 
 def _http_request(proxy: Proxy, url: URL, limits: HeadLimits) -> Callable[[Conversation], None]:

@@ -34,6 +34,9 @@ _MADE_HERE: Final = {
     "transfer-encoding",
     "upgrade",
 }
+_NO_HEADERS: Final = (
+    "headers has to be a dict, such as {'Authorization': 'Bearer ...'}, or a list of pairs"
+)
 _ONCE: Final = {b"authorization", b"cookie", b"host", b"origin", b"user-agent"}
 _OF_ONE_ORIGIN: Final = {b"authorization", b"cookie", b"proxy-authorization"}
 # What browsers send, and programs set: more than RFC 6265 has for servers, who may not set it.
@@ -125,15 +128,12 @@ def _pairs(headers: object) -> Iterable[tuple[object, object]]:
         return ()
     if hasattr(headers, "items"):
         return headers.items()  # type: ignore[no-any-return]
-    wrong = TypeError(
-        "headers has to be a dict, such as {'Authorization': 'Bearer ...'}, or a list of pairs"
-    )
     if isinstance(headers, (str, bytes)) or not hasattr(headers, "__iter__"):
-        raise wrong
+        raise TypeError(_NO_HEADERS)
     pairs = list(headers)
     for pair in pairs:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise wrong
+            raise TypeError(_NO_HEADERS)
     return [(name, value) for name, value in pairs]
 
 
