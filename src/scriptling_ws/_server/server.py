@@ -233,7 +233,6 @@ class Server:
         proxies = Proxies(trusted_proxies, proxy_protocol, forwarded_header)
         callers = Callers(limits, proxies, max_connection_rate, max_connection_burst)
         self._shutdown_timeout = check_timeout(shutdown_timeout, "shutdown_timeout")
-        self._closing = Closing(self._end, self._sessions.includes_this_thread)
         if ssl_context is not None:
             check_context(ssl_context, server_side=True)
         self._secure = ssl_context is not None
@@ -262,6 +261,8 @@ class Server:
             undo.callback(self._acceptor.close)
             self._sessions.deliver = self._acceptor.deliver
             undo.callback(self._operations.end)
+            # Late, as it leads back here: a server that cannot be made is to leave no cycle.
+            self._closing = Closing(self._end, self._sessions.includes_this_thread)
             self._thread = self._start()
             undo.pop_all()
         self._operations.watch()
