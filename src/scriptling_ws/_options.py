@@ -17,7 +17,7 @@ from __future__ import annotations
 import os  # noqa: TC003 - so that typing.get_type_hints finds it
 import socket  # noqa: TC003 - as above
 import ssl  # noqa: TC003 - as above
-from collections.abc import Iterable  # noqa: TC003 - as above
+from collections.abc import Iterable, Mapping  # noqa: TC003 - as above
 from dataclasses import dataclass
 from typing import Final, Literal, TypedDict
 
@@ -153,6 +153,10 @@ class ServerOptions(RouteOptions, total=False):
     access_log: Literal["common", "combined", "json"] | None
     max_requests: int
     max_body_size: int
+    keep_alive_timeout: float
+    max_keep_alive_requests: int
+    page_headers: Mapping[str, str | None] | None
+    root_path: str
     handshake_timeout: float | None
     shutdown_timeout: float | None
     drain_timeout: float

@@ -102,11 +102,33 @@ class Answer:
             self.headers[name.lower()] = value
 
 
+def read_answer(sock, method="GET", rest=b""):
+    """One response of a connection that may go on; with what came before it, and after it.
+
+    Returns:
+        The response, and what came after it.
+    """
+    data = rest if b"\r\n\r\n" in rest else rest + read_until(sock, b"\r\n\r\n")
+    top, mark, body = data.partition(b"\r\n\r\n")
+    answer = Answer(top + mark)
+    length = int(answer.headers.get("content-length", 0))
+    if method == "HEAD" or answer.status == 304:
+        length = 0
+    while len(body) < length:
+        piece = sock.recv(65536)
+        assert piece, f"the stream ended after {data!r}"
+        body += piece
+    return Answer(top + mark + body[:length]), body[length:]
+
+
 def ask(server, request):
     """Send bytes, and read the response to its end."""
     with dial(server) as sock:
         sock.sendall(request)
-        return Answer(read_all(sock))
+        data = read_until(sock, b"\r\n\r\n")
+        if b"\r\nConnection: keep-alive" not in data:
+            return Answer(data + read_all(sock))
+        return read_answer(sock, request.partition(b" ")[0].decode("latin-1"), data)[0]
 
 
 def status_of(server, request):

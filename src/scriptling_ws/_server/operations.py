@@ -63,6 +63,11 @@ class Operations:
         self._metrics = None if metrics is None else Metrics(metrics)
         self.figures: Figures = self._metrics or NO_FIGURES
 
+    @property
+    def paths(self) -> list[str]:
+        """Where the pages of these are."""
+        return [page.path for page in (self._health, self._metrics) if page is not None]
+
     def add_pages(self, table: RouteTable) -> RouteTable:
         """The routes, and beside them the pages of these.
 

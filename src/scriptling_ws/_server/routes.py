@@ -153,6 +153,11 @@ class RouteTable:
         return [*self._websockets.values(), *fallback]
 
     @property
+    def has_pages(self) -> bool:
+        """Whether there is something for a browser to open."""
+        return bool(self._pages or self._mounts)
+
+    @property
     def directories(self) -> list[StaticFiles]:
         """The directories that are served."""
         return [mount.handler for mount in self._mounts if isinstance(mount.handler, StaticFiles)]
@@ -303,25 +308,38 @@ class Routes:
         register(check_handler(handler, "request"))
         return None
 
-    def static(self, path: str, directory: str | os.PathLike[str], headers: Headers = None) -> None:
+    def static(
+        self,
+        path: str,
+        directory: str | os.PathLike[str],
+        headers: Headers = None,
+        *,
+        fallback: str | None = None,
+    ) -> None:
         """Serve a directory's files, index.html where a directory is asked for.
 
-        Nothing outside the directory is served, nor what starts with a dot.
+        Nothing outside the directory is served, nor what starts with a dot. Browsers ask each time
+        whether a file has changed, and get it again only then; give `Cache-Control` for files
+        whose names change with them. Where `app.js.br`, `.zst` or `.gz` stands beside
+        `app.js`, and is no older, it goes out compressed.
 
         Args:
             path: The path below which the files are, such as "/assets", or "/".
             directory: The directory; a relative one is looked up now, from the
                 current directory.
-            headers: More headers for each file, such as `{"Cache-Control": "no-cache"}`.
+            headers: More headers for each file, such as `{"Cache-Control": "max-age=3600"}`.
+            fallback: For a single-page application, the file that is the page of every path
+                without a file, such as "index.html". It is sent to browsers that go to a
+                page; a script or an image that is missing is 404 as ever.
 
         Raises:
             TypeError: an argument is of the wrong type.
-            ValueError: the path is malformed or taken, there is no such directory, or a
-                header cannot be sent.
+            ValueError: the path is malformed or taken, there is no such directory or fallback,
+                or a header cannot be sent.
         """
         prefix = check_path(path).rstrip("/") or "/"
         self._check_free(self._mounts, prefix, "a directory")
-        self._mounts[prefix] = PageRoute(prefix, StaticFiles(prefix, directory, headers))
+        self._mounts[prefix] = PageRoute(prefix, StaticFiles(prefix, directory, headers, fallback))
 
     def table(self) -> RouteTable:
         """The routes as they are now."""

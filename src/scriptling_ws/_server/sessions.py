@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .access import AccessLog
     from .arrival import Arrival
     from .figures import Figures
+    from .http import Response
     from .limits import Place
     from .routes import PageRoute, Settings, WebSocketRoute
 
@@ -394,16 +395,27 @@ class AdmittedPage:
 
 def _answer(arrival: Arrival, route: PageRoute) -> tuple[Delivery, str]:
     """A page's answer, and for the log the reason if it is a refusal."""
-    transport, head_only = arrival.transport, arrival.request.method == "HEAD"
     try:
-        response = to_response(route.handler(arrival.request))
-        return Delivery(transport, response, head_only=head_only), ""
+        return _delivery(arrival, to_response(route.handler(arrival.request))), ""
     except Refused as refused:
         response, reason = refusal(refused), refused.text
     except BaseException:
         _logger.exception(
-            "the page %s failed for %s", shown(arrival.request.path), transport.remote_addr
+            "the page %s failed for %s",
+            shown(arrival.request.path),
+            arrival.transport.remote_addr,
         )
         failed = Refused(500, "the server's page handler failed; its log says why")
         response, reason = refusal(failed), "the page handler failed"
-    return Delivery(transport, response, head_only=head_only), reason
+    return _delivery(arrival, response), reason
+
+
+def _delivery(arrival: Arrival, response: Response) -> Delivery:
+    """A response on its way to who has asked, who may then ask again."""
+    return Delivery(
+        arrival.transport,
+        response,
+        head_only=arrival.request.method == "HEAD",
+        manner=arrival.manner,
+        sequel=arrival.sequel,
+    )
