@@ -69,10 +69,13 @@ def upgrade(path="/", *lines, method="GET", version="HTTP/1.1", host="localhost"
 
 
 def read_all(sock):
-    """What comes until the end of the stream."""
-    data = b""
+    """What comes until the end of the stream; a connection that is kept is ended from here."""
+    data, ended = b"", False
     while piece := sock.recv(65536):
         data += piece
+        if not ended and b"\r\nConnection: keep-alive" in data:
+            socket.socket.shutdown(sock, socket.SHUT_WR)  # an SSLSocket's own would end its TLS
+            ended = True
     return data
 
 
@@ -125,10 +128,7 @@ def ask(server, request):
     """Send bytes, and read the response to its end."""
     with dial(server) as sock:
         sock.sendall(request)
-        data = read_until(sock, b"\r\n\r\n")
-        if b"\r\nConnection: keep-alive" not in data:
-            return Answer(data + read_all(sock))
-        return read_answer(sock, request.partition(b" ")[0].decode("latin-1"), data)[0]
+        return Answer(read_all(sock))
 
 
 def status_of(server, request):
