@@ -26,7 +26,7 @@ def request(body=b"", kind=None, **fields):
     return Request("POST", "/", {**headers, **fields.pop("headers", {})}, body=body, **fields)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(VALUES)
 def test_json_comes_back(value):
     assert request(json.dumps(value).encode(), JSON).json() == value
@@ -66,7 +66,7 @@ def test_malformed_json(body, text):
     assert isinstance(caught.value, Refused)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.text(st.characters(codec="utf-8")), st.text("aä &=+%\0"))))
 def test_a_form_comes_back(fields):
     form = request(urlencode(fields).encode(), f"{FORM};charset=UTF-8").form()

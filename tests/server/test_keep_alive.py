@@ -3,12 +3,14 @@
 import contextlib
 import errno
 import io
+import logging
 import os
 import socket
+import sys
 
 import h11
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frames import frame
@@ -27,6 +29,7 @@ from servers import (
     dial,
     echo,
     head,
+    raw_websocket,
     read_all,
     read_answer,
     read_until,
@@ -253,11 +256,12 @@ def test_one_that_only_waits_is_let_go_in_the_end(log):
     assert not [text for text in log.texts() if "no request came" in text]
 
 
-def test_a_second_request_has_its_own_deadline():
+@pytest.mark.parametrize("part", [head("/page")[:-2], head("/page", "Content-Length: 9") + b"x"])
+def test_a_second_request_has_its_own_deadline(part):
     with serving(routes=routes(), handshake_timeout=0.1) as server, dial(server) as sock:
         sock.sendall(head("/page"))
         assert read_answer(sock)[0].status == 200
-        sock.sendall(head("/page")[:-2])
+        sock.sendall(part)
         assert Answer(read_all(sock)).status == 408
 
 
@@ -299,6 +303,30 @@ def test_waiting_does_not_count_for_an_address():
         assert ended == clients[: len(ended)]
         assert len(ended) == 21 - 9
         assert clients[-1].ask()[0] == 200
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its select() takes some hundred sockets")
+def test_a_thousand_that_wait(log):
+    """More than may wait, at the soft limit of descriptors that most systems have."""
+    options = {"max_connections": 1, "max_requests": 1, "max_connections_per_address": 5}
+    most = most_kept(65_536)
+    with serving(routes=routes(), **options) as server, contextlib.ExitStack() as stack:
+        for number in range(1000):
+            with contextlib.suppress(OSError):  # the first ones have given way by then
+                sock = socket.socket()
+                sock.bind((f"127.{number % 250}.0.1", 0))
+                sock.connect(("127.0.0.1", server.port))
+                stack.enter_context(sock)
+                sock.sendall(head("/page"))
+                assert read_answer(sock)[0].status == 200
+                if number % 2:
+                    sock.close()
+        assert 0 < len(server._acceptor._kept) <= most
+        assert len(server_threads()) <= 2
+        with raw_websocket(server, "/ws") as client:
+            client.send(1, b"hello")
+            assert client.receive() == (1, b"hello")
+    assert not log.texts(logging.WARNING)
 
 
 def is_over(sock):
@@ -433,6 +461,7 @@ def test_a_file_that_shrinks_as_it_is_sent_ends_it():
     assert Answer(data).body == bytes(50)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["HTTP/1.1", "HTTP/1.0"]),
     st.lists(

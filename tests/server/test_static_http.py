@@ -6,7 +6,7 @@ import time
 from email.utils import formatdate
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scriptling_ws._handshakes.head import Refused, Request
@@ -196,6 +196,7 @@ def test_which_part_is_wanted(value, part):
         assert wanted_range(value, 10) == part
 
 
+@settings(deadline=None)
 @given(st.integers(0, 12), st.integers(0, 12), st.integers(1, 12))
 def test_a_part_is_what_a_slice_is(first, last, size):
     content = bytes(range(size))

@@ -128,7 +128,9 @@ def render(
         lines.append(f"Connection: close{upgrade}")
     else:
         # Clients that know how long it is kept do not ask at that very moment (RFC 9112, 9.5).
-        lines += [f"Connection: keep-alive{upgrade}", f"Keep-Alive: timeout={int(keep)}"]
+        lines.append(f"Connection: keep-alive{upgrade}")
+        if keep >= 1:
+            lines.append(f"Keep-Alive: timeout={int(keep)}")
     head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
     return head if head_only else head + response.body
 

@@ -195,8 +195,8 @@ class StaticFiles:
         forms = {}
         for coding, suffix in CODINGS.items():
             try:
+                found = os.stat(real + suffix)  # noqa: PTH116  # mostly there is none
                 path = self._inside(real + suffix)
-                found = os.stat(path)  # noqa: PTH116
             except (OSError, Refused):
                 continue
             # In seconds: some programs that compress leave out what is smaller.
