@@ -76,6 +76,10 @@ def test_a_form_comes_back(fields):
     assert form.get_list("there is none\n") == []
 
 
+def test_a_form_does_not_show_its_values():
+    assert repr(request(b"user=a&password=secret", FORM).form()) == "Form(<2 fields>)"
+
+
 def test_a_form_that_is_not_utf_8():
     assert request(b"a=%ff&b=\xff", FORM).form() == {"a": "\ufffd", "b": "\ufffd"}
 

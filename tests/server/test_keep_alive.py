@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from frames import frame
 from heads import ACCEPT
 from pairs import tls_contexts, until
+from programs import runs_once
 from scriptling_ws._handshakes.head import parse_request
 from scriptling_ws._network.waiting import engine
 from scriptling_ws._server import acceptor as _acceptor
@@ -305,6 +306,7 @@ def test_waiting_does_not_count_for_an_address():
         assert clients[-1].ask()[0] == 200
 
 
+@runs_once
 @pytest.mark.skipif(sys.platform == "win32", reason="its select() takes some hundred sockets")
 def test_a_thousand_that_wait(log):
     """More than may wait, at the soft limit of descriptors that most systems have."""
@@ -461,7 +463,7 @@ def test_a_file_that_shrinks_as_it_is_sent_ends_it():
     assert Answer(data).body == bytes(50)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(
     st.sampled_from(["HTTP/1.1", "HTTP/1.0"]),
     st.lists(

@@ -41,6 +41,9 @@ class Form(dict[str, str]):
         super().__init__(fields)
         self._fields = fields
 
+    def __repr__(self) -> str:
+        return f"Form(<{len(self)} fields>)"  # no values: one may be a password
+
     def get_list(self, name: str) -> list[str]:
         """All values of a field, in their order; empty if it is not there."""
         return [value for field, value in self._fields if field == name]
