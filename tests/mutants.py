@@ -91,14 +91,13 @@ WINGS = {
     "handshakes": (
         (
             "_network.authority _fields _handshakes.client _handshakes.server _handshakes.head "
-            "_handshakes.bodies _handshakes.cookies _handshakes.refused _handshakes.request "
-            "_server.dates _server.http _handshakes.idna _handshakes.paths _server.response "
-            "_handshakes.terms "
-            "_handshakes.url"
+            "_handshakes.bodies _handshakes.cookies _handshakes.plain _handshakes.refused "
+            "_handshakes.request _server.dates _server.http _handshakes.idna _handshakes.paths "
+            "_server.response _handshakes.terms _handshakes.url"
         ),
         (
-            "head http terms url handshake_client handshake_server client abuse_handshake_client "
-            "abuse_handshake_server abuse_misuse server_refusals server_pages http_arguments "
+            "head http plain terms url handshake_client handshake_server client "
+            "abuse_handshake_client abuse_handshake_server abuse_misuse server_refusals server_pages http_arguments "
             "fields log fuzz_seeds bodies cookies"
         ),
     ),

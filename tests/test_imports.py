@@ -91,7 +91,7 @@ WINGS = {
         ["incoming"],
     ],
     "_handshakes": [
-        ["cookies", "idna", "paths", "refused", "terms"],
+        ["cookies", "idna", "paths", "plain", "refused", "terms"],
         ["bodies", "url"],
         ["request"],
         ["head"],

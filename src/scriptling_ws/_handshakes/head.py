@@ -30,6 +30,7 @@ from .._fields import TOKEN, count_header, joined_headers
 from .._network.authority import parse_authority
 from .._options import DEFAULT_HEADS
 from .paths import Hidden, decoded_path
+from .plain import plain_request
 from .refused import Refused
 from .request import Request, query_fields
 
@@ -206,16 +207,11 @@ def parse_request(head: bytes) -> Request:
     if not hosts and line[1] == b"1.1":
         raise Refused(400, "the Host header is missing")
     try:
-        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
-        connection.receive_data(head)
-        event = connection.next_event()
-        if not isinstance(event, h11.Request):  # pragma: no cover - the head is whole
-            raise Refused(400, "the request is malformed")
-        authority, target = _split_target(event.target.decode("ascii"))
-        headers = joined_headers(event.headers.raw_items())
+        method, given, headers = plain_request(head) or _by_h11(head)
+        authority, target = _split_target(given)
         path, _, query = target.partition("?")
         return Request(
-            method=event.method.decode("ascii"),
+            method=method,
             path=_path(path),
             headers=_with_host(headers, authority, may_lack=line[1] == b"1.0"),
             query=dict(query_fields(query)) if query else {},
@@ -225,6 +221,17 @@ def parse_request(head: bytes) -> Request:
         # What h11 quotes may be secret, and the text goes to the log.
         why = _QUOTED.split(str(error), maxsplit=1)[0]
         raise Refused(400, f"the request is malformed: {why.lower()}") from error
+
+
+def _by_h11(head: bytes) -> tuple[str, str, dict[str, str]]:
+    """As `plain_request`, of every head; raises what h11 does."""
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
+    connection.receive_data(head)
+    event = connection.next_event()
+    if not isinstance(event, h11.Request):  # pragma: no cover - the head is whole
+        raise Refused(400, "the request is malformed")
+    headers = joined_headers(event.headers.raw_items())
+    return event.method.decode("ascii"), event.target.decode("ascii"), headers
 
 
 def _split_target(target: str) -> tuple[str | None, str]:
