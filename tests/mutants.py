@@ -97,8 +97,8 @@ WINGS = {
         ),
         (
             "head http plain terms url handshake_client handshake_server client "
-            "abuse_handshake_client abuse_handshake_server abuse_misuse server_refusals server_pages http_arguments "
-            "fields log fuzz_seeds bodies cookies"
+            "abuse_handshake_client abuse_handshake_server abuse_misuse server_refusals "
+            "server_pages http_arguments fields log fuzz_seeds bodies cookies"
         ),
     ),
     "client": (
