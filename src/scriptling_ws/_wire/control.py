@@ -15,7 +15,6 @@ Rules (RFC 6455 sections 5.5, 7):
 
 from __future__ import annotations
 
-from collections import deque
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -61,7 +60,7 @@ class Control:
         self.code: int | None = None
         self.reason: str = ""
         self.error: ProtocolError | None = None
-        self.pongs: deque[bytes] = deque(maxlen=_MAX_PONGS)  # stray ones must not pile up
+        self.pongs: list[bytes] = []  # no deque, which takes 700 bytes from the beginning
 
     @property
     def open(self) -> bool:
@@ -108,6 +107,7 @@ class Control:
                     reply += self._ws.send(event.response())
                 elif isinstance(event, wsevents.Pong):
                     self.pongs.append(bytes(event.payload))
+                    del self.pongs[:-_MAX_PONGS]  # stray ones must not pile up
                 elif isinstance(event, wsevents.CloseConnection):
                     code = int(event.code)
                     if substitute and code == _STAND_IN:
