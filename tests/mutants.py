@@ -110,7 +110,9 @@ WINGS = {
     ),
     "server": (
         (
-            "_network.unix _server.acceptor _server.admission _server.arrival _server.crew "
+            "_network.unix _server.acceptor _server.admission _server.admitted _server.arrival "
+            "_server.closing _server.crew _server.entrance _server.page_routes _server.path_tree "
+            "_server.route_table _server.service _server.settings "
             "_server.delivery _server.doors _server.endpoints _server.handlers _server.limits "
             "_server.log _server.master _server.peer _server.restarts _server.routes _server.serve "
             "_server.server _server.sessions _server.signals _server.static _server.systemd "
@@ -118,12 +120,20 @@ WINGS = {
             "_server.persistence _server.ranges _server.reading _server.reports runtime"
         ),
         (
-            "keep_alive static_http accept admission bodies delivery limits routes sessions "
+            "keep_alive static_http accept admission bodies delivery limits methods "
+            "path_parameters routes sessions "
             "slow_readers static runtime "
             "server server_limits server_pages server_refusals server_shutdown server_tls "
             "abuse_handshake_server on_close fork options clock log api listen sockets "
             "sockets_systemd processes processes_ends processes_reload"
         ),
+    ),
+    "deciding": (
+        (
+            "_handshakes.credentials _server.authorization _server.cors _server.credentials "
+            "_server.decisions"
+        ),
+        "authorize authorize_times credentials cors methods",
     ),
     "manners": (
         (

@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -86,6 +86,8 @@ def _kinds(hint: Any) -> list[Any]:
         return list(get_args(hint))
     if get_origin(hint) is Mapping:
         return [dict]
+    if get_origin(hint) is Callable:
+        return []  # which has no text, unless its name may be given
     return [list] if get_origin(hint) is not None else [hint]
 
 

@@ -12,15 +12,15 @@ Rules:
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qsl
 
 from .._fields import shown_headers, shown_target
 from .bodies import Form, read_form, read_json
+from .credentials import basic_token
 
 __all__ = ["Request", "query_fields"]
 
@@ -43,6 +43,9 @@ class Request:
         target: Path and query as they came, without `root_path`.
         remote_addr: The client's address, as a connection's: `"192.0.2.1:54321"`.
         secure: Whether it came by TLS: this server's, or that of a trusted proxy which says so.
+        params: What the path has in place of the parameters of its route's, by their names.
+        state: What the program keeps with the request, such as `state.user`: `authorize` sets it, a
+            handler finds it, a WebSocket's as `client.state`.
         root_path: What stands before the path where the client sees it, such as "/app"; mostly
             empty. Redirects and cookies have it by themselves.
     """
@@ -55,6 +58,8 @@ class Request:
     target: str = ""
     remote_addr: str = ""
     secure: bool = False
+    params: dict[str, str] = field(default_factory=dict)
+    state: SimpleNamespace = field(default_factory=SimpleNamespace, compare=False)
     root_path: str = ""
 
     def __repr__(self) -> str:
@@ -146,14 +151,8 @@ class Request:
             wanted = ":".join((user, password)).encode()
         except UnicodeEncodeError:
             raise ValueError("the user or password has a lone surrogate: it is no text") from None
-        scheme, _, token = self.headers.get("authorization", "").partition(" ")
-        token = token.strip(" ")
-        try:
-            # CPython 3.10 takes a padding that is too long.
-            given = b"" if len(token) % 4 else base64.b64decode(token, validate=True)
-        except (binascii.Error, ValueError):
-            given = b""
-        return hmac.compare_digest(given, wanted) and scheme.lower() == "basic"
+        given = basic_token(self.headers.get("authorization", ""))
+        return given is not None and hmac.compare_digest(given, wanted)
 
 
 def query_fields(query: str) -> list[tuple[str, str]]:

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .access import AccessLog
     from .arrival import Admit, PeerOptions
     from .callers import Callers
+    from .decisions import Decisions
     from .delivery import Delivery
     from .figures import Figures
     from .limits import Place
@@ -81,6 +82,7 @@ class Acceptor:
         context: ssl.SSLContext | None,
         timeout: float | None,
         callers: Callers,
+        decisions: Decisions,
         options: PeerOptions,
         access: AccessLog,
         figures: Figures = NO_FIGURES,
@@ -95,6 +97,7 @@ class Acceptor:
             context: The TLS settings, None for plain TCP.
             timeout: Seconds for the whole of an opening handshake, None for no limit.
             callers: Decides who may come.
+            decisions: Requests about which the program decides.
             options: What holds for every peer.
             access: The log of requests.
             figures: Told of what was refused.
@@ -106,6 +109,7 @@ class Acceptor:
         self.context = context  # for those who are accepted from now on
         self._timeout = timeout
         self._callers = callers
+        self._decisions = decisions
         self._options = options
         self._figures = figures
         self._reports = Reports(access, figures)
@@ -228,7 +232,7 @@ class Acceptor:
         times = [
             peer.deadline.left() for queue in self._queues() if (peer := queue.front()) is not None
         ]
-        more = (self._doors.resume, self._last)
+        more = (self._doors.resume, self._last, self._decisions.deadline)
         times += [moment.left() for moment in more if moment is not None]
         return min((time for time in times if time is not None), default=None)
 
@@ -375,6 +379,7 @@ class Acceptor:
         while (peer := self._closing.front()) is not None and peer.deadline.passed():
             self._drop(peer)
         self._kept.expire()
+        self._decisions.expire()
         self._doors.look()
 
     def _look_up(self) -> None:
@@ -397,6 +402,7 @@ class Acceptor:
             self._kept.close()
         if self._leaving and not self._left.is_set():
             self._drop_all(self._opening)
+            self._decisions.leave()
             self._left.set()
 
     def _drop_all(self, queue: PeerQueue[Peer]) -> None:
