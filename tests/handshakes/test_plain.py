@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from scriptling_ws._fields import count_header
 from scriptling_ws._handshakes import head as _head
+from scriptling_ws._handshakes.client import ClientHandshake
 from scriptling_ws._handshakes.head import FOREIGN_ERRORS, HeadReader, Refused
-from scriptling_ws._handshakes.plain import plain_request
+from scriptling_ws._handshakes.plain import plain_answer, plain_request
+from scriptling_ws._handshakes.url import parse_url
 
 BROWSER = (
     b"GET /chat?room=1 HTTP/1.1\r\n"
@@ -114,3 +116,58 @@ def test_a_long_line_without_a_colon_is_not_looked_through_at_each_character():
     start = time.process_time()
     assert plain_request(head) is None
     assert time.process_time() - start < 5  # where each character is tried, it takes hours
+
+
+# -- answers -----------------------------------------------------------------
+
+URL = parse_url("ws://a/")
+ANSWER = (
+    b"HTTP/1.1 101 Switching Protocols\r\n"
+    b"Upgrade: websocket\r\n"
+    b"Connection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+    b"Set-Cookie: a=1\r\n"
+    b"Set-Cookie:b=2 \r\n"
+    b"\r\n"
+)
+
+
+def answer_by_h11(head):
+    try:
+        return ClientHandshake(URL, {})._by_h11(head)
+    except FOREIGN_ERRORS:
+        return None
+
+
+@pytest.mark.parametrize(
+    "line", [b"HTTP/1.1 101", b"HTTP/1.1 101 ", b"HTTP/1.1 101 a b", b"HTTP/1.1 101 \t"]
+)
+def test_a_plain_answer_is_as_h11_reads_it(line):
+    head = line + ANSWER[ANSWER.index(b"\r\n") :]
+    assert plain_answer(head) == answer_by_h11(head) != None  # noqa: E711 - neither is None
+
+
+@pytest.mark.parametrize(
+    "line", [b"no colon", b"a : b", b": b", b"A: \x80", b"A: \x01", b"A\xe4: b"]
+)
+def test_an_answer_that_is_not_plain_is_left_to_h11(line):
+    assert plain_answer(ANSWER[:-2] + line + b"\r\n\r\n") is None
+    assert plain_answer(ANSWER.replace(b"\r\n", b"\r\n" + line + b"\r\n", 1)) is None
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.data())
+def test_any_change_to_an_answer_is_as_h11_reads_it_or_left_to_it(data):
+    position = data.draw(st.integers(0, len(ANSWER) - 5))
+    noise = data.draw(st.binary(max_size=3))
+    mutant = ANSWER[:position] + noise + ANSWER[position + data.draw(st.integers(0, 3)) :]
+    try:
+        head = HeadReader(False).feed(mutant)
+    except Refused:
+        return
+    # What the handshake has checked before.
+    if head is None or not head.startswith(b"HTTP/1.1 101"):
+        return
+    if any(count_header(head.lower(), name) for name in (b"content-length", b"transfer-encoding")):
+        return
+    assert plain_answer(head) in (None, answer_by_h11(head))
