@@ -79,12 +79,7 @@ class AdmittedUpgrade:
 
     def decide(self, request: Request) -> Verdict:
         """As `Decided.decide`."""
-        authorize = self.settings.authorize
-        verdict = _NOTHING_SAID if authorize is None else verdict_of(authorize(request))
-        if verdict.response is not None:
-            return verdict
-        subprotocol = self.settings.choose_subprotocol(self.upgrade.subprotocols)
-        return verdict._replace(subprotocol=subprotocol)
+        return self.settings.decide(request, self.upgrade.subprotocols)
 
     def refusal(self, response: Response) -> Response:
         """As `Decided.refusal`."""

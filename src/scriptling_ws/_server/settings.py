@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from .._options import Options, check_subprotocols
 from .admission import Origins
-from .authorization import check_authorize
+from .authorization import Verdict, check_authorize, verdict_of
 from .cors import Cors
 from .handlers import check_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .._handshakes.head import Request
     from .authorization import Authorize
 
     Choose = Callable[[list[str]], str | None]
@@ -73,6 +74,23 @@ class Settings:
     def asks(self) -> bool:
         """Whether the program has a say in each upgrade."""
         return self.authorize is not None or callable(self.subprotocols)
+
+    def decide(self, request: Request, offered: list[str]) -> Verdict:
+        """Have the program decide about an upgrade: whoever serves a route calls this by `ask`.
+
+        Blocks for as long as that takes.
+
+        Args:
+            request: The upgrade.
+            offered: The subprotocols that the client offers, in its order.
+
+        Raises:
+            Exception: what the program raises, and what is wrong with what it returns.
+        """
+        verdict = Verdict() if self.authorize is None else verdict_of(self.authorize(request))
+        if verdict.response is not None:
+            return verdict
+        return verdict._replace(subprotocol=self.choose_subprotocol(offered))
 
     def choose_subprotocol(self, offered: list[str]) -> str | None:
         """What is agreed on with a client: by the function; or the first that it offers.
