@@ -7,6 +7,7 @@ import pytest
 
 import scriptling_ws as ws
 from scriptling_ws import runtime
+from scriptling_ws._handshakes.head import Refused
 from scriptling_ws._options import ServerOptions
 from scriptling_ws._server.authorization import Verdict, verdict_of
 from scriptling_ws._server.metrics import _reason_label
@@ -198,6 +199,20 @@ def test_what_it_raises_is_a_500(called, fail, make, log):
         assert log.wait_for("deciding about").exc_info
         log.wait_for("500: authorize has failed")
     assert called.by == []
+
+
+def test_what_a_request_itself_refuses_is_a_refusal(called, log):
+    """Such as a malformed body, which it is asked for."""
+
+    def authorize(request):
+        raise Refused(400, "the body is no JSON")
+
+    with served(called, authorize=authorize) as server:
+        answer = ask(server, head("/page"))
+        assert (answer.status, answer.body) == (400, b"400 Bad Request: the body is no JSON\n")
+        log.wait_for("GET '/page' 400: the body is no JSON")
+    assert called.by == []
+    assert not log.texts(logging.ERROR)
 
 
 def test_the_state_is_one_object(called):
