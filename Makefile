@@ -74,7 +74,7 @@ peers: ## Node's ws and axe-core, for the tests with them; skipped where there i
 	fi
 
 # It names what is missing in the end, and fails then.
-programs: ## nginx, HAProxy, Caddy, Chromium and Redis, for the tests with them; installed as root on a Debian
+programs: ## nginx, HAProxy, Caddy, Chromium, Redis and proxies, for the tests with them; installed as root on a Debian
 	@tests/support/programs.sh
 
 # Without a compiler: the package has to install pure and work, or, where the kernel is

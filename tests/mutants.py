@@ -80,33 +80,40 @@ WINGS = {
     "network": (
         (
             "_network.alarm _network.deadline _network.dial _network.fork _network.greenlets "
-            "_network.listen _network.threads _network.tls _network.transport _network.waiting "
-            "_wstls_py"
+            "_network.layered _network.listen _network.race _network.threads _network.tls "
+            "_network.transport _network.waiting _wstls_py"
         ),
         (
             "transport tls deadline dial listen clock fork interrupts keepalive receiving client "
-            "abuse_handshake_client server_tls fuzz_seeds greenlets gevent"
+            "abuse_handshake_client server_tls fuzz_seeds greenlets gevent layered sockets_given"
         ),
     ),
     "handshakes": (
         (
-            "_network.authority _fields _handshakes.client _handshakes.server _handshakes.head "
-            "_handshakes.bodies _handshakes.cookies _handshakes.plain _handshakes.refused "
-            "_handshakes.request _server.dates _server.http _handshakes.idna _handshakes.paths "
-            "_server.response _handshakes.terms _handshakes.url"
+            "_network.authority _fields _handshakes.additions _handshakes.bodies "
+            "_handshakes.client _handshakes.cookies _handshakes.exchange _handshakes.server "
+            "_handshakes.head _handshakes.refused _handshakes.request _server.dates _server.http "
+            "_handshakes.idna _handshakes.paths _handshakes.plain _handshakes.response "
+            "_server.response _handshakes.terms _handshakes.tunnel _handshakes.url"
         ),
         (
             "head http plain terms url handshake_client handshake_server client "
             "abuse_handshake_client abuse_handshake_server abuse_misuse server_refusals "
-            "server_pages http_arguments fields log fuzz_seeds bodies cookies"
+            "server_pages http_arguments fields log fuzz_seeds bodies cookies additions proxies "
+            "sockets_given"
         ),
     ),
     "client": (
         (
-            "__init__ __main__ _certificate _client.connect _demo _errors _options _typed "
-            "_version _where"
+            "__init__ __main__ _certificate _client.asked _client.connect "
+            "_client.conversation _client.proxy _client.reach _client.redirects _client.secure "
+            "_client.socks _client.tunnel _client.upgrade _client.way _demo _errors _options "
+            "_typed _version _where"
         ),
-        "options errors client cli abuse_handshake_client api sockets_command",
+        (
+            "options errors client cli abuse_handshake_client api sockets_command additions "
+            "layered proxies proxies_real redirects sockets_given"
+        ),
     ),
     "server": (
         (

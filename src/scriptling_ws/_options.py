@@ -114,7 +114,18 @@ class ClientOptions(ConnectionOptions, total=False):
     """The options of `connect`, which describes those that are not of every connection."""
 
     subprotocols: Iterable[str]
+    cookies: Mapping[str, str] | None
+    origin: str | None
+    user_agent: str | None
     ssl_context: ssl.SSLContext | None
+    server_hostname: str | None
+    proxy: str | bool | None
+    proxy_ssl_context: ssl.SSLContext | None
+    max_redirects: int
+    sock: socket.socket | None
+    unix: str | os.PathLike[str] | None
+    source_address: str | tuple[str, int] | None
+    socket_options: Iterable[tuple[int, int, int | bytes]]
     max_line_size: int
     max_headers: int
     max_head_size: int
@@ -210,18 +221,23 @@ _ELSEWHERE: Final = {
     "additional_headers": ("headers=...",),
     "certfile": ("ssl_context=...",),
     "fd": ("sock=...",),
-    "cookie": ('headers={"Cookie": ...}',),
+    "cookie": ("cookies={...}",),
     "deflate": ('compression="deflate"',),
     "extra_headers": ("headers=...",),
     "forwarded_allow_ips": ("trusted_proxies=[...]",),
+    "follow_redirects": ("max_redirects=...",),
     "heartbeat": ("ping_interval=...",),
+    "http_proxy_host": ("proxy=...",),
+    "local_addr": ("source_address=...",),
     "max_size": ("max_message_size=...",),
     "open_timeout": ("timeout=...", "handshake_timeout=..."),
-    "origin": ('headers={"Origin": ...}', "origins=[...]"),
+    "origin": ("origins=[...]",),
+    "redirect_limit": ("max_redirects=...",),
+    "sockopt": ("socket_options=[...]",),
     "ssl": ("ssl_context=...",),
     "sslopt": ("ssl_context=...",),
     "uds": ("unix=...",),
-    "user_agent_header": ('headers={"User-Agent": ...}',),
+    "user_agent_header": ("user_agent=...",),
     "workers": ("processes=...",),
 }
 _NEAR: Final = 0.7  # from here on names are alike, as difflib sees it

@@ -45,6 +45,24 @@ def receives_one_of_both(kind: type[list[int]] | type[bytes]) -> None:
     assert_type(ws.connect(URL, binary_type=kind).receive(), str | list[int] | bytes | None)
 
 
+def by_other_ways(sock: socket.socket, context: ssl.SSLContext) -> None:
+    ws.connect(URL, proxy=True, max_redirects=3)
+    ws.connect(URL, proxy="https://proxy.example", proxy_ssl_context=context)
+    ws.connect(URL, 5, [("X-A", "1"), ("X-A", "2")], cookies={"a": "b"}, origin="http://a.example")
+    ws.connect(URL, sock=sock, user_agent="", server_hostname="example.com", binary_type=bytes)
+    ws.connect(URL, unix=Path("/run/app.sock"))
+    ws.connect(URL, source_address=("192.0.2.1", 0), socket_options=[(1, 2, 3), (1, 2, b"3")])
+
+
+def shows_its_upgrade(conn: ws.Connection) -> None:
+    assert conn.response is not None
+    assert conn.request is not None
+    assert_type(conn.response.status, int)
+    assert_type(conn.response.headers, dict[str, str])
+    assert_type(conn.response.header_list("Set-Cookie"), list[str])
+    assert_type(conn.request.headers, dict[str, str])
+
+
 def told_apart(conn: ws.Connection, fast: ws.Connection[bytes]) -> None:
     message = conn.receive()
     if ws.is_text(message):

@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self, TypeIs, TypeVar
     from wsproto.connection import Connection as WSProtoConnection
 
+    from .._handshakes.exchange import Exchange
     from .._handshakes.head import Request
+    from .._handshakes.response import Response
     from .._handshakes.terms import Terms
     from .._network.transport import Transport
     from .._options import Options
@@ -88,7 +90,10 @@ class Connection(Generic[Binary_co]):
         subprotocol: The subprotocol agreed on, or None.
         latency: The seconds between the latest answered ping and its answer, `ping`'s or
             keepalive's; None before the first.
-        request: On a server the client's request (path, query, headers); None on a client.
+        request: The request for the upgrade (path, query, headers): on a server the client's, on
+            a client the one that it has sent.
+        response: On a client the server's response to it: `.status`, `.headers`, and
+            `.header_list("Set-Cookie")`; None on a server.
         state: What the program keeps with the connection; on a server `request.state`, in which
             `authorize` may have put something.
     """
@@ -107,6 +112,7 @@ class Connection(Generic[Binary_co]):
         received: bytes = b"",
         subprotocol: str | None = None,
         request: Request | None = None,
+        exchange: Exchange | None = None,
         deflate: Terms | None = None,
         attended: bool = False,
     ) -> None:
@@ -149,7 +155,8 @@ class Connection(Generic[Binary_co]):
         self.remote_addr: str = transport.remote_addr
         self.peer_addr: str = transport.peer_addr
         self.subprotocol = subprotocol
-        self.request = request
+        self._request = request
+        self._exchange = exchange
         self.state: SimpleNamespace = SimpleNamespace() if request is None else request.state
         tell_after_fork(self)
         if received:  # before the keepalive thread, which could read meanwhile, knows of it
@@ -386,6 +393,16 @@ class Connection(Generic[Binary_co]):
             ValueError: the timeout is negative or NaN.
         """
         return self._pinger.ping(timeout)
+
+    @property
+    def request(self) -> Request | None:
+        """The request for the upgrade: the client's, or on a client its own."""
+        return self._request if self._exchange is None else self._exchange.request
+
+    @property
+    def response(self) -> Response | None:
+        """The server's response to the upgrade; None on a server."""
+        return None if self._exchange is None else self._exchange.response
 
     @property
     def latency(self) -> float | None:
