@@ -90,16 +90,17 @@ WINGS = {
     ),
     "handshakes": (
         (
-            "_network.authority _fields _handshakes.additions _handshakes.client "
-            "_handshakes.exchange _handshakes.server _handshakes.head _server.http "
+            "_network.authority _fields _handshakes.additions _handshakes.bodies "
+            "_handshakes.client _handshakes.cookies _handshakes.exchange _handshakes.server "
+            "_handshakes.head _handshakes.refused _handshakes.request _server.dates _server.http "
             "_handshakes.idna _handshakes.paths _handshakes.plain _handshakes.response "
             "_server.response _handshakes.terms _handshakes.tunnel _handshakes.url"
         ),
         (
             "head http plain terms url handshake_client handshake_server client "
-            "abuse_handshake_client "
-            "abuse_handshake_server abuse_misuse server_refusals server_pages http_arguments "
-            "fields log fuzz_seeds additions proxies sockets_given"
+            "abuse_handshake_client abuse_handshake_server abuse_misuse server_refusals "
+            "server_pages http_arguments fields log fuzz_seeds bodies cookies additions proxies "
+            "sockets_given"
         ),
     ),
     "client": (
@@ -122,10 +123,12 @@ WINGS = {
             "_server.delivery _server.doors _server.endpoints _server.handlers _server.limits "
             "_server.log _server.master _server.peer _server.restarts _server.routes _server.serve "
             "_server.server _server.sessions _server.signals _server.static _server.systemd "
-            "_server.worker runtime"
+            "_server.worker _server.codings _server.conditions _server.greeting _server.kept "
+            "_server.persistence _server.ranges _server.reading _server.reports runtime"
         ),
         (
-            "accept admission bodies delivery limits methods path_parameters routes sessions "
+            "keep_alive static_http accept admission bodies delivery limits methods "
+            "path_parameters routes sessions "
             "slow_readers static runtime "
             "server server_limits server_pages server_refusals server_shutdown server_tls "
             "abuse_handshake_server on_close fork options clock log api listen sockets "
@@ -142,9 +145,12 @@ WINGS = {
     "manners": (
         (
             "_server.access _server.callers _server.forwarded _server.peer_queue "
-            "_server.proxies _server.proxy_protocol _server.rate"
+            "_server.proxies _server.proxy_protocol _server.rate _server.root_path"
         ),
-        ("access_log forwarded proxy_protocol rate limits log cli_access_log accept server_limits"),
+        (
+            "root_path keep_alive access_log forwarded proxy_protocol rate limits log "
+            "cli_access_log accept server_limits"
+        ),
     ),
     "operations": (
         ("_server.figures _server.health _server.metrics _server.operations _server.room_figures"),

@@ -119,9 +119,11 @@ TEXTS = {
     "max_requests": "10",
     "metrics": "/figures",
     "origins": "https://a.example,null",
+    "page_headers": "X-Frame-Options: DENY",
     "ping_interval": "none",
     "ping_timeout": "1",
     "proxy_protocol": "false",
+    "root_path": "/app",
     "send_timeout": "none",
     "server_max_window_bits": "9",
     "server_no_context_takeover": "false",
@@ -140,3 +142,10 @@ def test_each_option_of_the_server_has_a_text(tmp_path, monkeypatch):
         options = parse_options([f"{name}={text}"])
         Server(echo, port=0, **options).close()
     Server(echo, port=0, **parse_options(f"{k}={v}" for k, v in TEXTS.items())).close()
+
+
+def test_a_dict_has_its_entries_one_by_one():
+    texts = ["page_headers=X-A: b: c", "page-headers = X-D :", "page_headers=X-A:e"]
+    assert parse_options(texts) == {"page_headers": {"X-A": "e", "X-D": None}}
+    with pytest.raises(ValueError, match="page_headers=NAME: VALUE"):
+        parse_options(["page_headers=X-A"])

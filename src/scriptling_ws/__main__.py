@@ -258,7 +258,10 @@ def _serve_with_workers(
         ending = time_to_end(given)
         wait_by_threads()
         endpoints = Endpoints.open(**{"host": "", "port": 0, **where})
-    url = endpoints.url(secure=tls[0] is not None)
+    secure = tls[0] is not None
+    url = endpoints.url(secure=secure)
+    # Whether the script has pages is the workers' to know.
+    page_url = endpoints.page_url(secure=secure, root_path=given.get("root_path", ""))
     stop_logging = _log_of_the_master()
 
     def body(link: Link) -> None:
@@ -282,7 +285,7 @@ def _serve_with_workers(
             shutdown_timeout=ending,
             reload_timeout=reload_timeout,
             renew=renew,
-            announce=lambda: _say_where(url),
+            announce=lambda: _say_where(url, page_url),
             left=left,
         )
 
@@ -347,12 +350,13 @@ def _engine(parser: argparse.ArgumentParser, name: str | None, *, patch: bool) -
 
 def _announce(server: Server) -> None:
     http.server = server
-    _say_where(server.url)
+    _say_where(server.url, server.page_url if http.table().has_pages else "")
 
 
-def _say_where(url: str) -> None:
+def _say_where(url: str, page_url: str) -> None:
+    browser = f"in a browser {page_url}; " if page_url else ""
     with contextlib.suppress(OSError):  # nobody reads it: no reason not to serve
-        print(f"scriptling-ws: listening on {url} (Ctrl-C ends it)", flush=True)
+        print(f"scriptling-ws: listening on {url} ({browser}Ctrl-C ends it)", flush=True)
 
 
 def _where(parser: argparse.ArgumentParser, options: argparse.Namespace) -> dict[str, Any]:

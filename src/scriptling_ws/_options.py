@@ -183,6 +183,10 @@ class ServerOptions(RouteOptions, total=False):
     access_log: Literal["common", "combined", "json"] | None
     max_requests: int
     max_body_size: int
+    keep_alive_timeout: float
+    max_keep_alive_requests: int
+    page_headers: Mapping[str, str | None] | None
+    root_path: str
     handshake_timeout: float | None
     shutdown_timeout: float | None
     drain_timeout: float
@@ -203,7 +207,7 @@ _TAKEN: Final = {
     "serve": (*_SERVED, "ready", "processes", "reload_timeout", *ServerOptions.__annotations__),
     "websocket": ("path", "handler", "binary_type", *RouteOptions.__annotations__),
     **dict.fromkeys(_PAGE_CALLS, ("path", "handler", *PageOptions.__annotations__)),
-    "static": ("path", "directory", "headers", *PageOptions.__annotations__),
+    "static": ("path", "directory", "headers", "fallback", *PageOptions.__annotations__),
 }
 _DESCRIBED: Final = {
     "connect": "connect",

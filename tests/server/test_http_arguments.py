@@ -87,7 +87,8 @@ def check(response, status, headers, body):
     given_names = [name.lower() for name, _ in pairs]
     ours = [name for name, _ in fields if name not in given_names]
     assert set(ours) <= {
-        *("date", "content-type", "content-length", "x-content-type-options", "connection")
+        *("date", "content-type", "content-length", "connection"),
+        *("x-content-type-options", "referrer-policy"),
     }
     assert len(ours) == len(set(ours))
     for single in ("content-type", "content-length", "date", "connection"):

@@ -200,7 +200,7 @@ def test_an_empty_name_is_not_the_current_directory(tree, empty, monkeypatch):
 def test_headers_of_each_file(tree):
     files = StaticFiles("/", tree, iter([("Cache-Control", "no-cache"), ("X", "1")]))
     for path in ("/", "/app.js"):
-        assert fetch(files, path)[0].headers == (("Cache-Control", "no-cache"), ("X", "1"))
+        assert fetch(files, path)[0].headers[-2:] == (("Cache-Control", "no-cache"), ("X", "1"))
     for headers, error in (
         ({"X": "a\r\nb"}, ValueError),
         ({"Content-Type": "text/css"}, ValueError),

@@ -69,10 +69,13 @@ def upgrade(path="/", *lines, method="GET", version="HTTP/1.1", host="localhost"
 
 
 def read_all(sock):
-    """What comes until the end of the stream."""
-    data = b""
+    """What comes until the end of the stream; a connection that is kept is ended from here."""
+    data, ended = b"", False
     while piece := sock.recv(65536):
         data += piece
+        if not ended and b"\r\nConnection: keep-alive" in data:
+            socket.socket.shutdown(sock, socket.SHUT_WR)  # an SSLSocket's own would end its TLS
+            ended = True
     return data
 
 
@@ -100,6 +103,25 @@ class Answer:
         for row in rows:
             name, _, value = row.partition(": ")
             self.headers[name.lower()] = value
+
+
+def read_answer(sock, method="GET", rest=b""):
+    """One response of a connection that may go on; with what came before it, and after it.
+
+    Returns:
+        The response, and what came after it.
+    """
+    data = rest if b"\r\n\r\n" in rest else rest + read_until(sock, b"\r\n\r\n")
+    top, mark, body = data.partition(b"\r\n\r\n")
+    answer = Answer(top + mark)
+    length = int(answer.headers.get("content-length", 0))
+    if method == "HEAD" or answer.status == 304:
+        length = 0
+    while len(body) < length:
+        piece = sock.recv(65536)
+        assert piece, f"the stream ended after {data!r}"
+        body += piece
+    return Answer(top + mark + body[:length]), body[length:]
 
 
 def ask(server, request):

@@ -28,7 +28,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .._network.authority import DEFAULT_PORTS, SCHEME, parse_authority
 from .._options import check_strings
@@ -37,7 +37,10 @@ from .log import LONGEST, shown
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-__all__ = ["Hosts", "Origins"]
+__all__ = ["NO_SUCH_HOST", "Hosts", "Origins"]
+
+NO_SUCH_HOST: Final = "this server does not go by the name in the Host header"
+"""Why a request is refused whose Host is not allowed."""
 
 _ORIGIN = re.compile(rf"({SCHEME})://(.+)")
 _PRINTABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")  # a header's value has no blanks around it

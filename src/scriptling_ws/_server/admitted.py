@@ -27,10 +27,10 @@ from .._errors import ConnectionClosed, SendTimeout
 from .._handshakes.head import Refused
 from .._handshakes.terms import Terms
 from .authorization import Verdict, verdict_of
-from .delivery import Delivery
 from .http import http_date, refusal, to_response, write_all
 from .limits import REQUEST, WEBSOCKET
 from .log import shown
+from .sessions import delivery_of
 
 if TYPE_CHECKING:
     from .._handshakes.head import Request
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .arrival import Arrival
     from .authorization import Authorize
     from .decisions import Decisions
+    from .delivery import Delivery
     from .response import Response
     from .route_table import PageRoute, WebSocketRoute
     from .sessions import Session
@@ -190,19 +191,20 @@ class AdmittedPage:
 
 def _answer(arrival: Arrival, route: PageRoute, more: _Headers) -> tuple[Delivery, str]:
     """A page's answer, and for the log the reason if it is a refusal."""
-    transport, head_only = arrival.transport, arrival.request.method == "HEAD"
     try:
         response = _with_headers(to_response(route.handler(arrival.request)), more)
-        return Delivery(transport, response, head_only=head_only), ""
+        return delivery_of(arrival, response), ""
     except Refused as refused:
         response, reason = refusal(refused), refused.text
     except BaseException:
         _logger.exception(
-            "the page %s failed for %s", shown(arrival.request.path), transport.remote_addr
+            "the page %s failed for %s",
+            shown(arrival.request.path),
+            arrival.transport.remote_addr,
         )
         failed = Refused(500, "the server's page handler failed; its log says why")
         response, reason = refusal(failed), "the page handler failed"
-    return Delivery(transport, _with_headers(response, more), head_only=head_only), reason
+    return delivery_of(arrival, _with_headers(response, more)), reason
 
 
 def _with_headers(response: Response, more: _Headers) -> Response:

@@ -16,6 +16,7 @@ Rules:
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from .._handshakes.head import Refused
@@ -23,15 +24,16 @@ from .._network.deadline import Deadline
 from .._network.fork import tell_after_fork
 from .._network.waiting import engine
 from .authorization import FAILED, LATE, ask
-from .delivery import Delivery
 from .limits import WEBSOCKET
 from .response import refusal
+from .sessions import delivery_of
 
 if TYPE_CHECKING:
     from .._handshakes.head import Request
     from .._network.transport import Transport
     from .arrival import Arrival
     from .authorization import Verdict
+    from .delivery import Delivery
     from .response import Response
     from .sessions import Session, Sessions
 
@@ -179,16 +181,18 @@ class _Decision:
         """Answer in place of the thread: on the acceptor's. Does not block."""
         arrival = self._arrival
         try:
-            delivery = self._delivery(arrival, refusal(Refused(503, reason, _RETRY)))
+            delivery = self._delivery(arrival, refusal(Refused(503, reason, _RETRY)), last=True)
             self._tell(delivery, reason)
             self._all.sessions.deliver(delivery, arrival.place.beside())
         except Exception:
             _logger.exception("the refusal of %s failed", arrival.transport.remote_addr)
             arrival.transport.close()
 
-    def _delivery(self, arrival: Arrival, response: Response) -> Delivery:
-        head_only = arrival.request.method == "HEAD"
-        return Delivery(arrival.transport, self.decided.refusal(response), head_only=head_only)
+    def _delivery(self, arrival: Arrival, response: Response, *, last: bool = False) -> Delivery:
+        """A refusal on its way; the last answer if a thread still has the transport."""
+        if last:
+            arrival = replace(arrival, sequel=None)
+        return delivery_of(arrival, self.decided.refusal(response))
 
     def _tell(self, delivery: Delivery, reason: str) -> None:
         """Have it in the log and among the figures."""

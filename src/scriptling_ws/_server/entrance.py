@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .._handshakes.head import Refused, Request
 from .._handshakes.server import ServerUpgrade, wants_upgrade
-from .admission import Hosts
+from .admission import NO_SUCH_HOST, Hosts
 from .admitted import AdmittedPage, AdmittedUpgrade
 from .log import RareWarnings, shown
 from .response import Response
@@ -90,6 +90,10 @@ class Entrance:
     def listen_on(self, hosts: Iterable[str], addresses: Collection[str]) -> None:
         """As `Hosts.listen_on`: before the first request."""
         self._hosts.listen_on(hosts, addresses)
+
+    def allows_host(self, host: str | None) -> bool:
+        """Whether a request may come by a Host header; None if it has none."""
+        return self._hosts.allow(host)
 
     def admit(self, transport: Transport, head: bytes, request: Request) -> Admitted:
         """Decide about a request.
@@ -199,7 +203,7 @@ class Entrance:
             shown(host),
             Hosts.advice(host),
         )
-        raise Refused(400, "this server does not go by the name in the Host header")
+        raise Refused(400, NO_SUCH_HOST)
 
     def _warn_of_origin(
         self, transport: Transport, request: Request, asked: str, origin: str, advice: str

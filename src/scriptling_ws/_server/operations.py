@@ -74,6 +74,11 @@ class Operations:
         self._delays = RareWarning(_logger)
         self._watch: Closeable | None = None
 
+    @property
+    def paths(self) -> list[str]:
+        """Where the pages of these are."""
+        return [page.path for page in (self._health, self._metrics) if page is not None]
+
     def add_pages(self, table: RouteTable) -> RouteTable:
         """The routes, and beside them the pages of these.
 

@@ -141,29 +141,38 @@ class PageRoutes:
         path: str,
         directory: str | os.PathLike[str],
         headers: Headers = None,
+        *,
+        fallback: str | None = None,
         **options: Unpack[PageOptions],
     ) -> None:
         """Serve a directory's files, index.html where a directory is asked for.
 
-        Nothing outside the directory is served, nor what starts with a dot.
+        Nothing outside the directory is served, nor what starts with a dot. Browsers ask each time
+        whether a file has changed, and get it again only then; give `Cache-Control` for files
+        whose names change with them. Where `app.js.br`, `.zst` or `.gz` stands beside
+        `app.js`, and is no older, it goes out compressed.
 
         Args:
             path: The path below which the files are, such as "/assets", or "/".
             directory: The directory; a relative one is looked up now, from the
                 current directory.
-            headers: More headers for each file, such as `{"Cache-Control": "no-cache"}`.
+            headers: More headers for each file, such as `{"Cache-Control": "max-age=3600"}`.
+            fallback: For a single-page application, the file that is the page of every path
+                without a file, such as "index.html". It is sent to browsers that go to a
+                page; a script or an image that is missing is 404 as ever.
             **options: What `PageOptions` describes: `authorize` and `cors`.
 
         Raises:
             TypeError: an argument is of the wrong type, or an option is unknown.
-            ValueError: the path is malformed or taken, there is no such directory, or a
-                header cannot be sent.
+            ValueError: the path is malformed or taken, there is no such directory or fallback,
+                or a header cannot be sent.
         """
         prefix = check_path(path).rstrip("/") or "/"
         if prefix in self._mounts:
             raise ValueError(f"the path {prefix!r} already has a directory")
         given = _checked("static", options)
-        self._mounts[prefix] = PageRoute(prefix, StaticFiles(prefix, directory, headers), given)
+        files = StaticFiles(prefix, directory, headers, fallback)
+        self._mounts[prefix] = PageRoute(prefix, files, given)
 
     def _register(
         self, method: str, path: str, handler: str | Page | None, options: Mapping[str, Any]

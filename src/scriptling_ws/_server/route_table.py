@@ -129,6 +129,12 @@ class RouteTable:
         ]
 
     @property
+    def has_pages(self) -> bool:
+        """Whether there is something for a browser to open."""
+        _, pages, mounts = self._given
+        return bool(pages or mounts)
+
+    @property
     def directories(self) -> list[StaticFiles]:
         """The directories that are served."""
         mounts = self._given[2].values()

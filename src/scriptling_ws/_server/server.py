@@ -30,9 +30,12 @@ from .closing import Closing
 from .decisions import Decisions
 from .endpoints import Endpoints
 from .entrance import Entrance
+from .http import page_headers_of
 from .limits import Limits
 from .operations import SHUTDOWN_TIMEOUT, Operations
+from .persistence import KeepAlive
 from .proxies import Proxies
+from .root_path import RootPath
 from .routes import Routes, make_table
 from .service import run_until_stopped
 from .sessions import Sessions, start_thread
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
     import os
     import socket
     import ssl
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from typing_extensions import Unpack
@@ -70,6 +73,8 @@ class Server:
             the first of several.
         url: The same as a URL: `ws://127.0.0.1:8080`, with TLS `wss://...`; for a Unix socket
             `ws+unix:///run/app.sock`.
+        page_url: What a browser on this machine opens: `http://127.0.0.1:8080/`, below `root_path`;
+            "" for a Unix socket.
     """
 
     @overload
@@ -122,6 +127,10 @@ class Server:
         access_log: Literal["common", "combined", "json"] | None = None,
         max_requests: int = 64,
         max_body_size: int = PeerOptions.max_body_size,
+        keep_alive_timeout: float = 75,
+        max_keep_alive_requests: int = 1000,
+        page_headers: Mapping[str, str | None] | None = None,
+        root_path: str = "",
         handshake_timeout: float | None = 10,
         shutdown_timeout: float | None = SHUTDOWN_TIMEOUT,
         drain_timeout: float = 0,
@@ -183,6 +192,17 @@ class Server:
                 not read yet, is none any more.
             max_body_size: The most bytes in the body of a page's request; a longer one is
                 refused with 413.
+            keep_alive_timeout: Seconds that a connection waits for another request after a
+                page's answer; 0 to close it then. One that waits costs no thread, and gives way to
+                others. A proxy that keeps connections has to close them sooner than that.
+            max_keep_alive_requests: The most requests of one connection.
+            page_headers: Headers of every page, file and refusal that has no such header of its
+                own, such as `{"X-Frame-Options": "DENY"}`, beside X-Content-Type-Options and
+                Referrer-Policy, which are there by default; None in place of a text leaves
+                one of these out.
+            root_path: The path below which clients see the server, such as "/app", where the proxy
+                in front passes it on: it is taken off the paths of requests, which have to
+                have it. A proxy that takes it off says so itself, by X-Forwarded-Prefix.
             handshake_timeout: Seconds for the whole of an opening handshake, TLS
                 included; None for no limit. An `authorize` function has as many again.
             shutdown_timeout: Seconds that `close` gives the connections to close and the
@@ -237,7 +257,14 @@ class Server:
             check_context(ssl_context, server_side=True)
         self._secure = ssl_context is not None
         check_count("max_body_size", max_body_size, least=0)
-        peers = PeerOptions(HeadLimits(max_line_size, max_headers, max_head_size), max_body_size)
+        peers = PeerOptions(
+            HeadLimits(max_line_size, max_headers, max_head_size),
+            max_body_size,
+            KeepAlive(keep_alive_timeout, max_keep_alive_requests),
+            RootPath(root_path, self._operations.paths),
+            page_headers_of(page_headers),
+            self._entrance.allows_host,
+        )
         self._endpoints = Endpoints.open(
             host, port, sock=sock, unix=unix, unix_mode=unix_mode, unix_owner=unix_owner
         )
@@ -245,6 +272,7 @@ class Server:
         self.port: int = self._endpoints.port
         self.address: str = self._endpoints.address
         self.url: str = self._endpoints.url(secure=self._secure)
+        self.page_url: str = self._endpoints.page_url(secure=self._secure, root_path=root_path)
         with contextlib.ExitStack() as undo:
             undo.callback(self._endpoints.close)
             self._acceptor = Acceptor(

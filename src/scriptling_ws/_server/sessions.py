@@ -24,7 +24,7 @@ from .._handshakes.head import Refused
 from .._network.deadline import Deadline
 from .._network.fork import tell_after_fork
 from .._network.waiting import engine
-from .delivery import BrokenOff
+from .delivery import BrokenOff, Delivery
 from .figures import NO_FIGURES
 from .limits import ANSWER, REQUEST
 from .log import RareWarning, shown
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from .._network.waiting import Task
     from .access import AccessLog
     from .arrival import Arrival
-    from .delivery import Delivery
     from .figures import Figures
     from .limits import Place
+    from .response import Response
 
-__all__ = ["Session", "Sessions", "start_thread"]
+__all__ = ["Session", "Sessions", "delivery_of", "start_thread"]
 
 _logger = logging.getLogger("scriptling_ws.server")
 
@@ -285,3 +285,18 @@ class Sessions:
                 thread.join(left)
                 if thread.is_alive():
                     deadline.waited(left)
+
+
+def delivery_of(arrival: Arrival, response: Response) -> Delivery:
+    """A response on its way to who has asked, who may then ask again.
+
+    Raises:
+        Exception: what `Delivery` does.
+    """
+    return Delivery(
+        arrival.transport,
+        response,
+        head_only=arrival.request.method == "HEAD",
+        manner=arrival.manner,
+        sequel=arrival.sequel,
+    )
