@@ -1,6 +1,7 @@
 """The command's engines, with real processes."""
 
 import re
+import signal
 import threading
 
 import pytest
@@ -31,6 +32,16 @@ def handler(client):
     client.receive(10)
 
 runtime.http.websocket("/ws", handler)
+"""
+
+
+SERVE = """
+import scriptling_ws as ws
+ws.serve(
+    lambda client: [client.send(message) for message in client],
+    port=0,
+    ready=lambda server: print(server.url, flush=True),
+)
 """
 
 
@@ -134,3 +145,20 @@ def test_many_connections_are_told_to_leave(folder):
         lines, status = service.finish()
         assert status == 0
         assert not [line for line in lines if re.search("Traceback|takes no notice", line)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("first", ["gevent", "package"])
+def test_a_signal_ends_a_patched_program_that_serves(first, number):
+    """Also where gevent has given the main thread the number of its greenlet."""
+    patch = "from gevent import monkey; monkey.patch_all()"
+    use = "from scriptling_ws._network import waiting; waiting.choose('gevent')"
+    program = "\n".join([patch, use] if first == "gevent" else [use, patch]) + SERVE
+    with Process.python("-c", program) as server:
+        with connect(server.line(), SOON) as conn:
+            conn.send("served")
+            assert conn.receive(SOON) == "served"
+            server.send_signal(number)
+            assert conn.receive(SOON) is None
+            assert conn.close_code == 1001
+        assert server.finish() == ([], 0)
