@@ -1,8 +1,6 @@
 """The command's engines, with real processes."""
 
-import re
 import signal
-import threading
 
 import pytest
 
@@ -118,33 +116,6 @@ except RuntimeError as error:
 """
     with Process.python("-c", program, env=python_environment()) as child:
         assert "gevent runs in this process, which cannot be forked" in child.line()
-
-
-def test_many_connections_are_told_to_leave(folder):
-    """Each hears of it in time, though all of them share a thread."""
-    with Service(folder, "--patch", processes=None) as service:
-        service.started()
-        conns = [connect(service.url + "/ws", SOON) for _ in range(400)]
-        for conn in conns:
-            assert conn.receive(SOON)
-        codes = []
-
-        def see(some):
-            for conn in some:
-                while conn.receive(SOON) is not None:
-                    pass
-                codes.append(conn.close_code)
-
-        threads = [threading.Thread(target=see, args=(conns[i::4],)) for i in range(4)]
-        service.process.terminate()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(3 * SOON)
-        assert codes == [1001] * 400
-        lines, status = service.finish()
-        assert status == 0
-        assert not [line for line in lines if re.search("Traceback|takes no notice", line)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
