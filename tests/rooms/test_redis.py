@@ -345,6 +345,7 @@ def test_pauses_grow_to_a_bound_and_differ():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.threads  # in a program that gevent has patched, this child does not end
 def test_a_forked_child_is_another_process_to_the_others(backend):
     before = backend.origin.hex()
     assert Child(lambda: backend.origin.hex()).result() != before

@@ -29,6 +29,7 @@ from gevent.event import Event
 from gevent.hub import MAIN_THREAD_IDENT, Waiter
 from gevent.lock import BoundedSemaphore, RLock, Semaphore
 from gevent.monkey import get_original, is_module_patched, patch_all
+from gevent.resolver.blocking import Resolver
 from gevent.selectors import GeventSelector
 from greenlet import getcurrent
 
@@ -105,6 +106,21 @@ class _Task(gevent.Greenlet):  # type: ignore[misc]
         end = math.inf if timeout is None else time.monotonic() + timeout
         while not self.ready() and (left := end - time.monotonic()) > 0:
             gevent.sleep(min(left, _LOOK))
+
+
+def _for_the_pool(function: Callable[[], _T]) -> Callable[[], _T]:
+    """What a thread of the pool is to call: there a patched lookup blocks.
+
+    Else it would use a pool of its thread's own, for which a forked child of the process waits.
+    """
+
+    def call() -> _T:
+        hub = gevent.get_hub()
+        if not isinstance(hub.resolver, Resolver):
+            hub.resolver = Resolver()
+        return function()
+
+    return call
 
 
 def _rest() -> None:
@@ -298,14 +314,14 @@ class Greenlets:
 
     def in_worker(self, function: Callable[[], _T], seconds: float | None, name: str) -> _T | None:  # noqa: ARG002
         """Call it on a thread of gevent's pool."""
-        result = gevent.get_hub().threadpool.spawn(function)
+        result = gevent.get_hub().threadpool.spawn(_for_the_pool(function))
         result.wait(seconds)
         value: _T | None = result.value if result.successful() else None
         return value
 
     def blocking(self, function: Callable[[], _T]) -> _T:
         """Call it on a thread of gevent's pool: the other greenlets go on."""
-        result: _T = gevent.get_hub().threadpool.apply(function)
+        result: _T = gevent.get_hub().threadpool.apply(_for_the_pool(function))
         return result
 
     def watch(self, tell: Callable[[float, str], object]) -> _Beat:
