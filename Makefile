@@ -282,8 +282,9 @@ mutants: $(VENV)/tested ## whether the tests notice COUNT=40 changes of what dif
 
 MINUTES ?= 20
 
-soak: $(VENV)/tested ## churn connections for MINUTES=20, after which nothing may be left; SOAK_ARGS=...
-	$(RUN) soak/run.py --minutes $(MINUTES) $(SOAK_ARGS)
+# ENGINE=gevent: servers and peers alike are greenlets.
+soak: $(VENV)/tested ## churn connections for MINUTES=20, after which nothing may be left; ENGINE=gevent, SOAK_ARGS=...
+	$(RUN) $(if $(filter gevent,$(ENGINE)),-m gevent.monkey) soak/run.py --minutes $(MINUTES) $(SOAK_ARGS)
 
 # Stubtest needs the compiled kernel, actionlint and hadolint their packages: see pyproject.toml.
 lint: $(VENV)/linted ## ruff, types, cython-lint, workflows, imports, the wheels' table

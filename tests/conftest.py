@@ -20,6 +20,7 @@ import foreign
 import kernels
 from abuse import ROWS
 from channels import FREE_THREADED, WAYS, Way
+from children import end_pool
 from places import TESTS
 from scriptling_ws import _kernel as _frame
 from scriptling_ws._connection import keepalive as _keepalive
@@ -198,17 +199,6 @@ def sockets_beside(before):
         for fd, what in open_descriptors().items()
         if what.startswith(("socket:", "anon_inode:[event", "pipe:")) and before.get(fd) != what
     }
-
-
-def end_pool():
-    """Where gevent is the engine: end its pool's threads, which keep an eventfd each a while."""
-    if engine().name == "gevent":
-        import gevent
-
-        hub = gevent.get_hub()
-        if (pool := hub._threadpool) is not None:
-            del hub.threadpool  # the next call makes another
-            pool.kill()
 
 
 def open_gate():

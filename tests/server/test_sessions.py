@@ -117,6 +117,7 @@ class Held:
         self.leave.wait(30)
 
 
+@pytest.mark.threads
 @counts_references
 @pytest.mark.parametrize("path", ["/ws", "/page"])
 def test_the_end_of_a_handlers_thread_holds_up_nobody(path):
@@ -146,6 +147,7 @@ def test_the_end_of_a_handlers_thread_holds_up_nobody(path):
         leave.set()
 
 
+@pytest.mark.threads
 @counts_references
 def test_threads_at_their_end_are_waited_for_within_the_grace_period(log, monkeypatch):
     monkeypatch.setattr(_sessions, "_LEAVE", 0.1)

@@ -10,6 +10,7 @@ import weakref
 
 import pytest
 
+from children import forked
 from memory import counts_references, tracemalloc
 from pairs import KIB, MIB, Running, until
 from scriptling_ws._server import delivery as _delivery
@@ -248,6 +249,7 @@ def test_answers_count_among_those_of_an_address(site):
 # -- files that the acceptor must not read --------------------------------------------
 
 
+@pytest.mark.threads
 def test_a_pipe_blocks_its_own_thread_alone():
     read, write = os.pipe()
 
@@ -398,7 +400,7 @@ def test_a_fork_during_a_download_disturbs_neither(files):
         slow(server, "/page") as peer,
     ):
         until(lambda: delivering(server) == 1)
-        child = os.fork()
+        child = forked()
         if not child:  # pragma: no cover - another process
             over = delivering(server) == 0 and server.wait(0)
             server.close()

@@ -1,6 +1,7 @@
 """Servers under test and raw peers for them."""
 
 import contextlib
+import gc
 import logging
 import queue
 import re
@@ -13,6 +14,7 @@ import trustme
 from frames import frame
 from heads import UPGRADE
 from scriptling_ws._connection import keepalive as _keepalive
+from scriptling_ws._network.waiting import engine
 from scriptling_ws._server.routes import Routes
 from scriptling_ws._server.server import Server
 
@@ -232,12 +234,22 @@ def watching():
         logger.setLevel(level)
 
 
+def tasks():
+    """All that runs beside this: threads, and the tasks of gevent's engine."""
+    found = [*threading.enumerate()]
+    if engine().name == "gevent":
+        from scriptling_ws._network.greenlets import _Task
+
+        found += [each for each in gc.get_objects() if type(each) is _Task and each.is_alive()]
+    return found
+
+
 def server_threads():
-    """The threads that servers run, the acceptors' included."""
+    """The tasks that servers run, the acceptors' included."""
     return [
-        thread
-        for thread in threading.enumerate()
-        if thread.name.startswith("scriptling-ws") and thread.name != _keepalive.NAME
+        task
+        for task in tasks()
+        if task.name.startswith("scriptling-ws") and task.name != _keepalive.NAME
     ]
 
 

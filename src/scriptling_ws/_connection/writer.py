@@ -24,6 +24,7 @@ from .._codes import CloseCode
 from .._errors import SendTimeout
 from .._network.deadline import Deadline, check_timeout
 from .._network.locks import holding
+from .._network.waiting import engine
 from .link import LOOK, LOOK_AGAIN
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
 __all__ = ["Writer"]
 
 _PROGRESS: Final = 64 * 1024  # bytes of a message that a peer has to take within send_timeout
-_SEND: Final = 256  # what a send that is large, or compressed, counts where tasks share a thread
+_SEND: Final = 4  # what a send counts where tasks share a thread: see the kernel's `share`
+_BYTES: Final = 256  # of a frame, that count one
+_SLOWLY: Final = 256  # what one counts that has to wait for its turn, or comes in pieces
 _DOES_NOT_READ: Final = (
     "the peer does not read: the message was not sent within send_timeout, "
     "or the call's own timeout"
@@ -59,6 +62,7 @@ class Writer:
         "_lifecycle",
         "_link",
         "_outlet",
+        "_share",
         "_transport",
         "_unsent",
         "attended",
@@ -72,6 +76,7 @@ class Writer:
         self._transport = link.transport
         self._unsent = link.unsent
         self._outlet = outlet
+        self._share = engine().share
         self._intake = intake
         self._channel.look_due = True
         self.look_at = monotonic() + LOOK
@@ -84,8 +89,11 @@ class Writer:
             frame: The frame, or those of several messages.
             messages: How many, to be counted.
         """
-        if not (isinstance(frame, bytes) and self._channel.send(frame, self, messages)):
-            self._in_turn(frame, messages=messages)
+        if isinstance(frame, bytes):
+            self._share(_SEND + len(frame) // _BYTES)
+            if self._channel.send(frame, self, messages):
+                return
+        self._in_turn(frame, messages=messages)
 
     def send_within(
         self, frame: bytes | Iterable[memoryview], timeout: float | EllipsisType | None
@@ -127,6 +135,7 @@ class Writer:
             whole: The call's own deadline, in place of send_timeout and its renewals.
             messages: How many messages it has.
         """
+        self._share(_SLOWLY)
         deadline = whole or Deadline(self._link.send_timeout)
 
         def send() -> bool:
@@ -141,8 +150,6 @@ class Writer:
             name = "send_timeout" if whole is None else "the timeout"
             raise SendTimeout(f"other threads' messages took all of {name}")
         self.look_after()
-        if self._transport.parking is not None:
-            self._transport.parking.share(_SEND)
 
     def _not_open(self) -> None:
         """A message is to be sent on a connection that is not open any more.
