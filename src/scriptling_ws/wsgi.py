@@ -1,0 +1,344 @@
+"""WebSockets inside of a WSGI application: Flask, Bottle, Django and their like.
+
+    from scriptling_ws import Routes, wsgi
+
+    routes = Routes()
+
+    @routes.websocket("/echo")
+    def echo(client):
+        for message in client:
+            client.send(message)
+
+    application = wsgi.Middleware(application, routes)
+
+Or in a view, which has the framework's own session, login and path:
+
+    @app.get("/echo", websocket=True)  # Flask's word for it; others need none
+    def echo():
+        with wsgi.accept(request.environ) as client:
+            for message in client:
+                client.send(message)
+        return ""
+
+Rules:
+
+- It works where the server lets an application have the socket: gunicorn (gthread and gevent),
+  Werkzeug's server, gevent's pywsgi, Django's `runserver`. Any other gets a clear refusal, 501.
+- What an upgrade has to be, and the checks of origin and host, are the native server's.
+- A connection keeps the thread or greenlet that the server has given the request, until the
+  handler or the view returns. Where the number of these is known (gunicorn's), one of them stays
+  free for other requests: what comes beyond is refused with 503.
+- When the server ends, every connection is closed with 1001 at once (`_adapters.ending`).
+- What the server makes of the request afterwards reaches nobody: see `_network.foreign`.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final, overload
+
+from ._adapters.ending import ending, gunicorn_worker
+from ._adapters.environ import (
+    find_socket,
+    head_of,
+    path_of,
+    request_of,
+    take_read,
+    wants_websocket,
+)
+from ._adapters.gate import Gate
+from ._adapters.running import log_refusal, run_handler
+from ._connection.connection import Connection
+from ._errors import HandshakeError
+from ._handshakes.head import Refused
+from ._handshakes.terms import Terms
+from ._network.deadline import Deadline
+from ._network.foreign import adopt
+from ._network.transport import address_text
+from ._network.waiting import choose
+from ._options import check_count, check_names
+from ._server.http import http_date, write_all
+from ._server.log import RareWarning
+from ._server.response import phrase, refusal
+from ._server.routes import Routes, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from typing_extensions import Unpack
+
+    from ._handshakes.head import Request
+    from ._network.transport import Transport
+    from ._options import RouteOptions
+
+    Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+__all__ = ["Middleware", "accept"]
+
+_logger = logging.getLogger("scriptling_ws.server")
+
+_TIME: Final = 10.0  # seconds for the peer to take the answer
+_NO_THREAD: Final = (
+    "this worker has one thread, which a WebSocket would take from all others: start gunicorn with "
+    "--threads 8, or with --worker-class gevent"
+)
+# What stands between two servers, and is no application's to say (PEP 3333).
+_HOP_BY_HOP: Final = ("connection", "upgrade")
+
+
+class Middleware:
+    """Answers the WebSockets of a table of routes; all else goes to the application.
+
+    Safe for any number of threads. A call blocks for the connection's life.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        routes: Routes,
+        *,
+        allowed_hosts: Iterable[str] | None = None,
+        max_connections: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Put WebSockets before an application.
+
+        Args:
+            application: The application, such as `app.wsgi_app`. It is asked for every request
+                but the upgrades to the routes' paths; pages of the table are not served.
+            routes: The WebSockets, by their paths within the application. Those that there are
+                now count.
+            allowed_hosts: As `Server` takes it. By default any, but where the server listens on a
+                loopback address names of this machine alone: behind a proxy of the same machine,
+                name what it passes on as Host.
+            max_connections: The most WebSockets of this process at a time. By default one less
+                than gunicorn's worker has threads or greenlets; no limit elsewhere.
+            **options: For every connection, unless its route says otherwise: `binary_type`,
+                and what `RouteOptions` describes.
+
+        Raises:
+            TypeError: an argument is of the wrong type, or an option is unknown.
+            ValueError: an argument cannot be used, or there is no route.
+        """
+        if not callable(application):
+            raise TypeError(
+                f"application has to be a WSGI application, not {type(application).__name__}"
+            )
+        if not isinstance(routes, Routes):
+            raise TypeError(f"routes has to be a Routes, not {type(routes).__name__}")
+        check_names("Middleware", options)
+        options = Settings.keep(options)
+        Settings.of(options)  # so that a wrong one fails without a route too
+        self._application = application
+        self._table = routes.table()
+        if not self._table.websockets:
+            raise ValueError("the routes have no WebSocket: register one, then make the Middleware")
+        self._door = _Door(allowed_hosts, max_connections)
+        self._settings = {
+            route.path: Settings.of({**options, **route.options})
+            for route in self._table.websockets
+        }
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        """Answer a request: see PEP 3333."""
+        path = path_of(environ) if wants_websocket(environ) else None
+        route = None if path is None else self._table.websocket(path)
+        if route is None:
+            return self._application(environ, start_response)
+        try:
+            client = self._door.open(environ, self._settings[route.path])
+        except Refused as refused:
+            return _answer(refused, start_response)
+        except OSError as error:
+            _logger.debug("a client left before it was accepted: %s", error)
+            return _nothing(start_response)
+        assert client.request is not None
+        run_handler(route.handler, client, client.request)
+        return _nothing(start_response)
+
+
+@overload
+def accept(
+    environ: Mapping[str, Any],
+    *,
+    allowed_hosts: Iterable[str] | None = None,
+    max_connections: int | None = None,
+    binary_type: type[list[int]] = list,
+    **options: Unpack[RouteOptions],
+) -> Connection: ...
+
+
+@overload
+def accept(
+    environ: Mapping[str, Any],
+    *,
+    allowed_hosts: Iterable[str] | None = None,
+    max_connections: int | None = None,
+    binary_type: type[bytes],
+    **options: Unpack[RouteOptions],
+) -> Connection[bytes]: ...
+
+
+def accept(
+    environ: Mapping[str, Any],
+    *,
+    allowed_hosts: Iterable[str] | None = None,
+    max_connections: int | None = None,
+    **options: Any,
+) -> Connection[Any]:
+    """Accept an upgrade to WebSocket in a view of a WSGI framework.
+
+    Use the connection in a `with`, in the view's own thread: it has to be closed when the view
+    returns. What the view returns then reaches nobody. Blocks until the answer is written.
+
+    Args:
+        environ: The request's WSGI environ: Flask's `request.environ`, Bottle's
+            `request.environ`, Django's `request.META`... of `request.environ`.
+        allowed_hosts: As `Middleware` takes it.
+        max_connections: As `Middleware` takes it.
+        **options: For the connection: `binary_type`, and what `RouteOptions` describes, such as
+            `origins` and `subprotocols`.
+
+    Returns:
+        The open connection.
+
+    Raises:
+        HandshakeError: it is no upgrade, or may not come in: `status`, `headers` and `body` are
+            what the view is to answer with. Its status is 501 where the server lets no
+            application have its socket, 503 where there is no thread to spare.
+        ConnectError: the client has left.
+        TypeError: an argument is of the wrong type, or an option is unknown.
+        ValueError: an option's value cannot be used.
+    """
+    check_names("accept", options)
+    settings = Settings.of(options)
+    door = _Door(allowed_hosts, max_connections)
+    try:
+        return door.open(environ, settings)
+    except Refused as refused:
+        answer = refusal(refused)
+        headers = {name.lower(): value for name, value in _fields(refused)}
+        text = f"no WebSocket was opened: {refused.status} {refused.text}"
+        raise HandshakeError(text, refused.status, headers, answer.body) from refused
+    except OSError as error:
+        from ._errors import ConnectError
+
+        raise ConnectError(f"the client left before it was accepted: {error}", error) from error
+
+
+class _Door:
+    """Where the upgrades of one adapter come in."""
+
+    def __init__(self, allowed_hosts: Iterable[str] | None, max_connections: int | None) -> None:
+        if max_connections is not None:
+            check_count("max_connections", max_connections)
+        self._gate = Gate(allowed_hosts)
+        self._most = max_connections
+
+    def open(self, environ: Mapping[str, Any], settings: Settings) -> Connection[Any]:
+        """Check and accept an upgrade.
+
+        Raises:
+            Refused: it may not come in.
+            OSError: the client has left.
+        """
+        request: Request | None = None
+        try:
+            head = head_of(environ)
+            request = request_of(environ, head)
+            sock = find_socket(environ)
+            local_addr = address_text(sock.getsockname())
+            upgrade = self._gate.check_upgrade(head, request, settings, local_addr)
+            _check_engine(sock)
+            worker = gunicorn_worker() if "gunicorn.socket" in environ else None
+            most = _room(worker) if self._most is None else self._most
+            ending().check_room(most, _NO_THREAD)
+        except Refused as refused:
+            if refused.status >= 500:
+                _warning().give("refused %s: %s", environ.get("REMOTE_ADDR"), refused.text)
+            log_refusal(request, refused)
+            raise
+        rest = take_read(environ, sock)
+        transport = adopt(sock)
+        try:
+            transport.remote_addr = request.remote_addr
+            subprotocol = settings.choose_subprotocol(upgrade.subprotocols)
+            terms = Terms.wanted(settings.connection)
+            answer = upgrade.accept(subprotocol, [("Date", http_date())], deflate=terms)
+            write_all(transport, answer, Deadline(_TIME))
+        except BaseException:
+            _abandon(transport)
+            raise
+        connection: Connection[Any] = Connection(
+            transport,
+            upgrade.connection,
+            client=False,
+            options=settings.connection,
+            received=rest,
+            subprotocol=subprotocol,
+            request=request,
+            deflate=upgrade.deflate,
+            attended=True,
+        )
+        ending().add(connection, worker)
+        return connection
+
+
+def _abandon(transport: Transport) -> None:
+    transport.abort()
+    transport.close()
+
+
+def _check_engine(sock: object) -> None:
+    """Have the process wait as the server does.
+
+    Raises:
+        Refused: 500, it waits by threads already, and the server by greenlets.
+    """
+    if not type(sock).__module__.startswith("gevent"):
+        return
+    try:
+        choose("gevent")
+    except (RuntimeError, ImportError) as error:
+        raise Refused(500, f"this server waits by gevent: {error}") from error
+
+
+def _room(worker: Any) -> int | None:
+    """The WebSockets for which a worker of gunicorn has room; None where that is not known."""
+    if worker is None:
+        return None
+    kind = type(worker).__name__
+    if kind == "ThreadWorker":
+        return int(worker.cfg.threads) - 1
+    return int(worker.cfg.worker_connections) - 1 if hasattr(worker, "patch") else 0
+
+
+def _fields(refused: Refused) -> list[tuple[str, str]]:
+    response = refusal(refused)
+    return [
+        ("Content-Type", response.content_type),
+        ("Content-Length", str(len(response.body))),
+        *((n, v) for n, v in response.headers if n.lower() not in _HOP_BY_HOP),
+    ]
+
+
+def _answer(refused: Refused, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    start_response(f"{refused.status} {phrase(refused.status)}", _fields(refused))
+    return [refusal(refused).body]
+
+
+def _nothing(start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """What a server makes of it is for its log: nobody is there to read it."""
+    start_response("101 Switching Protocols", [])
+    return []
+
+
+_rare: RareWarning | None = None
+
+
+def _warning() -> RareWarning:
+    global _rare  # noqa: PLW0603  # made once an engine is chosen
+    _rare = _rare or RareWarning(_logger)
+    return _rare

@@ -1,0 +1,324 @@
+"""`scriptling_ws.wsgi`: threads that run out, servers without a socket, reloads, bad input."""
+
+import io
+import socket
+
+import pytest
+
+import scriptling_ws as ws
+from adapting import TIMEOUT, adapted, need, serving_command
+from heads import UPGRADE
+from pairs import tcp_pair, until
+from programs import free_port, runs_once
+from scriptling_ws import wsgi
+from scriptling_ws._adapters.ending import ending
+
+HEADERS = {f"HTTP_{name.upper().replace('-', '_')}": text for name, text in UPGRADE.items()}
+
+
+def environ(**changes):
+    """What a server makes of an upgrade."""
+    made = {
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": "/echo",
+        "QUERY_STRING": "",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_SOFTWARE": "Some/1.0",
+        "REMOTE_ADDR": "192.0.2.1",
+        "REMOTE_PORT": "4000",
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(),
+        "HTTP_HOST": "localhost",
+        **HEADERS,
+        **changes,
+    }
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def routes_of(handler=lambda client: client.send("hello"), path="/echo", **options):
+    routes = ws.Routes()
+    routes.websocket(path, handler, **options)
+    return routes
+
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [b"the application"]
+
+
+class Called:
+    """A middleware that was called: what it answered."""
+
+    def __init__(self, middleware, environ):
+        self.body = b"".join(middleware(environ, self._start))
+
+    def _start(self, status, headers):
+        self.status, self.headers = status, dict(headers)
+
+
+@pytest.fixture(autouse=True)
+def nothing_taken_over():
+    yield
+    ending().stop()
+
+
+@pytest.fixture
+def pair():
+    near, far = tcp_pair()
+    with near, far:
+        near.settimeout(TIMEOUT)
+        yield near, far
+
+
+# -- what it is made of ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "text"),
+    [
+        ((None, ws.Routes()), {}, TypeError, "application has to be a WSGI application"),
+        ((application, {}), {}, TypeError, "routes has to be a Routes, not dict"),
+        ((application, ws.Routes()), {}, ValueError, "the routes have no WebSocket"),
+        ((application, routes_of()), {"orgins": []}, TypeError, "did you mean 'origins'"),
+        ((application, routes_of()), {"max_connections": 0}, ValueError, "at least 1"),
+        ((application, routes_of()), {"allowed_hosts": []}, ValueError, "allowed_hosts is empty"),
+        ((application, routes_of()), {"send_timeout": -1}, ValueError, "send_timeout"),
+    ],
+)
+def test_a_wrong_argument_fails_where_it_is_given(arguments, options, error, text):
+    with pytest.raises(error, match=text):
+        wsgi.Middleware(*arguments, **options)
+
+
+def test_what_is_no_upgrade_is_the_applications():
+    middleware = wsgi.Middleware(application, routes_of())
+    plain = environ(HTTP_UPGRADE=None, HTTP_SEC_WEBSOCKET_KEY=None)
+    assert Called(middleware, plain).body == b"the application"
+    assert Called(middleware, environ(PATH_INFO="/other")).body == b"the application"
+    assert Called(middleware, environ(PATH_INFO="/\xff")).body == b"the application"
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "text"),
+    [
+        ({"REQUEST_METHOD": "POST"}, 405, b"a WebSocket starts with GET"),
+        ({"HTTP_SEC_WEBSOCKET_VERSION": "8"}, 426, b"has to be 13"),
+        ({"HTTP_SEC_WEBSOCKET_KEY": "short"}, 400, b"16 bytes in base64"),
+        ({"HTTP_SEC_WEBSOCKET_KEY": "a,b"}, 400, b"16 bytes in base64"),
+        ({"HTTP_CONNECTION": "keep-alive"}, 400, b"Connection has to name Upgrade"),
+        ({"HTTP_ORIGIN": "https://foreign.example"}, 403, b"origin may not connect"),
+        ({"HTTP_HOST": "foreign.example"}, 400, b"does not go by the name"),
+        ({"HTTP_HOST": None}, 400, b"Host header is missing"),
+        ({"HTTP_X": "a\r\nHost: b"}, 400, b"line end"),
+        ({"HTTP_X": "\u20ac"}, 400, b"outside Latin-1"),
+        ({"SERVER_PROTOCOL": "HTTP/2"}, 400, b"malformed"),
+        ({"SERVER_PROTOCOL": "HTTP/1.0"}, 505, b"HTTP/1.0"),
+        ({"RAW_URI": "/a%2f../echo"}, 404, b""),
+        ({"CONTENT_LENGTH": "5"}, 400, b"no body"),
+    ],
+)
+def test_a_bad_upgrade_is_refused(pair, changes, status, text):
+    middleware = wsgi.Middleware(application, routes_of())
+    called = Called(middleware, environ(**{"werkzeug.socket": pair[1], **changes}))
+    assert called.status.startswith(f"{status} ")
+    assert text in called.body
+    assert "Connection" not in called.headers  # which is no application's to say
+    pair[1].close()
+    assert pair[0].recv(100) == b""  # nothing was written by another way
+
+
+def test_a_bad_upgrade_in_a_view_is_an_error_with_the_answer(pair):
+    with pytest.raises(ws.HandshakeError, match="403 this origin may not connect") as caught:
+        made = environ(HTTP_ORIGIN="https://foreign.example", **{"werkzeug.socket": pair[1]})
+        wsgi.accept(made)
+    assert caught.value.status == 403
+    assert caught.value.headers["content-type"] == "text/plain; charset=utf-8"
+    assert caught.value.body == b"403 Forbidden: this origin may not connect\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"SERVER_SOFTWARE": "waitress"}, "waitress"),
+        ({"passenger.hijack": True}, "Phusion Passenger"),
+        ({"SERVER_SOFTWARE": "Phusion_Passenger/6"}, "Phusion Passenger"),
+        ({"SERVER_SOFTWARE": None}, "this WSGI server"),
+    ],
+)
+def test_a_server_without_a_socket_is_named(changes, name):
+    with pytest.raises(ws.HandshakeError, match=f"501 {name} lets no application have") as caught:
+        wsgi.accept(environ(**changes))
+    assert caught.value.status == 501
+    assert b"run the application under gunicorn" in caught.value.body
+
+
+def test_the_connection_is_the_views_own(pair):
+    """The server's socket stays open, and what the server writes to it reaches nobody."""
+    near, far = pair
+    with wsgi.accept(environ(**{"werkzeug.socket": far})) as client:
+        assert near.recv(1000).startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
+        assert client.remote_addr == "192.0.2.1:4000"
+        client.send("hello")
+        assert near.recv(100) == b"\x81\x05hello"
+        near.sendall(b"\x88\x82\0\0\0\0\x03\xe8")
+        near.shutdown(socket.SHUT_WR)
+        assert client.receive(TIMEOUT) is None
+    assert far.fileno() >= 0
+    with pytest.raises(BrokenPipeError):
+        far.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    assert near.recv(100) == b"\x88\x02\x03\xe8"
+    assert near.recv(100) == b""
+
+
+def test_a_client_that_has_left_is_an_error(pair):
+    near, far = pair
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    near.close()
+    until(lambda: not is_connected(far))
+    with pytest.raises(ws.ConnectError, match="the client left before it was accepted"):
+        wsgi.accept(environ(**{"werkzeug.socket": far}))
+
+
+def is_connected(sock):
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+def test_more_than_max_connections_are_refused(pair):
+    near, far = pair
+    with wsgi.accept(environ(**{"werkzeug.socket": far})) as client:
+        with pytest.raises(ws.HandshakeError, match="503 the server is full") as caught:
+            wsgi.accept(environ(**{"werkzeug.socket": far}), max_connections=1)
+        assert caught.value.headers["retry-after"] == "5"
+        near.close()
+        assert client.receive(TIMEOUT) is None
+
+
+def test_the_path_is_that_behind_the_mount(pair):
+    near, far = pair
+    seen = []
+    middleware = wsgi.Middleware(
+        application, routes_of(lambda client: seen.append(client.request), path="/é")
+    )
+    mounted = environ(SCRIPT_NAME="/app", PATH_INFO="/\xc3\xa9", QUERY_STRING="a=1")
+    near.sendall(b"\x88\x82\0\0\0\0\x03\xe8")  # the answer to the close to come
+    near.shutdown(socket.SHUT_WR)
+    called = Called(middleware, {**mounted, "werkzeug.socket": far})
+    assert called.status == "101 Switching Protocols"
+    assert (seen[0].path, seen[0].target, seen[0].query) == ("/é", "/app/%C3%A9?a=1", {"a": "1"})
+
+
+# -- servers ---------------------------------------------------------------------------------
+
+
+@runs_once
+def test_a_full_pool_of_threads_is_a_refusal_and_pages_go_on():
+    with adapted("gthread", None, "--threads", "3") as server:
+        with server.connect("/echo") as one, server.connect("/echo") as other:
+            for _ in range(2):
+                with pytest.raises(ws.HandshakeError) as caught:
+                    server.connect("/echo")
+                assert caught.value.status == 503
+                assert caught.value.headers["retry-after"] == "5"
+                assert b"200 OK" in server.raw(b"GET / HTTP/1.0\r\n\r\n")
+            one.send("still here")
+            assert one.receive(TIMEOUT) == "still here"
+            other.close()
+            until(lambda: opens(server))
+
+
+def opens(server):
+    try:
+        server.connect("/echo").close()
+    except ws.HandshakeError:
+        return False
+    return True
+
+
+@runs_once
+@pytest.mark.parametrize("more", [["--threads", "1"], ["-k", "sync", "--threads", "1"]])
+def test_a_worker_of_one_thread_says_what_to_do(more):
+    with adapted("gthread", None, *more) as server:
+        with pytest.raises(ws.HandshakeError) as caught:
+            server.connect("/echo")
+        assert caught.value.status == 503
+        assert b"start gunicorn with --threads 8" in caught.value.body
+
+
+@runs_once
+def test_waitress_is_refused_with_a_reason():
+    with adapted("waitress") as server:
+        with pytest.raises(ws.HandshakeError) as caught:
+            server.connect("/echo")
+        assert b"waitress lets no application have its socket" in caught.value.body
+        assert b"the page" in server.raw(b"GET / HTTP/1.0\r\n\r\n")
+
+
+@runs_once
+@pytest.mark.parametrize("name", ["wsgiref", "gthread", "pywsgi"])
+def test_a_view_accepts(name):
+    with adapted(name) as server:
+        for _ in range(2):
+            with server.connect("/view", headers={"Origin": "https://friend.example"}) as conn:
+                conn.send("hello")
+                assert conn.receive(TIMEOUT) == "hello"
+        with pytest.raises(ws.HandshakeError) as caught:
+            server.connect("/view", headers={"Origin": "https://foe.example"})
+        assert (caught.value.status, caught.value.body.partition(b":")[0]) == (403, b"403 Forbidden")
+
+
+@runs_once
+def test_a_preloaded_application_and_max_requests():
+    """The worker leaves after its second request: who is connected is told so."""
+    with adapted("gthread", None, "--preload", "--max-requests", "2") as server:
+        with server.connect("/echo") as conn:
+            conn.send("hello")
+            assert conn.receive(TIMEOUT) == "hello"
+            server.raw(b"GET / HTTP/1.0\r\n\r\n")
+            assert conn.receive(TIMEOUT) is None
+            assert conn.close_code == 1001
+
+
+FLASK = """
+from flask import Flask, request
+from scriptling_ws import wsgi
+from scriptling_ws._adapters.ending import ending
+
+app = Flask(__name__)
+
+@app.get("/version", websocket=True)
+def version():
+    with wsgi.accept(request.environ) as client:
+        client.send("VERSION")
+        client.receive(None)
+    return ""
+"""
+
+
+@runs_once
+def test_flask_reloads_in_debug_mode(tmp_path):
+    need("flask")
+    source, port = tmp_path / "app.py", free_port()
+    source.write_text(FLASK.replace("VERSION", "first"))
+    command = ["-m", "flask", "--app", source, "run", "--debug", "--port", port]
+    with serving_command("flask", command, port, cwd=tmp_path) as server:
+        with server.connect("/version") as conn:
+            assert conn.receive(TIMEOUT) == "first"
+            source.write_text(FLASK.replace("VERSION", "second"))
+            assert conn.receive(TIMEOUT) is None
+            assert conn.close_code == 1001
+        until(lambda: version_of(server) == "second")
+
+
+def version_of(server):
+    try:
+        with server.connect("/version") as conn:
+            return conn.receive(TIMEOUT)
+    except ws.ConnectError:
+        return None
+
+
