@@ -1,6 +1,7 @@
 """The servers in which the adapters are tested, each a process of its own, plain and under TLS."""
 
 import contextlib
+import http.client
 import importlib.util
 import os
 import socket
@@ -95,19 +96,31 @@ class Adapted:
         """A connection of ours."""
         return ws.connect(self.url + path, TIMEOUT, ssl_context=self.context, **options)
 
-    def raw(self, data):
-        """What it answers to some bytes, until it ends the stream."""
-        with contextlib.ExitStack() as stack:
-            sock = socket.create_connection(("127.0.0.1", self.port), TIMEOUT)
-            stack.enter_context(sock)
-            if self.tls:
-                sock = self.context.wrap_socket(sock, server_hostname="127.0.0.1")
-                stack.enter_context(sock)
-            sock.sendall(data)
-            came = b""
-            while piece := sock.recv(65_536):
-                came += piece
-            return came
+    @contextlib.contextmanager
+    def dial(self):
+        """A bare socket, or one under TLS."""
+        with socket.create_connection(("127.0.0.1", self.port), TIMEOUT) as sock:
+            if not self.tls:
+                yield sock
+                return
+            with self.context.wrap_socket(sock, server_hostname="127.0.0.1") as wrapped:
+                yield wrapped
+
+    @contextlib.contextmanager
+    def http(self):
+        """A client for pages."""
+        options = {"timeout": TIMEOUT}
+        kind = http.client.HTTPConnection
+        if self.tls:
+            kind, options["context"] = http.client.HTTPSConnection, self.context
+        with contextlib.closing(kind("127.0.0.1", self.port, **options)) as client:
+            yield client
+
+    def page(self):
+        """The body of the page at /."""
+        with self.http() as client:
+            client.request("GET", "/", headers={"Connection": "close"})
+            return client.getresponse().read()
 
 
 def is_open(process, port):
