@@ -100,6 +100,13 @@ WINGS = {
             "fields log fuzz_seeds"
         ),
     ),
+    "adapters": (
+        (
+            "_adapters.ending _adapters.environ _adapters.events _adapters.gate _adapters.running "
+            "_network.foreign _network.loops asgi wsgi"
+        ),
+        "wsgi asgi foreign inside options",
+    ),
     "client": (
         (
             "__init__ __main__ _certificate _client.connect _demo _errors _options _typed "

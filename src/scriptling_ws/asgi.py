@@ -42,7 +42,10 @@ from ._server.routes import Routes, Settings
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+    from typing_extensions import Unpack
+
     from ._handshakes.head import Request
+    from ._options import RouteOptions
     from ._server.routes import WebSocketRoute
 
     Scope = Mapping[str, Any]
@@ -51,7 +54,6 @@ if TYPE_CHECKING:
     Application = Callable[[Any, Any, Any], Awaitable[Any]]
 
 __all__ = ["Client", "Middleware"]
-_REPLACE: Final = "replace"
 
 
 class Middleware:
@@ -64,7 +66,8 @@ class Middleware:
         *,
         allowed_hosts: Iterable[str] | None = None,
         max_connections: int | None = None,
-        **options: Any,
+        binary_type: type[list[int]] | type[bytes] = list,
+        **options: Unpack[RouteOptions],
     ) -> None:
         """Put WebSockets before an application.
 
@@ -76,8 +79,10 @@ class Middleware:
                 name what it passes on as Host.
             max_connections: The most WebSockets of this process at a time, each of which has a
                 thread; None for no limit.
-            **options: For every connection, unless its route says otherwise: `binary_type`,
-                and what `RouteOptions` describes. Of these `compression`, `ping_interval` and
+            binary_type: What binary messages are received as, unless a route says otherwise:
+                `list` (of ints) or `bytes`.
+            **options: For every connection, unless its route says otherwise: what `RouteOptions`
+                describes. Of these `compression`, `ping_interval` and
                 their like are the server's, and have no effect.
 
         Raises:
@@ -93,8 +98,8 @@ class Middleware:
         check_names("Middleware", options)
         if max_connections is not None:
             check_count("max_connections", max_connections)
-        options = Settings.keep(options)
-        Settings.of(options)  # so that a wrong one fails without a route too
+        own = Settings.keep({"binary_type": binary_type, **options})
+        Settings.of(own)  # so that a wrong one fails without a route too
         self._application = application
         self._table = routes.table()
         if not self._table.websockets:
@@ -102,8 +107,7 @@ class Middleware:
         self._gate = Gate(allowed_hosts)
         self._most = max_connections
         self._settings = {
-            route.path: Settings.of({**options, **route.options})
-            for route in self._table.websockets
+            route.path: Settings.of({**own, **route.options}) for route in self._table.websockets
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

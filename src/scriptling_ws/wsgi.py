@@ -99,7 +99,8 @@ class Middleware:
         *,
         allowed_hosts: Iterable[str] | None = None,
         max_connections: int | None = None,
-        **options: Any,
+        binary_type: type[list[int]] | type[bytes] = list,
+        **options: Unpack[RouteOptions],
     ) -> None:
         """Put WebSockets before an application.
 
@@ -113,8 +114,10 @@ class Middleware:
                 name what it passes on as Host.
             max_connections: The most WebSockets of this process at a time. By default one less
                 than gunicorn's worker has threads or greenlets; no limit elsewhere.
-            **options: For every connection, unless its route says otherwise: `binary_type`,
-                and what `RouteOptions` describes.
+            binary_type: What binary messages are received as, unless a route says otherwise:
+                `list` (of ints) or `bytes`.
+            **options: For every connection, unless its route says otherwise: what `RouteOptions`
+                describes.
 
         Raises:
             TypeError: an argument is of the wrong type, or an option is unknown.
@@ -127,16 +130,15 @@ class Middleware:
         if not isinstance(routes, Routes):
             raise TypeError(f"routes has to be a Routes, not {type(routes).__name__}")
         check_names("Middleware", options)
-        options = Settings.keep(options)
-        Settings.of(options)  # so that a wrong one fails without a route too
+        own = Settings.keep({"binary_type": binary_type, **options})
+        Settings.of(own)  # so that a wrong one fails without a route too
         self._application = application
         self._table = routes.table()
         if not self._table.websockets:
             raise ValueError("the routes have no WebSocket: register one, then make the Middleware")
         self._door = _Door(allowed_hosts, max_connections)
         self._settings = {
-            route.path: Settings.of({**options, **route.options})
-            for route in self._table.websockets
+            route.path: Settings.of({**own, **route.options}) for route in self._table.websockets
         }
 
     def __call__(
@@ -194,8 +196,7 @@ def accept(
     returns. What the view returns then reaches nobody. Blocks until the answer is written.
 
     Args:
-        environ: The request's WSGI environ: Flask's `request.environ`, Bottle's
-            `request.environ`, Django's `request.META`... of `request.environ`.
+        environ: The request's WSGI environ: `request.environ` in Flask, Bottle and Django.
         allowed_hosts: As `Middleware` takes it.
         max_connections: As `Middleware` takes it.
         **options: For the connection: `binary_type`, and what `RouteOptions` describes, such as

@@ -268,7 +268,10 @@ def test_a_view_accepts(name):
                 assert conn.receive(TIMEOUT) == "hello"
         with pytest.raises(ws.HandshakeError) as caught:
             server.connect("/view", headers={"Origin": "https://foe.example"})
-        assert (caught.value.status, caught.value.body.partition(b":")[0]) == (403, b"403 Forbidden")
+        assert (caught.value.status, caught.value.body.partition(b":")[0]) == (
+            403,
+            b"403 Forbidden",
+        )
 
 
 @runs_once
@@ -320,5 +323,3 @@ def version_of(server):
             return conn.receive(TIMEOUT)
     except ws.ConnectError:
         return None
-
-

@@ -2,14 +2,14 @@
 
 Rules (RFC 6455 section 7.4.1):
 
-- A worker that is told to end waits for its requests, and a WebSocket is one that has no end. So
-  whoever holds one has to notice: a task of this process, one for all connections, closes them.
-- gunicorn's workers say so themselves (`alive`), for every reason that they have: a signal, a reload,
-  `max_requests`. They are looked at, four times a second, while there are connections.
+- A worker that is told to end waits for its requests, and a WebSocket is one without an end. So
+  a task of this process, one for all connections, notices the end and closes them.
+- gunicorn's workers say so themselves (`alive`), for every reason that they have: a signal, a
+  reload, `max_requests`. They are looked at, four times a second, while there are connections.
 - Elsewhere SIGTERM is heard, and handed on to whoever has handled it. Where that is nobody, the
-  process ends by it once the connections have closed, after a second at the latest. It is taken over
-  with the first connection, not at import. Only the main thread can do that: if the connection is
-  in another one, the interpreter is asked to have it done there, which it is within a moment.
+  process ends by it once the connections have closed, after a second at the latest. It is taken
+  over with the first connection, not at import. Only the main thread can do that: if the
+  connection is in another one, the interpreter is asked to have it done there, which it is soon.
 - A program that simply ends (a reload of Werkzeug's, Ctrl-C) is heard by `atexit`.
 - What has ended takes no more connections: 503.
 - A forked child has none of them, and begins anew.
@@ -62,7 +62,7 @@ class Closing(Protocol):
 
 
 class Ending:
-    """The connections of one process that live in another server. Safe for any number of threads."""
+    """The connections of one process inside another server. Safe for any number of threads."""
 
     def __init__(self) -> None:
         self._engine = engine()
@@ -263,7 +263,7 @@ def _ask_main_thread(function: Callable[[], object]) -> Any:
 def gunicorn_worker() -> Any:
     """gunicorn's worker, below which the caller runs; None if there is none.
 
-    It is nowhere in the environ. Its class says what a `gthread` has in threads, and `alive` whether
+    It is nowhere in the environ. Its settings say how many threads it has, and `alive` whether
     it is to go on.
     """
     frame = sys._getframe(1)

@@ -277,7 +277,7 @@ class Client:
 
     # -- what ASGI does not carry -----------------------------------------------------
 
-    def ping(self, timeout: float | None = 30) -> float | None:  # noqa: ARG002
+    def ping(self, timeout: float | None = 30) -> float | None:
         """Not over ASGI.
 
         Raises:

@@ -12,19 +12,19 @@ Rules (RFC 6455 section 4.2):
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from .._handshakes.head import Refused
 from .._handshakes.server import ServerUpgrade
 from .._network.authority import host_of
 from .._server.admission import Hosts
 from .._server.log import RareWarnings, shown
-from .._server.routes import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from .._handshakes.head import Request
+    from .._server.routes import Settings
 
 __all__ = ["Gate"]
 
@@ -56,16 +56,6 @@ class Gate:
         self._any_address = allowed_hosts is None
         self._hosts = Hosts(allowed_hosts)
         self._of_addresses: dict[str, Hosts] = {}
-
-    @staticmethod
-    def settings(options: Mapping[str, Any]) -> Settings:
-        """The settings of one route.
-
-        Raises:
-            TypeError: an option is of the wrong type.
-            ValueError: an option's value cannot be used.
-        """
-        return Settings.of(options)
 
     def check_upgrade(
         self, head: bytes, request: Request, settings: Settings, local_addr: str

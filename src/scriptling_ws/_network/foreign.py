@@ -10,12 +10,10 @@ Rules:
   open session. From here on it waits for nothing, and a lock keeps its reader and its writers
   apart, as OpenSSL allows one call at a time. The kernel's channel goes by the methods in here.
 - What OpenSSL could not write whole it wants to be given again, the same bytes: they are kept.
-- `peek` has to decrypt, and keeps what it has got (`_ahead`): a poll of the descriptor does not show
-  it, so `wait` looks there first. A caller who polls `Connection.fileno()` may miss it.
+- `peek` has to decrypt, and keeps what it has got (`_ahead`): a poll of the descriptor does not
+  show it, so `wait` looks there first. A caller who polls `Connection.fileno()` may miss it.
 - What a signal handler has cut short inside of OpenSSL is in doubt, and ends the connection.
 """
-
-# ruff: noqa: B007 - a `for` that stores one result: see `TLSTransport.read_into`
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Mailbox(Generic[_T]):
         self._came = asyncio.Event()
 
     def put(self, item: _T) -> None:
-        """Hand something over. From any thread; does not wait. Where the loop is closed: nothing."""
+        """Hand something over. From any thread; does not wait. A closed loop takes nothing."""
         self._items.append(item)
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._came.set)
