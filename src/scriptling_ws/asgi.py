@@ -23,17 +23,18 @@ Rules (the ASGI specification, "WebSocket"):
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ._adapters.ending import ending
-from ._adapters.events import Client, Posted
+from ._adapters.ending import REASON, ending
+from ._adapters.events import Client, Posted, close_event
 from ._adapters.gate import Gate
 from ._adapters.running import log_refusal, run_handler
 from ._codes import CloseCode
 from ._handshakes.head import Refused, parse_request
 from ._network.authority import host_port
-from ._network.loops import Mailbox, in_a_loop, together
+from ._network.loops import Cancelled, Mailbox, in_a_loop, together
 from ._network.waiting import engine
 from ._options import check_count, check_names
 from ._server.response import refusal
@@ -156,6 +157,11 @@ class Middleware:
         try:
             _start(route, client, request, outbox)
             await together(_write(outbox, room, send), _read(client, room, receive))
+        except Cancelled:  # as hypercorn's workers do, once their graceful_timeout is over
+            client._left(CloseCode.GOING_AWAY, REASON)
+            with contextlib.suppress(Exception):
+                await send(close_event(CloseCode.GOING_AWAY, REASON))
+            raise
         finally:
             client._left(CloseCode.ABNORMAL)
             for posted in filter(None, outbox.rest()):

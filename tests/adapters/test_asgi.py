@@ -160,7 +160,7 @@ def test_a_handler_that_fails_closes_with_1011(caplog):
 
 def test_the_request_is_that_of_the_scope():
     seen = []
-    scope = {"path": "/app/wé", "root_path": "/app", "raw_path": "/app/w%C3%A9".encode()}
+    scope = {"path": "/app/wé", "root_path": "/app", "raw_path": b"/app/w%C3%A9"}
     server = Server(middleware(lambda c: seen.append(c.request), "/wé"), **scope, scheme="wss")
     server.run()
     request = seen[0]
@@ -263,7 +263,7 @@ def test_a_server_that_cancels_wakes_the_handler():
 
     def handler(client):
         assert client.receive(None) is None
-        assert client.close_code == 1006
+        assert client.close_code == 1001
         ended.set()
 
     async def serve():
@@ -287,6 +287,7 @@ def test_a_server_that_cancels_wakes_the_handler():
     server = Server(made)
     asyncio.run(serve())
     assert ended.wait(TIMEOUT)
+    assert server.sent[1:] == [close(1001, "the server is shutting down")]
 
 
 # -- the client by itself ------------------------------------------------------------------

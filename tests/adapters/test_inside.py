@@ -210,7 +210,10 @@ def test_chromium(server, browser):
 
 @pytest.mark.parametrize(
     ("name", "tls"),
-    [*((name, False) for name in ALL), *((name, True) for name in ("gthread", "pywsgi"))],
+    [
+        *((name, False) for name in [*ALL, "hypercorn-worker"]),
+        *((name, True) for name in ("gthread", "pywsgi")),
+    ],
 )
 def test_sigterm_closes_all_with_1001(name, tls, tmp_path):
     with adapted(name, tmp_path if tls else None) as server:

@@ -217,18 +217,26 @@ def test_the_path_is_that_behind_the_mount(pair):
 
 @runs_once
 def test_a_full_pool_of_threads_is_a_refusal_and_pages_go_on():
-    with adapted("gthread", None, "--threads", "3") as server:
-        with server.connect("/echo") as one, server.connect("/echo") as other:
-            for _ in range(2):
-                with pytest.raises(ws.HandshakeError) as caught:
-                    server.connect("/echo")
-                assert caught.value.status == 503
-                assert caught.value.headers["retry-after"] == "5"
-                assert server.page().endswith(b"the page")
-            one.send("still here")
-            assert one.receive(TIMEOUT) == "still here"
-            other.close()
-            until(lambda: opens(server))
+    with (
+        adapted("gthread", None, "--threads", "3") as server,
+        server.connect("/echo") as one,
+        server.connect("/echo") as other,
+    ):
+        for _ in range(2):
+            refused = refusal(server)
+            assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+            assert server.page().endswith(b"the page")
+        one.send("still here")
+        assert one.receive(TIMEOUT) == "still here"
+        other.close()
+        until(lambda: opens(server))
+
+
+def refusal(server):
+    """Why no WebSocket comes about."""
+    with pytest.raises(ws.HandshakeError) as caught:
+        server.connect("/echo")
+    return caught.value
 
 
 def opens(server):
@@ -243,18 +251,15 @@ def opens(server):
 @pytest.mark.parametrize("more", [["--threads", "1"], ["-k", "sync", "--threads", "1"]])
 def test_a_worker_of_one_thread_says_what_to_do(more):
     with adapted("gthread", None, *more) as server:
-        with pytest.raises(ws.HandshakeError) as caught:
-            server.connect("/echo")
-        assert caught.value.status == 503
-        assert b"start gunicorn with --threads 8" in caught.value.body
+        caught = refusal(server)
+        assert caught.status == 503
+        assert b"start gunicorn with --threads 8" in caught.body
 
 
 @runs_once
 def test_waitress_is_refused_with_a_reason():
     with adapted("waitress") as server:
-        with pytest.raises(ws.HandshakeError) as caught:
-            server.connect("/echo")
-        assert b"waitress lets no application have its socket" in caught.value.body
+        assert b"waitress lets no application have its socket" in refusal(server).body
         assert server.page().endswith(b"the page")
 
 
@@ -277,13 +282,15 @@ def test_a_view_accepts(name):
 @runs_once
 def test_a_preloaded_application_and_max_requests():
     """The worker leaves after its second request: who is connected is told so."""
-    with adapted("gthread", None, "--preload", "--max-requests", "2") as server:
-        with server.connect("/echo") as conn:
-            conn.send("hello")
-            assert conn.receive(TIMEOUT) == "hello"
-            server.page()
-            assert conn.receive(TIMEOUT) is None
-            assert conn.close_code == 1001
+    with (
+        adapted("gthread", None, "--preload", "--max-requests", "2") as server,
+        server.connect("/echo") as conn,
+    ):
+        conn.send("hello")
+        assert conn.receive(TIMEOUT) == "hello"
+        server.page()
+        assert conn.receive(TIMEOUT) is None
+        assert conn.close_code == 1001
 
 
 FLASK = """

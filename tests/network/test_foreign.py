@@ -66,7 +66,9 @@ def test_what_cannot_be_taken_over_costs_no_descriptor():
 def test_bytes_go_both_ways(pair):
     client, _, transport = pair
     assert isinstance(transport, ForeignTLSTransport)
-    assert not (transport.naps or transport.descriptor or transport.session)
+    assert not (transport.naps)
+    assert not (transport.descriptor)
+    assert not (transport.session)
     buffer = bytearray(10)
     assert transport.read_into(buffer, nap=True) is None
     client.sendall(b"hello")
@@ -201,7 +203,10 @@ def test_what_a_signal_handler_has_cut_short_ends_the_connection(pair, what):
     client.sendall(b"hello")
     readable(transport)
     real, transport._tls = transport._tls, Session()
-    calls = {"read": lambda: transport.read_into(bytearray(9)), "write": lambda: transport.write(b"x")}
+    calls = {
+        "read": lambda: transport.read_into(bytearray(9)),
+        "write": lambda: transport.write(b"x"),
+    }
     with pytest.raises(Struck):
         calls[what]()
     transport._tls = real
@@ -222,9 +227,12 @@ def connections(buffer=None, **options):
     shaken.start()
     server = for_server.wrap_socket(far, server_side=True)
     shaken.join()
-    with server, connection(transport, **options) as client:
-        with connection(adopt(server), client=False, **options) as taken_over:
-            yield client, taken_over
+    with (
+        server,
+        connection(transport, **options) as client,
+        connection(adopt(server), client=False, **options) as taken_over,
+    ):
+        yield client, taken_over
 
 
 def shake(transport):
@@ -283,6 +291,8 @@ def test_close_wakes_a_receiver():
 
 
 def test_a_peer_that_does_not_read_is_a_timeout():
-    with connections(buffer=65_536, send_timeout=0.05, max_backlog=0) as (_, server):
-        with pytest.raises((ws.SendTimeout, ws.ConnectionClosed)):
-            server.send("x" * (8 * MIB))
+    with (
+        connections(buffer=65_536, send_timeout=0.05, max_backlog=0) as (_, server),
+        pytest.raises((ws.SendTimeout, ws.ConnectionClosed)),
+    ):
+        server.send("x" * (8 * MIB))

@@ -39,6 +39,11 @@ COMMANDS = {
     "uvicorn": ("uvicorn wsproto", [*_UVICORN, "wsproto", ASGI]),
     "uvicorn-websockets": ("uvicorn websockets", [*_UVICORN, "websockets-sansio", ASGI]),
     "hypercorn": ("hypercorn", [*_HYPERCORN, ASGI]),
+    # As it runs by default: a process that hears of the end by an event alone.
+    "hypercorn-worker": (
+        "hypercorn",
+        [*(w for w in _HYPERCORN if w not in ("-w", "0")), "--graceful-timeout", "1", ASGI],
+    ),
     "waitress": ("waitress", [_SCRIPT, "waitress", "PORT"]),
     "wsgiref": ("wsgiref", [_SCRIPT, "wsgiref", "PORT"]),
 }

@@ -39,9 +39,11 @@ if TYPE_CHECKING:
 
     from .._network.waiting import Task
 
-__all__ = ["Closing", "Ending", "ending", "gunicorn_worker"]
+__all__ = ["REASON", "Closing", "Ending", "ending", "gunicorn_worker"]
 
-_REASON: Final = "the server is shutting down"
+REASON: Final = "the server is shutting down"
+"""Why a connection is closed with 1001."""
+
 _LOOK: Final = 0.25  # seconds between two looks at a worker
 _GRACE: Final = 1.0  # seconds for the closing handshakes, where the process ends by a signal
 _STEP: Final = 0.02
@@ -103,7 +105,7 @@ class Ending:
             Refused: 503.
         """
         if self.over:
-            raise Refused(503, _REASON, _SOON)
+            raise Refused(503, REASON, _SOON)
         if most is not None and len(self._connections) >= most:
             text = "the server is full: try again later" if most > 0 else advice
             raise Refused(503, text, _SOON)
@@ -126,7 +128,7 @@ class Ending:
         if self._worker is None:
             self._hear()
         if self._over:  # pragma: no cover - a race with the end
-            connection._begin_close(CloseCode.GOING_AWAY, _REASON)
+            connection._begin_close(CloseCode.GOING_AWAY, REASON)
 
     def _start(self) -> None:
         """Start the task, if it does not run. Holds the lock."""
@@ -190,7 +192,7 @@ class Ending:
             connection = known()
             if connection is not None:
                 self._ended.add(connection)
-                connection._begin_close(CloseCode.GOING_AWAY, _REASON)
+                connection._begin_close(CloseCode.GOING_AWAY, REASON)
 
     def _await(self, seconds: float) -> None:
         """Wait until those that were told of the end have closed."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .._network.waiting import Event
     from .._options import Options
 
-__all__ = ["Client", "Posted"]
+__all__ = ["Client", "Posted", "close_event"]
 
 _logger = logging.getLogger("scriptling_ws.server")
 
@@ -152,7 +152,7 @@ class Client:
     def _begin_close(self, code: int, reason: str = "") -> None:
         """Start to close without waiting; for the end of the server too."""
         if self._end(code, reason):
-            goodbye = Posted({"type": "websocket.close", "code": int(code), "reason": reason})
+            goodbye = Posted(close_event(code, reason))
             self._goodbye = goodbye
             self._post(goodbye)
 
@@ -344,6 +344,11 @@ class Client:
     def __repr__(self) -> str:
         state = "open" if self.close_code is None else f"closed {self.close_code:d}"
         return f"<Client {self.local_addr} to {self.remote_addr}, {state}>"
+
+
+def close_event(code: int, reason: str) -> dict[str, Any]:
+    """What has a server close a connection."""
+    return {"type": "websocket.close", "code": int(code), "reason": reason}
 
 
 def _call(callback: Callable[[], object]) -> None:

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
-__all__ = ["Mailbox", "in_a_loop", "together"]
+__all__ = ["Cancelled", "Mailbox", "in_a_loop", "together"]
 
 _T = TypeVar("_T")
+
+Cancelled = asyncio.CancelledError
+"""What ends a coroutine that the server waits for no longer."""
 
 
 def in_a_loop() -> bool:
