@@ -4,9 +4,12 @@ import contextlib
 import http.client
 import importlib.util
 import os
+import signal
 import socket
 import ssl
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -135,6 +138,22 @@ def is_open(process, port):
         return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
+def end(process):
+    """End a server, and workers that do not end with it.
+
+    gunicorn's under TLS do not while a browser holds a spare connection, for which a thread waits.
+    """
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    workers = children.read_text().split() if children.exists() else []
+    process.terminate()
+    try:
+        process._process.wait(3)
+    except subprocess.TimeoutExpired:
+        for worker in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(worker), signal.SIGKILL)
+
+
 @contextlib.contextmanager
 def serving_command(name, command, port, ca=None, **options):
     """A server's process, once it listens."""
@@ -143,8 +162,11 @@ def serving_command(name, command, port, ca=None, **options):
     environment.pop("PYTHONWARNINGS", None)  # what these packages do is theirs
     environment.pop("SCRIPTLING_WS_ENGINE", None)
     with Process(sys.executable, *command, env=environment, **options) as process:
-        until(lambda: is_open(process, port))
-        yield Adapted(name, process, port, ca)
+        try:
+            until(lambda: is_open(process, port))
+            yield Adapted(name, process, port, ca)
+        finally:
+            end(process)
 
 
 @contextlib.contextmanager
