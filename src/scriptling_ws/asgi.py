@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from ._adapters.ending import Seat
     from ._handshakes.head import Request
     from ._options import RouteOptions
     from ._server.routes import WebSocketRoute
@@ -125,18 +126,22 @@ class Middleware:
         try:
             request = _request(scope)
             self._gate.check_caller(request, settings, _address(scope.get("server")))
-            ending().check_room(self._most, "")
+            seat = ending().take_seat(self._most, "")
         except Refused as refused:
             log_refusal(request, refused)
             await _refuse(refused, scope, send)
             return
-        await self._run(route, request, settings, scope, receive, send)
+        try:
+            await self._run(route, request, settings, seat, scope, receive, send)
+        finally:
+            seat.leave()
 
     async def _run(
         self,
         route: WebSocketRoute,
         request: Request,
         settings: Settings,
+        seat: Seat,
         scope: Scope,
         receive: Receive,
         send: Send,
@@ -153,7 +158,7 @@ class Middleware:
             subprotocol=subprotocol,
             local_addr=_address(scope.get("server")),
         )
-        ending().add(client)
+        seat.fill(client)
         try:
             _start(route, client, request, outbox)
             await together(_write(outbox, room, send), _read(client, room, receive))

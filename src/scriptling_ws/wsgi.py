@@ -67,7 +67,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from ._adapters.ending import Seat
     from ._handshakes.head import Request
+    from ._handshakes.server import ServerUpgrade
     from ._network.transport import Transport
     from ._options import RouteOptions
 
@@ -150,14 +152,17 @@ class Middleware:
         if route is None:
             return self._application(environ, start_response)
         try:
-            client = self._door.open(environ, self._settings[route.path])
+            client, seat = self._door.open(environ, self._settings[route.path])
         except Refused as refused:
             return _answer(refused, start_response)
         except OSError as error:
             _logger.debug("a client left before it was accepted: %s", error)
             return _nothing(start_response)
         assert client.request is not None
-        run_handler(route.handler, client, client.request)
+        try:
+            run_handler(route.handler, client, client.request)
+        finally:
+            seat.leave()
         return _nothing(start_response)
 
 
@@ -217,7 +222,7 @@ def accept(
     settings = Settings.of(options)
     door = _Door(allowed_hosts, max_connections)
     try:
-        return door.open(environ, settings)
+        client, seat = door.open(environ, settings)
     except Refused as refused:
         answer = refusal(refused)
         headers = {name.lower(): value for name, value in _fields(refused)}
@@ -227,6 +232,8 @@ def accept(
         from ._errors import ConnectError
 
         raise ConnectError(f"the client left before it was accepted: {error}", error) from error
+    client.on_close(seat.leave)  # nothing says when the view returns
+    return client
 
 
 class _Door:
@@ -238,8 +245,11 @@ class _Door:
         self._gate = Gate(allowed_hosts)
         self._most = max_connections
 
-    def open(self, environ: Mapping[str, Any], settings: Settings) -> Connection[Any]:
+    def open(self, environ: Mapping[str, Any], settings: Settings) -> tuple[Connection[Any], Seat]:
         """Check and accept an upgrade.
+
+        Returns:
+            The connection, and its seat, for the caller to leave.
 
         Raises:
             Refused: it may not come in.
@@ -255,36 +265,55 @@ class _Door:
             _check_engine(sock)
             worker = gunicorn_worker() if "gunicorn.socket" in environ else None
             most = _room(worker) if self._most is None else self._most
-            ending().check_room(most, _NO_THREAD)
+            seat = ending().take_seat(most, _NO_THREAD)
         except Refused as refused:
             if refused.status >= 500:
                 _warning().give("refused %s: %s", environ.get("REMOTE_ADDR"), refused.text)
             log_refusal(request, refused)
             raise
-        rest = take_read(environ, sock)
-        transport = adopt(sock)
         try:
-            transport.remote_addr = request.remote_addr
-            subprotocol = settings.choose_subprotocol(upgrade.subprotocols)
-            terms = Terms.wanted(settings.connection)
-            answer = upgrade.accept(subprotocol, [("Date", http_date())], deflate=terms)
-            write_all(transport, answer, Deadline(_TIME))
+            connection = _open(environ, sock, request, upgrade, settings)
+            seat.fill(connection, worker)
         except BaseException:
-            _abandon(transport)
+            seat.leave()
             raise
-        connection: Connection[Any] = Connection(
-            transport,
-            upgrade.connection,
-            client=False,
-            options=settings.connection,
-            received=rest,
-            subprotocol=subprotocol,
-            request=request,
-            deflate=upgrade.deflate,
-            attended=True,
-        )
-        ending().add(connection, worker)
-        return connection
+        return connection, seat
+
+
+def _open(
+    environ: Mapping[str, Any],
+    sock: Any,
+    request: Request,
+    upgrade: ServerUpgrade,
+    settings: Settings,
+) -> Connection[Any]:
+    """Take the socket over, and answer the upgrade.
+
+    Raises:
+        OSError: the client has left.
+    """
+    rest = take_read(environ, sock)
+    transport = adopt(sock)
+    try:
+        transport.remote_addr = request.remote_addr
+        subprotocol = settings.choose_subprotocol(upgrade.subprotocols)
+        terms = Terms.wanted(settings.connection)
+        answer = upgrade.accept(subprotocol, [("Date", http_date())], deflate=terms)
+        write_all(transport, answer, Deadline(_TIME))
+    except BaseException:
+        _abandon(transport)
+        raise
+    return Connection(
+        transport,
+        upgrade.connection,
+        client=False,
+        options=settings.connection,
+        received=rest,
+        subprotocol=subprotocol,
+        request=request,
+        deflate=upgrade.deflate,
+        attended=True,
+    )
 
 
 def _abandon(transport: Transport) -> None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import logging
 import os
 import signal
 import sys
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
 
     from .._network.waiting import Task
 
-__all__ = ["REASON", "Closing", "Ending", "ending", "gunicorn_worker"]
+__all__ = ["REASON", "Closing", "Ending", "Seat", "ending", "gunicorn_worker"]
+
+_logger = logging.getLogger("scriptling_ws.server")
 
 REASON: Final = "the server is shutting down"
 """Why a connection is closed with 1001."""
@@ -63,6 +66,38 @@ class Closing(Protocol):
         """Start to close, without waiting."""
 
 
+class Seat:
+    """One of the places that there are: from before the upgrade until its handler has returned."""
+
+    __slots__ = ("__weakref__", "_ending", "connection")
+
+    def __init__(self, around: Ending) -> None:
+        self._ending = around
+        self.connection: Callable[[], Any] = _nobody
+
+    def fill(self, connection: Closing, worker: Any = None) -> None:
+        """The connection is open, and is to be told of the end.
+
+        Args:
+            connection: The connection.
+            worker: gunicorn's worker, if it is one.
+        """
+        # One that a view has forgotten, and never closed, leaves too.
+        self.connection = weakref.ref(connection, self._forget)
+        self._ending._watch(connection, worker)
+
+    def _forget(self, _: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Give the place to another one. May be called again."""
+        self._ending._leave(self)
+
+
+def _nobody() -> None:
+    """No connection yet."""
+
+
 class Ending:
     """The connections of one process inside another server. Safe for any number of threads."""
 
@@ -70,7 +105,7 @@ class Ending:
         self._engine = engine()
         # An RLock: a signal handler may interrupt its holder.
         self._lock = self._engine.rlock()  # guards all below
-        self._connections: dict[int, weakref.ref[Any]] = {}
+        self._seats: set[Seat] = set()
         self._worker: Any = None
         self._alarm: Alarm | None = None
         self._task: Task | None = None
@@ -94,50 +129,60 @@ class Ending:
         """Whether the server ends."""
         return self._over or not getattr(self._worker, "alive", True)
 
-    def check_room(self, most: int | None, advice: str) -> None:
-        """Check whether there is room for one more.
+    def take_seat(self, most: int | None, advice: str) -> Seat:
+        """Make room for a connection, before it is accepted.
 
         Args:
             most: The most connections at a time, None for no limit.
             advice: What to do where there is room for none at all.
+
+        Returns:
+            Its seat, which somebody has to leave in the end.
 
         Raises:
             Refused: 503.
         """
         if self.over:
             raise Refused(503, REASON, _SOON)
-        if most is not None and len(self._connections) >= most:
-            text = "the server is full: try again later" if most > 0 else advice
-            raise Refused(503, text, _SOON)
-
-    def add(self, connection: Closing, worker: Any = None) -> None:
-        """Close this one too when the server ends.
-
-        Args:
-            connection: The connection, which has just been opened.
-            worker: gunicorn's worker, if it is one.
-        """
-        key = id(connection)
         with self._lock:
-            self._connections[key] = weakref.ref(connection)
+            if most is not None and len(self._seats) >= most:
+                text = "the server is full: try again later" if most > 0 else advice
+                raise Refused(503, text, _SOON)
+            seat = Seat(self)
+            self._seats.add(seat)
+        return seat
+
+    def _watch(self, connection: Closing, worker: Any) -> None:
+        """Close this one too when the server ends."""
+        with self._lock:
             self._worker = worker or self._worker
             self._start()
             if self._alarm is not None:
                 self._alarm.ring()
-        connection.on_close(functools.partial(self._connections.pop, key, None))
         if self._worker is None:
             self._hear()
         if self._over:  # pragma: no cover - a race with the end
             connection._begin_close(CloseCode.GOING_AWAY, REASON)
 
+    def _leave(self, seat: Seat) -> None:
+        with self._lock:
+            self._seats.discard(seat)
+
     def _start(self) -> None:
         """Start the task, if it does not run. Holds the lock."""
         if self._alarm is not None:
             return
-        self._alarm = Alarm()
-        atexit.register(self._at_exit)
-        run = functools.partial(self._run, self._alarm)
-        self._task = self._engine.spawn(run, "scriptling-ws ending")
+        try:
+            self._alarm = Alarm()
+            run = functools.partial(self._run, self._alarm)
+            self._task = self._engine.spawn(run, "scriptling-ws ending")
+        except (RuntimeError, MemoryError, OSError) as error:  # the next connection tries again
+            _logger.debug("the end of the server may go unnoticed: %s", error)
+            if self._alarm is not None:
+                self._alarm.close()
+            self._alarm = None
+        else:
+            atexit.register(self._at_exit)
 
     # -- signals -----------------------------------------------------------------
 
@@ -177,7 +222,7 @@ class Ending:
 
     def _run(self, alarm: Alarm) -> None:
         while not self.over:
-            looks = self._worker is not None and self._connections
+            looks = self._worker is not None and self._seats
             self._engine.wait(alarm, READ, Deadline(_LOOK) if looks else FOREVER)
             if _END in alarm.heard():
                 break
@@ -188,8 +233,8 @@ class Ending:
 
     def _close_all(self) -> None:
         self._over = True
-        for known in list(self._connections.values()):
-            connection = known()
+        for seat in self._seats.copy():
+            connection = seat.connection()
             if connection is not None:
                 self._ended.add(connection)
                 connection._begin_close(CloseCode.GOING_AWAY, REASON)

@@ -117,10 +117,11 @@ class Client:
         self._callbacks: list[Callable[[], object]] = []
         self._goodbye: Posted | None = None
         self._gone = False
-        self.request = request
-        self.subprotocol = subprotocol
-        self.local_addr = local_addr
-        self.remote_addr = self.peer_addr = request.remote_addr
+        self.request: Request = request
+        self.subprotocol: str | None = subprotocol
+        self.local_addr: str = local_addr
+        self.remote_addr: str = request.remote_addr
+        self.peer_addr: str = request.remote_addr
         self.close_code: int | None = None
         self.close_reason: str | None = None
 
