@@ -12,6 +12,7 @@ from pairs import MIB, until
 from scriptling_ws import asgi
 from scriptling_ws._adapters.ending import ending
 from scriptling_ws._adapters.events import Client
+from scriptling_ws._network.waiting import engine
 from scriptling_ws._options import Options
 from scriptling_ws.runtime import Request
 
@@ -393,3 +394,42 @@ def test_it_cannot_be_copied(client):
 def test_a_wrong_middleware_fails_where_it_is_made(arguments, options, error, words):
     with pytest.raises(error, match=words):
         asgi.Middleware(*arguments, **options)
+
+
+def test_without_a_thread_a_connection_is_told_to_come_later(monkeypatch):
+    def spawn(body, name):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(type(engine()), "spawn", staticmethod(spawn))
+    sent = Server(middleware(print)).run()
+    assert sent == [accepted(), close(1013, "the server has no thread left")]
+
+
+def test_a_loop_that_is_not_asyncios_is_an_error():
+    call = middleware(print)(Server(None).scope, None, None)
+    with pytest.raises(RuntimeError, match="waits by asyncio"):
+        call.send(None)
+
+
+@pytest.mark.parametrize(
+    ("pair", "address"),
+    [(None, "unix:"), (("/run/app", None), "unix:/run/app"), (("testclient", None), "testclient")],
+)
+def test_the_clients_address_is_the_servers_word(pair, address):
+    seen = []
+    Server(middleware(lambda c: seen.append(c.remote_addr)), client=pair, server=None).run()
+    assert seen == [address]
+
+
+def test_a_block_closes_the_connection(client, posted):
+    with pytest.raises(ZeroDivisionError), client:
+        raise ZeroDivisionError
+    with client as same:
+        assert same is client
+    assert [one.event["code"] for one in posted] == [1011]
+
+
+def test_what_comes_after_the_close_is_dropped(client):
+    client._begin_close(1000)
+    assert client._feed("late")
+    assert client.receive(0) is None

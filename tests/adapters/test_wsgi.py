@@ -2,6 +2,7 @@
 
 import io
 import socket
+import threading
 
 import pytest
 
@@ -330,3 +331,106 @@ def version_of(server):
             return conn.receive(TIMEOUT)
     except ws.ConnectError:
         return None
+
+
+# -- a handler's end, and what is rare -----------------------------------------------------
+
+
+def run(pair, handler, **changes):
+    """A middleware's whole run of a handler, whose client closes at once."""
+    near, far = pair
+    near.sendall(b"\x88\x82\0\0\0\0\x03\xe8")
+    near.shutdown(socket.SHUT_WR)
+    middleware = wsgi.Middleware(application, routes_of(handler))
+    return Called(middleware, environ(**{"werkzeug.socket": far, **changes}))
+
+
+def test_a_handler_that_fails_is_logged_with_its_traceback(pair, caplog):
+    run(pair, lambda client: 1 / 0)
+    assert "the handler of '/echo' failed for 192.0.2.1:4000" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_handler_whose_connection_has_closed_has_not_failed(pair, caplog):
+    def handler(client):
+        assert client.receive(TIMEOUT) is None
+        client.send("too late")
+
+    run(pair, handler)
+    assert "failed" not in caplog.text
+
+
+def test_a_handler_whose_other_connection_has_closed_has_failed(pair, caplog):
+    def handler(client):
+        raise ws.ConnectionClosed(1000)
+
+    near, far = pair
+    closing = threading.Timer(0.05, near.close)  # once the server has said close
+    closing.start()
+    middleware = wsgi.Middleware(application, routes_of(handler))
+    Called(middleware, environ(**{"werkzeug.socket": far}))
+    closing.join()
+    assert "the handler of '/echo' failed" in caplog.text
+
+
+def test_what_ends_the_servers_thread_goes_on_to_it(pair):
+    def handler(client):
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        run(pair, handler)
+
+
+def test_a_client_that_has_left_is_no_error_of_the_middleware(pair):
+    near, far = pair
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    near.close()
+    until(lambda: not is_connected(far))
+    middleware = wsgi.Middleware(application, routes_of())
+    assert Called(middleware, environ(**{"werkzeug.socket": far})).body == b""
+
+
+def test_a_client_that_does_not_read_the_answer_is_left(pair, monkeypatch):
+    def write_all(*_):
+        raise TimeoutError("the peer does not read")
+
+    monkeypatch.setattr(wsgi, "write_all", write_all)
+    with pytest.raises(ws.ConnectError, match="the client left"):
+        wsgi.accept(environ(**{"werkzeug.socket": pair[1]}))
+    assert pair[0].recv(100) == b""
+    assert not ending()._seats
+
+
+def test_what_the_server_has_read_already_is_the_connections(pair):
+    near, far = pair
+    near.sendall(b"head\r\n\x81\x85\0\0\0\0hello\x88\x82\0\0\0\0\x03\xe8")
+    near.shutdown(socket.SHUT_WR)
+    with far.makefile("rb") as stream:
+        assert stream.readline() == b"head\r\n"
+        with wsgi.accept(environ(**{"wsgi.input": stream})) as client:
+            assert client.receive(TIMEOUT) == "hello"
+            assert client.receive(TIMEOUT) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "address"),
+    [
+        ({"REMOTE_ADDR": ""}, "unix:"),
+        ({"REMOTE_ADDR": "<local>"}, "unix:"),
+        ({"REMOTE_ADDR": "::1"}, "[::1]:4000"),
+        ({"REMOTE_PORT": None}, "192.0.2.1"),
+    ],
+)
+def test_the_clients_address_is_the_servers_word(pair, changes, address):
+    seen = []
+    run(pair, lambda client: seen.append(client.remote_addr), **changes)
+    assert seen == [address]
+
+
+@pytest.mark.threads
+def test_a_server_of_greenlets_in_a_process_of_threads_is_told_so(pair):
+    kind = type("socket", (socket.socket,), {"__module__": "gevent._socket3"})
+    with kind(fileno=pair[1].detach()) as sock:
+        with pytest.raises(ws.HandshakeError, match="500 this server waits by gevent") as caught:
+            wsgi.accept(environ(**{"werkzeug.socket": sock}))
+        assert b"choose the engine before the first" in caught.value.body

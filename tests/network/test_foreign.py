@@ -178,6 +178,30 @@ def test_what_the_server_writes_afterwards_is_a_broken_pipe(pair):
     assert server.fileno() >= 0
 
 
+def test_after_the_own_end_what_openssl_refuses_is_dropped(pair):
+    client, _, transport = pair
+    transport.finish_writing()
+    with socket.fromfd(client.fileno(), client.family, client.type) as raw:
+        raw.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+        raw.shutdown(socket.SHUT_WR)
+    buffer, count = bytearray(b"x" * 100), None
+    while count != 0:
+        count = readable(transport).read_into(buffer)
+        assert not count or buffer[:count] == bytes(count)
+
+
+def test_a_read_that_was_cut_short_keeps_what_it_has(pair):
+    client, _, transport = pair
+    client.sendall(b"hello")
+    readable(transport)
+    buffer = bytearray(10)
+    transport._decrypt(memoryview(buffer))  # as before a signal handler's exception
+    assert transport.peek(10) == b"\0"
+    assert transport.unread()
+    assert transport.read_into(buffer) == 5
+    assert buffer[:5] == b"hello"
+
+
 class Struck(Exception):
     pass
 

@@ -211,7 +211,7 @@ class Ending:
             if alarm is not None:
                 alarm.ring(_END)
             previous(number, frame)
-        elif self._over or alarm is None:
+        elif self._over or alarm is None:  # pragma: no cover - the process ends by it
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         else:

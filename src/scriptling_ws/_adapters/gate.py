@@ -111,6 +111,6 @@ class Gate:
         if known is None:
             known = Hosts()
             known.listen_on([], [address])
-            if len(self._of_addresses) < _MOST_ADDRESSES:
+            if len(self._of_addresses) < _MOST_ADDRESSES:  # pragma: no branch - it has few
                 self._of_addresses[address] = known
         return known
