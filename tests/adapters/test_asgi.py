@@ -433,3 +433,43 @@ def test_what_comes_after_the_close_is_dropped(client):
     client._begin_close(1000)
     assert client._feed("late")
     assert client.receive(0) is None
+
+
+def test_what_a_server_that_gives_up_has_not_taken_is_lost_and_said_so():
+    errors, stuck = [], threading.Event()
+
+    def send(client):
+        with pytest.raises(ws.ConnectionClosed) as caught:
+            client.send("a")
+        errors.append(caught.value)
+
+    def handler(client):
+        first = threading.Thread(target=send, args=(client,))
+        first.start()
+        assert stuck.wait(TIMEOUT)  # the first message is with the server, for good
+        second = threading.Thread(target=send, args=(client,))
+        second.start()
+        client.on_close(lambda: None)
+        first.join()
+        second.join()
+
+    async def serve():
+        async def receive():
+            return {"type": "websocket.connect"} if not sent else await asyncio.Event().wait()
+
+        async def send(event):
+            sent.append(event)
+            if event["type"] == "websocket.send":
+                stuck.set()
+                await asyncio.Event().wait()
+
+        task = asyncio.ensure_future(made(Server(None).scope, receive, send))
+        while not stuck.is_set():
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    sent, made = [], middleware(handler)
+    asyncio.run(serve())
+    until(lambda: len(errors) == 2)

@@ -120,9 +120,11 @@ def test_the_main_thread_takes_the_signal_over_for_another_one():
 
 
 def test_at_the_programs_end_all_are_told():
-    connection = told()
+    connection, looks = told(), []
+    connection._settled = lambda: looks.append(1) or len(looks) > 2
     ending()._at_exit()
     assert connection.codes == [1001]
+    assert len(looks) == 3  # it waited for the closing handshake
 
 
 def test_a_seat_is_free_again():
@@ -151,9 +153,14 @@ def test_without_a_thread_connections_go_on(monkeypatch):
 
     around = ending()
     monkeypatch.setattr(type(around._engine), "spawn", staticmethod(spawn))
+    handled = []
+    signal.signal(signal.SIGTERM, lambda number, frame: handled.append(number))
     connection = told()
     monkeypatch.undo()
     assert around._alarm is None
+    os.kill(os.getpid(), signal.SIGTERM)
+    until(lambda: handled)
+    assert connection.codes == []
     other = told()
     around._alarm.ring(module._END)
     until(lambda: connection.codes == other.codes == [1001])
@@ -170,6 +177,9 @@ def test_a_forked_child_has_none_of_them():
     assert in_child(look) == [False, 0]
     assert ending() is before
     assert connection.codes == []
+    before.stop()
+    before = ending()  # which has nothing yet
+    assert in_child(look) == [False, 0]
 
 
 def test_a_worker_of_gunicorn_is_found_on_the_stack():
@@ -183,4 +193,9 @@ def test_a_worker_of_gunicorn_is_found_on_the_stack():
     worker = Worker()
     assert worker.handle() is worker
     assert gunicorn_worker() is None
+
+    def deep(frames):
+        return deep(frames - 1) if frames else gunicorn_worker()
+
+    assert deep(150) is None
     assert isinstance(ending(), Ending)

@@ -2,6 +2,7 @@
 
 import io
 import socket
+import ssl
 import threading
 
 import pytest
@@ -13,6 +14,7 @@ from pairs import tcp_pair, until
 from programs import free_port, runs_once
 from scriptling_ws import wsgi
 from scriptling_ws._adapters.ending import ending
+from scriptling_ws._adapters.environ import take_read
 
 HEADERS = {f"HTTP_{name.upper().replace('-', '_')}": text for name, text in UPGRADE.items()}
 
@@ -298,6 +300,7 @@ FLASK = """
 from flask import Flask, request
 from scriptling_ws import wsgi
 from scriptling_ws._adapters.ending import ending
+from scriptling_ws._adapters.environ import take_read
 
 app = Flask(__name__)
 
@@ -434,3 +437,20 @@ def test_a_server_of_greenlets_in_a_process_of_threads_is_told_so(pair):
         with pytest.raises(ws.HandshakeError, match="500 this server waits by gevent") as caught:
             wsgi.accept(environ(**{"werkzeug.socket": sock}))
         assert b"choose the engine before the first" in caught.value.body
+
+
+def test_a_path_that_is_no_text_leads_nowhere(pair):
+    with pytest.raises(ws.HandshakeError, match="404 the path is not UTF-8"):
+        wsgi.accept(environ(PATH_INFO="/\xff", **{"werkzeug.socket": pair[1]}))
+
+
+def test_under_tls_nothing_may_have_been_read(pair):
+    class Stream:
+        def peek(self, size):
+            raise ssl.SSLWantReadError
+
+        def read1(self, size):
+            raise AssertionError("not asked for")
+
+    assert take_read({"wsgi.input": Stream()}, pair[1]) == b""
+    assert pair[1].gettimeout() is None

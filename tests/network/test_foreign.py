@@ -206,8 +206,9 @@ class Struck(Exception):
     pass
 
 
+@pytest.mark.parametrize("error", [Struck, TimeoutError])
 @pytest.mark.parametrize("what", ["read", "write"])
-def test_what_a_signal_handler_has_cut_short_ends_the_connection(pair, what):
+def test_what_a_signal_handler_has_cut_short_ends_the_connection(pair, what, error):
     client, _, transport = pair
 
     class Session:
@@ -215,11 +216,11 @@ def test_what_a_signal_handler_has_cut_short_ends_the_connection(pair, what):
 
         def read(self, size, buffer):
             real.read(size, buffer)
-            raise Struck
+            raise error
 
         def write(self, data):
             real.write(data)
-            raise Struck
+            raise error
 
         def pending(self):
             return 0
@@ -231,7 +232,7 @@ def test_what_a_signal_handler_has_cut_short_ends_the_connection(pair, what):
         "read": lambda: transport.read_into(bytearray(9)),
         "write": lambda: transport.write(b"x"),
     }
-    with pytest.raises(Struck):
+    with pytest.raises(error):
         calls[what]()
     transport._tls = real
     with pytest.raises(ssl.SSLError, match="a signal handler interrupted"):

@@ -178,7 +178,7 @@ class Ending:
             self._task = self._engine.spawn(run, "scriptling-ws ending")
         except (RuntimeError, MemoryError, OSError) as error:  # the next connection tries again
             _logger.debug("the end of the server may go unnoticed: %s", error)
-            if self._alarm is not None:
+            if self._alarm is not None:  # pragma: no branch - else there was no descriptor
                 self._alarm.close()
             self._alarm = None
         else:
@@ -214,7 +214,7 @@ class Ending:
         elif self._over or alarm is None:  # pragma: no cover - the process ends by it
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        else:
+        else:  # pragma: no cover - the process ends by it
             self._owed = number
             alarm.ring(_END)
 
@@ -227,13 +227,17 @@ class Ending:
             if _END in alarm.heard():
                 break
         self._close_all()
-        if self._owed:
+        if self._owed:  # pragma: no cover - the process ends by it
             self._await(_GRACE)
             os.kill(os.getpid(), self._owed)
 
     def _close_all(self) -> None:
-        self._over = True
-        for seat in self._seats.copy():
+        with self._lock:
+            if self._over:
+                return
+            self._over = True
+            seats = self._seats.copy()
+        for seat in seats:
             connection = seat.connection()
             if connection is not None:
                 self._ended.add(connection)
