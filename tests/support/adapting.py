@@ -9,12 +9,14 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 import scriptling_ws as ws
-from pairs import authority, until
+from pairs import authority
 from places import TESTS
 from processes import Process, python_environment
 from programs import free_port
@@ -131,6 +133,14 @@ class Adapted:
             return client.getresponse().read()
 
 
+def wait_for(condition):
+    """As `until`, for what takes a busy machine longer."""
+    pause, end = threading.Event(), time.monotonic() + 3 * TIMEOUT
+    while not condition():
+        assert time.monotonic() < end, "it does not come about"
+        pause.wait(0.01)
+
+
 def is_open(process, port):
     """Whether it listens; it has to run."""
     assert process._process.poll() is None, f"{process.name} ended early"
@@ -163,7 +173,7 @@ def serving_command(name, command, port, ca=None, **options):
     environment.pop("SCRIPTLING_WS_ENGINE", None)
     with Process(sys.executable, *command, env=environment, **options) as process:
         try:
-            until(lambda: is_open(process, port))
+            wait_for(lambda: is_open(process, port))
             yield Adapted(name, process, port, ca)
         finally:
             end(process)

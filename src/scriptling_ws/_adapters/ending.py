@@ -6,10 +6,11 @@ Rules (RFC 6455 section 7.4.1):
   a task of this process, one for all connections, notices the end and closes them.
 - gunicorn's workers say so themselves (`alive`), for every reason that they have: a signal, a
   reload, `max_requests`. They are looked at, four times a second, while there are connections.
-- Elsewhere SIGTERM is heard, and handed on to whoever has handled it. Where that is nobody, the
-  process ends by it once the connections have closed, after a second at the latest. It is taken
-  over with the first connection, not at import. Only the main thread can do that: if the
-  connection is in another one, the interpreter is asked to have it done there, which it is soon.
+- Elsewhere SIGTERM is heard, and handed on to whoever has handled it, once the connections have
+  closed, after half a second at the latest. Where that is nobody, the process ends by it, after a
+  second at the latest. It is taken over with the first connection, not at import. Only the main
+  thread can do that: if the connection is in another one, the interpreter is asked to have it
+  done there, which it is soon.
 - A program that simply ends (a reload of Werkzeug's, Ctrl-C) is heard by `atexit`.
 - What has ended takes no more connections: 503.
 - A forked child has none of them, and begins anew.
@@ -49,6 +50,7 @@ REASON: Final = "the server is shutting down"
 
 _LOOK: Final = 0.25  # seconds between two looks at a worker
 _GRACE: Final = 1.0  # seconds for the closing handshakes, where the process ends by a signal
+_HAND_OVER: Final = 0.5  # the same, where somebody else hears the signal then
 _STEP: Final = 0.02
 _SOON: Final = [("Retry-After", "5")]
 _FRAMES: Final = 100  # of a stack, in which a worker is looked for
@@ -113,7 +115,7 @@ class Ending:
         self._previous: Any = None  # what has handled SIGTERM
         self._ended: weakref.WeakSet[Any] = weakref.WeakSet()  # those that were told
         self._owed = 0  # the signal by which the process is to end
-        self._pending: Any = None  # the call that the main thread has been asked for
+        self._asked = False  # whether the main thread is about to take the signal over
         tell_after_fork(self)
 
     def _after_fork(self) -> None:
@@ -188,16 +190,17 @@ class Ending:
 
     def _hear(self) -> None:
         """Have SIGTERM heard, by the main thread."""
-        if _handler() == self._on_signal or self._pending is not None:
-            return
-        if self._engine.hears_signals():
-            self._take_over()
-        else:
-            self._pending = _ask_main_thread(self._take_over)
+        with self._lock:
+            if _handler() == self._on_signal or self._asked:
+                return
+            if self._engine.hears_signals():
+                self._take_over()
+            else:
+                self._asked = _ask_main_thread()
 
     def _take_over(self) -> None:
         """Have SIGTERM heard: in the main thread."""
-        self._pending = None
+        self._asked = False
         handler = _handler()
         if handler in (None, signal.SIG_IGN, self._on_signal):  # None: not set from Python
             return
@@ -206,17 +209,16 @@ class Ending:
             signal.signal(signal.SIGTERM, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        """The first time have all closed, after which the signal is sent once more."""
         previous, alarm = self._previous, self._alarm
-        if callable(previous):
-            if alarm is not None:
-                alarm.ring(_END)
-            previous(number, frame)
-        elif self._over or alarm is None:  # pragma: no cover - the process ends by it
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        else:  # pragma: no cover - the process ends by it
+        if not (self._over or alarm is None):
             self._owed = number
             alarm.ring(_END)
+        elif callable(previous):
+            previous(number, frame)
+        else:  # pragma: no cover - the process ends by it
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
 
     # -- the task ------------------------------------------------------------------
 
@@ -227,8 +229,9 @@ class Ending:
             if _END in alarm.heard():
                 break
         self._close_all()
-        if self._owed:  # pragma: no cover - the process ends by it
-            self._await(_GRACE)
+        if self._owed:
+            # uvicorn would say 1012 to all within a tenth of a second.
+            self._await(_HAND_OVER if callable(self._previous) else _GRACE)
             os.kill(os.getpid(), self._owed)
 
     def _close_all(self) -> None:
@@ -288,27 +291,31 @@ def _handler() -> Any:
     return signal.getsignal(signal.SIGTERM)
 
 
-def _ask_main_thread(function: Callable[[], object]) -> Any:
-    """Have the main thread call a function between two of its steps.
+_thunk: Any = None  # for good: it must not be freed while the main thread is in it
+
+
+def _ask_main_thread() -> bool:
+    """Have the main thread call `_take_over` between two of its steps.
 
     Returns:
-        What has to be kept until then; None where the interpreter cannot be asked, as PyPy.
+        Whether it will; not where the interpreter cannot be asked, as PyPy. Holds the lock.
     """
+    global _thunk  # noqa: PLW0603  # made once
     try:
         import ctypes  # not needed before this
 
         add = ctypes.pythonapi.Py_AddPendingCall
     except (ImportError, AttributeError):  # pragma: no cover - PyPy alone
-        return None
+        return False
+    if _thunk is None:
+        _thunk = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_in_main_thread)
+    return bool(add(ctypes.cast(_thunk, ctypes.c_void_p), None) == 0)
 
-    def call(_: object) -> int:
-        function()
-        return 0
 
-    kind = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
-    wrapped = kind(call)
-    add.argtypes = [kind, ctypes.c_void_p]
-    return wrapped if add(wrapped, None) == 0 else None
+def _in_main_thread(_: object) -> int:
+    if _ending is not None:
+        _ending._take_over()
+    return 0
 
 
 def gunicorn_worker() -> Any:
