@@ -30,15 +30,17 @@ from typing import TYPE_CHECKING, Any
 from ._adapters.ending import REASON, ending
 from ._adapters.events import Client, Posted, close_event
 from ._adapters.gate import Gate
-from ._adapters.running import log_refusal, run_handler
+from ._adapters.running import decide, log_refusal, run_handler
 from ._codes import CloseCode
 from ._handshakes.head import Refused, parse_request
 from ._network.authority import host_port
 from ._network.loops import Cancelled, Mailbox, in_a_loop, together
 from ._network.waiting import engine
 from ._options import check_count, check_names
+from ._server.authorization import Verdict
 from ._server.response import refusal
-from ._server.routes import Routes, Settings
+from ._server.routes import Routes
+from ._server.settings import Settings, keep
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -48,7 +50,8 @@ if TYPE_CHECKING:
     from ._adapters.ending import Seat
     from ._handshakes.head import Request
     from ._options import RouteOptions
-    from ._server.routes import WebSocketRoute
+    from ._server.response import Response
+    from ._server.route_table import WebSocketRoute
 
     Scope = Mapping[str, Any]
     Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -100,7 +103,7 @@ class Middleware:
         check_names("Middleware", options)
         if max_connections is not None:
             check_count("max_connections", max_connections)
-        own = Settings.keep({"binary_type": binary_type, **options})
+        own = keep({"binary_type": binary_type, **options})
         Settings.of(own)  # so that a wrong one fails without a route too
         self._application = application
         self._table = routes.table()
@@ -109,30 +112,38 @@ class Middleware:
         self._gate = Gate(allowed_hosts)
         self._most = max_connections
         self._settings = {
-            route.path: Settings.of({**own, **route.options}) for route in self._table.websockets
+            route: Settings.of({**own, **route.options}) for route in self._table.websockets
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a scope: see the ASGI specification."""
-        route = self._table.websocket(_path(scope)) if scope["type"] == "websocket" else None
-        if route is None:
+        found = self._table.websocket(_path(scope)) if scope["type"] == "websocket" else None
+        if found is None:
             await self._application(scope, receive, send)
             return
         if not in_a_loop():
             raise RuntimeError("scriptling_ws.asgi waits by asyncio: run the server with that")
         await receive()  # websocket.connect
         request: Request | None = None
-        settings = self._settings[route.path]
+        route, params = found
+        settings = self._settings[route]
         try:
             request = _request(scope)
+            request.params.update(params)
             self._gate.check_caller(request, settings, _address(scope.get("server")))
             seat = ending().take_seat(self._most, "")
         except Refused as refused:
             log_refusal(request, refused)
-            await _refuse(refused, scope, send)
+            await _refuse(refusal(refused), scope, send)
             return
         try:
-            await self._run(route, request, settings, seat, scope, receive, send)
+            offered = list(scope.get("subprotocols") or ())
+            verdict = await _decide(request, settings, offered)
+            if verdict.response is None:
+                await self._run(route, request, settings, seat, verdict, scope, receive, send)
+            else:
+                log_refusal(request, Refused(verdict.response.status, verdict.reason))
+                await _refuse(verdict.response, scope, send)
         finally:
             seat.leave()
 
@@ -142,13 +153,15 @@ class Middleware:
         request: Request,
         settings: Settings,
         seat: Seat,
+        verdict: Verdict,
         scope: Scope,
         receive: Receive,
         send: Send,
     ) -> None:
         """Accept, and move the events between the server and the handler's thread."""
-        subprotocol = settings.choose_subprotocol(list(scope.get("subprotocols") or ()))
-        await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
+        subprotocol = verdict.subprotocol
+        headers = [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in verdict.headers]
+        await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": headers})
         outbox: Mailbox[Posted | None] = Mailbox()
         room: Mailbox[None] = Mailbox()
         client = Client(
@@ -220,17 +233,32 @@ async def _read(client: Client, room: Mailbox[None], receive: Receive) -> None:
             await room.take()
 
 
-async def _refuse(refused: Refused, scope: Scope, send: Send) -> None:
+async def _decide(request: Request, settings: Settings, offered: list[str]) -> Verdict:
+    """As `decide`, on a thread of its own where the program has a say."""
+    if not settings.asks:
+        return decide(request, settings, offered)
+    outcome: Mailbox[Verdict] = Mailbox()
+    try:
+        engine().spawn(
+            lambda: outcome.put(decide(request, settings, offered)),
+            f"scriptling-ws {request.remote_addr}",
+        )
+    except (RuntimeError, MemoryError):
+        text = "the server has no thread left: try again later"
+        return Verdict(response=refusal(Refused(503, text)), reason=text)
+    return await outcome.take()
+
+
+async def _refuse(response: Response, scope: Scope, send: Send) -> None:
     if "websocket.http.response" not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": CloseCode.POLICY_VIOLATION})
         return
-    response = refusal(refused)
     headers = [
         (b"content-type", response.content_type.encode("latin-1")),
         (b"content-length", str(len(response.body)).encode("ascii")),
         *((n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in response.headers),
     ]
-    start = {"type": "websocket.http.response.start", "status": refused.status, "headers": headers}
+    start = {"type": "websocket.http.response.start", "status": response.status, "headers": headers}
     await send(start)
     await send({"type": "websocket.http.response.body", "body": response.body})
 

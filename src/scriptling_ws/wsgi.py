@@ -47,7 +47,7 @@ from ._adapters.environ import (
     wants_websocket,
 )
 from ._adapters.gate import Gate
-from ._adapters.running import log_refusal, run_handler
+from ._adapters.running import decide, log_refusal, run_handler
 from ._connection.connection import Connection
 from ._errors import HandshakeError
 from ._handshakes.head import Refused
@@ -60,7 +60,8 @@ from ._options import check_count, check_names
 from ._server.http import http_date, write_all
 from ._server.log import RareWarning
 from ._server.response import phrase, refusal
-from ._server.routes import Routes, Settings
+from ._server.routes import Routes
+from ._server.settings import Settings, keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -72,6 +73,8 @@ if TYPE_CHECKING:
     from ._handshakes.server import ServerUpgrade
     from ._network.transport import Transport
     from ._options import RouteOptions
+    from ._server.authorization import Verdict
+    from ._server.response import Response
 
     Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -132,7 +135,7 @@ class Middleware:
         if not isinstance(routes, Routes):
             raise TypeError(f"routes has to be a Routes, not {type(routes).__name__}")
         check_names("Middleware", options)
-        own = Settings.keep({"binary_type": binary_type, **options})
+        own = keep({"binary_type": binary_type, **options})
         Settings.of(own)  # so that a wrong one fails without a route too
         self._application = application
         self._table = routes.table()
@@ -140,7 +143,7 @@ class Middleware:
             raise ValueError("the routes have no WebSocket: register one, then make the Middleware")
         self._door = _Door(allowed_hosts, max_connections)
         self._settings = {
-            route.path: Settings.of({**own, **route.options}) for route in self._table.websockets
+            route: Settings.of({**own, **route.options}) for route in self._table.websockets
         }
 
     def __call__(
@@ -148,13 +151,15 @@ class Middleware:
     ) -> Iterable[bytes]:
         """Answer a request: see PEP 3333."""
         path = path_of(environ) if wants_websocket(environ) else None
-        route = None if path is None else self._table.websocket(path)
-        if route is None:
+        found = None if path is None else self._table.websocket(path)
+        if found is None:
             return self._application(environ, start_response)
+        route, params = found
         try:
-            client, seat = self._door.open(environ, self._settings[route.path])
-        except Refused as refused:
-            return _answer(refused, start_response)
+            client, seat = self._door.open(environ, self._settings[route], params)
+        except _Answered as answered:
+            start_response(*_head(answered.response))
+            return [answered.response.body]
         except OSError as error:
             _logger.debug("a client left before it was accepted: %s", error)
             return _nothing(start_response)
@@ -223,17 +228,26 @@ def accept(
     door = _Door(allowed_hosts, max_connections)
     try:
         client, seat = door.open(environ, settings)
-    except Refused as refused:
-        answer = refusal(refused)
-        headers = {name.lower(): value for name, value in _fields(refused)}
-        text = f"no WebSocket was opened: {refused.status} {refused.text}"
-        raise HandshakeError(text, refused.status, headers, answer.body) from refused
+    except _Answered as answered:
+        response = answered.response
+        headers = {name.lower(): value for name, value in _fields(response)}
+        text = f"no WebSocket was opened: {response.status} {answered.reason}"
+        raise HandshakeError(text, response.status, headers, response.body) from answered
     except OSError as error:
         from ._errors import ConnectError
 
         raise ConnectError(f"the client left before it was accepted: {error}", error) from error
     client.on_close(seat.leave)  # nothing says when the view returns
     return client
+
+
+class _Answered(Exception):  # not an error of this program
+    """An upgrade that gets another answer: it may not come in."""
+
+    def __init__(self, response: Response, reason: str) -> None:
+        super().__init__(reason)
+        self.response = response
+        self.reason = reason
 
 
 class _Door:
@@ -245,20 +259,26 @@ class _Door:
         self._gate = Gate(allowed_hosts)
         self._most = max_connections
 
-    def open(self, environ: Mapping[str, Any], settings: Settings) -> tuple[Connection[Any], Seat]:
+    def open(
+        self,
+        environ: Mapping[str, Any],
+        settings: Settings,
+        params: Mapping[str, str] | None = None,
+    ) -> tuple[Connection[Any], Seat]:
         """Check and accept an upgrade.
 
         Returns:
             The connection, and its seat, for the caller to leave.
 
         Raises:
-            Refused: it may not come in.
+            _Answered: it may not come in.
             OSError: the client has left.
         """
         request: Request | None = None
         try:
             head = head_of(environ)
             request = request_of(environ, head)
+            request.params.update(params or {})
             sock = find_socket(environ)
             local_addr = address_text(sock.getsockname())
             upgrade = self._gate.check_upgrade(head, request, settings, local_addr)
@@ -270,14 +290,28 @@ class _Door:
             if refused.status >= 500:
                 _warning().give("refused %s: %s", environ.get("REMOTE_ADDR"), refused.text)
             log_refusal(request, refused)
-            raise
+            raise _Answered(refusal(refused), refused.text) from refused
         try:
-            connection = _open(environ, sock, request, upgrade, settings)
+            verdict = _decide(request, settings, upgrade)
+            connection = _open(environ, sock, request, upgrade, settings, verdict)
             seat.fill(connection, worker)
         except BaseException:
             seat.leave()
             raise
         return connection, seat
+
+
+def _decide(request: Request, settings: Settings, upgrade: ServerUpgrade) -> Verdict:
+    """Have the program decide about it.
+
+    Raises:
+        _Answered: it may not come in.
+    """
+    verdict = decide(request, settings, upgrade.subprotocols)
+    if verdict.response is not None:
+        log_refusal(request, Refused(verdict.response.status, verdict.reason))
+        raise _Answered(verdict.response, verdict.reason)
+    return verdict
 
 
 def _open(
@@ -286,6 +320,7 @@ def _open(
     request: Request,
     upgrade: ServerUpgrade,
     settings: Settings,
+    verdict: Verdict,
 ) -> Connection[Any]:
     """Take the socket over, and answer the upgrade.
 
@@ -296,9 +331,9 @@ def _open(
     transport = adopt(sock)
     try:
         transport.remote_addr = request.remote_addr
-        subprotocol = settings.choose_subprotocol(upgrade.subprotocols)
         terms = Terms.wanted(settings.connection)
-        answer = upgrade.accept(subprotocol, [("Date", http_date())], deflate=terms)
+        headers = [("Date", http_date()), *verdict.headers]
+        answer = upgrade.accept(verdict.subprotocol, headers, deflate=terms)
         write_all(transport, answer, Deadline(_TIME))
     except BaseException:
         _abandon(transport)
@@ -309,7 +344,7 @@ def _open(
         client=False,
         options=settings.connection,
         received=rest,
-        subprotocol=subprotocol,
+        subprotocol=verdict.subprotocol,
         request=request,
         deflate=upgrade.deflate,
         attended=True,
@@ -345,8 +380,7 @@ def _room(worker: Any) -> int | None:
     return int(worker.cfg.worker_connections) - 1 if hasattr(worker, "patch") else 0
 
 
-def _fields(refused: Refused) -> list[tuple[str, str]]:
-    response = refusal(refused)
+def _fields(response: Response) -> list[tuple[str, str]]:
     return [
         ("Content-Type", response.content_type),
         ("Content-Length", str(len(response.body))),
@@ -354,9 +388,8 @@ def _fields(refused: Refused) -> list[tuple[str, str]]:
     ]
 
 
-def _answer(refused: Refused, start_response: Callable[..., Any]) -> Iterable[bytes]:
-    start_response(f"{refused.status} {phrase(refused.status)}", _fields(refused))
-    return [refusal(refused).body]
+def _head(response: Response) -> tuple[str, list[tuple[str, str]]]:
+    return f"{response.status} {phrase(response.status)}", _fields(response)
 
 
 def _nothing(start_response: Callable[..., Any]) -> Iterable[bytes]:

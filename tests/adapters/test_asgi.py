@@ -14,7 +14,7 @@ from scriptling_ws._adapters.ending import ending
 from scriptling_ws._adapters.events import Client
 from scriptling_ws._network.waiting import engine
 from scriptling_ws._options import Options
-from scriptling_ws.runtime import Request
+from scriptling_ws.runtime import HTTP, Request
 
 TIMEOUT = 10
 HEADERS = [(name.lower().encode(), text.encode()) for name, text in UPGRADE.items()]
@@ -473,3 +473,23 @@ def test_what_a_server_that_gives_up_has_not_taken_is_lost_and_said_so():
     sent, made = [], middleware(handler)
     asyncio.run(serve())
     until(lambda: len(errors) == 2)
+
+
+def test_authorize_and_parameters_hold_here_too():
+    def authorize(request):
+        if "authorization" not in request.headers:
+            return HTTP.text(401, "who are you?")
+        request.state.user = "Ann"
+        return {"Set-Cookie": "a=1"}
+
+    seen = []
+    made = middleware(
+        lambda c: seen.append((c.user, c.request.params)), "/room/{name}", authorize=authorize
+    )
+    scope = {"path": "/room/one", "raw_path": b"/room/one"}
+    taken = {"extensions": {"websocket.http.response": {}}}
+    assert Server(made, **scope, **taken).run()[0]["status"] == 401
+    headers = [(b"host", b"localhost"), *HEADERS, (b"authorization", b"x")]
+    sent = Server(made, **scope, headers=headers).run()
+    assert sent[0] == {**accepted(), "headers": [(b"set-cookie", b"a=1")]}
+    assert seen == [("Ann", {"name": "one"})]

@@ -15,6 +15,7 @@ from programs import free_port, runs_once
 from scriptling_ws import wsgi
 from scriptling_ws._adapters.ending import ending
 from scriptling_ws._adapters.environ import take_read
+from scriptling_ws.runtime import HTTP
 
 HEADERS = {f"HTTP_{name.upper().replace('-', '_')}": text for name, text in UPGRADE.items()}
 
@@ -301,6 +302,7 @@ from flask import Flask, request
 from scriptling_ws import wsgi
 from scriptling_ws._adapters.ending import ending
 from scriptling_ws._adapters.environ import take_read
+from scriptling_ws.runtime import HTTP
 
 app = Flask(__name__)
 
@@ -454,3 +456,36 @@ def test_under_tls_nothing_may_have_been_read(pair):
 
     assert take_read({"wsgi.input": Stream()}, pair[1]) == b""
     assert pair[1].gettimeout() is None
+
+
+# -- what the routes have of the native server's ----------------------------------------------
+
+
+def only_ann(request):
+    if request.headers.get("authorization") != "Bearer ann":
+        return HTTP.text(401, "who are you?", {"WWW-Authenticate": "Bearer"})
+    request.state.user = "Ann"
+    return {"Set-Cookie": "a=1"}
+
+
+def test_authorize_and_parameters_hold_here_too(pair):
+    near, far = pair
+    seen = []
+    routes = routes_of(lambda c: seen.append((c.user, c.request.params)), path="/room/{name}")
+    middleware = wsgi.Middleware(application, routes, authorize=only_ann)
+    asked = environ(PATH_INFO="/room/one", **{"werkzeug.socket": far})
+    refused = Called(middleware, asked)
+    assert (refused.status, refused.body) == ("401 Unauthorized", b"who are you?")
+    assert refused.headers["WWW-Authenticate"] == "Bearer"
+    near.sendall(b"\x88\x82\0\0\0\0\x03\xe8")
+    near.shutdown(socket.SHUT_WR)
+    Called(middleware, {**asked, "HTTP_AUTHORIZATION": "Bearer ann"})
+    assert seen == [("Ann", {"name": "one"})]
+    assert b"\r\nSet-Cookie: a=1\r\n" in near.recv(1000)
+
+
+def test_authorize_in_a_view(pair):
+    with pytest.raises(ws.HandshakeError, match="401") as caught:
+        wsgi.accept(environ(**{"werkzeug.socket": pair[1]}), authorize=only_ann)
+    assert caught.value.body == b"who are you?"
+    assert not ending()._seats

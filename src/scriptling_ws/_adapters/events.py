@@ -27,7 +27,7 @@ from .._wire.outgoing import binary_payload, check_close, text_of, text_payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import EllipsisType, TracebackType
+    from types import EllipsisType, SimpleNamespace, TracebackType
 
     from typing_extensions import Self
 
@@ -84,6 +84,7 @@ class Client:
         peer_addr: The same.
         subprotocol: The subprotocol agreed on, or None.
         request: The client's request.
+        state: What the program keeps with the connection: `request.state`.
         close_code: Why the connection was closed; None while it is open.
         close_reason: The text that came with it.
     """
@@ -118,12 +119,22 @@ class Client:
         self._goodbye: Posted | None = None
         self._gone = False
         self.request: Request = request
+        self.state: SimpleNamespace = request.state
         self.subprotocol: str | None = subprotocol
         self.local_addr: str = local_addr
         self.remote_addr: str = request.remote_addr
         self.peer_addr: str = request.remote_addr
         self.close_code: int | None = None
         self.close_reason: str | None = None
+
+    @property
+    def user(self) -> Any:
+        """As `Connection.user`."""
+        return getattr(self.state, "user", None)
+
+    @user.setter
+    def user(self, user: Any) -> None:
+        self.state.user = user
 
     # -- for the loop: nothing in here waits ------------------------------------
 

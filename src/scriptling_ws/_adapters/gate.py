@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .._handshakes.head import Request
-    from .._server.routes import Settings
+    from .._server.settings import Settings
 
 __all__ = ["Gate"]
 

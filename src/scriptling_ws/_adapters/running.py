@@ -16,16 +16,25 @@ from typing import TYPE_CHECKING, Any
 
 from .._codes import CloseCode
 from .._errors import ConnectionClosed, SendTimeout
+from .._server.authorization import Verdict, ask
 from .._server.log import log_answer, log_closed, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._handshakes.head import Refused, Request
+    from .._server.settings import Settings
 
-__all__ = ["log_refusal", "run_handler"]
+__all__ = ["decide", "log_refusal", "run_handler"]
 
 _logger = logging.getLogger("scriptling_ws.server")
+
+
+def decide(request: Request, settings: Settings, offered: list[str]) -> Verdict:
+    """Have the program decide about an upgrade, by `authorize`. Blocks as long as that does."""
+    if not settings.asks:
+        return Verdict(subprotocol=settings.choose_subprotocol(offered))
+    return ask(lambda asked: settings.decide(asked, offered), request)
 
 
 def run_handler(handler: Callable[[Any], object], client: Any, request: Request) -> None:
