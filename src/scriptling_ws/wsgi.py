@@ -37,7 +37,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final, overload
 
-from ._adapters.ending import ending, gunicorn_worker
+from ._adapters.ending import ending, gunicorn_worker, room_of
 from ._adapters.environ import (
     find_socket,
     head_of,
@@ -284,7 +284,7 @@ class _Door:
             upgrade = self._gate.check_upgrade(head, request, settings, local_addr)
             _check_engine(sock)
             worker = gunicorn_worker() if "gunicorn.socket" in environ else None
-            most = _room(worker) if self._most is None else self._most
+            most = room_of(worker) if self._most is None else self._most
             seat = ending().take_seat(most, _NO_THREAD)
         except Refused as refused:
             if refused.status >= 500:
@@ -368,16 +368,6 @@ def _check_engine(sock: object) -> None:
         choose("gevent")
     except (RuntimeError, ImportError) as error:
         raise Refused(500, f"this server waits by gevent: {error}") from error
-
-
-def _room(worker: Any) -> int | None:
-    """The WebSockets for which a worker of gunicorn has room; None where that is not known."""
-    if worker is None:
-        return None
-    kind = type(worker).__name__
-    if kind == "ThreadWorker":
-        return int(worker.cfg.threads) - 1
-    return int(worker.cfg.worker_connections) - 1 if hasattr(worker, "patch") else 0
 
 
 def _fields(response: Response) -> list[tuple[str, str]]:

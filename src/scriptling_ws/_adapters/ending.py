@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from .._network.waiting import Task
 
-__all__ = ["REASON", "Closing", "Ending", "Seat", "ending", "gunicorn_worker"]
+__all__ = ["REASON", "Closing", "Ending", "Seat", "ending", "gunicorn_worker", "room_of"]
 
 _logger = logging.getLogger("scriptling_ws.server")
 
@@ -333,3 +333,13 @@ def gunicorn_worker() -> Any:
             break
         frame = frame.f_back
     return None
+
+
+def room_of(worker: Any) -> int | None:
+    """The WebSockets for which a worker of gunicorn has room; None where that is not known."""
+    if worker is None:
+        return None
+    kind = type(worker).__name__
+    if kind == "ThreadWorker":
+        return int(worker.cfg.threads) - 1
+    return int(worker.cfg.worker_connections) - 1 if hasattr(worker, "patch") else 0
