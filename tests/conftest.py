@@ -95,13 +95,8 @@ def pytest_configure(config):
 # What the codec has no part in. Where SCRIPTLING_WS_ONCE says that the compiled codec has had all
 # tests, these are left out with the pure one.
 ONCE = (
-    *(
-        "client/test_proxies_real",
-        "deploy/",
-        "server/test_behind_",
-        "server/test_engines",
-        "server/test_exhaustion",
-    ),
+    *("adapters/test_adapter_", "adapters/test_inside", "client/test_proxies_real", "deploy/"),
+    *("server/test_behind_", "server/test_engines", "server/test_exhaustion"),
     *("server/test_processes", "server/test_sockets", "test_bundling", "test_cli"),
     *("test_conformance", "test_mutants", "test_packaging", "test_readme"),
 )

@@ -104,6 +104,13 @@ WINGS = {
             "sockets_given"
         ),
     ),
+    "adapters": (
+        (
+            "_adapters.ending _adapters.environ _adapters.events _adapters.gate _adapters.running "
+            "_network.foreign _network.loops asgi wsgi"
+        ),
+        "wsgi asgi foreign inside options",
+    ),
     "client": (
         (
             "__init__ __main__ _certificate _client.asked _client.connect "

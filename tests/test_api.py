@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import is_typeddict
 
 SNAPSHOT = Path(__file__).with_name("api.txt")
-MODULES = ("scriptling_ws", "scriptling_ws.runtime")
+MODULES = ("scriptling_ws", "scriptling_ws.runtime", "scriptling_ws.asgi", "scriptling_ws.wsgi")
 ALIASES = ("scriptling.websocket", "scriptling.net.websocket", "scriptling.runtime")
 
 

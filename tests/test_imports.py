@@ -21,10 +21,14 @@ HOUSE = [
     ["_connection"],
     ["_rooms"],
     ["_client", "_server"],
-    ["__init__", "_demo", "_where", "runtime"],
+    ["_adapters"],
+    ["__init__", "_demo", "_where", "asgi", "runtime", "wsgi"],
     ["__main__"],
 ]
 WINGS = {
+    "_adapters": [
+        ["ending", "environ", "events", "gate", "running"],
+    ],
     "_client": [
         ["proxy", "redirects", "secure"],
         ["conversation", "upgrade", "way"],
@@ -122,8 +126,8 @@ WINGS = {
         ["alarm", "authority", "deadline", "fork"],
         ["greenlets", "threads"],
         ["waiting"],
-        ["listen", "locks", "race", "transport"],
-        ["dial", "tls", "unix"],
+        ["listen", "locks", "loops", "race", "transport"],
+        ["dial", "foreign", "tls", "unix"],
         ["layered"],
     ],
 }
@@ -134,8 +138,9 @@ MODULES = sorted(
 WITHOUT_IO = [name for name in MODULES if name.startswith(("_wire.", "_handshakes."))]
 IO = {"socket", "ssl", "select", "selectors", "threading", "time", "asyncio"}
 
-# What waits, or is waited for, is in the engines alone.
+# What waits, or is waited for, is in the engines alone; and in an event loop, for ASGI.
 ENGINES = {"_network.greenlets", "_network.threads"}
+LOOPS = {"_network.loops"}
 WAITING = {
     "_thread",
     "threading",
@@ -240,7 +245,7 @@ def sleeps(module):
     return False
 
 
-@pytest.mark.parametrize("module", sorted(set(MODULES) - ENGINES))
+@pytest.mark.parametrize("module", sorted(set(MODULES) - ENGINES - LOOPS))
 def test_waiting_is_the_engines(module):
     assert not WAITING & set(foreign(module))
     assert not sleeps(module)
@@ -248,6 +253,11 @@ def test_waiting_is_the_engines(module):
 
 def test_the_engines_are_imported_by_the_seam_alone():
     assert [name for name in MODULES if ENGINES & set(imported(name))] == ["_network.waiting"]
+
+
+def test_event_loops_are_waited_in_for_asgi_alone():
+    assert [name for name in MODULES if LOOPS & set(imported(name))] == ["asgi"]
+    assert WAITING & set(foreign("_network.loops")) == {"asyncio"}
 
 
 def below(module):

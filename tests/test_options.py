@@ -13,7 +13,7 @@ import pytest
 
 import scriptling_ws as ws
 from pairs import MIB
-from scriptling_ws import _options, runtime
+from scriptling_ws import _options, asgi, runtime, wsgi
 from scriptling_ws._handshakes.terms import Terms
 from scriptling_ws._options import Options
 
@@ -84,6 +84,8 @@ CALLS = {
     "Server": functools.partial(ws.Server, handler, port=0),
     "serve": functools.partial(ws.serve, handler, port=0),
     "websocket": functools.partial(ws.Routes().websocket, "/", handler),
+    "Middleware": functools.partial(wsgi.Middleware, handler, ws.Routes()),
+    "accept": functools.partial(wsgi.accept, {}),
     "get": functools.partial(ws.Routes().get, "/", handler),
     "post": functools.partial(ws.Routes().post, "/", handler),
     "put": functools.partial(ws.Routes().put, "/", handler),
@@ -203,11 +205,14 @@ def test_every_call_knows_what_it_takes():
         "Server": own["Server"] | route | {"binary_type"},
         "serve": own["serve"] | route | {"binary_type"},
         "websocket": own["websocket"] | route | {"binary_type"},
+        "Middleware": own["Middleware"] | route,
+        "accept": own["accept"] | route | {"binary_type"},
         **{
             name: own[name] | set(types(ws.PageOptions))
             for name in ("get", "post", "put", "patch", "delete", "static")
         },
     }
+    assert types(asgi.Middleware) == types(wsgi.Middleware)
     assert inspect.signature(ws.connect).parameters["binary_type"].default is Options().binary_type
 
 

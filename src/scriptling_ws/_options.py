@@ -199,6 +199,12 @@ class ServerOptions(RouteOptions, total=False):
 
 
 _SERVED: Final = ("handler", "host", "port", "path", "routes", "binary_type")
+_EMBEDDED: Final = (
+    "allowed_hosts",
+    "max_connections",
+    "binary_type",
+    *RouteOptions.__annotations__,
+)
 _PAGE_CALLS: Final = ("get", "post", "put", "patch", "delete")
 # All that each call takes, and where that is described.
 _TAKEN: Final = {
@@ -206,6 +212,8 @@ _TAKEN: Final = {
     "Server": (*_SERVED, *ServerOptions.__annotations__),
     "serve": (*_SERVED, "ready", "processes", "reload_timeout", *ServerOptions.__annotations__),
     "websocket": ("path", "handler", "binary_type", *RouteOptions.__annotations__),
+    "Middleware": ("application", "routes", *_EMBEDDED),
+    "accept": ("environ", *_EMBEDDED),
     **dict.fromkeys(_PAGE_CALLS, ("path", "handler", *PageOptions.__annotations__)),
     "static": ("path", "directory", "headers", "fallback", *PageOptions.__annotations__),
 }
@@ -214,6 +222,8 @@ _DESCRIBED: Final = {
     "Server": "Server",
     "serve": "Server",
     "websocket": "Routes.websocket",
+    "Middleware": "wsgi.Middleware",
+    "accept": "wsgi.accept",
     **{name: f"Routes.{name}" for name in (*_PAGE_CALLS, "static")},
 }
 # What other libraries call it, and what it is here: the first that the call takes.
@@ -240,6 +250,8 @@ _ELSEWHERE: Final = {
     "user_agent_header": ("user_agent=...",),
     "workers": ("processes=...",),
 }
+# Calls inside of other servers, which take what the others do.
+_INSIDE: Final = ("Middleware", "accept")
 _NEAR: Final = 0.7  # from here on names are alike, as difflib sees it
 
 
@@ -268,7 +280,7 @@ def _advice(call: str, name: str) -> str:
     if name in _ELSEWHERE:
         texts = [text for text in _ELSEWHERE[name] if text.partition("=")[0] in taken]
         return f": write {texts[0]}" if texts else ""
-    others = [f"{other}()" for other in _TAKEN if name in _TAKEN[other]]
+    others = [f"{other}()" for other in _TAKEN if name in _TAKEN[other] and other not in _INSIDE]
     if others:
         return f": it is an option of {', '.join(others)}"
     from difflib import get_close_matches  # not needed before this

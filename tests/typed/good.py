@@ -13,6 +13,7 @@ import scriptling.net.websocket
 import scriptling.runtime as runtime
 import scriptling.websocket
 import scriptling_ws as ws
+from scriptling_ws import asgi, wsgi
 
 URL = "ws://127.0.0.1:8080/"
 
@@ -212,3 +213,20 @@ def has_other_names() -> None:
     assert_type(scriptling.websocket.connect(URL).receive(), str | list[int] | None)
     conn = scriptling.net.websocket.connect(URL, binary_type=bytes)
     assert_type(conn.receive(), str | bytes | None)
+
+
+def inside_other_servers(environ: dict[str, object], routes: ws.Routes) -> None:
+    with wsgi.accept(environ) as lists:
+        assert_type(lists, ws.Connection)
+    with wsgi.accept(environ, binary_type=bytes, origins="*", max_connections=5) as received:
+        assert_type(received, ws.Connection[bytes])
+
+    def application(environ: dict[str, object], start: Callable[..., object]) -> list[bytes]:
+        return []
+
+    assert_type(wsgi.Middleware(application, routes, binary_type=bytes), wsgi.Middleware)
+
+    async def events(scope: object, receive: object, send: object) -> None:
+        pass
+
+    assert_type(asgi.Middleware(events, routes, allowed_hosts=["a.example"]), asgi.Middleware)
