@@ -377,7 +377,7 @@ def test_the_time_of_handlers_and_handshakes(monkeypatch):
 
     routes = Routes()
     routes.websocket("/quick", lambda client: None)
-    routes.websocket("/slow", lambda client: go_on.wait(TIMEOUT))
+    routes.websocket("/slow", lambda client: go_on.wait(TIMEOUT), close_timeout=0.1)
     routes.get("/page", page)
     with serving(routes=routes, metrics=True) as server, dial(server) as asking:
         asking.sendall(head("/page"))
