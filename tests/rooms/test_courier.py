@@ -14,8 +14,6 @@ from scriptling_ws._network.waiting import engine
 from scriptling_ws._rooms import courier
 from scriptling_ws._rooms.courier import Progress
 
-pytestmark = pytest.mark.once
-
 
 def runs():
     return any(thread.name == courier.NAME for thread in threading.enumerate())

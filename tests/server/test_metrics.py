@@ -39,6 +39,8 @@ from servers import (
     upgrade,
 )
 
+pytestmark = pytest.mark.once("it is about figures; who counts messages has its tests in wire/")
+
 TIMEOUT = 10
 tells_bytes = pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell")
 posix_only = pytest.mark.skipif(os.name == "nt", reason="processes are ended as on POSIX")

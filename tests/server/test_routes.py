@@ -11,6 +11,8 @@ from scriptling_ws._server.serve import serve
 from scriptling_ws._server.server import Server
 from scriptling_ws.runtime import HTTP
 
+pytestmark = pytest.mark.once
+
 
 def handler(client):
     pass

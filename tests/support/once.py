@@ -15,6 +15,7 @@ Rules:
 """
 
 import contextlib
+import functools
 import itertools
 import os
 
@@ -62,6 +63,7 @@ def no_connection():
     count = itertools.count()
     open_one = Connection.__init__
 
+    @functools.wraps(open_one)
     def counted(*args, **options):
         next(count)
         open_one(*args, **options)
