@@ -69,11 +69,11 @@ def upgrade(path="/", *lines, method="GET", version="HTTP/1.1", host="localhost"
 
 
 def read_all(sock):
-    """What comes until the end of the stream."""
-    data = b""
+    """What comes until the end of the stream: megabytes, and in pieces of a few kilobytes."""
+    data = bytearray()
     while piece := sock.recv(65536):
         data += piece
-    return data
+    return bytes(data)
 
 
 def read_until(sock, mark):
