@@ -242,6 +242,7 @@ def test_locks_pass_from_greenlet_to_greenlet():
     )
 
 
+@pytest.mark.alone  # a second is the bound of it
 def test_what_blocks_goes_to_other_threads():
     run(
         """
