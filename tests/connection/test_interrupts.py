@@ -166,6 +166,7 @@ def test_an_interrupted_wait_for_another_thread_leaves_that_its_lock(call):
         assert not lock.locked()
 
 
+@pytest.mark.alone  # the signal comes once the frame is on its way
 @pytest.mark.abuse(70)
 @cpython_handlers
 @pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError, OSError, RuntimeError])
@@ -483,6 +484,7 @@ def test_a_message_that_is_interrupted_as_it_is_encrypted_is_sent_once():
         assert client.receive(SOON) == "second"
 
 
+@pytest.mark.alone  # else what was filled may have room again
 def test_a_send_that_waits_for_an_answer_to_leave_spoils_nothing():
     with both_ends(send_timeout=0.2) as (client, server):
         filler = fill(client)
