@@ -16,7 +16,8 @@ NODE_MODULES = tests/peers/node_modules
 KERNEL = src/_wsframe.pyx src/_wssystem.pxi src/_wswindow.pxi src/_wstls.pxi src/_wsparking.pxi src/_wschannel.pxi src/_wsframe.h src/_wsgate.h src/_wsio.h
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled test-pure test-gevent field install-check lint format api peers \
+.PHONY: help demo chat screenshots test test-compiled test-pure test-gevent field \
+    install-check lint format api peers \
     programs conformance conformance-gate free-threaded pypy architectures fuzz fuzz-quick sanitize \
     coverage mutants soak \
     wheels wheels-free-threaded bench bench-quick bench-server callgrind clean
@@ -49,6 +50,14 @@ $(VENV)/linted: $(VENV)/tested
 demo: $(VENV)/installed ## the calls of scriptling.websocket at work, and their speed
 	$(VENV)/bin/scriptling-ws demo
 
+# Several processes meet at a Redis server: make chat REDIS=redis://127.0.0.1 CHAT_ARGS="--processes 2"
+chat: $(VENV)/installed ## the chat of examples/, on port 8080; REDIS=URL, CHAT_ARGS=...
+	$(if $(REDIS),$(PIP) install --quiet "redis>=5")
+	$(RUN) examples/chat/serve.py $(if $(REDIS),--redis $(REDIS)) $(CHAT_ARGS)
+
+screenshots: $(VENV)/tested ## pictures of the pages of examples/; docs/examples.md shows some
+	$(RUN) tests/screenshots.py
+
 # Worker processes share a run: `auto` is as many as conftest.py says, 0 has all tests in one process, as
 # a debugger needs it. A worker that has nothing left takes over from another; so most tests of a file
 # stay together, with the fixtures that they share.
@@ -78,8 +87,8 @@ field: $(VENV)/tested ## the field's reports where they are, with both engines; 
 	    echo "with gevent:" && PYTHONPATH=tests/patched $(RUN) $(FIELD); \
 	else echo "skipped: there are no field reports in $(FIELD)"; fi
 
-peers: ## Node's ws, for the tests against it; skipped where there is no npm
-	@if command -v npm >/dev/null && [ ! -d $(NODE_MODULES) ]; then \
+peers: ## Node's ws and axe-core, for the tests with them; skipped where there is no npm
+	@if command -v npm >/dev/null && [ ! -d $(NODE_MODULES)/ws -o ! -d $(NODE_MODULES)/axe-core ]; then \
 	    npm install --prefix tests/peers --no-package-lock --no-audit --no-fund --loglevel=error; \
 	fi
 

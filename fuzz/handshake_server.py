@@ -15,7 +15,9 @@ from typing import Any
 import h11
 
 from harness import Source, fuzz
-from scriptling_ws._handshakes.head import HeadReader, Refused, Request, parse_request
+from scriptling_ws._fields import count_header
+from scriptling_ws._handshakes.head import HeadReader, Refused, Request, _by_h11, parse_request
+from scriptling_ws._handshakes.plain import plain_request
 from scriptling_ws._handshakes.server import ServerUpgrade, wants_upgrade
 from scriptling_ws._server.admission import Hosts, Origins
 from scriptling_ws._server.arrival import body_length
@@ -42,6 +44,7 @@ def check(data: bytes) -> None:
         check_refusal(Refused(int(whole[:3]), whole[4:]))
         return
     head, _ = whole
+    check_plain(head)
     try:
         request = parse_request(head)
         body_length(request, 1024 * 1024)
@@ -51,6 +54,13 @@ def check(data: bytes) -> None:
         check_refusal(refused)
         return
     check_upgrade(head, upgrade)
+
+
+def check_plain(head: bytes) -> None:
+    """What is taken apart without h11 is as h11 reads it."""
+    if count_header(head.lower(), b"host") != 1 or (found := plain_request(head)) is None:
+        return  # it is refused before, or left to h11
+    assert found == _by_h11(head)
 
 
 def read(chunks: list[bytes]) -> tuple[bytes, bytes] | str | None:

@@ -89,7 +89,7 @@ cdef enum:
     SMALL = 4096            # up to so many bytes a frame is made on the stack
     HOLD = 64 * 1024        # up to so many bytes a system call keeps the GIL
     MOST = 256 * 1024       # above it a message is sent in slices: see _wire.outgoing
-    SMALLEST_WINDOW = 4096  # which an idle connection keeps: see _wire.incoming
+    SMALLEST_WINDOW = 1024  # which an idle connection keeps: see _wire.incoming
 
 cdef double NAP = 0.01      # what SO_RCVTIMEO says: see _network.transport
 cdef double LONG = 1.0      # a wait above this gives memory back, and may be a nap too long

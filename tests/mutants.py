@@ -91,11 +91,12 @@ WINGS = {
     "handshakes": (
         (
             "_network.authority _fields _handshakes.client _handshakes.server _handshakes.head "
-            "_server.http _handshakes.idna _handshakes.paths _server.response _handshakes.terms "
-            "_handshakes.url"
+            "_server.http _handshakes.idna _handshakes.paths _handshakes.plain _server.response "
+            "_handshakes.terms _handshakes.url"
         ),
         (
-            "head http terms url handshake_client handshake_server client abuse_handshake_client "
+            "head http plain terms url handshake_client handshake_server client "
+            "abuse_handshake_client "
             "abuse_handshake_server abuse_misuse server_refusals server_pages http_arguments "
             "fields log fuzz_seeds"
         ),
@@ -109,18 +110,28 @@ WINGS = {
     ),
     "server": (
         (
-            "_network.unix _server.acceptor _server.admission _server.arrival _server.crew "
+            "_network.unix _server.acceptor _server.admission _server.admitted _server.arrival "
+            "_server.closing _server.crew _server.entrance _server.page_routes _server.path_tree "
+            "_server.route_table _server.service _server.settings "
             "_server.delivery _server.doors _server.endpoints _server.handlers _server.limits "
             "_server.log _server.master _server.peer _server.restarts _server.routes _server.serve "
             "_server.server _server.sessions _server.signals _server.static _server.systemd "
             "_server.worker runtime"
         ),
         (
-            "accept admission bodies delivery limits routes sessions slow_readers static runtime "
+            "accept admission bodies delivery limits methods path_parameters routes sessions "
+            "slow_readers static runtime "
             "server server_limits server_pages server_refusals server_shutdown server_tls "
             "abuse_handshake_server on_close fork options clock log api listen sockets "
             "sockets_systemd processes processes_ends processes_reload"
         ),
+    ),
+    "deciding": (
+        (
+            "_handshakes.credentials _server.authorization _server.cors _server.credentials "
+            "_server.decisions"
+        ),
+        "authorize authorize_times credentials cors methods",
     ),
     "manners": (
         (

@@ -49,8 +49,18 @@ FILES = [
 def test_example_says_how_it_is_started(path):
     first = (EXAMPLES / path).read_text(encoding="utf-8").splitlines()[0]
     command = re.search(r"(python|scriptling-ws --server :8080) (examples/\S+)", first)
-    assert first.startswith(("# ", "<!-- "))
+    assert first.startswith(("# ", "<!-- ", "// ", "/* "))
     assert (REPOSITORY / command[2]).is_file()
+
+
+def test_the_pictures_that_the_docs_show():
+    docs = REPOSITORY / "docs"
+    text = (docs / "examples.md").read_text(encoding="utf-8")
+    pictures = [docs / name for name in re.findall(r"\((screenshots/\S+)\)", text)]
+    assert sorted(pictures) == sorted((docs / "screenshots").iterdir())
+    for picture in pictures:
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert picture.stat().st_size < 150 * 1024
 
 
 def test_echo():

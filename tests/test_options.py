@@ -86,6 +86,12 @@ CALLS = {
     "Server": functools.partial(ws.Server, handler, port=0),
     "serve": functools.partial(ws.serve, handler, port=0),
     "websocket": functools.partial(ws.Routes().websocket, "/", handler),
+    "get": functools.partial(ws.Routes().get, "/", handler),
+    "post": functools.partial(ws.Routes().post, "/", handler),
+    "put": functools.partial(ws.Routes().put, "/", handler),
+    "patch": functools.partial(ws.Routes().patch, "/", handler),
+    "delete": functools.partial(ws.Routes().delete, "/", handler),
+    "static": functools.partial(ws.Routes().static, "/", "."),
 }
 
 
@@ -98,6 +104,9 @@ CALLS = {
         ("serve", "Compression", ": did you mean 'compression'?"),
         ("serve", "redy", ": did you mean 'ready'?"),
         ("websocket", "binary_typ", ": did you mean 'binary_type'?"),
+        ("get", "corse", ": did you mean 'cors'?"),
+        ("post", "authorise", ": did you mean 'authorize'?"),
+        ("static", "header", ": did you mean 'headers'?"),
         ("websocket", "origin_s", ": did you mean 'origins'?"),
         ("connect", "subprotocol", ": did you mean 'subprotocols'?"),
         ("connect", "header", ": did you mean 'headers'?"),
@@ -119,6 +128,7 @@ CALLS = {
         ("connect", "origins", ": it is an option of Server(), serve(), websocket()"),
         ("Server", "ready", ": it is an option of serve()"),
         ("websocket", "max_connections", ": it is an option of Server(), serve()"),
+        ("delete", "origins", ": it is an option of Server(), serve(), websocket()"),
         # Nothing comes near.
         ("connect", "frobnicate", ""),
         ("connect", "on_message", ""),
@@ -190,12 +200,23 @@ def test_every_call_knows_what_it_takes():
         "Server": own["Server"] | route | {"binary_type"},
         "serve": own["serve"] | route | {"binary_type"},
         "websocket": own["websocket"] | route | {"binary_type"},
+        **{
+            name: own[name] | set(types(ws.PageOptions))
+            for name in ("get", "post", "put", "patch", "delete", "static")
+        },
     }
     assert inspect.signature(ws.connect).parameters["binary_type"].default is Options().binary_type
 
 
 @pytest.mark.parametrize(
-    "options", [ws.ConnectionOptions, ws.ClientOptions, ws.RouteOptions, ws.ServerOptions]
+    "options",
+    [
+        ws.ConnectionOptions,
+        ws.ClientOptions,
+        ws.RouteOptions,
+        ws.PageOptions,
+        ws.ServerOptions,
+    ],
 )
 def test_the_types_can_be_looked_up(options):
     assert set(typing.get_type_hints(options)) == set(options.__annotations__)

@@ -155,7 +155,7 @@ def documented(where):
 )
 def test_options(where, options):
     table = documented(where)
-    of_routes = set() if where == "connect" else {"origins", "subprotocols"}
+    of_routes = set() if where == "connect" else {"origins", "subprotocols", "authorize"}
     assert set(table) == set(options) | of_routes
     for name, default in options.items():
         assert agrees(table[name], default), f"{name}: {table[name]}"

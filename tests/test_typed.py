@@ -95,6 +95,7 @@ def test_an_option_with_one_value_is_named_once():
 
 # A text for each option that the server has, so that none is forgotten.
 TEXTS = {
+    "authorize": "au_typed.check",
     "access_log": "json",
     "allowed_hosts": "localhost",
     "binary_type": "bytes",
@@ -132,7 +133,9 @@ TEXTS = {
 }
 
 
-def test_each_option_of_the_server_has_a_text():
+def test_each_option_of_the_server_has_a_text(tmp_path, monkeypatch):
+    (tmp_path / "au_typed.py").write_text("def check(request): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
     elsewhere = {"engine", "ssl_context", "sock", "unix", "unix_mode", "unix_owner"}
     for name in {*ServerOptions.__annotations__, "binary_type"} - elsewhere:
         text = TEXTS.get(name, "1")  # a count or a number of seconds

@@ -2,11 +2,12 @@
 
     python -m bench.server.broadcast [--members N] [--size BYTES] [--rounds N] [--json FILE]
 
-Three contestants take turns in each round, in an order that changes:
+Four contestants take turns in each round, in an order that changes:
 
 - `bare`: `for sock in sockets: sock.send(frame)`;
 - `room`: `room.send(text)`, which makes the frame too;
-- `stalled`: the same with one more member, which does not read.
+- `stalled`: the same with one more member, which does not read;
+- `sync`: `for connection in connections: connection.send(text)` of websockets.sync.
 
 Each has TCP connections of its own on the loopback, as many as the others. Another process reads
 them, and does so between the turns: what is timed is the sending alone. A figure is the median of
@@ -27,6 +28,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from websockets.protocol import Protocol, Side
+from websockets.sync.connection import Connection as SyncConnection
 from wsproto.connection import Connection as WSProtoConnection
 from wsproto.connection import ConnectionType
 
@@ -106,8 +109,13 @@ def member(sock: socket.socket) -> Connection:
     return Connection(Transport(sock), ws_state, client=False, options=options, attended=True)
 
 
+def sync_member(sock: socket.socket) -> SyncConnection:
+    """The same of websockets.sync."""
+    return SyncConnection(sock, Protocol(Side.SERVER), ping_interval=None)
+
+
 def contestants(drain: Drain, members: int, text: str) -> dict[str, Callable[[], None]]:
-    """The three, each a call that sends one message to all."""
+    """The four, each a call that sends one message to all."""
     frame = encode_frame(0x81, text, None)
     sockets = [drain.connect() for _ in range(members)]
 
@@ -120,6 +128,12 @@ def contestants(drain: Drain, members: int, text: str) -> dict[str, Callable[[],
         for _ in range(members):
             room.join(member(drain.connect()))
     # No byte of it is read: after some messages its queue is full, and stays so.
+    theirs = [sync_member(drain.connect()) for _ in range(members)]
+
+    def sync() -> None:
+        for connection in theirs:
+            connection.send(text)
+
     lazy_socket, far = socket.socketpair()
     lazy = member(lazy_socket)
     lazy.far = far  # type: ignore[attr-defined]  # kept open as long
@@ -132,6 +146,7 @@ def contestants(drain: Drain, members: int, text: str) -> dict[str, Callable[[],
         "bare": bare,
         "room": lambda: plain.send(text),
         "stalled": lambda: stalled.send(text),
+        "sync": sync,
     }
 
 
@@ -180,6 +195,8 @@ def main() -> None:
         each = median(seconds) / TURN / options.members * 1e6
         ratio = median(b / s for b, s in zip(times["bare"], seconds, strict=True))
         print(f"{name:8} {each:6.2f} us a member  {ratio:5.2f} of bare")
+    rooms = median(b / s for b, s in zip(times["sync"], times["room"], strict=True))
+    print(f"room      {rooms:5.2f} of websockets.sync")
     drain.end()
     os._exit(0)  # without closing handshakes
 

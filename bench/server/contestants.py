@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 BARE = "bare threads"
+BARE_GEVENT = "bare gevent"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Contestant:
     way: str = ""  # where the library has several: which engine carries the handlers
     raw: bool = False  # it knows no frames
     most: int | None = None  # active connections that it is tried with
+    work: str = ""  # what alone it takes part in
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -50,6 +52,7 @@ CONTESTANTS = {
         Contestant(BARE, "bare_threads", "socket", raw=True),
         Contestant(OURS, "scriptling", "scriptling_ws", "threads"),
         Contestant(OURS, "scriptling_gevent", "gevent", "gevent"),
+        Contestant(BARE_GEVENT, "bare_gevent", "gevent", work="opens"),
         # Of 4,000 it had not answered 3,278 after a minute, in which it kept both cores busy.
         Contestant("websockets.sync", "websockets_sync", "websockets", most=1000),
         Contestant("picows", "picows_server", "picows"),

@@ -64,6 +64,8 @@ def hindrance(scenario: Scenario, label: str) -> str:
     contestant = CONTESTANTS[label]
     if contestant.missing():
         return "not installed"
+    if contestant.work not in ("", scenario.work):
+        return "left out: it knows no messages"
     if contestant.most is not None and scenario.connections > contestant.most:
         return f"left out: with more than {contestant.most:,} it does not answer within a minute"
     if scenario.choice not in (*cores.possible(), "free"):

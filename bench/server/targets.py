@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..adapters import OURS
 from ..results import DASH, Row
 from ..targets import Target, judge, label
-from .contestants import BARE
+from .contestants import BARE, BARE_GEVENT
 from .scenarios import SCENARIOS
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ TARGETS: tuple[Target | Latency, ...] = (
     Target("echo-1000", 0.85, "picows", ["picows"], "gevent"),
     Target("echo-4000", 0.85, "picows", ["picows"], "gevent"),
     Target("echo-1000", 40, "websockets.sync", ["websockets.sync"], "gevent"),
+    Target("opens", 0.7, BARE_GEVENT, [BARE_GEVENT], "gevent"),
     Target("opens", 2, "websockets.sync", ["websockets.sync"], "gevent"),
 )
 

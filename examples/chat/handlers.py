@@ -1,57 +1,116 @@
 # Started by setup.py: scriptling-ws --server :8080 examples/chat/setup.py
-"""The chat's connections. This module is imported once, so all of them share what is in it."""
+"""The chat's connections. This module is imported once, so all of them share what is in it.
 
-import contextlib
-import json
-import threading
+A client sends, and gets back through the room like everybody else:
+
+    {"name": "Ann", "key": "...", "away": 12}
+        once, first; back come {"event": "joined", "name", "members"}
+    {"text": "hello", "id": "..."}
+        {"event": "said", "name", "text", "id"}
+    {"text", "id", "width", "height"}, a line end and an image's bytes, in one binary message
+        the same with "event": "image", "name" and "type" in it
+
+"id", "key" and "away" may be left out. By its id a client knows its own message again, and one that
+comes twice, as it was sent again after an outage. Who has given a key may come back under the name
+at once. It is told {"event": "welcome", "name"} before all else, and then what had an id in the
+seconds for which it says that it was away, with "at", the time. With the last connection of a name
+{"event": "left", "name", "members"} goes to all.
+"""
+
+import os
+import secrets
+import time
+
+import messages
+from members import Members, RedisMembers
+from recent import Recent, RedisRecent, with_time
 
 import scriptling.websocket as ws
 
-_members = {}  # each connection, and the name of who it is
-_lock = threading.Lock()  # every connection's handler runs on a thread of its own
+LONGEST_TEXT = 4096  # characters of a text message; nobody types that much
+NAMELESS, TAKEN = 4000, 4001  # close codes, as the page knows them
+TRY_AGAIN = 1013
+BEAT = 10  # seconds after which a member is renewed: see RedisMembers
+MARGIN = 5  # seconds that an outage may have begun before a client has noticed
+
+_redis = os.environ.get("CHAT_REDIS") or None  # where processes meet; one alone needs none
+_members = RedisMembers(_redis, lasts=3 * BEAT) if _redis else Members()
+_recent = RedisRecent(_redis) if _redis else Recent()
+# Who does not read has up to so much waiting, holds nobody up, and is closed at more.
+_room = ws.room("chat", backend=_redis, queue_bytes=8 * 1024 * 1024)
 
 
 def chat_handler(client):
-    """Serve one connection: its name comes first, then what it says.
-
-    The browser sends {"name": ...} once and {"text": ...} after it.
-    """
-    name = _field(client.receive(timeout=60), "name")[:40]
+    """Serve one connection: its name comes first, then what it says."""
+    first = client.receive(timeout=60)
+    name, key = messages.name(first), messages.field(first, "key")
     if not name:
-        client.close(4000, "say your name first")
+        client.close(NAMELESS, "say your name first")
         return
-    with _lock:
-        _members[client] = name
     try:
-        _tell_everybody({"event": "joined", "name": name, "members": _names()})
-        for message in client:
-            if text := _field(message, "text"):
-                _tell_everybody({"event": "said", "name": name, "text": text})
-    finally:
-        with _lock:
-            del _members[client]
-        _tell_everybody({"event": "left", "name": name, "members": _names()})
+        entry = _members.enter(name, key or secrets.token_hex())
+        if entry is None:
+            client.close(TAKEN, "somebody else has this name: choose another one")
+            return
+        try:
+            if key:
+                client.send({"event": "welcome", "name": name})
+            _room.join(client)
+            _catch_up(client, messages.seconds(first, "away"))
+            _tell("joined", name)
+            _listen(client, entry)
+        finally:
+            if _members.leave(entry):
+                _tell("left", name)
+    except ws.ConnectionClosed:
+        pass  # it has left before it was in
+    except ConnectionError:  # Redis is away; the page comes back, and says again what it has said
+        client.close(TRY_AGAIN, "the chat is out of order: try again")
 
 
-def _field(message, key):
-    """A field of a JSON message, or an empty text if there is none: peers send anything."""
-    try:
-        value = json.loads(message)[key].strip()
-        value.encode()  # a lone surrogate could not be sent on
-    except (TypeError, ValueError, KeyError, AttributeError, RecursionError):  # nested deeply
-        return ""
-    return value
+def _catch_up(client, away):
+    """Send what was said while a client was away; what it has already, it knows by the ids."""
+    if away:
+        for at, message in _recent.of_the_last(away + MARGIN):
+            again = with_time(message, at)
+            client.send_binary(again) if b"\n" in again else client.send(again.decode())
 
 
-def _names():
-    with _lock:
-        return sorted(_members.values())
+def _listen(client, entry):
+    """Pass on what a client says, until it is closed."""
+    due = time.monotonic() + BEAT
+    while client.connected():
+        message = client.receive(timeout=max(0, due - time.monotonic()))
+        if message is not None:
+            _pass_on(client, entry.name, message)
+        if time.monotonic() >= due:
+            due = time.monotonic() + BEAT
+            for name in _members.renew(entry):
+                _tell("left", name)
 
 
-def _tell_everybody(message):
-    with _lock:
-        clients = list(_members)  # a copy: sending takes time, and they come and go meanwhile
-    for client in clients:
-        # Who has left meanwhile is passed over: that one's own handler finds out.
-        with contextlib.suppress(ws.ConnectionClosed, ws.SendTimeout):
-            client.send(message)
+def _pass_on(client, name, message):
+    """Send everybody a text or an image; what is neither is ignored, as peers send anything."""
+    if ws.is_binary(message):
+        event, image = messages.image(name, message)
+    elif len(message) > LONGEST_TEXT:
+        client.close(1009, f"a message has at most {LONGEST_TEXT} characters")
+        return
+    else:
+        event, image = messages.said(name, message), b""
+    if event is None:
+        return
+    whole = messages.packed(event, image)
+    if "id" in event:
+        _recent.add(whole)  # first: who comes in this moment has it twice, or once, but has it
+    if image:
+        _room.send_binary(whole)
+    else:
+        _room.send(event)
+
+
+def _tell(event, name):
+    """Send everybody who has come or gone, and who is here now."""
+    # One after the other, over all processes: the last list that a client gets is the latest.
+    with _members.turn():
+        _room.send({"event": event, "name": name, "members": _members.names()})

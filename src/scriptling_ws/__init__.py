@@ -33,9 +33,16 @@ if TYPE_CHECKING:
         SendTimeout,
         WebSocketError,
     )
-    from ._options import ClientOptions, ConnectionOptions, RouteOptions, ServerOptions
+    from ._options import (
+        ClientOptions,
+        ConnectionOptions,
+        PageOptions,
+        RouteOptions,
+        ServerOptions,
+    )
     from ._rooms.registry import room
     from ._rooms.room import Room, RoomStats
+    from ._server.credentials import basic_auth, bearer_auth
     from ._server.routes import Routes
     from ._server.serve import serve
     from ._server.server import Server
@@ -50,6 +57,7 @@ __all__ = [
     "ConnectionOptions",
     "HandshakeError",
     "InvalidURL",
+    "PageOptions",
     "ProtocolError",
     "Room",
     "RoomError",
@@ -61,6 +69,8 @@ __all__ = [
     "ServerOptions",
     "WebSocketError",
     "__version__",
+    "basic_auth",
+    "bearer_auth",
     "connect",
     "is_binary",
     "is_text",
@@ -98,6 +108,10 @@ def _home(name: str) -> ModuleType:
         from ._rooms import room as _room
 
         return _room
+    if name in ("basic_auth", "bearer_auth"):
+        from ._server import credentials as _credentials
+
+        return _credentials
     if name == "Routes":
         from ._server import routes as _routes
 

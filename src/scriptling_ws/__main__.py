@@ -44,7 +44,9 @@ from ._server.access import FORMATS, log_to
 from ._server.endpoints import Endpoints
 from ._server.master import RELOAD_TIMEOUT, serve_with_workers, wait_by_threads
 from ._server.metrics import shared
-from ._server.server import Server, time_to_end
+from ._server.operations import time_to_end
+from ._server.server import Server
+from ._server.service import run_until_stopped
 from ._server.worker import Link, attend
 from ._typed import parse_options
 from ._version import __version__
@@ -226,7 +228,8 @@ def _serve(
     run_script(_FORMAT)
     renew = None if options.tls_cert is None else _renewal(options.tls_cert, options.tls_key)
     with _told(parser):
-        Server(None, routes=http, ssl_context=tls[0], **where, **given)._serve(_announce, renew)
+        server = Server(None, routes=http, ssl_context=tls[0], **where, **given)
+        run_until_stopped(server, _announce, renew)
     return 0
 
 

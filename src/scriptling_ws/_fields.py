@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
 __all__ = [
+    "JOINTS",
     "TCHAR",
     "TOKEN",
     "check_header",
@@ -33,7 +34,9 @@ TOKEN = re.compile(f"{TCHAR}+")
 """What may be the name of a header or a subprotocol."""
 
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # what Latin-1 has but control characters
-_JOINTS: Final = {"cookie": "; "}  # what a field's lines are joined by, if not by ", "
+JOINTS: Final = {"cookie": "; "}
+"""What a field's lines are joined by, if not by ", "."""
+
 # What anybody may see. Any other may hold a secret: programs name theirs as they like.
 _PUBLIC: Final = frozenset(
     {
@@ -104,7 +107,7 @@ def joined_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     for raw_name, raw_value in headers:
         name, value = raw_name.decode("ascii").lower(), raw_value.decode("latin-1")
         if name in result:
-            value = _JOINTS.get(name, ", ").join((result[name], value))
+            value = JOINTS.get(name, ", ").join((result[name], value))
         result[name] = value
     return result
 

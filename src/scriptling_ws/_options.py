@@ -17,9 +17,9 @@ from __future__ import annotations
 import os  # noqa: TC003 - so that typing.get_type_hints finds it
 import socket  # noqa: TC003 - as above
 import ssl  # noqa: TC003 - as above
-from collections.abc import Iterable  # noqa: TC003 - as above
+from collections.abc import Callable, Iterable  # noqa: TC003 - as above
 from dataclasses import dataclass
-from typing import Final, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict
 
 from ._fields import TOKEN
 from ._network.deadline import check_timeout
@@ -32,6 +32,7 @@ __all__ = [
     "ConnectionOptions",
     "HeadLimits",
     "Options",
+    "PageOptions",
     "RouteOptions",
     "ServerOptions",
     "check_count",
@@ -127,11 +128,29 @@ class RouteOptions(ConnectionOptions, total=False):
             beside the request's own host; "*" for any. By default the own host alone: with
             an `ssl_context` by https, else by http or https. An empty list is for no
             browser at all.
-        subprotocols: The subprotocols that the route speaks, the preferred one first.
+        subprotocols: The subprotocols that the route speaks, the preferred one first; or a function
+            that is called with those a client offers, and returns one of them or None.
+        authorize: A function of the request, or its name as "library.function", which says whether
+            it comes in: it returns None, or headers for the answer, or a response in its place.
+            It may block; `basic_auth` and `bearer_auth` make some. None is for everybody.
     """
 
     origins: Iterable[str] | None
-    subprotocols: Iterable[str]
+    subprotocols: Iterable[str] | Callable[[list[str]], str | None]
+    authorize: Callable[[Any], object] | str | None
+
+
+class PageOptions(TypedDict, total=False):
+    """The options of `Routes.get`, `post`, `put`, `patch`, `delete` and `static`.
+
+    Attributes:
+        authorize: As of `RouteOptions`; by default the server's.
+        cors: The origins whose scripts may use it, such as `["https://app.example"]`, also with the
+            user's cookies; "*" for any, without. By default only those of the request's own host.
+    """
+
+    authorize: Callable[[Any], object] | str | None
+    cors: Iterable[str] | None
 
 
 class ServerOptions(RouteOptions, total=False):
@@ -165,18 +184,22 @@ class ServerOptions(RouteOptions, total=False):
 
 
 _SERVED: Final = ("handler", "host", "port", "path", "routes", "binary_type")
+_PAGE_CALLS: Final = ("get", "post", "put", "patch", "delete")
 # All that each call takes, and where that is described.
 _TAKEN: Final = {
     "connect": ("url", "timeout", "headers", "binary_type", *ClientOptions.__annotations__),
     "Server": (*_SERVED, *ServerOptions.__annotations__),
     "serve": (*_SERVED, "ready", "processes", "reload_timeout", *ServerOptions.__annotations__),
     "websocket": ("path", "handler", "binary_type", *RouteOptions.__annotations__),
+    **dict.fromkeys(_PAGE_CALLS, ("path", "handler", *PageOptions.__annotations__)),
+    "static": ("path", "directory", "headers", *PageOptions.__annotations__),
 }
 _DESCRIBED: Final = {
     "connect": "connect",
     "Server": "Server",
     "serve": "Server",
     "websocket": "Routes.websocket",
+    **{name: f"Routes.{name}" for name in (*_PAGE_CALLS, "static")},
 }
 # What other libraries call it, and what it is here: the first that the call takes.
 _ELSEWHERE: Final = {

@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -77,6 +78,8 @@ def _kinds(hint: Any) -> list[Any]:
         return [kind for part in get_args(hint) for kind in _kinds(part)]
     if get_origin(hint) is Literal:
         return list(get_args(hint))
+    if get_origin(hint) is Callable:
+        return []  # which has no text, unless its name may be given
     return [list] if get_origin(hint) is not None else [hint]
 
 

@@ -69,17 +69,17 @@ def test_malformed_extensions(header):
 @pytest.mark.parametrize(
     "header",
     [
-        'a="' + "\\a" * 3000,
-        'a;b="' + "\\a" * 3000,
-        "b" + " " * 15_000 + "x",
-        "b;" + "c" * 15_000 + "\t" * 15_000 + "/",
-        "," * 15_000 + ";",
-        "a;b=c;" * 3000,
+        'a="' + "\\a" * 20_000,
+        'a;b="' + "\\a" * 20_000,
+        "b" + " " * 40_000 + "x",
+        "b;" + "c" * 40_000 + "\t" * 40_000 + "/",
+        "," * 40_000 + ";",
+        "a;b=c;" * 20_000,
     ],
 )
 def test_a_malformed_header_takes_linear_time(header):
-    best = min(timed(header) for _ in range(3))
-    assert best < 0.01
+    # A machine that is busy takes some milliseconds; what is quadratic takes seconds.
+    assert min(timed(header) for _ in range(3)) < 0.5
 
 
 def timed(header):

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the programs that tests start beside the package, from Debian's packages: nginx,
-# HAProxy, Caddy, Chromium and Redis. As root on a Debian; elsewhere it names those that are missing.
-# It fails if one is missing in the end.
+# HAProxy, Caddy, Chromium, Redis and OpenSSL. As root on a Debian; elsewhere it names those that
+# are missing. It fails if one is missing in the end.
 set -eu
 
 # Debian has servers in a directory that is not on the PATH of every user.
@@ -21,7 +21,7 @@ installed() {
 }
 
 missing() {
-    for program in nginx haproxy caddy chromium redis-server; do
+    for program in nginx haproxy caddy chromium redis-server openssl; do
         installed "$program" || printf '%s ' "$program"
     done
 }

@@ -69,6 +69,11 @@ def takes_options() -> None:
     ws.connect(URL, **client)
     assert_type(ws.connect(URL, binary_type=bytes, **options), ws.Connection[bytes])
     ws.Routes().websocket("/", list_handler, **route)
+    ws.Routes().websocket("/", list_handler, authorize=ws.basic_auth({"ann": "x"}))
+    ws.Server(list_handler, authorize=ws.bearer_auth("t"), subprotocols=lambda offer: offer[0])
+    page: ws.PageOptions = {"cors": ["https://example.com"], "authorize": None}
+    ws.Routes().post("/room/{name}", "handlers.create", **page)
+    ws.Routes().static("/", "public", authorize="handlers.check")
     ws.Server(list_handler, max_requests=1, **route)
     ws.serve(bytes_handler, binary_type=bytes, **server)
     ws.serve(list_handler, ["0.0.0.0", "::"], 80, processes=2, reload_timeout=None, unix=None)

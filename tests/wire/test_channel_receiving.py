@@ -470,7 +470,7 @@ def test_what_making_the_waker_raises_comes_out(way):
 
 
 @by_descriptor
-@pytest.mark.parametrize(("timeout", "size"), [(LONG, 4096), (None, 4096), (0.05, 65536)])
+@pytest.mark.parametrize(("timeout", "size"), [(LONG, 1024), (None, 1024), (0.05, 65536)])
 def test_a_grown_window_is_given_back_before_a_long_wait(way, timeout, size):
     with End(way, room=65536) as end:
         if timeout == 0.05:

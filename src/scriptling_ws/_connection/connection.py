@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 from itertools import islice, repeat, starmap
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic
 
 from .._codes import CloseCode
@@ -88,6 +89,8 @@ class Connection(Generic[Binary_co]):
         latency: The seconds between the latest answered ping and its answer, `ping`'s or
             keepalive's; None before the first.
         request: On a server the client's request (path, query, headers); None on a client.
+        state: What the program keeps with the connection; on a server `request.state`, in which
+            `authorize` may have put something.
     """
 
     # No __slots__: a handler may keep what it wants on its client (`client.name = ...`).
@@ -147,6 +150,7 @@ class Connection(Generic[Binary_co]):
         self.peer_addr: str = transport.peer_addr
         self.subprotocol = subprotocol
         self.request = request
+        self.state: SimpleNamespace = SimpleNamespace() if request is None else request.state
         tell_after_fork(self)
         if received:  # before the keepalive thread, which could read meanwhile, knows of it
             with link.lifecycle.lock:
@@ -168,6 +172,15 @@ class Connection(Generic[Binary_co]):
     def _after_fork(self) -> None:
         """In a forked child: be closed."""
         self._link.after_fork()
+
+    @property
+    def user(self) -> Any:
+        """Whose connection it is: `state.user`, which `authorize` sets; None where nobody has."""
+        return getattr(self.state, "user", None)
+
+    @user.setter
+    def user(self, user: Any) -> None:
+        self.state.user = user
 
     # -- sending -----------------------------------------------------------
 

@@ -12,12 +12,8 @@ sender of a ping may wait for its `came`.
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from .._network.waiting import engine
-
-if TYPE_CHECKING:
-    from collections import deque
 
 __all__ = ["Ping", "Pings"]
 
@@ -62,11 +58,11 @@ class Pings:
         """Nobody waits for the answer to this one any more."""
         self.waiting.pop(payload, None)
 
-    def answer(self, pongs: deque[bytes]) -> None:
+    def answer(self, pongs: list[bytes]) -> None:
         """Pongs have come: take them out, and tell who waits for them."""
         now = monotonic()
         while pongs:
-            payload = pongs.popleft()
+            payload = pongs.pop(0)
             if payload not in self.waiting:
                 continue  # stray, or late
             for each in list(self.waiting):  # oldest first  # pragma: no branch - it is in there

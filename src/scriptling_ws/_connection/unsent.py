@@ -68,7 +68,7 @@ class Unsent:
 
     def __bool__(self) -> bool:
         pending = self._transport.pending  # what TLS has taken, and the socket has not
-        return bool(self.answers or pending or self.rest is not None or self.tail)
+        return bool(self.answers or pending or self._channel.rest is not None or self.tail)
 
     @property
     def due(self) -> bool:

@@ -3,7 +3,8 @@
 Rules (RFC 6455 section 4.1):
 
 - h11 builds the upgrade, in the form that wsproto gives it, and reads the answer: of an upgrade
-  the head alone; of a rejection the body too, since it knows where that ends.
+  the head alone, and that only where it is not a plain one (`plain`); of a rejection the body too,
+  since it knows where that ends.
 - wsproto judges the upgrade by the answer's own fields. Whether the token is the key's is asked of
   it for each answer; its verdict on the rest is kept, as most servers answer the same.
 - A request is kept too, but for its key, so that its parts are checked once; not one with
@@ -21,7 +22,7 @@ Rules (RFC 6455 section 4.1):
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final
 
 import h11
@@ -35,6 +36,7 @@ from .._fields import check_header, count_header, joined_headers
 from .._options import DEFAULT_HEADS, check_subprotocols
 from .._version import __version__
 from .head import FOREIGN_ERRORS, HeadReader, Refused
+from .plain import plain_answer
 from .terms import DeflateOffer, Terms
 
 if TYPE_CHECKING:
@@ -117,9 +119,8 @@ class ClientHandshake:
         self._subprotocols = tuple(check_subprotocols(subprotocols))
         parts = url.host_header, url.target, self._subprotocols, deflate
         make = _request.__wrapped__ if secret or len(url.target) > _LONGEST else _request
-        self._http = h11.Connection(h11.CLIENT)
         self._key = generate_nonce()
-        request = self._http.send(make(*parts, tuple(extra)))
+        self._event, request = make(*parts, tuple(extra))
         self.request: bytes = request.replace(_KEY + _NO_KEY, _KEY + self._key, 1)
         self._connection: WSProtoConnection | None = None
         self._limits = limits
@@ -131,6 +132,13 @@ class ClientHandshake:
         self._body = bytearray()  # of the rejection
         self.subprotocol: str | None = None
         self.rest = b""
+
+    @cached_property
+    def _http(self) -> h11.Connection:
+        """h11, once it has to read an answer; it has sent the request."""
+        http = h11.Connection(h11.CLIENT)
+        http.send(self._event)
+        return http
 
     @property
     def connection(self) -> WSProtoConnection:
@@ -234,23 +242,28 @@ class ClientHandshake:
         if count_header(lower, b"sec-websocket-accept") > 1:
             raise invalid("more than one Sec-WebSocket-Accept header")
         try:
-            self._http.receive_data(head)
-            event = self._http.next_event()
+            fields = plain_answer(head) or self._by_h11(head)
         except FOREIGN_ERRORS as error:
             forget_frames(error)
             raise invalid("Bad HTTP message", error) from error
-        assert isinstance(event, h11.InformationalResponse)
         try:
-            self.subprotocol = self._judge(event)
+            self.subprotocol = self._judge(fields)
         except FOREIGN_ERRORS as error:
             forget_frames(error)
             raise invalid(str(error), error) from error
         self._connection = WSProtoConnection(ConnectionType.CLIENT)
 
-    def _judge(self, answer: h11.InformationalResponse) -> str | None:
+    def _by_h11(self, head: bytes) -> list[tuple[bytes, bytes]]:
+        """As `plain_answer`, of every head; raises what h11 does."""
+        self._http.receive_data(head)
+        event = self._http.next_event()
+        assert isinstance(event, h11.InformationalResponse)
+        return list(event.headers.raw_items())
+
+    def _judge(self, fields: list[tuple[bytes, bytes]]) -> str | None:
         """The subprotocol that wsproto finds in an answer; raises what it raises."""
         found: dict[bytes, list[bytes]] = {}
-        for raw_name, value in answer.headers.raw_items():
+        for raw_name, value in fields:
             found.setdefault(raw_name.lower(), []).append(value)
         lists = tuple(_joined(name, found[name]) if name in found else b"" for name in _LISTS)
         right = found.get(_ACCEPT) == [generate_accept_token(self._key)]
@@ -297,8 +310,8 @@ def _request(
     subprotocols: tuple[str, ...],
     deflate: Terms | None,
     extra: tuple[tuple[bytes, bytes], ...],
-) -> h11.Request:
-    """The request for an upgrade, with _NO_KEY for the key."""
+) -> tuple[h11.Request, bytes]:
+    """The request for an upgrade, with _NO_KEY for the key; and its bytes, as h11 writes it."""
     headers = [
         (b"Host", host.encode("ascii")),
         (b"Upgrade", b"websocket"),
@@ -313,7 +326,10 @@ def _request(
         headers.append(
             (b"Sec-WebSocket-Extensions", f"{offer.name}; {offer.offer()}".encode("ascii"))
         )
-    return h11.Request(method=b"GET", target=target.encode("ascii"), headers=[*headers, *extra])
+    event = h11.Request(method=b"GET", target=target.encode("ascii"), headers=[*headers, *extra])
+    written = h11.Connection(h11.CLIENT).send(event)
+    assert written is not None
+    return event, written
 
 
 @lru_cache(maxsize=_VERDICTS)

@@ -20,11 +20,10 @@ Rules (RFC 9112):
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
 import re
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
@@ -34,7 +33,9 @@ from wsproto.utilities import ProtocolError as WSProtocolError
 from .._fields import TOKEN, count_header, joined_headers, shown_headers, shown_target
 from .._network.authority import parse_authority
 from .._options import DEFAULT_HEADS
+from .credentials import basic_token
 from .paths import Hidden, decoded_path
+from .plain import plain_request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -218,6 +219,9 @@ class Request:
         target: Path and query as they came.
         remote_addr: The client's address, as a connection's: `"192.0.2.1:54321"`.
         secure: Whether it came by TLS: this server's, or that of a trusted proxy which says so.
+        params: What the path has in place of the parameters of its route's, by their names.
+        state: What the program keeps with the request, such as `state.user`: `authorize` sets it, a
+            handler finds it, a WebSocket's as `client.state`.
     """
 
     method: str
@@ -228,6 +232,8 @@ class Request:
     target: str = ""
     remote_addr: str = ""
     secure: bool = False
+    params: dict[str, str] = field(default_factory=dict)
+    state: SimpleNamespace = field(default_factory=SimpleNamespace, compare=False)
 
     def __repr__(self) -> str:
         return (
@@ -267,14 +273,8 @@ class Request:
             wanted = ":".join((user, password)).encode()
         except UnicodeEncodeError:
             raise ValueError("the user or password has a lone surrogate: it is no text") from None
-        scheme, _, token = self.headers.get("authorization", "").partition(" ")
-        token = token.strip(" ")
-        try:
-            # CPython 3.10 takes a padding that is too long.
-            given = b"" if len(token) % 4 else base64.b64decode(token, validate=True)
-        except (binascii.Error, ValueError):
-            given = b""
-        return hmac.compare_digest(given, wanted) and scheme.lower() == "basic"
+        given = basic_token(self.headers.get("authorization", ""))
+        return given is not None and hmac.compare_digest(given, wanted)
 
 
 def _query_fields(query: str) -> list[tuple[str, str]]:
@@ -307,16 +307,11 @@ def parse_request(head: bytes) -> Request:
     if not hosts and line[1] == b"1.1":
         raise Refused(400, "the Host header is missing")
     try:
-        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
-        connection.receive_data(head)
-        event = connection.next_event()
-        if not isinstance(event, h11.Request):  # pragma: no cover - the head is whole
-            raise Refused(400, "the request is malformed")
-        authority, target = _split_target(event.target.decode("ascii"))
-        headers = joined_headers(event.headers.raw_items())
+        method, given, headers = plain_request(head) or _by_h11(head)
+        authority, target = _split_target(given)
         path, _, query = target.partition("?")
         return Request(
-            method=event.method.decode("ascii"),
+            method=method,
             path=_path(path),
             headers=_with_host(headers, authority, may_lack=line[1] == b"1.0"),
             query=dict(_query_fields(query)) if query else {},
@@ -326,6 +321,17 @@ def parse_request(head: bytes) -> Request:
         # What h11 quotes may be secret, and the text goes to the log.
         why = _QUOTED.split(str(error), maxsplit=1)[0]
         raise Refused(400, f"the request is malformed: {why.lower()}") from error
+
+
+def _by_h11(head: bytes) -> tuple[str, str, dict[str, str]]:
+    """As `plain_request`, of every head; raises what h11 does."""
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
+    connection.receive_data(head)
+    event = connection.next_event()
+    if not isinstance(event, h11.Request):  # pragma: no cover - the head is whole
+        raise Refused(400, "the request is malformed")
+    headers = joined_headers(event.headers.raw_items())
+    return event.method.decode("ascii"), event.target.decode("ascii"), headers
 
 
 def _split_target(target: str) -> tuple[str | None, str]:

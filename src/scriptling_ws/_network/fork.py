@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import os
 from typing import Final, Protocol
-from weakref import WeakSet
+from weakref import ref
 
 from .. import _kernel  # noqa: F401 - those told in a child are told in the order of registration
 
@@ -33,16 +33,20 @@ class _Inherited(Protocol):
     def _after_fork(self) -> None: ...
 
 
-_objects: WeakSet[_Inherited] = WeakSet()
+# Not a WeakSet, which is Python code that each connection would run several times.
+_objects: set[ref[_Inherited]] = set()
 
 
 def tell_after_fork(inherited: _Inherited) -> None:
     """Call the object's `_after_fork` in every child that is forked while it lives."""
-    _objects.add(inherited)
+    _objects.add(ref(inherited, _objects.discard))
 
 
 def _tell() -> None:
-    for inherited in list(_objects):
+    for reference in list(_objects):
+        inherited = reference()
+        if inherited is None:
+            continue
         try:
             inherited._after_fork()
         except Exception:  # such as a descriptor that another thread was just closing

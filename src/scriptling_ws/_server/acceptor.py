@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from .access import AccessLog
     from .arrival import Admit, PeerOptions
     from .callers import Callers
+    from .decisions import Decisions
     from .delivery import Delivery
     from .figures import Figures
     from .limits import Place
@@ -79,6 +80,7 @@ class Acceptor:
         context: ssl.SSLContext | None,
         timeout: float | None,
         callers: Callers,
+        decisions: Decisions,
         options: PeerOptions,
         access: AccessLog,
         figures: Figures = NO_FIGURES,
@@ -93,6 +95,7 @@ class Acceptor:
             context: The TLS settings, None for plain TCP.
             timeout: Seconds for the whole of an opening handshake, None for no limit.
             callers: Decides who may come.
+            decisions: Requests about which the program decides.
             options: What holds for every peer.
             access: The log of requests.
             figures: Told of what was refused.
@@ -104,6 +107,7 @@ class Acceptor:
         self.context = context  # for those who are accepted from now on
         self._timeout = timeout
         self._callers = callers
+        self._decisions = decisions
         self._access = access
         self._options = options
         self._figures = figures
@@ -219,7 +223,7 @@ class Acceptor:
             for queue in (self._opening, self._delivering, self._closing)
             if (peer := queue.front()) is not None
         ]
-        more = (self._doors.resume, self._last)
+        more = (self._doors.resume, self._last, self._decisions.deadline)
         times += [moment.left() for moment in more if moment is not None]
         return min((time for time in times if time is not None), default=None)
 
@@ -374,6 +378,7 @@ class Acceptor:
                 self._drop(peer)
         while (peer := self._closing.front()) is not None and peer.deadline.passed():
             self._drop(peer)
+        self._decisions.expire()
         self._doors.look()
 
     def _look_up(self) -> None:
@@ -395,6 +400,7 @@ class Acceptor:
             self._doors.close()
         if self._leaving and not self._left.is_set():
             self._drop_all(self._opening)
+            self._decisions.leave()
             self._left.set()
 
     def _drop_all(self, queue: PeerQueue[Peer]) -> None:

@@ -255,6 +255,12 @@ class Place:
         """Be counted as nothing but a connection: its request was answered, or refused."""
         self._limits._answered(self)
 
+    def beside(self) -> Place:
+        """Another place, for the same connection's socket, where a thread keeps this one."""
+        place = self._limits.arrive(None)
+        assert place is not None  # as no address is full
+        return place
+
     def leave(self) -> None:
         """The connection is closed, and its handler has returned. It may be called again."""
         self._limits._leave(self, False)

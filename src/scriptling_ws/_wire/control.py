@@ -4,6 +4,8 @@ Rules (RFC 6455 sections 5.5, 7):
 
 - Every control frame goes through wsproto, byte for byte, and every one that
   is sent comes out of it. Its `state` is the connection's state.
+- Most close frames are alike. What they lead to is asked of wsproto once (`_verdict`), and kept:
+  its connection in the end, which nothing changes any more, is then that of all who close so.
 - A ping is answered while the connection is open, a close frame always, once.
 - The first close frame, either way, says why the connection closed.
 - After a protocol error wsproto's parser is dead: nothing more is fed to it.
@@ -13,10 +15,11 @@ Rules (RFC 6455 sections 5.5, 7):
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import h11
+from wsproto import ConnectionType
 from wsproto import events as wsevents
 from wsproto.connection import Connection as WSProtoConnection
 from wsproto.connection import ConnectionState
@@ -33,6 +36,9 @@ _MAX_PONGS: Final = 16
 _BAD_GATEWAY: Final = CloseCode.BAD_GATEWAY.to_bytes(2, "big")
 _STAND_IN: Final = CloseCode.TRY_AGAIN_LATER
 _STAND_IN_BYTES: Final = _STAND_IN.to_bytes(2, "big")
+_VERDICTS: Final = 64  # that are kept
+_SHORT: Final = 32  # bytes of a close frame's payload for which one is
+_A_KEY: Final = bytes(4)  # of a frame whose payload is what counts
 
 
 class Control:
@@ -54,7 +60,7 @@ class Control:
         self.code: int | None = None
         self.reason: str = ""
         self.error: ProtocolError | None = None
-        self.pongs: deque[bytes] = deque(maxlen=_MAX_PONGS)  # stray ones must not pile up
+        self.pongs: list[bytes] = []  # no deque, which takes 700 bytes from the beginning
 
     @property
     def open(self) -> bool:
@@ -81,6 +87,16 @@ class Control:
         Returns:
             The frame to answer with, b"" for none.
         """
+        if opcode == CLOSE and len(payload) <= _SHORT:
+            verdict = _verdict(self._ws.client, self._ws.state, payload)
+            if verdict is not None:
+                self._ws = verdict.ws
+                self._ended(verdict.code, verdict.reason)
+                return verdict.reply
+        return self._receive(opcode, payload, key)
+
+    def _receive(self, opcode: int, payload: bytes, key: bytes | None) -> bytes:
+        """As receive, by this connection's own wsproto."""
         substitute = opcode == CLOSE and payload[:2] == _BAD_GATEWAY
         shown = _STAND_IN_BYTES + payload[2:] if substitute else payload
         reply = b""
@@ -91,6 +107,7 @@ class Control:
                     reply += self._ws.send(event.response())
                 elif isinstance(event, wsevents.Pong):
                     self.pongs.append(bytes(event.payload))
+                    del self.pongs[:-_MAX_PONGS]  # stray ones must not pile up
                 elif isinstance(event, wsevents.CloseConnection):
                     code = int(event.code)
                     if substitute and code == _STAND_IN:
@@ -139,3 +156,43 @@ class Control:
         if not self.done:
             self._ended(CloseCode.ABNORMAL, "")
             self._ws.receive_data(None)
+
+
+class _Verdict(NamedTuple):
+    """What a close frame leads to.
+
+    Attributes:
+        ws: wsproto's connection, closed.
+        code: The code of the frame.
+        reason: The text in it.
+        reply: The frame to answer with, b"" for none.
+    """
+
+    ws: WSProtoConnection
+    code: int
+    reason: str
+    reply: bytes
+
+
+@lru_cache(maxsize=_VERDICTS)
+def _verdict(client: bool, state: ConnectionState, payload: bytes) -> _Verdict | None:
+    """What a close frame with this payload leads to, where that is always the same.
+
+    Args:
+        client: Whether this end is the client.
+        state: That of its connection.
+        payload: The frame's.
+
+    Returns:
+        None where the connection's own wsproto has to be asked: about a malformed frame, and where
+        a client answers, which masks each frame with another key.
+    """
+    control = Control(WSProtoConnection(ConnectionType.CLIENT if client else ConnectionType.SERVER))
+    if state is ConnectionState.LOCAL_CLOSING:
+        control.close(CloseCode.NORMAL, "")
+    elif client or state is not ConnectionState.OPEN:
+        return None
+    reply = control._receive(CLOSE, payload, None if client else _A_KEY)
+    if control.error is not None or not control.done or control.code is None:
+        return None
+    return _Verdict(control._ws, control.code, control.reason, reply)

@@ -53,7 +53,8 @@ if TYPE_CHECKING:
 __all__ = ["Message", "Protocol"]
 
 _WHOLE_PONG: Final = bytes([FIN | PONG])
-_SMALLEST_WINDOW: Final = 4 * 1024
+_SMALLEST_WINDOW: Final = 1024  # an idle connection keeps it
+_WORTHWHILE: Final = 4 * 1024  # bytes of a large frame that are received into its own room
 _LARGEST_WINDOW: Final = 256 * 1024
 _BURST: Final = 256  # answers, beside those that may be pending, between two attempts to send
 # What is in the window may become a thousand times as much, and all of it has to go somewhere.
@@ -162,7 +163,7 @@ class Protocol:
     def space(self) -> bytearray | memoryview:
         """Where to receive into; valid until the next call of any method."""
         view, size = self._assembly.view, self._assembly.size
-        if view is not None and len(view) - size > _SMALLEST_WINDOW:
+        if view is not None and len(view) - size > _WORTHWHILE:
             self._into_frame = True
             return view[size:]
         self._into_frame = False
