@@ -5,6 +5,8 @@ import pytest
 from conformance import suite, verdicts
 from conformance.runs import Run
 
+pytestmark = pytest.mark.once
+
 
 def verdict(behavior="OK", close="OK"):
     return {

@@ -24,6 +24,8 @@ from scriptling_ws._errors import (
     WebSocketError,
 )
 
+pytestmark = pytest.mark.once
+
 MADE = [
     InvalidURL("bad"),
     ConnectError("refused"),

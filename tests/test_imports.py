@@ -4,10 +4,13 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
 from places import REPOSITORY, SOURCE
+
+pytestmark = pytest.mark.once
 
 # Lowest first. What stands at one level does not import each other.
 HOUSE = [
@@ -165,6 +168,7 @@ def source(module):
     return SOURCE.joinpath(*module.split(".")).with_suffix(".py")
 
 
+@cache
 def tree(module):
     return ast.parse(source(module).read_text(encoding="utf-8"))
 

@@ -17,6 +17,8 @@ from scriptling_ws import _options, asgi, runtime, wsgi
 from scriptling_ws._handshakes.terms import Terms
 from scriptling_ws._options import Options
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize(
     ("options", "error", "says"),

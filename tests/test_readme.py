@@ -17,6 +17,8 @@ from places import REPOSITORY
 from processes import Process
 from scriptling_ws._options import Options
 
+pytestmark = pytest.mark.once("the examples do what they say; how, other tests have")
+
 PAGES = sorted(
     path.relative_to(REPOSITORY).as_posix()
     for pattern in ("*.md", "docs/*.md", "bench/*.md", "deploy/*.md")

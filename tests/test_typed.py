@@ -7,6 +7,8 @@ from scriptling_ws._server.server import Server
 from scriptling_ws._typed import parse_options
 from servers import echo
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize(
     ("texts", "options"),

@@ -23,6 +23,8 @@ from scriptling_ws._handshakes.url import parse_url
 from scriptling_ws._options import check_subprotocols
 from scriptling_ws._version import __version__
 
+pytestmark = pytest.mark.once
+
 # -- what is sent ----------------------------------------------------------
 
 

@@ -8,6 +8,8 @@ from scriptling_ws._server.routes import Routes
 from scriptling_ws._server.server import Server
 from servers import ask, echo, head, raw_websocket, serving, status_of, upgrade
 
+pytestmark = pytest.mark.once("it is about paths")
+
 # Spellings in which proxies and servers find another path than the one that is written.
 AMBIGUOUS = [
     # separators that are encoded

@@ -13,6 +13,8 @@ from scriptling_ws._handshakes import url as _url
 from scriptling_ws._handshakes.url import parse_url
 from scriptling_ws._network.authority import host_port
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize(
     ("url", "secure", "host", "port", "target"),

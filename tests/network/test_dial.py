@@ -20,6 +20,8 @@ from scriptling_ws._network.deadline import FOREVER, Deadline
 from scriptling_ws._network.dial import dial
 from scriptling_ws._network.waiting import engine
 
+pytestmark = pytest.mark.once
+
 LOOPBACK = "127.0.0.1"
 
 

@@ -27,6 +27,8 @@ from servers import (
     upgrade,
 )
 
+pytestmark = pytest.mark.once("it is about what is admitted")
+
 http = runtime.http
 
 

@@ -29,6 +29,8 @@ from servers import (
     upgrade,
 )
 
+pytestmark = pytest.mark.once("it is about what is admitted")
+
 
 class Slow:
     """An authorize function that decides when the test says so."""

@@ -7,6 +7,8 @@ from scriptling_ws._server.cors import Cors
 from scriptling_ws._server.routes import Routes
 from servers import ask, echo, head, serving, status_of, upgrade
 
+pytestmark = pytest.mark.once("it is about what is admitted")
+
 APP = "https://app.example"
 OTHER = "https://evil.example"
 

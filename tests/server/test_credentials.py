@@ -13,6 +13,8 @@ from scriptling_ws._handshakes.credentials import basic_token, bearer_token
 from scriptling_ws._server import credentials as _credentials
 from servers import TIMEOUT, ask, head, serving, upgrade
 
+pytestmark = pytest.mark.once("it is about what is admitted")
+
 
 def asked_with(header=None, query=None):
     """A request with an Authorization header."""

@@ -11,6 +11,8 @@ from services import Service
 
 pytest.importorskip("gevent")
 
+pytestmark = pytest.mark.processes
+
 SETUP = """
 import os, time
 import scriptling_ws as ws

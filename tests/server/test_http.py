@@ -35,6 +35,8 @@ from scriptling_ws._server.response import (
 )
 from servers import Answer, ask, head, routes_of, serving
 
+pytestmark = pytest.mark.once
+
 
 def shown(response, **options):
     return Answer(render(response, **options))

@@ -18,6 +18,8 @@ from scriptling_ws._server.response import to_response
 from scriptling_ws._server.routes import Routes
 from scriptling_ws.runtime import Response, http
 
+pytestmark = pytest.mark.once
+
 REFUSED = (TypeError, ValueError)
 ANYTHING = st.one_of(
     st.none(),

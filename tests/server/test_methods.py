@@ -7,6 +7,8 @@ from scriptling_ws import runtime
 from scriptling_ws._server.routes import Routes
 from servers import TIMEOUT, ask, echo, head, raw_websocket, serving, status_of, upgrade
 
+pytestmark = pytest.mark.once("it is about what is admitted")
+
 
 def told(request):
     """A page that says what has come."""

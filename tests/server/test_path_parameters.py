@@ -13,6 +13,8 @@ from scriptling_ws._server.routes import Routes
 from scriptling_ws._server.server import Server
 from servers import TIMEOUT, ask, head, raw_websocket, serving, status_of, upgrade
 
+pytestmark = pytest.mark.once("it is about what is admitted")
+
 
 def tree_of(*paths, below=()):
     """Routes whose values are their paths; directories have a star."""

@@ -13,6 +13,8 @@ from scriptling_ws._server.server import Server
 from scriptling_ws._server.settings import Settings
 from scriptling_ws.runtime import HTTP
 
+pytestmark = pytest.mark.once
+
 
 def handler(client):
     pass

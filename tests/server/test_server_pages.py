@@ -22,6 +22,8 @@ from servers import (
     status_of,
 )
 
+pytestmark = pytest.mark.once("it is about pages")
+
 
 def test_a_page_gets_the_request():
     seen = []

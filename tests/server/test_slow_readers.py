@@ -32,6 +32,8 @@ from servers import (
     status_of,
 )
 
+pytestmark = pytest.mark.once("it is about pages, whose bytes no codec touches")
+
 SIZE = 8 * MIB  # more than the kernels of both ends keep
 
 

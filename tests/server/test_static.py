@@ -10,6 +10,8 @@ from scriptling_ws._handshakes.head import Refused, Request
 from scriptling_ws._server import static as _static
 from scriptling_ws._server.static import StaticFiles
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def tree(tmp_path):

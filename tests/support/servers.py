@@ -72,13 +72,13 @@ def upgrade(path="/", *lines, method="GET", version="HTTP/1.1", host="localhost"
 
 def read_all(sock):
     """What comes until the end of the stream; a connection that is kept is ended from here."""
-    data, ended = b"", False
+    data, ended = bytearray(), False  # megabytes, and in pieces of a few kilobytes
     while piece := sock.recv(65536):
         data += piece
-        if not ended and b"\r\nConnection: keep-alive" in data:
+        if not ended and b"\r\nConnection: keep-alive" in data[:4096]:
             socket.socket.shutdown(sock, socket.SHUT_WR)  # an SSLSocket's own would end its TLS
             ended = True
-    return data
+    return bytes(data)
 
 
 def read_until(sock, mark):
