@@ -86,7 +86,7 @@ WINGS = {
         (
             "transport tls deadline dial listen clock fork interrupts keepalive receiving client "
             "abuse_handshake_client server_tls fuzz_seeds greenlets greenlets_loops gevent layered "
-            "sockets_given"
+            "proxies sockets_given"
         ),
     ),
     "handshakes": (
@@ -100,8 +100,8 @@ WINGS = {
         (
             "head http plain terms url handshake_client handshake_server client "
             "abuse_handshake_client abuse_handshake_server abuse_misuse server_refusals "
-            "server_pages http_arguments fields log fuzz_seeds bodies cookies additions proxies "
-            "sockets_given"
+            "server_pages http_arguments fields log fuzz_seeds request_bodies cookies additions "
+            "proxies sockets_given"
         ),
     ),
     "adapters": (

@@ -16,6 +16,8 @@ from scriptling_ws._network.waiting import engine
 from scriptling_ws._options import Options
 from scriptling_ws.runtime import HTTP, Request
 
+pytestmark = pytest.mark.once("frames are the ASGI server's")
+
 TIMEOUT = 10
 HEADERS = [(name.lower().encode(), text.encode()) for name, text in UPGRADE.items()]
 

@@ -41,6 +41,8 @@ from tunnels import (
     socks_proxy,
 )
 
+pytestmark = pytest.mark.once("it is about the way to a server")
+
 SECRET = "hunter2"
 
 

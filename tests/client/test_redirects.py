@@ -8,6 +8,8 @@ from pairs import SOON, at_least, receive_frame, receive_head, tls_contexts, upg
 from scriptling_ws import ConnectError, ConnectTimeout, HandshakeError, connect
 from tunnels import http_proxy, listening
 
+pytestmark = pytest.mark.once("it is about the way to a server")
+
 
 def site(seen, answers, *, name="localhost"):
     """A script: redirects by path, and a WebSocket where there is none. It notes all heads."""

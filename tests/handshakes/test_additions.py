@@ -9,6 +9,8 @@ from scriptling_ws._handshakes.client import ClientHandshake
 from scriptling_ws._handshakes.url import parse_url
 from scriptling_ws._version import __version__
 
+pytestmark = pytest.mark.once("it is about requests")
+
 URL = parse_url("ws://u:p@localhost:8080/chat")
 
 

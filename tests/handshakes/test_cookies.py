@@ -9,6 +9,8 @@ from scriptling_ws._server.response import Response
 from scriptling_ws.runtime import HTTP, Request
 from servers import Answer, ask, head, routes_of, serving
 
+pytestmark = pytest.mark.once("it is about pages")
+
 
 def set_cookie(*args, manner=None, **options):
     response = Response(200).with_cookie(*args, **options)

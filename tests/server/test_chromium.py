@@ -18,6 +18,8 @@ from programs import nginx, runs_once
 from scriptling_ws.runtime import HTTP
 from servers import TIMEOUT, echo, serving
 
+pytestmark = pytest.mark.once("Chromium is what it is about; frames, other tests have")
+
 # What every page has: open(path) is an open socket, and next(socket) what comes next of it.
 SCRIPT = """
 function open(url, protocols = []) {

@@ -39,6 +39,8 @@ from servers import (
     upgrade,
 )
 
+pytestmark = pytest.mark.once("it is about pages")
+
 
 class Judge:
     """A connection whose bytes h11 reads: it raises where an answer is not what HTTP has."""

@@ -14,7 +14,10 @@ from pairs import SOON, until
 from scriptling_ws import ConnectError, ConnectionClosed, connect
 from services import Service, serving_processes, write
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),
+]
 
 GRACE = 10.0  # shutdown_timeout's default
 

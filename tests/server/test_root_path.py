@@ -12,6 +12,8 @@ from scriptling_ws._server.root_path import RootPath, is_root_path
 from scriptling_ws.runtime import HTTP
 from servers import Answer, ask, dial, echo, head, raw_websocket, serving, status_of, upgrade
 
+pytestmark = pytest.mark.once("it is about paths and addresses")
+
 
 def routes(folder=None):
     table = HTTP()

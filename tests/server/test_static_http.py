@@ -17,6 +17,8 @@ from scriptling_ws._server.routes import Routes
 from scriptling_ws._server.static import StaticFiles
 from servers import ask, head, serving
 
+pytestmark = pytest.mark.once("it is about files")
+
 LONG_AGO = 1_000_000_000
 TEXT = b"0123456789"
 

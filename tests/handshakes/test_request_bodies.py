@@ -12,6 +12,8 @@ from scriptling_ws._handshakes.head import Refused, Request
 from scriptling_ws._server.routes import Routes
 from servers import ask, head, serving
 
+pytestmark = pytest.mark.once("it is about pages")
+
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 VALUES = st.recursive(
