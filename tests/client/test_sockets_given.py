@@ -12,6 +12,7 @@ import threading
 
 import pytest
 
+from cases import named
 from pairs import (
     SOON,
     at_least,
@@ -368,7 +369,7 @@ def test_an_option_that_the_system_refuses():
         ({"proxy": "https://h", "proxy_ssl_context": tls_contexts()[1]}, ValueError, "a server's"),
         ({"proxy": True, "proxy_ssl_context": 1}, TypeError, "SSLContext"),
     ],
-    ids=str,
+    ids=named,
 )
 def test_bad_arguments(options, error, says):
     with pytest.raises(error, match=says):

@@ -4,6 +4,7 @@ import enum
 
 import pytest
 
+from cases import named
 from scriptling_ws._handshakes.additions import Additions
 from scriptling_ws._handshakes.client import ClientHandshake
 from scriptling_ws._handshakes.url import parse_url
@@ -63,7 +64,7 @@ BASIC = "Authorization: Basic dTpw"
             ["Host: localhost:8080", "User-Agent: me/1", BASIC],
         ),
     ],
-    ids=str,
+    ids=named,
 )
 def test_what_is_sent(options, sent):
     assert lines(options.pop("headers", None), **options) == sent

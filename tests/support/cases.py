@@ -4,6 +4,7 @@ A row is covered when a test that is marked with it has passed and none has fail
 --collect-only, when it has a test.
 """
 
+import re
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,8 @@ class AbuseCases:
             self.files.update(map(Path, said["files"]))
             self.tested.update(said["tested"])
             self.elsewhere.update(said["elsewhere"])
+
+
+def named(value):
+    """The id of a case: as str() has it, but for addresses, which each process has others of."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))

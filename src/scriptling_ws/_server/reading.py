@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from .._handshakes.head import HeadReader, Refused, is_http_1_0, parse_request
+from .._handshakes.request import revised
 from .._network.tls import TLSTransport
 from .._network.transport import write_rest
 from .._network.waiting import READ, WRITE
@@ -141,7 +142,7 @@ class Reading:
         length = len(self._body) - max(0, -self._missing)
         request = self.request
         if length:
-            request = replace(request, body=bytes(self._body[:length]))
+            request = revised(request, body=bytes(self._body[:length]))
         # Without a body, all of what followed the head is the connection's.
         data = bytes(self._body[length:])
         rest = self._rest
@@ -235,7 +236,7 @@ class Reading:
                     raise Refused(400, NO_SUCH_HOST)
                 headers = {**headers, "host": client.host}
         address = self._transport.remote_addr
-        request = self.request = replace(
+        request = self.request = revised(
             request, headers=headers, remote_addr=address, secure=secure, root_path=root_path
         )
         request = self.request = self._rest.options.root_path.enter(request)

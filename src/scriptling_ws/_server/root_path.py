@@ -15,10 +15,10 @@ Rules:
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from .._handshakes.refused import Refused
+from .._handshakes.request import revised
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -88,7 +88,7 @@ class RootPath:
         # Segment by segment: what is encoded in the target is longer there.
         rest = "/".join(raw.split("/")[self._segments + 1 :])
         below = path[len(self.path) :]
-        return replace(
+        return revised(
             request,
             path=below or "/",
             target=f"/{rest}{mark}{query}",
