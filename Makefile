@@ -6,6 +6,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 export SCRIPTLING_WS_EXTENSION ?= auto
+# Tests start hundreds of programs, and each worker rewrites the asserts of all files: what was compiled
+# once has to be there for the next.
+unexport PYTHONDONTWRITEBYTECODE
 
 RUN = $(VENV)/bin/python
 PIP = $(RUN) -m pip --disable-pip-version-check
@@ -13,7 +16,8 @@ NODE_MODULES = tests/peers/node_modules
 KERNEL = src/_wsframe.pyx src/_wssystem.pxi src/_wswindow.pxi src/_wstls.pxi src/_wsparking.pxi src/_wschannel.pxi src/_wsframe.h src/_wsgate.h src/_wsio.h
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat screenshots test test-compiled test-pure test-gevent install-check lint format api peers \
+.PHONY: help demo chat screenshots test test-compiled test-pure test-gevent field \
+    install-check lint format api peers \
     programs conformance conformance-gate free-threaded pypy architectures fuzz fuzz-quick sanitize \
     coverage mutants soak \
     wheels wheels-free-threaded bench bench-quick bench-server callgrind clean
@@ -54,19 +58,34 @@ chat: $(VENV)/installed ## the chat of examples/, on port 8080; REDIS=URL, CHAT_
 screenshots: $(VENV)/tested ## pictures of the pages of examples/; docs/examples.md shows some
 	$(RUN) tests/screenshots.py
 
+# Worker processes share a run: `auto` is as many as conftest.py says, 0 has all tests in one process, as
+# a debugger needs it. A worker that has nothing left takes over from another; so most tests of a file
+# stay together, with the fixtures that they share.
+WORKERS ?= auto
+PYTEST = $(RUN) -m pytest --numprocesses $(WORKERS) --dist worksteal
+
 test: test-compiled ## all tests, on both codecs; once those in which the codec has no part
 	SCRIPTLING_WS_ONCE=yes $(MAKE) test-pure
 
 test-compiled: $(VENV)/tested peers ## all tests, on the compiled codec if there is one
-	$(RUN) -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-pure: $(VENV)/tested peers ## all tests, on the pure codec
-	SCRIPTLING_WS_PURE=1 $(RUN) -m pytest $(PYTEST_ARGS)
+	SCRIPTLING_WS_PURE=1 $(PYTEST) $(PYTEST_ARGS)
 
 # Patched by gevent, so that the tests' own waits let the server's greenlets run.
 test-gevent: $(VENV)/tested peers ## the server's tests and those of rooms, with the engine of gevent
 	$(RUN) -m gevent.monkey --module pytest $(PYTEST_ARGS) tests/handshakes/test_paths.py \
 	    tests/server tests/rooms
+
+# What public bug reports tell of: not a part of the repository, but run where it lies beside it.
+FIELD ?= ../shared/field/check.py
+
+field: $(VENV)/tested ## the field's reports where they are, with both engines; FIELD=...
+	@if [ -f $(FIELD) ]; then \
+	    echo "with threads:" && $(RUN) $(FIELD) && \
+	    echo "with gevent:" && PYTHONPATH=tests/patched $(RUN) $(FIELD); \
+	else echo "skipped: there are no field reports in $(FIELD)"; fi
 
 peers: ## Node's ws and axe-core, for the tests with them; skipped where there is no npm
 	@if command -v npm >/dev/null && [ ! -d $(NODE_MODULES)/ws -o ! -d $(NODE_MODULES)/axe-core ]; then \
@@ -74,7 +93,7 @@ peers: ## Node's ws and axe-core, for the tests with them; skipped where there i
 	fi
 
 # It names what is missing in the end, and fails then.
-programs: ## nginx, HAProxy, Caddy, Chromium and Redis, for the tests with them; installed as root on a Debian
+programs: ## nginx, HAProxy, Caddy, Chromium, Redis and proxies, for the tests with them; installed as root on a Debian
 	@tests/support/programs.sh
 
 # Without a compiler: the package has to install pure and work, or, where the kernel is
@@ -282,8 +301,9 @@ mutants: $(VENV)/tested ## whether the tests notice COUNT=40 changes of what dif
 
 MINUTES ?= 20
 
-soak: $(VENV)/tested ## churn connections for MINUTES=20, after which nothing may be left; SOAK_ARGS=...
-	$(RUN) soak/run.py --minutes $(MINUTES) $(SOAK_ARGS)
+# ENGINE=gevent: servers and peers alike are greenlets.
+soak: $(VENV)/tested ## churn connections for MINUTES=20, after which nothing may be left; ENGINE=gevent, SOAK_ARGS=...
+	$(RUN) $(if $(filter gevent,$(ENGINE)),-m gevent.monkey) soak/run.py --minutes $(MINUTES) $(SOAK_ARGS)
 
 # Stubtest needs the compiled kernel, actionlint and hadolint their packages: see pyproject.toml.
 lint: $(VENV)/linted ## ruff, types, cython-lint, workflows, imports, the wheels' table

@@ -96,7 +96,8 @@ def check_refusal(refused: Refused) -> None:
     event: Any = reader.next_event()
     assert isinstance(event, h11.Response)
     assert event.status_code == refused.status
-    ours = {"date", "content-type", "content-length", "x-content-type-options", "connection"}
+    ours = {"date", "content-type", "content-length", "connection"}
+    ours |= {"x-content-type-options", "referrer-policy"}
     theirs = {name.lower() for name, _ in refused.headers}
     assert {bytes(name).decode() for name, _ in event.headers} <= ours | theirs
     assert isinstance(reader.next_event(), h11.Data)

@@ -220,7 +220,7 @@ def check_page(source: Source, method: str) -> None:
     assert named["content-type"] == response.content_type
     assert named["connection"] == "close"
     assert {name.lower(): value for name, value in response.headers}.items() <= named.items()
-    assert len(headers) == len(named) == 5 + len(response.headers)
+    assert len(headers) == len(named) == 6 + len(response.headers)
 
 
 def check(data: bytes) -> None:

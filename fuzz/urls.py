@@ -50,6 +50,10 @@ def check_parts(url: URL) -> None:
     assert re.fullmatch(r"/[\x21-\x7e]*", url.target)
     assert "#" not in url.target
     assert re.fullmatch(r"[A-Za-z0-9_.:%-]+", url.host), url.host
+    if url.unix is not None:
+        assert url.unix.startswith("/")
+        assert "\0" not in url.unix
+        assert url.credentials is None
     scheme = "wss" if url.secure else "ws"
     again = parse_url(f"{scheme}://{host_port(url.host, url.port)}{url.target}")
     assert (again.secure, again.port, again.target) == (url.secure, url.port, url.target)
@@ -73,11 +77,11 @@ def check_request(url: URL, name: str, value: str) -> None:
     key = base64.b64decode(headers.pop(b"sec-websocket-key"), validate=True)
     assert len(key) == 16
     assert headers.pop(b"user-agent").startswith(b"scriptling-ws/")
+    host = {b"host": url.host_header.encode("ascii")}
     added = {name.lower().encode(): value.strip(" \t").encode("latin-1")}
     if url.credentials is not None:
         added.setdefault(b"authorization", url.credentials.encode("ascii"))
-    assert headers == added | {
-        b"host": url.host_header.encode("ascii"),
+    assert headers == host | added | {
         b"upgrade": b"websocket",
         b"connection": b"Upgrade",
         b"sec-websocket-version": b"13",

@@ -1,5 +1,7 @@
 """Churn connections for a given time: `python soak/run.py --minutes 20`.
 
+With gevent, servers and peers alike: `python -m gevent.monkey soak/run.py`.
+
 Servers of this package run in this process, bare and under TLS; threads play peers of every
 kind against them, at most CROWD at a time, chosen by a seeded generator: clients of this
 package that check what is echoed, with and without compression, in every size, clients that
@@ -52,6 +54,7 @@ from scriptling_ws import Connection, ConnectionClosed, Routes, SendTimeout, Ser
 from scriptling_ws._connection import keepalive as _keepalive
 from scriptling_ws._kernel import IMPLEMENTATION
 from scriptling_ws._network.transport import Transport
+from scriptling_ws._network.waiting import engine
 from scriptling_ws._wire.incoming import Protocol
 
 if TYPE_CHECKING:
@@ -380,10 +383,11 @@ def breaks_off(peer: Peer) -> int:
 
 def asks_for_a_page(peer: Peer) -> int:
     with socket.create_connection(("127.0.0.1", peer.servers.bare.port), PATIENCE) as sock:
-        sock.sendall(b"GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        request = b"GET /page HTTP/1.1\r\nHost: localhost\r\n"
+        sock.sendall(request + b"\r\n" + request + b"Connection: close\r\n\r\n")
         with sock.makefile("rb") as stream:
-            if not stream.read().endswith(b"a page"):
-                raise Wrong("another page")
+            if stream.read().count(b"\r\n\r\na page") != 2:
+                raise Wrong("other pages")
     return 1
 
 
@@ -535,8 +539,10 @@ def soak(minutes: float, seed: int) -> list[str]:
         )
 
     churn.go_on(WARM_UP)
-    # No connection is left, and of threads those that the servers have added: one each.
-    quiet = {**dict.fromkeys((kind.__name__ for kind in OURS), 0), "threads": empty["threads"] + 2}
+    # No connection is left, and of threads those that the servers have added: one each. With
+    # gevent all are greenlets of one thread.
+    threads = empty["threads"] + (2 if engine().name == "threads" else 0)
+    quiet = {**dict.fromkeys((kind.__name__ for kind in OURS), 0), "threads": threads}
     baseline = settled(quiet)
     wrong = above(quiet, baseline)
     memory, blocks = rss(), sys.getallocatedblocks()
@@ -565,7 +571,8 @@ def main() -> int:
     chosen = options.parse_args()
     # Peers that leave, and a handler that raises, are what is played here.
     logging.getLogger("scriptling_ws").setLevel(logging.CRITICAL)
-    print(f"{IMPLEMENTATION} codec, {chosen.minutes:g} minutes, seed {chosen.seed}", flush=True)
+    how = f"{IMPLEMENTATION} codec, {engine().name}"
+    print(f"{how}, {chosen.minutes:g} minutes, seed {chosen.seed}", flush=True)
     wrong = soak(chosen.minutes, chosen.seed)
     faulthandler.cancel_dump_traceback_later()
     for each in wrong:

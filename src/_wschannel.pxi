@@ -23,14 +23,6 @@ cdef enum:
     ALONE = 16
     COMPRESSES = 32
 
-cdef enum:
-    # What a task does before it lets those run that share its thread, though it need not wait: a
-    # message that came counts one, and the others so many.
-    FAIR = 1024
-    A_READ = 32
-    A_SEND = 4
-    BYTES = 256  # of what is sent, that count one
-
 # The ident of the thread that signal handlers interrupt; of the one that forks, in a child.
 cdef unsigned long HEARS_SIGNALS = threading.main_thread().ident or 0
 
@@ -80,10 +72,9 @@ cdef class Channel:
     cdef object send_by
     cdef bint masks
     cdef bint naps
-    cdef object parking
-    cdef Place place  # the same, where it is the kernel's own
+    cdef Place place  # where a task waits that shares its thread, None for a thread
+    cdef object rest_by
     cdef object identity  # a callable, None for that of threads
-    cdef Py_ssize_t turns
     cdef bint waits  # the last message came alone: nothing is likely to be there yet
     cdef unsigned long _sent  # messages, under the lock for writing
     cdef int waker
@@ -101,11 +92,10 @@ cdef class Channel:
         self.descriptor = stream.descriptor
         self.session = stream.session
         self.naps = stream.naps
-        self.parking = stream.parking
-        self.place = self.parking if isinstance(self.parking, Place) else None
+        self.place = stream.parking
+        self.rest_by = None if self.place is None else stream.parking.rest
         # A function of the interpreter's own: threads are told apart without a call of it.
         self.identity = None if type(identity) is type(len) else identity
-        self.turns = 0
         self.waits = False
         self._sent = 0
         self.receive_by = stream.receive
@@ -231,6 +221,8 @@ cdef class Channel:
         cdef bytes encoded
         if type(text) is not str or self.has(NOT_OPEN | COMPRESSES):
             return False
+        if self.place is not None:
+            share_by(A_SEND + len(<str> text) // BYTES, self.rest_by)
         if PyUnicode_IS_COMPACT_ASCII(text):
             return self.send_payload(
                 TEXT_MESSAGE, PyUnicode_DATA(text), len(<str> text), writer
@@ -249,6 +241,9 @@ cdef class Channel:
         """Send a binary message, if that can be done at once; whether it was."""
         if self.has(NOT_OPEN | COMPRESSES):
             return False
+        if self.place is not None and type(data) in (bytes, list, tuple, bytearray):
+            # Before a look into it, as the others may change it.
+            share_by(A_SEND + PyObject_Size(data) // BYTES, self.rest_by)
         if type(data) is bytes:
             return self.send_payload(
                 BINARY_MESSAGE, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), writer
@@ -346,8 +341,6 @@ cdef class Channel:
             let_go(lock)
         if PyObject_Size(self.answers) or self.has(LOOK_DUE):
             writer.look_after()
-        if self.parking is not None:
-            self.share(A_SEND + size // BYTES)
         return True
 
     cdef Py_ssize_t send_now(self, const void *data, Py_ssize_t size) noexcept:
@@ -429,6 +422,8 @@ cdef class Channel:
         cdef object lock = self.reading
         cdef object message = None
         cdef bint late = False
+        if seconds == 0 and self.place is not None:
+            share_by(A_READ, self.rest_by)  # a loop that asks
         if not take(lock):
             return reader.receive_waiting(as_timeout(seconds))
         try:
@@ -491,6 +486,7 @@ cdef class Channel:
 
     cdef object read_by_descriptor(self, double *seconds, bint *late):
         """Receive, waiting for it; None to go on in Python, or if it is too late."""
+        global DONE
         cdef int fd = <int> ws_get(&self.descriptor.fd) - 1
         cdef bint napping = self.sleeps_first(seconds[0])
         cdef Py_ssize_t count = -EAGAIN if napping else self.read_now(fd)
@@ -506,7 +502,8 @@ cdef class Channel:
         message = self.take_in(count, late)
         more = PyObject_Size(self.window.ready)
         self.waits = message is not None and not more
-        self.turns += more
+        if self.place is not None:
+            DONE += more
         if late[0]:
             seconds[0] = 0
         elif message is None and now:  # what is left of them
@@ -515,27 +512,13 @@ cdef class Channel:
 
     cdef bint sleeps_first(self, double seconds) except -1:
         """Whether to sleep without having looked what is there."""
-        if self.parking is None:
+        global DONE
+        if self.place is None:
             return self.waits and self.naps and seconds > NAP
         if seconds == 0:
-            self.share(A_READ)  # a loop that asks
             return False
-        self.turns += A_READ
-        if self.turns < FAIR and not self.waits:
-            return False
-        self.turns = 0
-        return True
-
-    cdef int share(self, Py_ssize_t weight) except -1:
-        """Count what was done, and let the other tasks run if that is enough.
-
-        They may need the lock for writing: it is not held here.
-        """
-        self.turns += weight
-        if self.turns >= FAIR:
-            self.turns = 0
-            self.parking.rest()
-        return 0
+        DONE += A_READ
+        return self.waits or DONE >= FAIR
 
     cdef object take_in(self, Py_ssize_t count, bint *late):
         """Read what was received; None to go on in Python, or if it is too late."""
@@ -577,7 +560,7 @@ cdef class Channel:
         """Wait until something comes, and receive it; `napping`: nothing was looked for yet."""
         cdef Py_ssize_t count
         cdef ws_slot *slot = NULL
-        if self.parking is not None:
+        if self.place is not None:
             return self.wait_parked(fd, now + seconds)
         if WS_HAS_GATE and ws_gate_is_busy(<void *> self, now):
             slot = self.descriptor.place()
@@ -622,10 +605,7 @@ cdef class Channel:
         cdef bint late
         while True:
             slice = until if self.is_small() else min(until, ws_now() + LONG)
-            if self.place is not None:
-                late = self.place.wait(slice, True)
-            else:
-                late = self.parking.park(slice, True)
+            late = self.place.wait(slice, True)
             if self.is_called(-EAGAIN):
                 return WS_WOKEN
             count = self.read_now(fd)

@@ -7,8 +7,35 @@
 # - What is done for each message is here: the loop's callback switches straight to the task.  What
 #   is done now and then (another loop, a timer to set) is the subclass's, _network.greenlets.
 # - A field is changed before anything is called that may let another task run.
+# - A task that need not wait lets the others run all the same, once it has done enough.  It does so
+#   before the next thing, not after the last one: what ends its rest, such as a timeout of its own,
+#   then comes before a message is sent or taken, and the caller knows that it was not.
 
+cdef enum:
+    # What is enough; a message that came counts one, and the others so many.
+    FAIR = 1024
+    A_READ = 32
+    A_SEND = 4
+    BYTES = 256  # of what is sent, that count one
+
+cdef Py_ssize_t DONE = 0  # by the task that runs, since it was let run
 cdef object RESUMED = None  # the task that was let run last
+
+
+cdef int share_by(Py_ssize_t weight, object rest) except -1:
+    """Count what is to be done, and let the other tasks run before it if enough was."""
+    global DONE
+    if DONE >= FAIR:
+        DONE = 0
+        rest()
+        DONE = 0  # the others have counted too
+    DONE += weight
+    return 0
+
+
+def share(weight, rest, /):
+    """As share_by."""
+    share_by(whole(weight, "weight", 0, INT64_MAX), rest)
 
 
 def last_resumed():
@@ -47,6 +74,7 @@ cdef class Place:
         raise NotImplementedError  # pragma: no cover - the subclass's
 
     cdef bint wait(self, double until, bint wakeable) except -1:
+        global DONE
         if wakeable and self.woken:
             return False
         hub = self.get_hub()
@@ -62,9 +90,12 @@ cdef class Place:
             self.watcher.start(self)
         self.task = self.get_current()
         try:
-            self.switch()
+            # Once more: another thread that wakes it now looks for the task after this was set.
+            if not (wakeable and self.woken):
+                self.switch()
         finally:
             self.task = None
+            DONE = 0
         return self.late
 
     def park(self, double until, bint wakeable, /):
@@ -75,9 +106,9 @@ cdef class Place:
         """The watcher's callback: something has come."""
         global RESUMED
         cdef object task = self.task
-        if task is None:
-            self.watching = False
-            self.watcher.stop()
-        else:
+        if task is not None:
             RESUMED = task
             task.switch()
+        elif self.watcher is not None:  # else it is let go of, by another thread
+            self.watching = False
+            self.watcher.stop()

@@ -1,11 +1,11 @@
 """What every test gets: the name of the codec in use, and a check that nothing is left behind.
 
-And the fixtures of several files, and the count of the abuse cases, at the end of a run: a row
-is covered when a test that is marked with it has passed and none has failed; with
---collect-only, when it has a test.
+And the fixtures of several files. Which tests are left out, which run alone, and how the abuse
+cases are counted, is in `once`, `turns` and `cases` of tests/support.
 """
 
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -18,14 +18,18 @@ import pytest
 
 import foreign
 import kernels
-from abuse import ROWS
+from cases import AbuseCases
 from channels import FREE_THREADED, WAYS, Way
-from places import TESTS
+from children import end_pool
+from once import leave_out, opens_no_connection  # noqa: F401 - a fixture of every test
 from scriptling_ws import _kernel as _frame
 from scriptling_ws._connection import keepalive as _keepalive
 from scriptling_ws._network.waiting import engine
+from turns import take_turns
 
 OUR_THREADS = "scriptling-ws"
+DESCRIPTORS = "/proc/self/fd"
+HAS_PROC = Path(DESCRIPTORS).is_dir()
 
 
 def pytest_report_header():
@@ -49,74 +53,36 @@ def heed_signals():
             signal.signal(number, handler)
 
 
-class AbuseCases:
-    """Counts the rows of the abuse cases that the tests of this run cover."""
-
-    def __init__(self):
-        self.files = set()
-        self.tested = set()
-        self.passed = set()
-        self.failed = set()
-
-    @property
-    def whole(self):
-        """Whether this run has all the tests."""
-        return self.files >= set(TESTS.rglob("test_*.py"))
-
-    def pytest_itemcollected(self, item):
-        rows = {number for mark in item.iter_markers("abuse") for number in mark.args}
-        if not rows <= set(ROWS):
-            raise pytest.UsageError(f"{item.nodeid}: there are no abuse cases {rows - set(ROWS)}")
-        self.files.add(item.path)
-        self.tested |= rows
-        item.user_properties.append(("abuse", sorted(rows)))
-
-    def pytest_runtest_logreport(self, report):
-        rows = dict(report.user_properties).get("abuse", ())
-        if report.failed:
-            self.failed.update(rows)
-        elif report.when == "call" and report.passed:
-            self.passed.update(rows)
-
-    def pytest_terminal_summary(self, terminalreporter, config):
-        covered = self.tested if config.option.collectonly else self.passed - self.failed
-        if self.tested:
-            missing = sorted(set(ROWS) - covered)
-            terminalreporter.write_line(f"abuse cases covered: {len(covered)} of {len(ROWS)}")
-            if missing and self.whole:
-                terminalreporter.write_line(f"abuse cases not covered: {missing}")
-
-
 def pytest_configure(config):
+    with contextlib.suppress(ImportError):  # a wheel is tested without it
+        from hypothesis import settings
+
+        settings.register_profile("suite", deadline=None)  # no example depends on the clock
+        settings.load_profile("suite")
     config.pluginmanager.register(AbuseCases(), "abuse-cases")
+    take_turns(config)
 
 
-# What the codec has no part in. Where SCRIPTLING_WS_ONCE says that the compiled codec has had all
-# tests, these are left out with the pure one.
-ONCE = (
-    *("deploy/", "server/test_behind_", "server/test_engines", "server/test_exhaustion"),
-    *("server/test_processes", "server/test_sockets", "test_bundling", "test_cli"),
-    *("test_conformance", "test_mutants", "test_packaging", "test_readme"),
-)
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Thousands of tests are objects that stay, at which the collector need not look again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        if hasattr(gc, "freeze"):  # PyPy's has none
+            gc.freeze()
 
 
-def pytest_collection_modifyitems(items):
-    if engine().name != "threads":
-        leave_out(items, lambda item: item.get_closest_marker("threads"), "it is about threads")
-        leave_out(items, runs_once, "its servers are other processes")
-    if os.environ.get("SCRIPTLING_WS_ONCE") == "yes" and _frame.IMPLEMENTATION == "pure":
-        leave_out(items, runs_once, "the codec has no part in it, and it has run")
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """One more than there are processors, as tests wait for a fifth of their time."""
+    return 1 + (os.cpu_count() or 1)
 
 
-def runs_once(item):
-    return item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).as_posix().startswith(
-        ONCE
-    )
-
-
-def leave_out(items, which, reason):
-    for item in filter(which, items):
-        item.add_marker(pytest.mark.skip(reason=reason))
+def pytest_collection_modifyitems(config, items):
+    leave_out(config, items)
 
 
 @pytest.fixture(params=["compiled", "pure"])
@@ -177,9 +143,9 @@ def peer_client(peer):
 def open_descriptors():
     """The descriptors this process has open, and what each one is."""
     result = {}
-    for entry in Path("/proc/self/fd").iterdir():
+    for name in os.listdir(DESCRIPTORS):
         try:
-            result[int(entry.name)] = os.readlink(entry)
+            result[int(name)] = os.readlink(f"{DESCRIPTORS}/{name}")
         except OSError:
             continue  # the listing's own
     return result
@@ -192,17 +158,6 @@ def sockets_beside(before):
         for fd, what in open_descriptors().items()
         if what.startswith(("socket:", "anon_inode:[event", "pipe:")) and before.get(fd) != what
     }
-
-
-def end_pool():
-    """Where gevent is the engine: end its pool's threads, which keep an eventfd each a while."""
-    if engine().name == "gevent":
-        import gevent
-
-        hub = gevent.get_hub()
-        if (pool := hub._threadpool) is not None:
-            del hub.threadpool  # the next call makes another
-            pool.kill()
 
 
 def open_gate():
@@ -218,17 +173,16 @@ def open_gate():
 def nothing_left_behind():
     """No thread of the package, and no socket, outlives a test."""
     open_gate()
-    has_proc = Path("/proc/self/fd").is_dir()
-    before = open_descriptors() if has_proc else {}
+    before = open_descriptors() if HAS_PROC else {}
     yield
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     for thread in threading.enumerate():
         if thread.name.startswith(OUR_THREADS) and thread.name != _keepalive.NAME:
             thread.join(max(0, deadline - time.monotonic()))
             assert not thread.is_alive(), f"{thread.name} is still running"
     end_pool()
     pause = threading.Event()
-    while has_proc and (new := sockets_beside(before)):
+    while HAS_PROC and (new := sockets_beside(before)):
         # A thread that holds a lock closes what `close` has left to it on its way out.
         assert time.monotonic() < deadline, f"descriptors left open: {new}"
         pause.wait(0.01)

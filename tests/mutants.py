@@ -83,55 +83,85 @@ WINGS = {
     "network": (
         (
             "_network.alarm _network.deadline _network.dial _network.fork _network.greenlets "
-            "_network.listen _network.threads _network.tls _network.transport _network.waiting "
-            "_wstls_py"
+            "_network.layered _network.listen _network.race _network.threads _network.tls "
+            "_network.transport _network.waiting _wstls_py"
         ),
         (
             "transport tls deadline dial listen clock fork interrupts keepalive receiving client "
-            "abuse_handshake_client server_tls fuzz_seeds greenlets gevent"
+            "abuse_handshake_client server_tls fuzz_seeds greenlets greenlets_loops gevent layered "
+            "proxies sockets_given"
         ),
     ),
     "handshakes": (
         (
-            "_network.authority _fields _handshakes.client _handshakes.server _handshakes.head "
-            "_server.http _handshakes.idna _handshakes.paths _handshakes.plain _server.response "
-            "_handshakes.terms _handshakes.url"
+            "_network.authority _fields _handshakes.additions _handshakes.bodies "
+            "_handshakes.client _handshakes.cookies _handshakes.exchange _handshakes.server "
+            "_handshakes.head _handshakes.refused _handshakes.request _server.dates _server.http "
+            "_handshakes.idna _handshakes.paths _handshakes.plain _handshakes.response "
+            "_server.response _handshakes.terms _handshakes.tunnel _handshakes.url"
         ),
         (
             "head http plain terms url handshake_client handshake_server client "
-            "abuse_handshake_client "
-            "abuse_handshake_server abuse_misuse server_refusals server_pages http_arguments "
-            "fields log fuzz_seeds"
+            "abuse_handshake_client abuse_handshake_server abuse_misuse server_refusals "
+            "server_pages http_arguments fields log fuzz_seeds request_bodies cookies additions "
+            "proxies sockets_given"
         ),
+    ),
+    "adapters": (
+        (
+            "_adapters.ending _adapters.environ _adapters.events _adapters.gate _adapters.running "
+            "_network.foreign _network.loops asgi wsgi"
+        ),
+        "wsgi asgi foreign inside options",
     ),
     "client": (
         (
-            "__init__ __main__ _certificate _client.connect _demo _errors _options _typed "
-            "_version _where"
+            "__init__ __main__ _certificate _client.asked _client.connect "
+            "_client.conversation _client.proxy _client.reach _client.redirects _client.secure "
+            "_client.socks _client.tunnel _client.upgrade _client.way _demo _errors _options "
+            "_typed _version _where"
         ),
-        "options errors client cli abuse_handshake_client api sockets_command",
+        (
+            "options errors client cli abuse_handshake_client api sockets_command additions "
+            "layered proxies proxies_real redirects sockets_given"
+        ),
     ),
     "server": (
         (
-            "_network.unix _server.acceptor _server.admission _server.arrival _server.crew "
+            "_network.unix _server.acceptor _server.admission _server.admitted _server.arrival "
+            "_server.closing _server.crew _server.entrance _server.page_routes _server.path_tree "
+            "_server.route_table _server.service _server.settings "
             "_server.delivery _server.doors _server.endpoints _server.handlers _server.limits "
             "_server.log _server.master _server.peer _server.restarts _server.routes _server.serve "
             "_server.server _server.sessions _server.signals _server.static _server.systemd "
-            "_server.worker runtime"
+            "_server.worker _server.codings _server.conditions _server.greeting _server.kept "
+            "_server.persistence _server.ranges _server.reading _server.reports runtime"
         ),
         (
-            "accept admission bodies delivery limits routes sessions slow_readers static runtime "
+            "keep_alive static_http accept admission bodies delivery limits methods "
+            "path_parameters routes sessions "
+            "slow_readers static runtime "
             "server server_limits server_pages server_refusals server_shutdown server_tls "
             "abuse_handshake_server on_close fork options clock log api listen sockets "
             "sockets_systemd processes processes_ends processes_reload"
         ),
     ),
+    "deciding": (
+        (
+            "_handshakes.credentials _server.authorization _server.cors _server.credentials "
+            "_server.decisions"
+        ),
+        "authorize authorize_times credentials cors methods",
+    ),
     "manners": (
         (
             "_server.access _server.callers _server.forwarded _server.peer_queue "
-            "_server.proxies _server.proxy_protocol _server.rate"
+            "_server.proxies _server.proxy_protocol _server.rate _server.root_path"
         ),
-        ("access_log forwarded proxy_protocol rate limits log cli_access_log accept server_limits"),
+        (
+            "root_path keep_alive access_log forwarded proxy_protocol rate limits log "
+            "cli_access_log accept server_limits"
+        ),
     ),
     "operations": (
         ("_server.figures _server.health _server.metrics _server.operations _server.room_figures"),

@@ -4,9 +4,13 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from abuse import ROWS
 from places import TESTS
 from processes import python_environment
+
+pytestmark = pytest.mark.once
 
 
 def test_every_row_has_a_test(request):

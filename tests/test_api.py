@@ -12,8 +12,12 @@ import sys
 from pathlib import Path
 from typing import is_typeddict
 
+import pytest
+
+pytestmark = pytest.mark.once
+
 SNAPSHOT = Path(__file__).with_name("api.txt")
-MODULES = ("scriptling_ws", "scriptling_ws.runtime")
+MODULES = ("scriptling_ws", "scriptling_ws.runtime", "scriptling_ws.asgi", "scriptling_ws.wsgi")
 ALIASES = ("scriptling.websocket", "scriptling.net.websocket", "scriptling.runtime")
 
 

@@ -14,6 +14,8 @@ import pytest
 from places import REPOSITORY
 from processes import python_environment
 
+pytestmark = pytest.mark.once("what is imported is the same with both codecs")
+
 SOURCE = REPOSITORY / "src"
 
 # As a program has it that uses all of the package. What it has loaded is printed.

@@ -24,6 +24,8 @@ from scriptling_ws import _kernel as _frame
 from scriptling_ws import runtime
 from servers import Answer, Certificates, RawWebSocket, head, read_all, read_until, upgrade
 
+pytestmark = pytest.mark.processes
+
 SETUP = """
     import scriptling.runtime as runtime
     import cli_handlers

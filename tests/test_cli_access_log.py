@@ -12,6 +12,8 @@ from websockets.sync.client import connect
 from servers import Answer, head, read_all
 from test_cli import ENVIRONMENT, HANDLERS, posix_only, running
 
+pytestmark = pytest.mark.processes
+
 SETUP = """\
 import scriptling.runtime as runtime
 

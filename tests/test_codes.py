@@ -8,6 +8,8 @@ from protocols import protocol
 from scriptling_ws._codes import CloseCode, may_be_sent
 from scriptling_ws._errors import ConnectionClosed, ProtocolError, Violation
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("code", [1000, 1001, 1003, *range(1007, 1015), 3000, 4999])
 def test_codes_that_may_be_sent(code):

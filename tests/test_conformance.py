@@ -5,6 +5,8 @@ import pytest
 from conformance import suite, verdicts
 from conformance.runs import Run
 
+pytestmark = pytest.mark.once
+
 
 def verdict(behavior="OK", close="OK"):
     return {
@@ -27,7 +29,10 @@ INFORMATIONAL = verdict("INFORMATIONAL", "INFORMATIONAL")
 def test_a_run_as_expected_deviates_in_nothing():
     result = run(**{"7.1.6": INFORMATIONAL})
     assert verdicts.deviations(result) == []
-    assert verdicts.summary(result) == "client, pure: 2 of 2 cases: 1 OK, 1 INFORMATIONAL; 0 s"
+    assert (
+        verdicts.summary(result)
+        == "client, pure, threads: 2 of 2 cases: 1 OK, 1 INFORMATIONAL; 0 s"
+    )
     assert "\n| client | pure | 2 | 1 | 1 | 0 | 0 | 0 | 2 | 0 |\n" in verdicts.page([result])
 
 

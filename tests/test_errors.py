@@ -18,10 +18,13 @@ from scriptling_ws._errors import (
     HandshakeError,
     InvalidURL,
     ProtocolError,
+    ProxyError,
     RoomError,
     SendTimeout,
     WebSocketError,
 )
+
+pytestmark = pytest.mark.once
 
 MADE = [
     InvalidURL("bad"),
@@ -29,6 +32,7 @@ MADE = [
     ConnectError("refused", ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")),
     ConnectTimeout("late"),
     HandshakeError("no", 401, {"a": "b"}, b"body"),
+    ProxyError("no way", OSError(errno.EPIPE, "gone"), status=407, headers={"a": "b"}),
     ConnectionClosed(4000, "bye"),
     ConnectionClosed(1006),
     SendTimeout("slow"),
@@ -44,6 +48,7 @@ MADE = [
         (ConnectError, [OSError]),
         (ConnectTimeout, [ConnectError, TimeoutError, OSError]),
         (HandshakeError, [ConnectError, OSError]),
+        (ProxyError, [ConnectError, OSError]),
         (ConnectionClosed, [ConnectionError, OSError]),
         (SendTimeout, [TimeoutError, OSError]),
         (RoomError, [ConnectionError, OSError]),
@@ -60,6 +65,7 @@ def test_timeout_closed_and_refused_are_never_the_same():
         InvalidURL,
         ConnectTimeout,
         HandshakeError,
+        ProxyError,
         ConnectionClosed,
         SendTimeout,
         RoomError,

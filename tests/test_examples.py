@@ -13,6 +13,8 @@ import scriptling_ws as ws
 from places import REPOSITORY
 from processes import Process
 
+pytestmark = pytest.mark.once("the examples do what they say; how, other tests show")
+
 EXAMPLES = REPOSITORY / "examples"
 TIMEOUT = 20
 

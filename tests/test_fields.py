@@ -12,6 +12,8 @@ from scriptling_ws._handshakes.head import Request, parse_request
 from scriptling_ws._handshakes.url import parse_url
 from scriptling_ws._server.response import Response, text
 
+pytestmark = pytest.mark.once
+
 SECRET = "s3cr3t"
 
 

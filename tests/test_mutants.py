@@ -6,6 +6,8 @@ import pytest
 
 import mutants
 
+pytestmark = pytest.mark.once
+
 SOURCE = '''\
 """Text 1."""
 from typing import TYPE_CHECKING

@@ -13,9 +13,11 @@ import pytest
 
 import scriptling_ws as ws
 from pairs import MIB
-from scriptling_ws import _options, runtime
+from scriptling_ws import _options, asgi, runtime, wsgi
 from scriptling_ws._handshakes.terms import Terms
 from scriptling_ws._options import Options
+
+pytestmark = pytest.mark.once
 
 
 @pytest.mark.parametrize(
@@ -84,6 +86,14 @@ CALLS = {
     "Server": functools.partial(ws.Server, handler, port=0),
     "serve": functools.partial(ws.serve, handler, port=0),
     "websocket": functools.partial(ws.Routes().websocket, "/", handler),
+    "Middleware": functools.partial(wsgi.Middleware, handler, ws.Routes()),
+    "accept": functools.partial(wsgi.accept, {}),
+    "get": functools.partial(ws.Routes().get, "/", handler),
+    "post": functools.partial(ws.Routes().post, "/", handler),
+    "put": functools.partial(ws.Routes().put, "/", handler),
+    "patch": functools.partial(ws.Routes().patch, "/", handler),
+    "delete": functools.partial(ws.Routes().delete, "/", handler),
+    "static": functools.partial(ws.Routes().static, "/", "."),
 }
 
 
@@ -96,6 +106,9 @@ CALLS = {
         ("serve", "Compression", ": did you mean 'compression'?"),
         ("serve", "redy", ": did you mean 'ready'?"),
         ("websocket", "binary_typ", ": did you mean 'binary_type'?"),
+        ("get", "corse", ": did you mean 'cors'?"),
+        ("post", "authorise", ": did you mean 'authorize'?"),
+        ("static", "header", ": did you mean 'headers'?"),
         ("websocket", "origin_s", ": did you mean 'origins'?"),
         ("connect", "subprotocol", ": did you mean 'subprotocols'?"),
         ("connect", "header", ": did you mean 'headers'?"),
@@ -111,12 +124,16 @@ CALLS = {
         ("Server", "uds", ": write unix=..."),
         ("serve", "fd", ": write sock=..."),
         ("Server", "processes", ": it is an option of serve()"),
-        ("connect", "origin", ': write headers={"Origin": ...}'),
+        ("connect", "sockopt", ": write socket_options=[...]"),
+        ("connect", "http_proxy_host", ": write proxy=..."),
+        ("connect", "cookie", ": write cookies={...}"),
         ("Server", "origin", ": write origins=[...]"),
+        ("Server", "proxy", ": it is an option of connect()"),
         # Options of another call.
         ("connect", "origins", ": it is an option of Server(), serve(), websocket()"),
         ("Server", "ready", ": it is an option of serve()"),
         ("websocket", "max_connections", ": it is an option of Server(), serve()"),
+        ("delete", "origins", ": it is an option of Server(), serve(), websocket()"),
         # Nothing comes near.
         ("connect", "frobnicate", ""),
         ("connect", "on_message", ""),
@@ -141,7 +158,9 @@ def test_what_is_wrong_with_the_options_of_the_setup_script_is_said_likewise():
 def test_what_other_libraries_call_it_is_no_option_here_and_leads_to_one():
     known = set().union(*_options._TAKEN.values())
     for name, texts in _options._ELSEWHERE.items():
-        assert name not in known
+        wanted = {text.partition("=")[0] for text in texts}
+        calls = [taken for taken in _options._TAKEN.values() if wanted & set(taken)]
+        assert not [taken for taken in calls if name in taken]
         assert {text.partition("=")[0] for text in texts} <= known
 
 
@@ -188,12 +207,26 @@ def test_every_call_knows_what_it_takes():
         "Server": own["Server"] | route | {"binary_type"},
         "serve": own["serve"] | route | {"binary_type"},
         "websocket": own["websocket"] | route | {"binary_type"},
+        "Middleware": own["Middleware"] | route,
+        "accept": own["accept"] | route | {"binary_type"},
+        **{
+            name: own[name] | set(types(ws.PageOptions))
+            for name in ("get", "post", "put", "patch", "delete", "static")
+        },
     }
+    assert types(asgi.Middleware) == types(wsgi.Middleware)
     assert inspect.signature(ws.connect).parameters["binary_type"].default is Options().binary_type
 
 
 @pytest.mark.parametrize(
-    "options", [ws.ConnectionOptions, ws.ClientOptions, ws.RouteOptions, ws.ServerOptions]
+    "options",
+    [
+        ws.ConnectionOptions,
+        ws.ClientOptions,
+        ws.RouteOptions,
+        ws.PageOptions,
+        ws.ServerOptions,
+    ],
 )
 def test_the_types_can_be_looked_up(options):
     assert set(typing.get_type_hints(options)) == set(options.__annotations__)

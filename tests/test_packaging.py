@@ -10,6 +10,8 @@ import pytest
 import scriptling_ws
 from places import REPOSITORY
 
+pytestmark = pytest.mark.once
+
 RELEASING = REPOSITORY / "docs" / "releasing.md"
 ROW = re.compile(r"\| (linux|macos|windows) \| (.*) \| (.*) \|")
 

@@ -17,6 +17,8 @@ from places import REPOSITORY
 from processes import Process
 from scriptling_ws._options import Options
 
+pytestmark = pytest.mark.once("the examples do what they say; how, other tests have")
+
 PAGES = sorted(
     path.relative_to(REPOSITORY).as_posix()
     for pattern in ("*.md", "docs/*.md", "bench/*.md", "deploy/*.md")
@@ -153,7 +155,7 @@ def documented(where):
 )
 def test_options(where, options):
     table = documented(where)
-    of_routes = set() if where == "connect" else {"origins", "subprotocols"}
+    of_routes = set() if where == "connect" else {"origins", "subprotocols", "authorize"}
     assert set(table) == set(options) | of_routes
     for name, default in options.items():
         assert agrees(table[name], default), f"{name}: {table[name]}"

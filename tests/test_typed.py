@@ -7,6 +7,8 @@ from scriptling_ws._server.server import Server
 from scriptling_ws._typed import parse_options
 from servers import echo
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize(
     ("texts", "options"),
@@ -93,6 +95,7 @@ def test_an_option_with_one_value_is_named_once():
 
 # A text for each option that the server has, so that none is forgotten.
 TEXTS = {
+    "authorize": "au_typed.check",
     "access_log": "json",
     "allowed_hosts": "localhost",
     "binary_type": "bytes",
@@ -118,9 +121,11 @@ TEXTS = {
     "max_requests": "10",
     "metrics": "/figures",
     "origins": "https://a.example,null",
+    "page_headers": "X-Frame-Options: DENY",
     "ping_interval": "none",
     "ping_timeout": "1",
     "proxy_protocol": "false",
+    "root_path": "/app",
     "send_timeout": "none",
     "server_max_window_bits": "9",
     "server_no_context_takeover": "false",
@@ -130,10 +135,19 @@ TEXTS = {
 }
 
 
-def test_each_option_of_the_server_has_a_text():
+def test_each_option_of_the_server_has_a_text(tmp_path, monkeypatch):
+    (tmp_path / "au_typed.py").write_text("def check(request): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
     elsewhere = {"engine", "ssl_context", "sock", "unix", "unix_mode", "unix_owner"}
     for name in {*ServerOptions.__annotations__, "binary_type"} - elsewhere:
         text = TEXTS.get(name, "1")  # a count or a number of seconds
         options = parse_options([f"{name}={text}"])
         Server(echo, port=0, **options).close()
     Server(echo, port=0, **parse_options(f"{k}={v}" for k, v in TEXTS.items())).close()
+
+
+def test_a_dict_has_its_entries_one_by_one():
+    texts = ["page_headers=X-A: b: c", "page-headers = X-D :", "page_headers=X-A:e"]
+    assert parse_options(texts) == {"page_headers": {"X-A": "e", "X-D": None}}
+    with pytest.raises(ValueError, match="page_headers=NAME: VALUE"):
+        parse_options(["page_headers=X-A"])

@@ -30,14 +30,22 @@ if TYPE_CHECKING:
         HandshakeError,
         InvalidURL,
         ProtocolError,
+        ProxyError,
         ReceiveTimeout,
         RoomError,
         SendTimeout,
         WebSocketError,
     )
-    from ._options import ClientOptions, ConnectionOptions, RouteOptions, ServerOptions
+    from ._options import (
+        ClientOptions,
+        ConnectionOptions,
+        PageOptions,
+        RouteOptions,
+        ServerOptions,
+    )
     from ._rooms.registry import room
     from ._rooms.room import Room, RoomStats
+    from ._server.credentials import basic_auth, bearer_auth
     from ._server.routes import Routes
     from ._server.serve import serve
     from ._server.server import Server
@@ -53,7 +61,9 @@ __all__ = [
     "HandshakeError",
     "InvalidURL",
     "MessageStream",
+    "PageOptions",
     "ProtocolError",
+    "ProxyError",
     "ReceiveTimeout",
     "Room",
     "RoomError",
@@ -65,6 +75,8 @@ __all__ = [
     "ServerOptions",
     "WebSocketError",
     "__version__",
+    "basic_auth",
+    "bearer_auth",
     "connect",
     "is_binary",
     "is_text",
@@ -106,6 +118,10 @@ def _home(name: str) -> ModuleType:
         from ._rooms import room as _room
 
         return _room
+    if name in ("basic_auth", "bearer_auth"):
+        from ._server import credentials as _credentials
+
+        return _credentials
     if name == "Routes":
         from ._server import routes as _routes
 

@@ -44,7 +44,9 @@ from ._server.access import FORMATS, log_to
 from ._server.endpoints import Endpoints
 from ._server.master import RELOAD_TIMEOUT, serve_with_workers, wait_by_threads
 from ._server.metrics import shared
-from ._server.server import Server, time_to_end
+from ._server.operations import time_to_end
+from ._server.server import Server
+from ._server.service import run_until_stopped
 from ._server.worker import Link, attend
 from ._typed import parse_options
 from ._version import __version__
@@ -226,7 +228,8 @@ def _serve(
     run_script(_FORMAT)
     renew = None if options.tls_cert is None else _renewal(options.tls_cert, options.tls_key)
     with _told(parser):
-        Server(None, routes=http, ssl_context=tls[0], **where, **given)._serve(_announce, renew)
+        server = Server(None, routes=http, ssl_context=tls[0], **where, **given)
+        run_until_stopped(server, _announce, renew)
     return 0
 
 
@@ -255,7 +258,10 @@ def _serve_with_workers(
         ending = time_to_end(given)
         wait_by_threads()
         endpoints = Endpoints.open(**{"host": "", "port": 0, **where})
-    url = endpoints.url(secure=tls[0] is not None)
+    secure = tls[0] is not None
+    url = endpoints.url(secure=secure)
+    # Whether the script has pages is the workers' to know.
+    page_url = endpoints.page_url(secure=secure, root_path=given.get("root_path", ""))
     stop_logging = _log_of_the_master()
 
     def body(link: Link) -> None:
@@ -279,7 +285,7 @@ def _serve_with_workers(
             shutdown_timeout=ending,
             reload_timeout=reload_timeout,
             renew=renew,
-            announce=lambda: _say_where(url),
+            announce=lambda: _say_where(url, page_url),
             left=left,
         )
 
@@ -344,12 +350,13 @@ def _engine(parser: argparse.ArgumentParser, name: str | None, *, patch: bool) -
 
 def _announce(server: Server) -> None:
     http.server = server
-    _say_where(server.url)
+    _say_where(server.url, server.page_url if http.table().has_pages else "")
 
 
-def _say_where(url: str) -> None:
+def _say_where(url: str, page_url: str) -> None:
+    browser = f"in a browser {page_url}; " if page_url else ""
     with contextlib.suppress(OSError):  # nobody reads it: no reason not to serve
-        print(f"scriptling-ws: listening on {url} (Ctrl-C ends it)", flush=True)
+        print(f"scriptling-ws: listening on {url} ({browser}Ctrl-C ends it)", flush=True)
 
 
 def _where(parser: argparse.ArgumentParser, options: argparse.Namespace) -> dict[str, Any]:

@@ -29,6 +29,7 @@ __all__ = [
     "HandshakeError",
     "InvalidURL",
     "ProtocolError",
+    "ProxyError",
     "ReceiveTimeout",
     "RoomError",
     "SendTimeout",
@@ -88,6 +89,31 @@ class ConnectTimeout(ConnectError, TimeoutError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
+
+
+class ProxyError(ConnectError):
+    """A proxy could not be reached, or did not open the way to the server.
+
+    The server has seen nothing of it, so its answer (HandshakeError) is another thing: a 403 of
+    the proxy says nothing about the server.
+
+    Attributes:
+        status: The HTTP status of the proxy's answer, such as 407 where it wants credentials;
+            None if it gave none, and for SOCKS.
+        headers: The headers of that answer, as those of a HandshakeError.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        cause: BaseException | None = None,
+        *,
+        status: int | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, cause)
+        self.status = status
+        self.headers: dict[str, str] = headers if headers is not None else {}
 
 
 class HandshakeError(ConnectError):

@@ -56,6 +56,7 @@ __all__ = [
     "receive_on",
     "seal_room",
     "send_frame",
+    "share",
     "use_gate_from",
 ]
 
@@ -89,4 +90,5 @@ receive_messages = _codec.receive_messages
 receive_on = _channel.receive_on
 seal_room = _codec.seal_room
 send_frame = _codec.send_frame
+share = _channel.share
 use_gate_from = _channel.use_gate_from

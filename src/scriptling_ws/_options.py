@@ -17,9 +17,9 @@ from __future__ import annotations
 import os  # noqa: TC003 - so that typing.get_type_hints finds it
 import socket  # noqa: TC003 - as above
 import ssl  # noqa: TC003 - as above
-from collections.abc import Iterable  # noqa: TC003 - as above
+from collections.abc import Callable, Iterable, Mapping  # noqa: TC003 - as above
 from dataclasses import dataclass
-from typing import Final, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict
 
 from ._fields import TOKEN
 from ._network.deadline import check_timeout
@@ -32,6 +32,7 @@ __all__ = [
     "ConnectionOptions",
     "HeadLimits",
     "Options",
+    "PageOptions",
     "RouteOptions",
     "ServerOptions",
     "check_count",
@@ -113,7 +114,18 @@ class ClientOptions(ConnectionOptions, total=False):
     """The options of `connect`, which describes those that are not of every connection."""
 
     subprotocols: Iterable[str]
+    cookies: Mapping[str, str] | None
+    origin: str | None
+    user_agent: str | None
     ssl_context: ssl.SSLContext | None
+    server_hostname: str | None
+    proxy: str | bool | None
+    proxy_ssl_context: ssl.SSLContext | None
+    max_redirects: int
+    sock: socket.socket | None
+    unix: str | os.PathLike[str] | None
+    source_address: str | tuple[str, int] | None
+    socket_options: Iterable[tuple[int, int, int | bytes]]
     max_line_size: int
     max_headers: int
     max_head_size: int
@@ -127,11 +139,29 @@ class RouteOptions(ConnectionOptions, total=False):
             beside the request's own host; "*" for any. By default the own host alone: with
             an `ssl_context` by https, else by http or https. An empty list is for no
             browser at all.
-        subprotocols: The subprotocols that the route speaks, the preferred one first.
+        subprotocols: The subprotocols that the route speaks, the preferred one first; or a function
+            that is called with those a client offers, and returns one of them or None.
+        authorize: A function of the request, or its name as "library.function", which says whether
+            it comes in: it returns None, or headers for the answer, or a response in its place.
+            It may block; `basic_auth` and `bearer_auth` make some. None is for everybody.
     """
 
     origins: Iterable[str] | None
-    subprotocols: Iterable[str]
+    subprotocols: Iterable[str] | Callable[[list[str]], str | None]
+    authorize: Callable[[Any], object] | str | None
+
+
+class PageOptions(TypedDict, total=False):
+    """The options of `Routes.get`, `post`, `put`, `patch`, `delete` and `static`.
+
+    Attributes:
+        authorize: As of `RouteOptions`; by default the server's.
+        cors: The origins whose scripts may use it, such as `["https://app.example"]`, also with the
+            user's cookies; "*" for any, without. By default only those of the request's own host.
+    """
+
+    authorize: Callable[[Any], object] | str | None
+    cors: Iterable[str] | None
 
 
 class ServerOptions(RouteOptions, total=False):
@@ -153,6 +183,10 @@ class ServerOptions(RouteOptions, total=False):
     access_log: Literal["common", "combined", "json"] | None
     max_requests: int
     max_body_size: int
+    keep_alive_timeout: float
+    max_keep_alive_requests: int
+    page_headers: Mapping[str, str | None] | None
+    root_path: str
     handshake_timeout: float | None
     shutdown_timeout: float | None
     drain_timeout: float
@@ -165,38 +199,59 @@ class ServerOptions(RouteOptions, total=False):
 
 
 _SERVED: Final = ("handler", "host", "port", "path", "routes", "binary_type")
+_EMBEDDED: Final = (
+    "allowed_hosts",
+    "max_connections",
+    "binary_type",
+    *RouteOptions.__annotations__,
+)
+_PAGE_CALLS: Final = ("get", "post", "put", "patch", "delete")
 # All that each call takes, and where that is described.
 _TAKEN: Final = {
     "connect": ("url", "timeout", "headers", "binary_type", *ClientOptions.__annotations__),
     "Server": (*_SERVED, *ServerOptions.__annotations__),
     "serve": (*_SERVED, "ready", "processes", "reload_timeout", *ServerOptions.__annotations__),
     "websocket": ("path", "handler", "binary_type", *RouteOptions.__annotations__),
+    "Middleware": ("application", "routes", *_EMBEDDED),
+    "accept": ("environ", *_EMBEDDED),
+    **dict.fromkeys(_PAGE_CALLS, ("path", "handler", *PageOptions.__annotations__)),
+    "static": ("path", "directory", "headers", "fallback", *PageOptions.__annotations__),
 }
 _DESCRIBED: Final = {
     "connect": "connect",
     "Server": "Server",
     "serve": "Server",
     "websocket": "Routes.websocket",
+    "Middleware": "wsgi.Middleware",
+    "accept": "wsgi.accept",
+    **{name: f"Routes.{name}" for name in (*_PAGE_CALLS, "static")},
 }
 # What other libraries call it, and what it is here: the first that the call takes.
 _ELSEWHERE: Final = {
     "additional_headers": ("headers=...",),
     "certfile": ("ssl_context=...",),
     "fd": ("sock=...",),
-    "cookie": ('headers={"Cookie": ...}',),
+    "cookie": ("cookies={...}",),
     "deflate": ('compression="deflate"',),
     "extra_headers": ("headers=...",),
     "forwarded_allow_ips": ("trusted_proxies=[...]",),
+    "follow_redirects": ("max_redirects=...",),
     "heartbeat": ("ping_interval=...",),
+    "http_proxy_host": ("proxy=...",),
+    "local_addr": ("source_address=...",),
     "max_size": ("max_message_size=...",),
     "open_timeout": ("timeout=...", "handshake_timeout=..."),
-    "origin": ('headers={"Origin": ...}', "origins=[...]"),
+    "origin": ("origins=[...]",),
+    "redirect_limit": ("max_redirects=...",),
+    "sockopt": ("socket_options=[...]",),
     "ssl": ("ssl_context=...",),
     "sslopt": ("ssl_context=...",),
     "uds": ("unix=...",),
-    "user_agent_header": ('headers={"User-Agent": ...}',),
+    "user_agent_header": ("user_agent=...",),
     "workers": ("processes=...",),
 }
+# Calls inside of other servers, which take what the others do.
+_INSIDE: Final = ("Middleware", "accept")
 _NEAR: Final = 0.7  # from here on names are alike, as difflib sees it
 
 
@@ -225,7 +280,7 @@ def _advice(call: str, name: str) -> str:
     if name in _ELSEWHERE:
         texts = [text for text in _ELSEWHERE[name] if text.partition("=")[0] in taken]
         return f": write {texts[0]}" if texts else ""
-    others = [f"{other}()" for other in _TAKEN if name in _TAKEN[other]]
+    others = [f"{other}()" for other in _TAKEN if name in _TAKEN[other] and other not in _INSIDE]
     if others:
         return f": it is an option of {', '.join(others)}"
     from difflib import get_close_matches  # not needed before this

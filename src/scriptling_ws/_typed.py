@@ -4,12 +4,14 @@ Rules:
 
 - An option's type is that of `ServerOptions`, where type checkers have it from. Its range is
   checked where that of a caller's value is, by `serve`.
-- A list is written with commas, or by naming the option several times. All others are named once.
+- A list is written with commas, or by naming the option several times; a dict by naming it for each
+  entry, as `Name: value`, without a value for None. All others are named once.
 - What has no text (`ssl_context`) has an argument of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -60,7 +62,12 @@ def parse_options(texts: Iterable[str]) -> dict[str, Any]:
         if name in _ELSEWHERE:
             raise ValueError(f"{name} is set by {_ELSEWHERE[name]}")
         kinds = _kinds(hints[name])
-        if list in kinds:
+        if dict in kinds:
+            field, colon, content = value.partition(":")
+            if not colon:
+                raise ValueError(f"{name} is written as {name}=NAME: VALUE, not {value!r}")
+            result.setdefault(name, {})[field.strip()] = content.strip() or None
+        elif list in kinds:
             result.setdefault(name, []).extend(filter(None, map(str.strip, value.split(","))))
         elif name in result:
             raise ValueError(f"{name} is there twice")
@@ -77,6 +84,10 @@ def _kinds(hint: Any) -> list[Any]:
         return [kind for part in get_args(hint) for kind in _kinds(part)]
     if get_origin(hint) is Literal:
         return list(get_args(hint))
+    if get_origin(hint) is Mapping:
+        return [dict]
+    if get_origin(hint) is Callable:
+        return []  # which has no text, unless its name may be given
     return [list] if get_origin(hint) is not None else [hint]
 
 

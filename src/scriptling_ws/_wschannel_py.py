@@ -78,12 +78,26 @@ def descriptor_of(sock: object) -> None:  # noqa: ARG001
     return
 
 
+_FAIR: Final = 1024  # what a task does before it lets those run that share its thread
+_A_READ: Final = 32  # what counts more than a message that came
+_A_SEND: Final = 4
+_BYTES: Final = 256  # of what is sent, that count one
+_done = [0]  # by the task that runs, since it was let run
 _resumed: list[Any] = [None]  # the task that was let run last
 
 
 def last_resumed() -> Any:
     """The task that a Place has let run last; None if none has."""
     return _resumed[0]
+
+
+def share(weight: int, rest: Callable[[], object], /) -> None:
+    """Count what is to be done, and let the other tasks run before it if enough was."""
+    if _done[0] >= _FAIR:
+        _done[0] = 0
+        rest()
+        _done[0] = 0  # the others have counted too
+    _done[0] += weight
 
 
 class Place:
@@ -138,20 +152,23 @@ class Place:
             self.watcher.start(self)
         self.task = self._get_current()
         try:
-            self.switch()
+            # Once more: another thread that wakes it now looks for the task after this was set.
+            if not (wakeable and self.woken):
+                self.switch()
         finally:
             self.task = None
+            _done[0] = 0
         return self.late
 
     def __call__(self) -> None:
         """Switch to the task that waits: something has come."""
         task = self.task
-        if task is None:
-            self.watching = False
-            self.watcher.stop()
-        else:
+        if task is not None:
             _resumed[0] = task
             task.switch()
+        elif self.watcher is not None:  # else it is let go of, by another thread
+            self.watching = False
+            self.watcher.stop()
 
 
 class Window:
@@ -198,6 +215,7 @@ class Channel:
         "_largest",
         "_masks",
         "_receive",
+        "_rest_by",
         "_send",
         "_send_flags",
         "_stream",
@@ -238,6 +256,7 @@ class Channel:
         self._masks = masks
         self._largest = _MOST + (14 if masks else 10)  # with the header of such a frame
         self._receive = stream.receive
+        self._rest_by = None if stream.parking is None else stream.parking.rest
         self._send = stream.send
         self._send_flags = stream.send_flags
         self.open = True
@@ -273,6 +292,8 @@ class Channel:
         """Send a text message, if that can be done at once; whether it was."""
         if type(text) is not str or not self.open or self.compresses or len(text) > _MOST:
             return False
+        if self._rest_by is not None:
+            share(_A_SEND + len(text) // _BYTES, self._rest_by)
         try:
             frame = codec.encode_frame(_TEXT_MESSAGE, text, next_key() if self._masks else None)
         except UnicodeEncodeError:
@@ -283,7 +304,11 @@ class Channel:
         """Send a binary message, if that can be done at once; whether it was."""
         if type(data) not in (bytes, list, tuple, bytearray) or not self.open:
             return False
-        if self.compresses or len(data) > _MOST or self._unsent():
+        if self.compresses or len(data) > _MOST:
+            return False
+        if self._rest_by is not None:
+            share(_A_SEND + len(data) // _BYTES, self._rest_by)
+        if self._unsent():
             return False
         key = next_key() if self._masks else None
         return self.send(codec.encode_frame(_BINARY_MESSAGE, data, key), writer)
@@ -325,6 +350,8 @@ class Channel:
         quick = timeout is None or (type(timeout) in (int, float) and timeout > _LONG)
         if not quick:
             reader.seconds(timeout)  # raises before anything is taken
+        if self._rest_by is not None:
+            share(_A_READ, self._rest_by)
         lock, got = self.reading, False
         try:
             for got in self._try_reading:

@@ -376,6 +376,20 @@ class Place:
     def __call__(self) -> None:
         """What the watcher calls when something has come: switch to the task that waits."""
 
+def share(weight: int, rest: Callable[[], object], /) -> None:
+    """Count what a task is about to do without waiting, and have it rest before if it did enough.
+
+    What ends the rest, such as a timeout, so comes before any of it is done. A Place's wait begins
+    the count anew, and so does a rest.
+
+    Args:
+        weight: What it counts: a message that is received one, a read or a slow send some more.
+        rest: Lets the other tasks run.
+
+    Raises:
+        What `rest` raises.
+    """
+
 def last_resumed() -> Any:
     """The task that a Place has let run last; None if none has."""
 
@@ -559,6 +573,7 @@ class Stream(Protocol):
         session: What to encrypt and decrypt by, between there and the window; None for neither.
         naps: Whether the descriptor's socket sleeps in `recv` for a moment (SO_RCVTIMEO).
         parking: Where a task waits that shares its thread with others; None for a thread.
+            It is a Place with a `rest`.
         pending: Whether bytes that `send` has taken are still to be written.
         send_flags: The flags for `send`.
         uncounted: Bytes of a frame that are under way though sending it has raised.

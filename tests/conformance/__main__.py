@@ -1,6 +1,7 @@
 """The command line: `python -m conformance`, in the folder tests."""
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
 
@@ -17,10 +18,12 @@ def parse():
     parser.add_argument(
         "--gate",
         action="store_true",
-        help="the short run, on the compiled codec; skipped where there is no CPython 2.7",
+        help="the short run, on the compiled codec and each engine; skipped where there is no "
+        "CPython 2.7",
     )
     parser.add_argument("--role", choices=runs.ROLES, action="append", help="default: both")
     parser.add_argument("--codec", choices=runs.CODECS, action="append", help="default: both")
+    parser.add_argument("--engine", choices=runs.ENGINES, action="append", help="default: threads")
     parser.add_argument(
         "--case", metavar="PATTERN", action="append", help="such as 9.* or 7.1.5; default: all"
     )
@@ -39,14 +42,15 @@ def main():
     exclude = verdicts.GATE_EXCLUDE if options.gate else []
     codecs = options.codec or (["compiled"] if options.gate else runs.CODECS)
     done, good = [], True
-    for codec in codecs:
-        for role in options.role or runs.ROLES:
-            run = runs.run(role, codec, options.case or ["*"], exclude)
-            if not options.case:
-                check_count(run, verdicts.GATE_CASES if options.gate else verdicts.CASES)
-            done.append(run)
-            good = tell(run) and good
-    if not (options.gate or options.case or options.role or options.codec):
+    engines = options.engine or (runs.engines() if options.gate else ["threads"])
+    for codec, engine, role in itertools.product(codecs, engines, options.role or runs.ROLES):
+        run = runs.run(role, codec, options.case or ["*"], exclude, engine)
+        if not options.case:
+            check_count(run, verdicts.GATE_CASES if options.gate else verdicts.CASES)
+        done.append(run)
+        good = tell(run) and good
+    some = options.case or options.role or options.codec or options.engine
+    if not (options.gate or some):
         PAGE.write_text(verdicts.page(done), encoding="utf-8")
         print(f"written: docs/{PAGE.name}")
     return 0 if good else 1

@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from processes import Process, python_environment
@@ -22,6 +23,7 @@ HERE = Path(__file__).parent
 OUT = HERE.parent.parent / "out" / "conformance"
 ROLES = ("client", "server")
 CODECS = ("compiled", "pure")
+ENGINES = ("threads", "gevent")
 CASE_TIMEOUT = 180  # the longest case takes some 10 s on the pure codec
 END_TIMEOUT = 120  # the suite writes its report
 
@@ -32,6 +34,7 @@ class Run:
 
     role: str
     codec: str
+    engine: str = "threads"
     cases: list = field(default_factory=list)
     verdicts: dict = field(default_factory=dict)
     outcomes: dict = field(default_factory=dict)  # a client's view, by case
@@ -40,13 +43,18 @@ class Run:
     trouble: str = ""  # what kept it from its end
 
 
-def run(role, codec, cases, exclude):
+def engines():
+    """Those that can be had here."""
+    return [name for name in ENGINES if name == "threads" or find_spec(name)]
+
+
+def run(role, codec, cases, exclude, engine="threads"):
     """Run the cases with this package in that role."""
-    result = Run(role, codec)
+    result = Run(role, codec, engine)
     spec = {
         "cases": cases,
         "exclude-cases": exclude,
-        "outdir": str(OUT / f"{role}-{codec}"),
+        "outdir": str(OUT / "-".join([role, codec, engine])),
     }
     start = time.monotonic()
     try:
@@ -60,7 +68,7 @@ def run(role, codec, cases, exclude):
 def as_client(result, spec):
     with fuzzer({**spec, "role": "server"}) as server:
         url = f"ws://127.0.0.1:{begin(result, server)['port']}"
-        with testee(result.codec, "client", url, str(len(result.cases))) as client:
+        with testee(result, "client", url, str(len(result.cases))) as client:
             check_codec(result, client.report())
             for case in result.cases:
                 result.outcomes[case] = client.report(CASE_TIMEOUT)["outcome"]
@@ -70,7 +78,7 @@ def as_client(result, spec):
 
 
 def as_server(result, spec):
-    with testee(result.codec, "server") as server:
+    with testee(result, "server") as server:
         url = f"ws://127.0.0.1:{check_codec(result, server.report())['port']}"
         with fuzzer({**spec, "role": "client", "url": url}) as client:
             begin(result, client)
@@ -88,9 +96,10 @@ def fuzzer(spec):
     return process
 
 
-def testee(codec, *arguments):
+def testee(result, *arguments):
     """This package's process."""
-    env = python_environment(SCRIPTLING_WS_PURE="1" if codec == "pure" else "")
+    pure = "1" if result.codec == "pure" else ""
+    env = python_environment(SCRIPTLING_WS_PURE=pure, SCRIPTLING_WS_ENGINE=result.engine)
     process = Process.python(HERE / "testee.py", *arguments, env=env)
     process.name = "the package"
     return process
@@ -105,6 +114,7 @@ def begin(result, process):
 
 def check_codec(result, first):
     assert first["codec"] == result.codec, f"the codec in use is the {first['codec']} one"
+    assert first["engine"] == result.engine, f"the engine in use is {first['engine']}"
     result.versions.update(first["versions"])
     return first
 

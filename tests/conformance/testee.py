@@ -3,7 +3,7 @@
     testee.py server
     testee.py client URL CASES
 
-It writes lines of JSON: {"codec", "versions"}, as a server with its {"port"}; a client
+It writes lines of JSON: {"codec", "engine", "versions"}, as a server with its {"port"}; a client
 then {"case", "outcome"} for every case that has ended. A server ends with its input.
 """
 
@@ -16,6 +16,7 @@ from importlib import metadata
 
 import scriptling_ws as ws
 from scriptling_ws import _kernel as _frame
+from scriptling_ws._network.waiting import engine
 
 AGENT = "scriptling-ws"
 OPTIONS = {"binary_type": bytes, "compression": "deflate"}
@@ -32,7 +33,11 @@ def describe():
         "wsproto": metadata.version("wsproto"),
         "zlib": zlib.ZLIB_RUNTIME_VERSION,
     }
-    return {"codec": _frame.IMPLEMENTATION, "versions": versions}
+    return {
+        "codec": _frame.IMPLEMENTATION,
+        "engine": engine().name,
+        "versions": versions,
+    }
 
 
 def echo(conn):
@@ -64,7 +69,7 @@ def main():
     else:
         with ws.Server(echo, port=0, **OPTIONS) as server:
             say(port=server.port, **describe())
-            sys.stdin.read()
+            engine().blocking(sys.stdin.read)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def summary(run):
     """One line about a run."""
     parts = [f"{count} {name}" for name, count in zip(COLUMNS, counts(run), strict=True) if count]
     found = f"{len(run.verdicts)} of {len(run.cases)} cases: {', '.join(parts)}"
-    return f"{run.role}, {run.codec}: {found}; {run.seconds:.0f} s"
+    return f"{run.role}, {run.codec}, {run.engine}: {found}; {run.seconds:.0f} s"
 
 
 PAGE = """\
@@ -58,7 +58,7 @@ PAGE = """\
 client and as a server, on both codecs, with compression on. A case counts as passed if both
 its verdicts, on the messages and on the close, are OK; the suite gives none on {informational},
 and calls these INFORMATIONAL. `make conformance-gate` runs {gate} of the {cases} cases, without
-the longest of the compression cases, in both roles on the compiled codec.
+the longest of the compression cases, in both roles and on both engines, on the compiled codec.
 
 {date}: {versions}.
 

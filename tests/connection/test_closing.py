@@ -155,13 +155,16 @@ def test_a_peer_that_does_not_read_cannot_hold_up_a_close():
 
 
 def test_a_second_close_does_nothing():
-    with raw_peer(close_timeout=0.1) as (conn, peer):
-        conn.close(4000, "first")
-        with at_least(0, 0.09):
+    with raw_peer(close_timeout=SOON) as (conn, peer):
+        closing = Running(conn.close, 4000, "first")
+        assert receive_close(peer) == (4000, "first")
+        peer.sendall(close_frame(4000, b"first"))
+        peer.shutdown(socket.SHUT_WR)
+        closing.result()
+        with at_least(0, SOON / 2):
             conn.close(4001, "second")
             conn.close()
         assert (conn.close_code, conn.close_reason) == (4000, "first")
-        assert receive_close(peer) == (4000, "first")
         assert receive_to_end(peer) == b""
 
 
@@ -260,6 +263,7 @@ def test_a_client_waits_for_the_server_to_end_the_stream():
         (frame(BINARY, bytes(1001)), 1009),
         (b"HTTP/1.1 200 OK\r\n", 1002),
     ],
+    ids=["masked", "text", "size", "http"],
 )
 def test_a_violation_is_answered_and_ends_the_stream(data, code):
     with raw_peer(max_message_size=1000, close_timeout=0.2) as (conn, peer):

@@ -30,11 +30,11 @@ def leaves_nothing(call):
         gc.enable()
 
 
-def fails(url):
+def fails(url, **options):
     """Fail to connect; `pytest.raises` would keep the error, with its frames."""
     try:
-        connect(url, timeout=5)
-    except ConnectError:
+        connect(url, **{"timeout": 5, **options})
+    except (ConnectError, TypeError):
         return
     pytest.fail("it is open")
 
@@ -72,6 +72,66 @@ def test_an_upgrade_that_fails(name):
             answering.result()
 
         leaves_nothing(attempt)
+
+
+PROXIES = {
+    "nobody": ("http", None),
+    "no answer": ("http", b""),
+    "refused": ("http", b"HTTP/1.1 407 x\r\n\r\n"),
+    "malformed": ("http", b"HTTP/1.1 2 x\r\n\r\n"),
+    "another protocol": ("http", b"SSH-2.0\r\n"),
+    "no TLS": ("https", b"HTTP/1.1 400 x\r\n\r\n"),
+    "no SOCKS": ("socks5", b"HTTP/1.1 400 x\r\n\r\n"),
+    "refused by SOCKS": ("socks4", b"\0\x5b" + bytes(6)),
+}
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_a_proxy_that_fails(name):
+    kind, said = PROXIES[name]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"{kind}://127.0.0.1:{listener.getsockname()[1]}"
+        if said is None:
+            listener.close()
+
+        def answer():
+            if said is not None:
+                sock, _ = listener.accept()
+                with sock:
+                    sock.recv(65536)
+                    sock.sendall(said)
+
+        def attempt():
+            answering = Running(answer)
+            fails("ws://127.0.0.1/", proxy=url)
+            answering.result()
+
+        leaves_nothing(attempt)
+
+
+@pytest.mark.parametrize("location", ["ftp://h/", "ws://[x/", "ws://h:0/", "/"])
+def test_a_redirect_that_is_not_followed(location):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"ws://127.0.0.1:{listener.getsockname()[1]}/"
+
+        def answer():
+            for _ in range(2 if location == "/" else 1):
+                sock, _ = listener.accept()
+                with sock:
+                    sock.recv(65536)
+                    sock.sendall(f"HTTP/1.1 302 x\r\nLocation: {location}\r\n\r\n".encode())
+
+        def attempt():
+            answering = Running(answer)
+            fails(url, max_redirects=1)
+            answering.result()
+
+        leaves_nothing(attempt)
+
+
+def test_arguments_that_are_none():
+    for options in ({"headers": 1}, {"headers": [1]}, {"socket_options": [1]}, {"cookies": 1}):
+        leaves_nothing(lambda options=options: fails("ws://127.0.0.1/", **options))
 
 
 def test_a_name_that_is_not_found(monkeypatch):

@@ -15,6 +15,7 @@ import pytest
 
 from frames import TEXT, frame
 from pairs import SOON, Running, both_ends, connection, raw_peer, reset, tcp_pair, until
+from processes import Process, python_environment
 from scriptling_ws import _kernel as kernel
 
 if not kernel.open_gate():
@@ -180,9 +181,9 @@ def test_a_large_window_is_given_back_in_a_long_wait():
         assert [conn.receive(SOON) for _ in range(20)] == [bytes(50_000)] * 20
         sending.result()
         window = conn._link.protocol.window
-        assert len(window.data) > 4096
+        assert len(window.data) > 1024
         receiving = Running(conn.receive, None)
-        until(lambda: len(window.data) == 4096)
+        until(lambda: len(window.data) == 1024)
         peer.sendall(frame(TEXT, b"x"))
         assert receiving.result() == "x"
 
@@ -249,3 +250,29 @@ def test_a_few_connections_wait_by_themselves():
         for _ in range(20):
             assert other.receive(0.002) is None
         assert other.fileno() not in at_the_gate()
+
+
+# As a program imports the package, and not in the order of the tests.
+FORKING = """
+import os
+import scriptling_ws as ws
+
+def echo(client):
+    for message in client:
+        client.send(message)
+
+with ws.Server(echo, port=0) as server, ws.connect(server.url) as conn:
+    for message in ("before", "after"):
+        conn.send(message)
+        print(conn.receive(10), flush=True)
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        os.waitpid(child, 0)
+"""
+
+
+def test_a_child_takes_nothing_away_from_the_gate_of_its_parent():
+    environment = python_environment(SCRIPTLING_WS_GATE="1")
+    with Process.python("-W", "ignore", "-c", FORKING, env=environment) as program:
+        assert program.finish() == (["before", "after"], 0)

@@ -238,7 +238,7 @@ def test_a_handler_hears_of_the_servers_closing():
         assert ready.wait(SOON)
         closing = Running(server.close)
         assert client.receive()[0] == CLOSE
-        client.send(CLOSE, b"\x03\xe9")
+        client.leave(1001)
         closing.result(SOON)
     told.once()
 

@@ -746,7 +746,7 @@ def test_nothing_is_received_in_front_of_an_error_that_waits_behind_what_is_held
 
 @pytest.mark.parametrize("discard", [True, False])
 def test_a_close_drops_what_is_held_or_leaves_it(discard):
-    with raw_peer() as (conn, peer):
+    with raw_peer(close_timeout=0.1) as (conn, peer):
         read_ahead(conn, peer, frame(BINARY, b"1"))
         if discard:
             conn.close()

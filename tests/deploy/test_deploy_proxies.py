@@ -180,7 +180,7 @@ def is_in_use(proxy, name):
     return proxy.name != "haproxy" or proxy.stat(name)["status"] == "UP"
 
 
-def test_a_rolling_restart_loses_no_page(start, tmp_path):
+def restart_both(start, tmp_path):
     # The two that check see the end before it comes; nginx asks the other one where one refuses.
     options = [] if start.name == "nginx" else ["drain_timeout=1.5"]
     with (
@@ -199,10 +199,22 @@ def test_a_rolling_restart_loses_no_page(start, tmp_path):
                 visitors.go_on()
             finally:
                 visitors.leave()
+        print(f"{visitors.pages} pages, lost {visitors.lost}, closed with {visitors.codes}")
         assert visitors.lost == []
         assert visitors.pages >= 60
         assert visitors.codes
         assert set(visitors.codes) == {1001}
+
+
+def test_a_rolling_restart_loses_no_page(start, tmp_path):
+    restart_both(start, tmp_path)
+
+
+@pytest.mark.parametrize("start", ["nginx"], indirect=True)
+def test_a_rolling_restart_of_servers_on_gevent(start, tmp_path, monkeypatch):
+    pytest.importorskip("gevent")
+    monkeypatch.setenv("SCRIPTLING_WS_ENGINE", "gevent")
+    restart_both(start, tmp_path)
 
 
 def test_one_server_is_enough(start, tmp_path):

@@ -16,6 +16,8 @@ from scriptling_ws._handshakes.head import FOREIGN_ERRORS, HeadReader, Refused, 
 from scriptling_ws._handshakes.server import ServerUpgrade, wants_upgrade
 from scriptling_ws._handshakes.terms import Terms
 
+pytestmark = pytest.mark.once
+
 
 def upgrade(head):
     """What a server does with a head, from reader to upgrade."""

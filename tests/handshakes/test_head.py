@@ -10,6 +10,8 @@ from memory import tracemalloc
 from scriptling_ws._handshakes.head import HeadReader, Refused, parse_request
 from scriptling_ws._options import HeadLimits
 
+pytestmark = pytest.mark.once
+
 # -- HeadReader ------------------------------------------------------------
 
 

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from processes import python_environment
 from scriptling_ws._handshakes.idna import ascii_name
 
+pytestmark = pytest.mark.once
+
 
 # The values are those of UTS 46 and of the tests of the WHATWG URL Standard.
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@
 import pytest
 
 from scriptling_ws._handshakes.head import Refused, parse_request
-from scriptling_ws._handshakes.paths import Hidden, check_path, decoded_path
+from scriptling_ws._handshakes.paths import Hidden, check_path, check_pattern, decoded_path
 from scriptling_ws._server.routes import Routes
 from scriptling_ws._server.server import Server
 from servers import ask, echo, head, raw_websocket, serving, status_of, upgrade
+
+pytestmark = pytest.mark.once("it is about paths")
 
 # Spellings in which proxies and servers find another path than the one that is written.
 AMBIGUOUS = [
@@ -153,12 +155,11 @@ def test_a_handler_of_any_path_sees_the_others():
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("/users/{id}", "no patterns"),
-        ("/users/{id", "no patterns"),
-        ("/users/<id>", "no patterns"),
-        ("/users/:id", "no patterns"),
-        ("/files/*", "no patterns"),
-        ("/**/x", "no patterns"),
+        ("/users/{id", "no parameter: a whole segment"),
+        ("/users/<id>", "which is no pattern"),
+        ("/users/:id", "which is no pattern"),
+        ("/files/*", "which is no pattern"),
+        ("/**/x", "which is no pattern"),
         ("/a/../b", "resolved"),
         ("/a/./b", "resolved"),
         ("/..", "resolved"),
@@ -181,15 +182,17 @@ def test_a_handler_of_any_path_sees_the_others():
 )
 def test_paths_that_no_request_has_or_that_look_like_patterns(path, text, tmp_path):
     registering = [
-        lambda: check_path(path),
+        lambda: check_pattern(path),
         lambda: Routes().get(path, lambda request: ""),
         lambda: Routes().get(path),
         lambda: Routes().websocket(path, echo),
-        lambda: Routes().static(path, tmp_path),
         lambda: Server(echo, port=0, path=path).close(),
     ]
     for register in registering:
         with pytest.raises(ValueError, match=text):
+            register()
+    for register in (lambda: check_path(path), lambda: Routes().static(path, tmp_path)):
+        with pytest.raises(ValueError, match="the path"):
             register()
 
 

@@ -13,6 +13,8 @@ from scriptling_ws._handshakes.head import FOREIGN_ERRORS, HeadReader, Refused
 from scriptling_ws._handshakes.plain import plain_answer, plain_request
 from scriptling_ws._handshakes.url import parse_url
 
+pytestmark = pytest.mark.once
+
 BROWSER = (
     b"GET /chat?room=1 HTTP/1.1\r\n"
     b"Host: example.com:8080\r\n"

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from scriptling_ws._handshakes.terms import DeflateOffer, Terms, agree, parse_extensions
 
+pytestmark = pytest.mark.once
+
 DEFLATE = "permessage-deflate"
 
 # A few of each parameter: what a caller may want, and what a peer may say.

@@ -13,6 +13,8 @@ from scriptling_ws._handshakes import url as _url
 from scriptling_ws._handshakes.url import parse_url
 from scriptling_ws._network.authority import host_port
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize(
     ("url", "secure", "host", "port", "target"),
@@ -43,6 +45,58 @@ def test_parts(url, secure, host, port, target):
     parsed = parse_url(url)
     assert (parsed.secure, parsed.host, parsed.port, parsed.target) == (secure, host, port, target)
     assert parsed.credentials is None
+
+
+@pytest.mark.parametrize(
+    ("url", "secure", "file", "target"),
+    [
+        ("ws+unix:///run/app.sock", False, "/run/app.sock", "/"),
+        ("ws+unix:/run/app.sock", False, "/run/app.sock", "/"),
+        ("WSS+UNIX:///run/app.sock", True, "/run/app.sock", "/"),
+        ("ws+unix:///run/app.sock:/chat?x=1:2", False, "/run/app.sock", "/chat?x=1:2"),
+        ("ws+unix:///run/app.sock:", False, "/run/app.sock", "/"),
+        ("ws+unix:///run/app.sock?x", False, "/run/app.sock", "/?x"),
+        ("ws+unix:///run/a%3Ab%20c%25.sock", False, "/run/a:b c%.sock", "/"),
+        ("ws+unix:///caf\xe9:/caf\xe9", False, "/caf\xe9", "/caf%C3%A9"),
+        ("ws+unix:///a:/b:/c", False, "/a", "/b:/c"),
+    ],
+)
+def test_unix_sockets(url, secure, file, target):
+    parsed = parse_url(url)
+    assert (parsed.secure, parsed.unix, parsed.target) == (secure, file, target)
+    assert (parsed.host, parsed.host_header) == ("localhost", "localhost")
+    assert f"unix={file!r}" in repr(parsed)
+    assert parse_url("ws://localhost/").unix is None
+    assert "unix" not in repr(parse_url("ws://localhost/"))
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("ws+unix:", "whole path"),
+        ("ws+unix://", "whole path"),
+        ("ws+unix://run/app.sock", "whole path"),
+        ("ws+unix://u:secret@h/run/app.sock", "whole path"),
+        ("ws+unix:run/app.sock", "whole path"),
+        ("ws+unix:///run/a%00b", "NUL"),
+        ("ws+unix:///run/a:b", "write %3A"),
+        ("ws+unix:///run/a#b", "fragment"),
+        ("ws+unix:///run/a b", "percent-encode"),
+        ("ws+unix:///\ud800", "surrogate"),
+        ("unix:///run/a", "has to be ws or wss"),
+    ],
+)
+def test_what_is_no_unix_socket(url, says):
+    with pytest.raises(InvalidURL, match=says) as caught:
+        parse_url(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_origins():
+    first = parse_url("ws://h/a").origin
+    assert first == parse_url("ws://u:p@H:80/b?c").origin
+    for other in ("wss://h:80/", "ws://h:81/", "ws://g/", "ws+unix:///h"):
+        assert parse_url(other).origin != first
 
 
 @pytest.mark.parametrize(

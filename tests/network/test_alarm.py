@@ -3,7 +3,11 @@
 import select
 import signal
 
+import pytest
+
 from scriptling_ws._network.alarm import Alarm
+
+pytestmark = pytest.mark.once
 
 
 def rings(alarm):

@@ -9,6 +9,8 @@ import pytest
 from scriptling_ws._network import deadline as _deadline
 from scriptling_ws._network.deadline import FOREVER, Deadline, check_timeout
 
+pytestmark = pytest.mark.once
+
 
 class Clock:
     def __init__(self):

@@ -15,10 +15,12 @@ import pytest
 from pairs import until
 from processes import python_environment
 from scriptling_ws._errors import ConnectError, ConnectTimeout, HandshakeError
-from scriptling_ws._network import dial as _dial
+from scriptling_ws._network import race as _race
 from scriptling_ws._network.deadline import FOREVER, Deadline
 from scriptling_ws._network.dial import dial
 from scriptling_ws._network.waiting import engine
+
+pytestmark = pytest.mark.once
 
 LOOPBACK = "127.0.0.1"
 
@@ -77,15 +79,15 @@ def test_what_has_connected_at_once_is_not_waited_for(listener, monkeypatch):
         until(lambda: look(sock))
         return True
 
-    look = _dial._is_connected
-    monkeypatch.setattr(_dial, "_is_connected", is_connected)
+    look = _race._is_connected
+    monkeypatch.setattr(_race, "_is_connected", is_connected)
     monkeypatch.setattr(type(engine()), "poller", lambda *_, **__: pytest.fail("a poller"))
     with dial(LOOPBACK, listener.getsockname()[1], Deadline(10)) as sock:
         assert accepted(listener, sock)
 
 
 def test_what_has_not_is(listener, monkeypatch):
-    monkeypatch.setattr(_dial, "_is_connected", lambda _: False)
+    monkeypatch.setattr(_race, "_is_connected", lambda _: False)
     with dial(LOOPBACK, listener.getsockname()[1], Deadline(10)) as sock:
         assert accepted(listener, sock)
 
@@ -212,7 +214,7 @@ def test_the_deadline_is_one_for_all_addresses(monkeypatch):
 
 
 def test_a_refused_address_leads_to_the_next_at_once(listener, monkeypatch):
-    monkeypatch.setattr(_dial, "_STAGGER", 60)
+    monkeypatch.setattr(_race, "_STAGGER", 60)
     good = (socket.AF_INET, LOOPBACK, listener.getsockname()[1])
     bad = (socket.AF_INET, LOOPBACK, refusing_port())
     monkeypatch.setattr(socket, "getaddrinfo", resolver(bad, bad, good))
@@ -276,7 +278,7 @@ def test_an_unreachable_address_says_so_by_its_number(monkeypatch, addresses):
 )
 def test_families_take_turns_the_first_choice_first(families, order):
     addresses = [(family, index) for index, family in enumerate(families)]
-    result = _dial._interleave(addresses)
+    result = _race._interleave(addresses)
     assert "".join(str(index) for _, index in result) == order
 
 
@@ -290,7 +292,7 @@ def stop(*_):
 
 @pytest.mark.parametrize("addresses", [1, 2])
 def test_no_descriptor_is_left_by_an_interrupted_attempt(monkeypatch, addresses):
-    monkeypatch.setattr(_dial._Attempts, "wait", stop)
+    monkeypatch.setattr(_race._Attempts, "wait", stop)
     monkeypatch.setattr(socket.socket, "connect", stop, raising=False)
     with silent_port() as port:
         many = [(socket.AF_INET, LOOPBACK, port)] * addresses

@@ -316,7 +316,7 @@ def test_the_locks_of_a_server_that_other_threads_hold_are_free_in_the_child():
             sessions._lock,
             limits._lock,
             acceptor._lock,
-            server._close_lock,
+            server._closing._lock,
         ):
             assert Running(in_child, call).result() is True
 

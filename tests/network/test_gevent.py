@@ -81,8 +81,8 @@ def test_receiving(certificates):
         with serve(echo) as server, open(server) as conn:
             assert took(0.2, 1.5, conn.receive, 0.2) is None
             assert took(1.1, 2.5, conn.receive, 1.1) is None
-            assert took(0, 0.1, conn.receive, 0) is None
-            assert took(0, 0.1, conn.connected)
+            assert took(0, 1, conn.receive, 0) is None
+            assert took(0, 1, conn.connected)
             conn.send("to and fro")
             assert took(0, 2, conn.receive, 5) == "to and fro"
             conn.send_binary(bytes(3_000_000))
@@ -98,12 +98,12 @@ def test_close_wakes_a_receiver(certificates):
     run(
         """
         with serve(echo) as server:
-            for timeout in (None, 30, 0.9):
+            for timeout in (None, 30, 9):
                 conn = open(server)
                 waiting = gevent.spawn(conn.receive, timeout)
                 gevent.sleep(0.1)
                 took(0, 2, conn.close)
-                assert took(0, 0.5, waiting.get) is None
+                assert took(0, 5, waiting.get) is None
                 assert not conn.connected()
         """,
         *certificates,

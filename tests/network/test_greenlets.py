@@ -95,7 +95,7 @@ def test_timeouts(certificates):
                 assert conn.receive(30) == "a"
                 assert took(0.05, 1, conn.receive, 0.05) is None
                 assert took(0.2, 1.5, conn.receive, 0.2) is None
-                assert took(0, 0.1, conn.receive, 0) is None
+                assert took(0, 1, conn.receive, 0) is None
                 assert took(1.1, 2.5, conn.receive, 1.1) is None
                 assert took(0, 2, conn.ping, 5) is not None
             conn.send_binary(bytes(3_000_000))
@@ -126,7 +126,7 @@ def test_close_wakes_who_receives(certificates):
     run(
         """
         with serve(echo) as server:
-            for timeout in (None, 30, 0.9):
+            for timeout in (None, 30, 9):
                 for thread in (False, True):
                     conn = open(server)
                     waiting_one = gevent.spawn(conn.receive, timeout)
@@ -134,8 +134,8 @@ def test_close_wakes_who_receives(certificates):
                     if thread:
                         gevent.get_hub().threadpool.apply(conn.close)
                     else:
-                        took(0, 0.5, conn.close)
-                    assert took(0, 0.5, waiting_one.get) is None
+                        took(0, 5, conn.close)
+                    assert took(0, 5, waiting_one.get) is None
                     assert conn.close_code == 1000
         """,
         *certificates,
@@ -242,6 +242,7 @@ def test_locks_pass_from_greenlet_to_greenlet():
     )
 
 
+@pytest.mark.alone  # a second is the bound of it
 def test_what_blocks_goes_to_other_threads():
     run(
         """

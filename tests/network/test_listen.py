@@ -11,6 +11,8 @@ from scriptling_ws._network.listen import listen
 from scriptling_ws._server.server import Server
 from servers import Answer, echo, head, read_all, serving
 
+pytestmark = pytest.mark.once("it is about addresses")
+
 # -- a server's addresses --------------------------------------------------
 
 

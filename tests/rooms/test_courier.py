@@ -13,10 +13,11 @@ from pairs import SOON, Running, receive_frame, until
 from scriptling_ws._network.waiting import engine
 from scriptling_ws._rooms import courier
 from scriptling_ws._rooms.courier import Progress
+from servers import tasks
 
 
 def runs():
-    return any(thread.name == courier.NAME for thread in threading.enumerate())
+    return any(task.name == courier.NAME for task in tasks())
 
 
 class Stub:
@@ -214,6 +215,7 @@ def test_an_exception_of_a_signal_handler_is_not_taken_for_a_lack(monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.threads  # in a program that gevent has patched, this child does not end
 def test_a_forked_child_has_a_task_of_its_own():
     room = new_room()
     with guests(1, buffer=SMALL) as [(conn, _)]:

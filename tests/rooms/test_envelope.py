@@ -8,6 +8,8 @@ from scriptling_ws._rooms import envelope
 from scriptling_ws._rooms.envelope import History, new_origin, pack, unpack
 from scriptling_ws._rooms.message import Message
 
+pytestmark = pytest.mark.once
+
 ORIGIN = bytes(range(16))
 MESSAGES = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"])).map(Message.text),

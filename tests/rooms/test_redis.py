@@ -75,10 +75,13 @@ def test_the_order_is_the_same_everywhere(redis):
         assert found == [f"{name} {number}" for number in range(100)]
 
 
-def test_redis_is_killed_and_comes_back(redis):
+@pytest.mark.parametrize("patched", [False, True], ids=["threads", "gevent"])
+def test_redis_is_killed_and_comes_back(redis, patched):
+    if patched:
+        pytest.importorskip("gevent")
     with (
-        rooms_server(redis.url) as (process, first),
-        rooms_server(redis.url) as (other, second),
+        rooms_server(redis.url, patched=patched) as (process, first),
+        rooms_server(redis.url, patched=patched) as (other, second),
         client(first) as one,
         client(second) as two,
     ):
@@ -342,6 +345,7 @@ def test_pauses_grow_to_a_bound_and_differ():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.threads  # in a program that gevent has patched, this child does not end
 def test_a_forked_child_is_another_process_to_the_others(backend):
     before = backend.origin.hex()
     assert Child(lambda: backend.origin.hex()).result() != before

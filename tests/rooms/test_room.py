@@ -171,6 +171,7 @@ def test_a_connection_that_has_left_is_let_go_of():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.threads  # in a program that gevent has patched, this child does not end
 def test_a_forked_child_has_no_members():
     room = new_room()
     with guest() as (conn, far):

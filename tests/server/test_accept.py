@@ -22,11 +22,13 @@ from scriptling_ws._server.acceptor import Acceptor
 from scriptling_ws._server.access import AccessLog
 from scriptling_ws._server.arrival import PeerOptions
 from scriptling_ws._server.callers import Callers
+from scriptling_ws._server.decisions import Decisions
 from scriptling_ws._server.delivery import Delivery
 from scriptling_ws._server.doors import Doors
 from scriptling_ws._server.limits import REQUEST, WEBSOCKET, Limits
 from scriptling_ws._server.peer import AGAIN, CLOSE, READ, READY, WRITE, WRITTEN, Peer
 from scriptling_ws._server.response import text
+from scriptling_ws._server.sessions import Sessions
 from servers import Answer, dial, echo, head, raw_websocket, read_all, serving, upgrade
 
 # -- a peer ----------------------------------------------------------------
@@ -97,6 +99,7 @@ def acceptor_of(*listeners):
         context=None,
         timeout=None,
         callers=Callers(Limits(None, None, 1)),
+        decisions=Decisions(Sessions(AccessLog()), None),
         options=PeerOptions(),
         access=AccessLog(),
     )

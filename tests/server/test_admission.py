@@ -6,6 +6,8 @@ import pytest
 
 from scriptling_ws._server.admission import Hosts, Origins
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize(
     ("origin", "host", "allowed"),

@@ -24,7 +24,7 @@ from servers import (
     upgrade,
 )
 
-pytestmark = runs_once
+pytestmark = [runs_once, pytest.mark.processes]
 
 CLIENT = "127.0.0.2"
 TRUSTED = {"trusted_proxies": ["127.0.0.1"]}

@@ -9,7 +9,7 @@ from pairs import tls_contexts, until
 from programs import haproxy, runs_once
 from servers import TIMEOUT, serving
 
-pytestmark = runs_once
+pytestmark = [runs_once, pytest.mark.processes]
 
 HTTP_1_1_CHECK = """
     option httpchk

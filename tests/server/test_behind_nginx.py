@@ -10,7 +10,7 @@ from pairs import tls_contexts
 from programs import nginx, runs_once
 from servers import TIMEOUT, dial, head, raw_websocket, read_until, upgrade
 
-pytestmark = runs_once
+pytestmark = [runs_once, pytest.mark.processes]
 
 # The one line that makes no upgrade yet.
 NGINX_WITHOUT_UPGRADE = NGINX_PLAIN.replace(

@@ -15,7 +15,7 @@ from programs import haproxy, nginx, runs_once
 from scriptling_ws._server.routes import Routes
 from servers import TIMEOUT, dial, head, read_all, serving, upgrade
 
-pytestmark = runs_once
+pytestmark = [runs_once, pytest.mark.processes]
 
 NGINX_RULE = NGINX_WEBSOCKET.replace(
     "    location / {",

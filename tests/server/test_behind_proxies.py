@@ -14,6 +14,8 @@ from pairs import MIB, Running, at_least, running
 from programs import runs_once
 from servers import TIMEOUT, raw_websocket
 
+pytestmark = pytest.mark.processes
+
 SIZES = [0, 1, 125, 126, 65_535, 65_536, MIB]
 
 

@@ -23,6 +23,8 @@ from servers import (
     upgrade,
 )
 
+pytestmark = pytest.mark.once("it is about the bodies of requests")
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 

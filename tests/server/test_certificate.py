@@ -10,6 +10,8 @@ from pairs import authority
 from scriptling_ws import _certificate
 from scriptling_ws._certificate import load_certificate, open_to_others
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def files(tmp_path):

@@ -10,12 +10,15 @@ import re
 
 import pytest
 
+import scriptling_ws as ws
 from behind import NGINX_HTTP2, NGINX_HTTP2_HIDING, NGINX_HTTP_HOST, NGINX_TLS, REASON
 from browser import REBOUND, chromium
 from pairs import MIB, tls_contexts
 from programs import nginx, runs_once
 from scriptling_ws.runtime import HTTP
 from servers import TIMEOUT, echo, serving
+
+pytestmark = pytest.mark.once("Chromium is what it is about; frames, other tests have")
 
 # What every page has: open(path) is an open socket, and next(socket) what comes next of it.
 SCRIPT = """
@@ -194,6 +197,98 @@ def test_a_tab_that_is_closed(browser, own):
 def test_the_browser_answers_pings(tab):
     answer = tab.run("const s = open('/latency'); await next(s); return (await next(s)).data")
     assert 0 < json.loads(answer)["took"] < TIMEOUT
+
+
+# -- who may come in -----------------------------------------------------------------
+
+
+def by_cookie(request):
+    """Who has no session gets one with the answer to the upgrade."""
+    cookies = request.headers.get("cookie", "")
+    request.state.user = cookies
+    if "session=" in cookies or request.path != "/echo":
+        return None
+    return [("Set-Cookie", "session=41; HttpOnly; SameSite=Strict"), ("Set-Cookie", "seen=1")]
+
+
+@runs_once
+def test_cookies_out_of_the_answer_to_an_upgrade(browser):
+    script = """
+    await next(open("/echo"));
+    const seen = document.cookie;
+    await next(open("/echo"));
+    return seen;
+    """
+    # A host of its own: cookies are the same for all ports of one.
+    with (
+        Site(authorize=by_cookie) as site,
+        browser.tab(f"http://cookies.localhost:{site.server.port}/") as tab,
+    ):
+        assert tab.run(script) == "seen=1"  # the other one is not for scripts
+        assert "cookie" not in site.requests.get(timeout=TIMEOUT).headers
+        request = site.requests.get(timeout=TIMEOUT)
+        assert request.headers["cookie"] == "session=41; seen=1" == request.state.user
+
+
+@runs_once
+def test_an_upgrade_that_is_not_authorized(browser):
+    def authorize(request):
+        return HTTP.text(401, "who?") if request.path == "/echo" else None
+
+    with Site(authorize=authorize) as site, browser.tab(site.url) as tab:
+        assert tab.run(TRY.replace("URL", "/echo")) == REFUSED
+        assert site.requests.empty()
+
+
+@runs_once
+def test_credentials_of_a_page_are_those_of_its_socket(browser):
+    """The browser sends what its user has given to the page, here by the address."""
+    with Site(authorize=ws.basic_auth({"ann": "secret"})) as site:
+        with browser.tab(site.url.replace("//", "//ann:secret@")) as tab:
+            assert tab.run("return document.title") == "a page"
+            assert tab.run(TRY.replace("URL", "/echo"))["open"] == ""
+        assert site.requests.get(timeout=TIMEOUT).state.user == "ann"
+
+
+FETCH = """
+try {
+  const answer = await fetch("URL", OPTIONS);
+  return await answer.text();
+} catch (error) { return "blocked"; }
+"""
+
+
+def fetched(tab, url, **options):
+    return tab.run(FETCH.replace("URL", url).replace("OPTIONS", json.dumps(options)))
+
+
+@runs_once
+def test_scripts_of_other_origins(own, tab):
+    """What `cors=` allows, as the browser sees it: preflights, cookies, and what it may read."""
+    routes = HTTP()
+    routes.get(
+        "/set", lambda request: HTTP.text(200, "", {"Set-Cookie": "cross=1"}), cors=[own.origin]
+    )
+    routes.get("/cookie", lambda request: request.headers.get("cookie", ""), cors=[own.origin])
+    routes.put("/named", lambda request: f"put {request.body.decode()}", cors=[own.origin])
+    routes.get("/any", lambda request: "any", cors="*")
+    routes.get("/none", lambda request: "none")
+    changed = []
+    routes.post("/form", lambda request: changed.append(1) or "")
+    with serving(routes=routes) as server:
+        other = f"http://{server.address}"
+        headers = {"Content-Type": "application/json", "X-Token": "t"}
+        put = {"method": "PUT", "body": "{}", "headers": headers}
+        assert fetched(tab, f"{other}/any") == "any"
+        assert fetched(tab, f"{other}/none") == "blocked"
+        assert fetched(tab, f"{other}/named", **put) == "put {}"
+        assert fetched(tab, f"{other}/any", **put) == "blocked"  # no such method
+        assert fetched(tab, f"{other}/set", credentials="include") == ""
+        assert fetched(tab, f"{other}/cookie", credentials="include").endswith("cross=1")
+        assert fetched(tab, f"{other}/any", credentials="include") == "blocked"
+        # A form needs no preflight: the page may send it, and the server refuses.
+        assert fetched(tab, f"{other}/form", method="POST", body="x", mode="no-cors") == ""
+        assert changed == []
 
 
 # -- origins -----------------------------------------------------------------------

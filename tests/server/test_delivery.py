@@ -17,6 +17,8 @@ from scriptling_ws._server.delivery import LEAST, PIECE, BrokenOff, Delivery
 from scriptling_ws._server.response import Response
 from servers import Answer, read_all
 
+pytestmark = pytest.mark.once
+
 BODY = bytes(range(256)) * 20_000
 
 

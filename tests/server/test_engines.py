@@ -1,7 +1,6 @@
 """The command's engines, with real processes."""
 
-import re
-import threading
+import signal
 
 import pytest
 
@@ -11,6 +10,8 @@ from scriptling_ws import connect
 from services import Service
 
 pytest.importorskip("gevent")
+
+pytestmark = pytest.mark.processes
 
 SETUP = """
 import os, time
@@ -31,6 +32,16 @@ def handler(client):
     client.receive(10)
 
 runtime.http.websocket("/ws", handler)
+"""
+
+
+SERVE = """
+import scriptling_ws as ws
+ws.serve(
+    lambda client: [client.send(message) for message in client],
+    port=0,
+    ready=lambda server: print(server.url, flush=True),
+)
 """
 
 
@@ -109,28 +120,18 @@ except RuntimeError as error:
         assert "gevent runs in this process, which cannot be forked" in child.line()
 
 
-def test_many_connections_are_told_to_leave(folder):
-    """Each hears of it in time, though all of them share a thread."""
-    with Service(folder, "--patch", processes=None) as service:
-        service.started()
-        conns = [connect(service.url + "/ws", SOON) for _ in range(400)]
-        for conn in conns:
-            assert conn.receive(SOON)
-        codes = []
-
-        def see(some):
-            for conn in some:
-                while conn.receive(SOON) is not None:
-                    pass
-                codes.append(conn.close_code)
-
-        threads = [threading.Thread(target=see, args=(conns[i::4],)) for i in range(4)]
-        service.process.terminate()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(3 * SOON)
-        assert codes == [1001] * 400
-        lines, status = service.finish()
-        assert status == 0
-        assert not [line for line in lines if re.search("Traceback|takes no notice", line)]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("first", ["gevent", "package"])
+def test_a_signal_ends_a_patched_program_that_serves(first, number):
+    """Also where gevent has given the main thread the number of its greenlet."""
+    patch = "from gevent import monkey; monkey.patch_all()"
+    use = "from scriptling_ws._network import waiting; waiting.choose('gevent')"
+    program = "\n".join([patch, use] if first == "gevent" else [use, patch]) + SERVE
+    with Process.python("-c", program) as server:
+        with connect(server.line(), SOON) as conn:
+            conn.send("served")
+            assert conn.receive(SOON) == "served"
+            server.send_signal(number)
+            assert conn.receive(SOON) is None
+            assert conn.close_code == 1001
+        assert server.finish() == ([], 0)

@@ -14,7 +14,10 @@ from pairs import until
 from processes import Process
 from servers import Answer, RawWebSocket, head, read_all, read_until, upgrade
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them"),
+]
 
 SERVER = """
 import resource, sys, threading, time

@@ -25,6 +25,8 @@ from servers import (
 )
 from strategies import quick
 
+pytestmark = pytest.mark.once("it is about what proxies say of a client")
+
 NOBODY = Hop(None)
 
 # -- the headers -----------------------------------------------------------
@@ -103,7 +105,10 @@ def test_of_many_hops_the_last_count():
         ("for=192.0.2.43, for=198.51.100.17", [Hop("192.0.2.43"), Hop("198.51.100.17")]),
         ("proto=http", [Hop(None, "http")]),
         ("for=192.0.2.1;", [Hop("192.0.2.1")]),
-        (';for=192.0.2.1 ; host="a\\"b,c;d" , for=192.0.2.2', [Hop("192.0.2.1"), Hop("192.0.2.2")]),
+        (
+            ';for=192.0.2.1 ; host="a\\"b,c;d" , for=192.0.2.2',
+            [Hop("192.0.2.1", host='a"b,c;d'), Hop("192.0.2.2")],
+        ),
         ('for="192.0.2.\\1"', [Hop("192.0.2.1")]),
         ("for=unknown", [NOBODY]),
         # What is malformed anywhere is not read at all.

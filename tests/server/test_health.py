@@ -147,7 +147,7 @@ def test_checks_are_in_the_log_on_its_debug_level_alone(log):
     ("options", "error", "says"),
     [
         ({"health": "healthz"}, ValueError, "has to start with '/'"),
-        ({"health": "/{name}"}, ValueError, "there are no patterns"),
+        ({"health": "/{name}"}, ValueError, "there are no parameters here"),
         ({"health": 1}, TypeError, "health has to be a path, True or None, not int"),
         ({"metrics": b"/m"}, TypeError, "metrics has to be a path, True or None, not bytes"),
         ({"health": "/x", "metrics": "/x"}, ValueError, "both at '/x'"),
@@ -199,6 +199,9 @@ class Drain:
         if self.error is not None:
             raise self.error
         assert self.over.wait(TIMEOUT)
+
+    def watch(self, tell):
+        """As of threads: no task holds up another one."""
 
 
 def test_while_it_drains_it_serves_and_says_503(monkeypatch):

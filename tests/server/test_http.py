@@ -21,6 +21,7 @@ from pairs import Running, tcp_pair, tls_pair
 from scriptling_ws._handshakes.head import Refused
 from scriptling_ws._network.deadline import Deadline
 from scriptling_ws._network.transport import Transport
+from scriptling_ws._server import dates as _dates
 from scriptling_ws._server import http as _http
 from scriptling_ws._server.http import render
 from scriptling_ws._server.response import (
@@ -33,6 +34,8 @@ from scriptling_ws._server.response import (
     to_response,
 )
 from servers import Answer, ask, head, routes_of, serving
+
+pytestmark = pytest.mark.once
 
 
 def shown(response, **options):
@@ -282,7 +285,9 @@ def test_what_is_wrong_with_a_response_is_a_500_and_a_line_in_the_log(fields, er
         "content-type",
         "content-length",
         "x-content-type-options",
+        "referrer-policy",
         "connection",
+        "keep-alive",
     }
     assert log.wait_for("the page '/page' failed").exc_info[0] in (error, UnicodeEncodeError)
 
@@ -472,7 +477,7 @@ def test_what_headers_have_to_be_is_said(headers):
 
 def test_head_has_the_same_headers_and_no_body(monkeypatch):
     response = json(200, {"a": 1})
-    monkeypatch.setattr(_http, "time", lambda: 0)
+    monkeypatch.setattr(_dates, "time", lambda: 0)
     whole, top = render(response), render(response, head_only=True)
     assert whole == top + response.body
 
@@ -529,7 +534,7 @@ def test_a_date_is_that_of_its_second_and_in_english(monkeypatch):
             (784111778.0, "Sun, 06 Nov 1994 08:49:38 GMT"),
             (1835395200.0, "Tue, 29 Feb 2028 00:00:00 GMT"),
         ):
-            monkeypatch.setattr(_http, "time", lambda second=second: second)
+            monkeypatch.setattr(_dates, "time", lambda second=second: second)
             assert _http.http_date() == date
             assert shown(text(200, "")).headers["date"] == date
     finally:

@@ -16,6 +16,8 @@ from scriptling_ws._server.limits import (
     address_group,
 )
 
+pytestmark = pytest.mark.once
+
 A, B = "127.0.0.1:1", "127.0.0.2:1"
 
 

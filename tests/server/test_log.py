@@ -26,6 +26,8 @@ from servers import (
     upgrade,
 )
 
+pytestmark = pytest.mark.once("it is about what is written of a peer")
+
 # -- text of a peer --------------------------------------------------------
 
 

@@ -39,6 +39,8 @@ from servers import (
     upgrade,
 )
 
+pytestmark = pytest.mark.once("it is about figures; who counts messages has its tests in wire/")
+
 TIMEOUT = 10
 tells_bytes = pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell")
 posix_only = pytest.mark.skipif(os.name == "nt", reason="processes are ended as on POSIX")
@@ -377,7 +379,7 @@ def test_the_time_of_handlers_and_handshakes(monkeypatch):
 
     routes = Routes()
     routes.websocket("/quick", lambda client: None)
-    routes.websocket("/slow", lambda client: go_on.wait(TIMEOUT))
+    routes.websocket("/slow", lambda client: go_on.wait(TIMEOUT), close_timeout=0.1)
     routes.get("/page", page)
     with serving(routes=routes, metrics=True) as server, dial(server) as asking:
         asking.sendall(head("/page"))

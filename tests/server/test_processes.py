@@ -23,6 +23,8 @@ from scriptling_ws._server.worker import READY, STOP, Link
 from servers import echo
 from services import Service, serving_processes, write
 
+pytestmark = pytest.mark.processes
+
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 

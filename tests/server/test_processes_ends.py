@@ -16,7 +16,10 @@ from processes import Process
 from scriptling_ws import ConnectError, connect
 from services import Service, serving_processes, write
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),
+]
 
 
 @pytest.fixture

@@ -14,7 +14,10 @@ from scriptling_ws import connect
 from servers import Certificates
 from services import Service, write
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),
+]
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ from servers import (
 )
 from strategies import quick
 
+pytestmark = pytest.mark.once("it is about what proxies say of a client")
+
 # -- the parser ------------------------------------------------------------
 
 

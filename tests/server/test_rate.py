@@ -16,6 +16,8 @@ from scriptling_ws._server.rate import Rate
 from servers import Answer, ask, dial, echo, head, raw_websocket, read_all, serving, upgrade
 from strategies import quick
 
+pytestmark = pytest.mark.once("it is about the pace of a peer's connections")
+
 # -- buckets ---------------------------------------------------------------
 
 

@@ -6,10 +6,14 @@ import os
 import pytest
 
 from scriptling_ws._server.handlers import resolve
-from scriptling_ws._server.routes import Routes, RouteTable, Settings, WebSocketRoute
+from scriptling_ws._server.route_table import RouteTable, WebSocketRoute
+from scriptling_ws._server.routes import Routes
 from scriptling_ws._server.serve import serve
 from scriptling_ws._server.server import Server
+from scriptling_ws._server.settings import Settings
 from scriptling_ws.runtime import HTTP
+
+pytestmark = pytest.mark.once
 
 
 def handler(client):
@@ -431,9 +435,9 @@ def test_decorators_return_the_function():
         pass
 
     table = routes.table()
-    assert table.websocket("/ws").handler is one
-    assert table.websocket("/ws").options == {"binary_type": bytes}
-    assert table.page("/page").handler is two
+    assert table.websocket("/ws")[0].handler is one
+    assert table.websocket("/ws")[0].options == {"binary_type": bytes}
+    assert table.page("/page", "GET")[0].handler is two
 
 
 def test_a_decorator_used_twice():
@@ -475,7 +479,7 @@ def test_paths_are_compared_whole(tmp_path):
     assert table.websocket("/chat")
     for other in ("/chat/", "/Chat", "/chat/x", "//chat", "/", "/cha"):
         assert table.websocket(other) is None
-    assert table.page("/grüße")
+    assert table.page("/grüße", "GET")
 
 
 def test_order_of_routes(tmp_path):
@@ -487,12 +491,12 @@ def test_order_of_routes(tmp_path):
     routes.get("/files/page", page)
     routes.websocket("/files/ws", handler)
     table = routes.table()
-    assert table.page("/x").path == "/"
-    assert table.page("/files").path == "/files"
-    assert table.page("/filesystem").path == "/"
-    assert table.page("/files/inner/x").path == "/files/inner"
-    assert table.page("/files/page").handler is page
-    assert table.page("/files/ws") is None  # a WebSocket's path is no file's
+    assert table.page("/x", "GET")[0].path == "/"
+    assert table.page("/files", "GET")[0].path == "/files"
+    assert table.page("/filesystem", "GET")[0].path == "/"
+    assert table.page("/files/inner/x", "GET")[0].path == "/files/inner"
+    assert table.page("/files/page", "GET")[0].handler is page
+    assert table.page("/files/ws", "GET") is None  # a WebSocket's path is no file's
 
 
 def test_a_table_stays_what_it_is():
@@ -508,7 +512,7 @@ def test_a_table_stays_what_it_is():
 
 def test_a_handler_for_any_path():
     table = RouteTable({}, {}, {}, WebSocketRoute("", handler, {}))
-    assert table.websocket("/whatever").handler is handler
+    assert table.websocket("/whatever")[0].handler is handler
     assert table.websockets[0].handler is handler
     assert table
 

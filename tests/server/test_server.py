@@ -156,7 +156,7 @@ def test_connections_property():
         ({}, ValueError, "nothing to serve"),
         ({"routes": Routes()}, ValueError, "routes are empty"),
         ({"routes": {}}, TypeError, "has to be a Routes"),
-        ({"handler": echo, "routes": routes_of()}, ValueError, "exclude each other"),
+        ({"handler": echo, "routes": routes_of(), "path": "/x"}, ValueError, "exclude each other"),
         ({"routes": routes_of(), "path": "/x"}, ValueError, "no handler"),
         ({"handler": 5}, TypeError, "is not a function"),
         ({"handler": "os.system"}, ValueError, "standard library"),

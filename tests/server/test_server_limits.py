@@ -105,12 +105,14 @@ def test_peers_that_leave_are_forgotten():
 
 def test_a_peer_that_does_not_close_after_its_refusal_is_closed(monkeypatch):
     monkeypatch.setattr("scriptling_ws._server.acceptor.LINGER", 0.2)
+    pause = threading.Event()
     with serving(echo) as server, dial(server) as sock:
         sock.sendall(head("/"))
         assert Answer(read_all(sock)).status == 426
         with pytest.raises(OSError):  # the server's socket is gone: a reset comes back
             while True:
                 sock.sendall(b"x")
+                pause.wait(0.001)  # greenlets of the server run meanwhile
 
 
 def test_a_peer_that_goes_on_sending_after_its_refusal_is_closed(monkeypatch):

@@ -22,6 +22,8 @@ from servers import (
     status_of,
 )
 
+pytestmark = pytest.mark.once("it is about pages")
+
 
 def test_a_page_gets_the_request():
     seen = []
@@ -212,8 +214,10 @@ def test_an_upgrade_to_http2_of_a_page_is_ignored(site):
     assert status_of(site, head("/page", "Upgrade: h2c", "Connection: Upgrade")) == 200
 
 
-def test_what_follows_a_page_request_is_not_answered(site):
-    assert ask(site, head("/page") * 3).raw.count(b"HTTP/1.1") == 1
+def test_what_follows_a_page_request_is_answered_too(site):
+    assert ask(site, head("/page") * 3).raw.count(b"HTTP/1.1 200 ") == 3
+    closing = head("/page", "Connection: close")
+    assert ask(site, closing + head("/page")).raw.count(b"HTTP/1.1") == 1
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import time
+from operator import attrgetter
 
 import pytest
 from websockets.exceptions import ConnectionClosed as PeerClosed
@@ -130,7 +131,8 @@ def test_close_from_a_handler(log):
     server.close()
     assert over.wait(10)
     assert result == [False]
-    assert not log.texts(logging.WARNING)  # the handler that closes is not one that stays
+    told = [text for text in log.texts(logging.WARNING) if "nothing else could run" not in text]
+    assert not told  # the handler that closes is not one that stays
 
 
 @pytest.mark.threads
@@ -173,8 +175,8 @@ def test_an_interrupted_wait_for_another_close_leaves_that_to_go_on(monkeypatch)
     server = serving(handler, close_timeout=0.1)
     with raw_websocket(server):
         closing = Running(server.close)
-        until(lambda: server._closer)
-        monkeypatch.setattr(server._closed, "wait", interrupt)
+        until(lambda: server._closing._closer)
+        monkeypatch.setattr(server._closing.done, "wait", interrupt)
         with pytest.raises(KeyboardInterrupt):
             server.close()
         assert not server.wait(0)
@@ -184,7 +186,7 @@ def test_an_interrupted_wait_for_another_close_leaves_that_to_go_on(monkeypatch)
 
 
 @pytest.mark.threads
-@pytest.mark.parametrize("step", ["_thread.join", "_sessions.close", "_closed.set"])
+@pytest.mark.parametrize("step", ["_thread.join", "_sessions.close", "_closing.done.set"])
 def test_another_close_does_what_an_interrupted_one_has_left(monkeypatch, step):
     def interrupt(*_):
         monkeypatch.undo()
@@ -193,8 +195,8 @@ def test_another_close_does_what_an_interrupted_one_has_left(monkeypatch, step):
     server = serving(echo, close_timeout=0.1)
     with raw_websocket(server) as client:
         until(lambda: server.connections)
-        name, method = step.split(".")
-        monkeypatch.setattr(getattr(server, name), method, interrupt)
+        name, _, method = step.rpartition(".")
+        monkeypatch.setattr(attrgetter(name)(server), method, interrupt)
         with pytest.raises(KeyboardInterrupt):
             server.close()
         for _ in range(2):

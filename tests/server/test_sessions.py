@@ -12,6 +12,7 @@ from pairs import until
 from scriptling_ws._handshakes.head import Refused
 from scriptling_ws._network.deadline import Deadline
 from scriptling_ws._network.transport import address_text
+from scriptling_ws._server import admitted as _admitted
 from scriptling_ws._server import sessions as _sessions
 from scriptling_ws._server.access import AccessLog
 from scriptling_ws._server.routes import Routes
@@ -36,7 +37,7 @@ def test_a_peer_that_leaves_before_it_is_accepted(monkeypatch, log):
 
     with serving(echo) as server:
         with monkeypatch.context() as patch:
-            patch.setattr(_sessions, "write_all", fail)
+            patch.setattr(_admitted, "write_all", fail)
             with dial(server) as sock:
                 sock.sendall(upgrade())
                 assert read_all(sock) == b""
@@ -50,7 +51,7 @@ def test_a_failure_outside_the_handler_is_logged(monkeypatch, log):
         raise ZeroDivisionError
 
     with serving(echo, max_connections=1) as server, monkeypatch.context() as patch:
-        patch.setattr(_sessions, "Connection", fail)
+        patch.setattr(_admitted, "Connection", fail)
         with dial(server) as sock:
             sock.sendall(upgrade())
             assert read_all(sock).startswith(b"HTTP/1.1 101")
@@ -68,8 +69,8 @@ def test_a_failure_of_the_log_ends_the_connection(monkeypatch, log):
         return made[0]
 
     made = []
-    make_connection = _sessions.Connection
-    monkeypatch.setattr(_sessions, "Connection", make)
+    make_connection = _admitted.Connection
+    monkeypatch.setattr(_admitted, "Connection", make)
     access = logging.getLogger("scriptling_ws.access")
     with serving(echo) as server:
         access.addFilter(fail)
@@ -116,6 +117,7 @@ class Held:
         self.leave.wait(30)
 
 
+@pytest.mark.threads
 @counts_references
 @pytest.mark.parametrize("path", ["/ws", "/page"])
 def test_the_end_of_a_handlers_thread_holds_up_nobody(path):
@@ -145,6 +147,7 @@ def test_the_end_of_a_handlers_thread_holds_up_nobody(path):
         leave.set()
 
 
+@pytest.mark.threads
 @counts_references
 def test_threads_at_their_end_are_waited_for_within_the_grace_period(log, monkeypatch):
     monkeypatch.setattr(_sessions, "_LEAVE", 0.1)

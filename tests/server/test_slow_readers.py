@@ -10,6 +10,7 @@ import weakref
 
 import pytest
 
+from children import forked
 from memory import counts_references, tracemalloc
 from pairs import KIB, MIB, Running, until
 from scriptling_ws._server import delivery as _delivery
@@ -30,6 +31,8 @@ from servers import (
     serving,
     status_of,
 )
+
+pytestmark = pytest.mark.once("it is about pages, whose bytes no codec touches")
 
 SIZE = 8 * MIB  # more than the kernels of both ends keep
 
@@ -222,7 +225,7 @@ def test_a_peer_above_the_least_rate_gets_all(site, monkeypatch):
     monkeypatch.setattr(_delivery, "LEAST", 4 * KIB)
     with serving(routes=site) as server, slow(server) as peer:
         received, start = 0, time.monotonic()
-        while piece := peer.recv(256 * KIB):
+        while received <= SIZE and (piece := peer.recv(256 * KIB)):
             received += len(piece)
             if time.monotonic() - start < 1:
                 time.sleep(0.01)
@@ -248,6 +251,7 @@ def test_answers_count_among_those_of_an_address(site):
 # -- files that the acceptor must not read --------------------------------------------
 
 
+@pytest.mark.threads
 def test_a_pipe_blocks_its_own_thread_alone():
     read, write = os.pipe()
 
@@ -398,7 +402,7 @@ def test_a_fork_during_a_download_disturbs_neither(files):
         slow(server, "/page") as peer,
     ):
         until(lambda: delivering(server) == 1)
-        child = os.fork()
+        child = forked()
         if not child:  # pragma: no cover - another process
             over = delivering(server) == 0 and server.wait(0)
             server.close()

@@ -17,6 +17,8 @@ from scriptling_ws._network.unix import listen_unix
 from scriptling_ws._server.server import Server
 from servers import Answer, RawWebSocket, echo, head, read_all, read_until, serving, upgrade
 
+pytestmark = pytest.mark.processes
+
 unix_only = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
 posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows has no modes of files")
 

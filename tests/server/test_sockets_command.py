@@ -16,6 +16,8 @@ from scriptling_ws import connect, runtime
 from scriptling_ws._where import parse_where
 from services import Service, write
 
+pytestmark = pytest.mark.processes
+
 unix_only = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
 
 

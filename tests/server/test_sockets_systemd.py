@@ -18,9 +18,12 @@ from scriptling_ws._server import systemd
 from scriptling_ws._server.endpoints import from_descriptors
 from services import Service, write
 
-pytestmark = pytest.mark.skipif(
-    os.name == "nt" or not hasattr(socket, "AF_UNIX"), reason="systemd is a Linux program"
-)
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(
+        os.name == "nt" or not hasattr(socket, "AF_UNIX"), reason="systemd is a Linux program"
+    ),
+]
 
 
 @pytest.fixture

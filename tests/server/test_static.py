@@ -10,6 +10,8 @@ from scriptling_ws._handshakes.head import Refused, Request
 from scriptling_ws._server import static as _static
 from scriptling_ws._server.static import StaticFiles
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def tree(tmp_path):
@@ -200,7 +202,7 @@ def test_an_empty_name_is_not_the_current_directory(tree, empty, monkeypatch):
 def test_headers_of_each_file(tree):
     files = StaticFiles("/", tree, iter([("Cache-Control", "no-cache"), ("X", "1")]))
     for path in ("/", "/app.js"):
-        assert fetch(files, path)[0].headers == (("Cache-Control", "no-cache"), ("X", "1"))
+        assert fetch(files, path)[0].headers[-2:] == (("Cache-Control", "no-cache"), ("X", "1"))
     for headers, error in (
         ({"X": "a\r\nb"}, ValueError),
         ({"Content-Type": "text/css"}, ValueError),

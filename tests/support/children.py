@@ -6,9 +6,27 @@ import os
 import signal
 import warnings
 
+from scriptling_ws._network.waiting import engine
+
+
+def end_pool():
+    """Where gevent is the engine: end the threads of its pool.
+
+    They keep an eventfd each a while; and a child that gevent has forked waits for them,
+    though it has none.
+    """
+    if engine().name == "gevent":
+        import gevent
+
+        hub = gevent.get_hub()
+        if (pool := hub._threadpool) is not None:
+            del hub.threadpool  # the next call makes another
+            pool.kill()
+
 
 def forked():
     """Fork: the child's process, 0 in the child, which ends in ten seconds at the latest."""
+    end_pool()
     with warnings.catch_warnings():
         # CPython 3.12 warns of a fork beside threads, which is the very point here.
         warnings.simplefilter("ignore", DeprecationWarning)

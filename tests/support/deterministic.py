@@ -235,6 +235,9 @@ class Engine:
     def parking(self, sock):
         return None
 
+    def share(self, weight):
+        pass
+
     def watch(self, tell):
         return None
 

@@ -20,6 +20,7 @@ import pytest
 from wsproto.connection import Connection as WSProtoConnection
 from wsproto.connection import ConnectionType
 
+from frames import xor
 from scriptling_ws._connection.connection import Connection
 from scriptling_ws._network.deadline import Deadline
 from scriptling_ws._network.tls import TLSTransport
@@ -162,8 +163,7 @@ def receive_frame(sock):
     key = receive_exactly(sock, 4) if second & 0x80 else None
     payload = receive_exactly(sock, size)
     if key is not None:
-        whole = key * (size // 4 + 1)
-        payload = bytes(a ^ b for a, b in zip(payload, whole, strict=False))
+        payload = xor(payload, key)
     return first, payload
 
 

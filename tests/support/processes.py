@@ -8,7 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
-DEADLINE = 30
+DEADLINE = 60  # seconds, on a busy machine too
 
 
 def python_environment(**more):

@@ -30,11 +30,8 @@ REQUIRED = os.environ.get("SCRIPTLING_WS_PROGRAMS") == "yes"
 # Debian has servers in a directory that is not on the PATH of every user.
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"])
 
-# For what has nothing to do with the codec: one of the two runs is enough.
-runs_once = pytest.mark.skipif(
-    os.environ.get("SCRIPTLING_WS_PURE") == "1",
-    reason="the codec plays no part here: the run without SCRIPTLING_WS_PURE=1 has it",
-)
+# For what has nothing to do with the codec: of the two runs one is enough.
+runs_once = pytest.mark.once("other programs are what it is about; frames, other tests have")
 
 
 def find(*names):

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the programs that tests start beside the package, from Debian's packages: nginx,
-# HAProxy, Caddy, Chromium, Redis and OpenSSL. As root on a Debian; elsewhere it names those that
-# are missing. It fails if one is missing in the end.
+# HAProxy, Caddy, Chromium, Redis, OpenSSL, tinyproxy, microsocks and dante. As root on a Debian;
+# elsewhere it names those that are missing. It fails if one is missing in the end.
 set -eu
 
 # Debian has servers in a directory that is not on the PATH of every user.
@@ -12,6 +12,7 @@ installed() {
     case $1 in
         chromium) names="chromium chromium-browser google-chrome" ;;
         redis-server) names="redis-server valkey-server" ;;
+        dante-server) names="danted sockd" ;;
         *) names=$1 ;;
     esac
     for name in $names; do
@@ -21,7 +22,8 @@ installed() {
 }
 
 missing() {
-    for program in nginx haproxy caddy chromium redis-server openssl; do
+    for program in nginx haproxy caddy chromium redis-server openssl tinyproxy microsocks \
+        dante-server; do
         installed "$program" || printf '%s ' "$program"
     done
 }

@@ -1,6 +1,7 @@
 """Servers under test and raw peers for them."""
 
 import contextlib
+import gc
 import logging
 import queue
 import re
@@ -13,6 +14,7 @@ import trustme
 from frames import frame
 from heads import UPGRADE
 from scriptling_ws._connection import keepalive as _keepalive
+from scriptling_ws._network.waiting import engine
 from scriptling_ws._server.routes import Routes
 from scriptling_ws._server.server import Server
 
@@ -69,11 +71,14 @@ def upgrade(path="/", *lines, method="GET", version="HTTP/1.1", host="localhost"
 
 
 def read_all(sock):
-    """What comes until the end of the stream."""
-    data = b""
+    """What comes until the end of the stream; a connection that is kept is ended from here."""
+    data, ended = bytearray(), False  # megabytes, and in pieces of a few kilobytes
     while piece := sock.recv(65536):
         data += piece
-    return data
+        if not ended and b"\r\nConnection: keep-alive" in data[:4096]:
+            socket.socket.shutdown(sock, socket.SHUT_WR)  # an SSLSocket's own would end its TLS
+            ended = True
+    return bytes(data)
 
 
 def read_until(sock, mark):
@@ -100,6 +105,25 @@ class Answer:
         for row in rows:
             name, _, value = row.partition(": ")
             self.headers[name.lower()] = value
+
+
+def read_answer(sock, method="GET", rest=b""):
+    """One response of a connection that may go on; with what came before it, and after it.
+
+    Returns:
+        The response, and what came after it.
+    """
+    data = rest if b"\r\n\r\n" in rest else rest + read_until(sock, b"\r\n\r\n")
+    top, mark, body = data.partition(b"\r\n\r\n")
+    answer = Answer(top + mark)
+    length = int(answer.headers.get("content-length", 0))
+    if method == "HEAD" or answer.status == 304:
+        length = 0
+    while len(body) < length:
+        piece = sock.recv(65536)
+        assert piece, f"the stream ended after {data!r}"
+        body += piece
+    return Answer(top + mark + body[:length]), body[length:]
 
 
 def ask(server, request):
@@ -210,12 +234,22 @@ def watching():
         logger.setLevel(level)
 
 
+def tasks():
+    """All that runs beside this: threads, and the tasks of gevent's engine."""
+    found = [*threading.enumerate()]
+    if engine().name == "gevent":
+        from scriptling_ws._network.greenlets import _Task
+
+        found += [each for each in gc.get_objects() if type(each) is _Task and each.is_alive()]
+    return found
+
+
 def server_threads():
-    """The threads that servers run, the acceptors' included."""
+    """The tasks that servers run, the acceptors' included."""
     return [
-        thread
-        for thread in threading.enumerate()
-        if thread.name.startswith("scriptling-ws") and thread.name != _keepalive.NAME
+        task
+        for task in tasks()
+        if task.name.startswith("scriptling-ws") and task.name != _keepalive.NAME
     ]
 
 

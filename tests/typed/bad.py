@@ -29,7 +29,10 @@ ws.connect(URL, compression="gzip")  # type: ignore[call-overload]  # pyright: i
 ws.connect(URL, binary_type=str)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
 ws.connect(URL, binary_type="bytes")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
 ws.connect(URL, timeout="10")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
-ws.connect(URL, headers=[("A", "b")])  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+ws.connect(URL, headers=["A"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+ws.connect(URL, headers=[("A", 1)])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+ws.connect(URL, proxy=1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+ws.connect(URL, socket_options=[(1, 2)])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
 ws.connect(URL, ssl_context=True)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 
 ws.Server(list_handler, max_conections=1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]

@@ -13,6 +13,7 @@ import scriptling.net.websocket
 import scriptling.runtime as runtime
 import scriptling.websocket
 import scriptling_ws as ws
+from scriptling_ws import asgi, wsgi
 
 URL = "ws://127.0.0.1:8080/"
 
@@ -65,6 +66,24 @@ def receives_one_of_both(kind: type[list[int]] | type[bytes]) -> None:
     assert_type(ws.connect(URL, binary_type=kind).receive(), str | list[int] | bytes | None)
 
 
+def by_other_ways(sock: socket.socket, context: ssl.SSLContext) -> None:
+    ws.connect(URL, proxy=True, max_redirects=3)
+    ws.connect(URL, proxy="https://proxy.example", proxy_ssl_context=context)
+    ws.connect(URL, 5, [("X-A", "1"), ("X-A", "2")], cookies={"a": "b"}, origin="http://a.example")
+    ws.connect(URL, sock=sock, user_agent="", server_hostname="example.com", binary_type=bytes)
+    ws.connect(URL, unix=Path("/run/app.sock"))
+    ws.connect(URL, source_address=("192.0.2.1", 0), socket_options=[(1, 2, 3), (1, 2, b"3")])
+
+
+def shows_its_upgrade(conn: ws.Connection) -> None:
+    assert conn.response is not None
+    assert conn.request is not None
+    assert_type(conn.response.status, int)
+    assert_type(conn.response.headers, dict[str, str])
+    assert_type(conn.response.header_list("Set-Cookie"), list[str])
+    assert_type(conn.request.headers, dict[str, str])
+
+
 def told_apart(conn: ws.Connection, fast: ws.Connection[bytes]) -> None:
     message = conn.receive()
     if ws.is_text(message):
@@ -89,6 +108,11 @@ def takes_options() -> None:
     ws.connect(URL, **client)
     assert_type(ws.connect(URL, binary_type=bytes, **options), ws.Connection[bytes])
     ws.Routes().websocket("/", list_handler, **route)
+    ws.Routes().websocket("/", list_handler, authorize=ws.basic_auth({"ann": "x"}))
+    ws.Server(list_handler, authorize=ws.bearer_auth("t"), subprotocols=lambda offer: offer[0])
+    page: ws.PageOptions = {"cors": ["https://example.com"], "authorize": None}
+    ws.Routes().post("/room/{name}", "handlers.create", **page)
+    ws.Routes().static("/", "public", authorize="handlers.check")
     ws.Server(list_handler, max_requests=1, **route)
     ws.serve(bytes_handler, binary_type=bytes, **server)
     ws.serve(list_handler, ["0.0.0.0", "::"], 80, processes=2, reload_timeout=None, unix=None)
@@ -209,3 +233,20 @@ def has_other_names() -> None:
     assert_type(scriptling.websocket.connect(URL).receive(), str | list[int] | None)
     conn = scriptling.net.websocket.connect(URL, binary_type=bytes)
     assert_type(conn.receive(), str | bytes | None)
+
+
+def inside_other_servers(environ: dict[str, object], routes: ws.Routes) -> None:
+    with wsgi.accept(environ) as lists:
+        assert_type(lists, ws.Connection)
+    with wsgi.accept(environ, binary_type=bytes, origins="*", max_connections=5) as received:
+        assert_type(received, ws.Connection[bytes])
+
+    def application(environ: dict[str, object], start: Callable[..., object]) -> list[bytes]:
+        return []
+
+    assert_type(wsgi.Middleware(application, routes, binary_type=bytes), wsgi.Middleware)
+
+    async def events(scope: object, receive: object, send: object) -> None:
+        pass
+
+    assert_type(asgi.Middleware(events, routes, allowed_hosts=["a.example"]), asgi.Middleware)

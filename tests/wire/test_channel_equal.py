@@ -4,6 +4,7 @@ Equal results, exceptions and their texts, messages, notes in the window, and fr
 (but for the masking keys); and equal calls of the writer.
 """
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,8 @@ from channels import FREE_THREADED, WAYS, Session, Way
 from frames import raw_frame
 from kernels import BINARY, KEY, TEXT
 from strategies import four, good_frames, odd_frames, payloads, quick, windows
+
+pytestmark = pytest.mark.once("it has all ways each time")
 
 options = st.fixed_dictionaries(
     {

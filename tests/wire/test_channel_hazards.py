@@ -26,6 +26,9 @@ from kernels import BINARY, TEXT
 from memory import cpython_handlers
 from pairs import SOON, Running, running, until
 
+# They take SIGALRM for themselves, by which a test that hangs is ended otherwise.
+pytestmark = pytest.mark.timeout(method="thread")
+
 by_descriptor = pytest.mark.parametrize("way", ["descriptor", "gate"], indirect=True)
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 timers = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")

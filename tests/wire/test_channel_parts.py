@@ -20,6 +20,9 @@ from frames import raw_frame
 from kernels import TEXT
 from pairs import SOON, Running, at_least, reset, running, until
 
+# They take SIGALRM for themselves, by which a test that hangs is ended otherwise.
+pytestmark = pytest.mark.timeout(method="thread")
+
 by_descriptor = pytest.mark.parametrize("way", ["descriptor"], indirect=True)
 not_traced = pytest.mark.skipif(
     sys.gettrace() is not None, reason="a tracer's code runs in the kernel"

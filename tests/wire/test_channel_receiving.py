@@ -287,7 +287,7 @@ def test_a_negative_timeout_below_the_smallest_step_is_none(end):
         *((each, ValueError) for each in (-1, -0.5, math.nan, -math.inf, -(10**400), -(2**63))),
         *((each, TypeError) for each in (True, False, "1", b"1", [1], 1j, object())),
     ],
-    ids=str,
+    ids=lambda each: str(each).partition(" at 0x")[0],
 )
 def test_an_odd_timeout_is_refused_before_anything_is_received(end, timeout, kind):
     end.arrive(HELLO)

@@ -15,6 +15,8 @@ from protocols import bomb, deflated
 from scriptling_ws._errors import Violation
 from scriptling_ws._wire.deflate import Compressor, Decompressor
 
+pytestmark = pytest.mark.once
+
 NO_LIMIT = 2**63 - 1
 TAIL = b"\x00\x00\xff\xff"
 HELLO = bytes.fromhex("f248cdc9c90700")  # the example of section 7.2.3.1

@@ -19,6 +19,8 @@ from frames import raw_frame, xor
 from kernels import BINARY, INT64_MAX, KEY, LAST, MIDDLE, TEXT
 from strategies import four, odd_frames, payloads, quick, sizes, windows
 
+pytestmark = pytest.mark.once("it has both kernels each time")
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType

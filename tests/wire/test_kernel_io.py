@@ -16,6 +16,9 @@ from frames import raw_frame
 from kernels import BINARY, INT64_MAX, KEY, TEXT
 from memory import counts_references, cpython_handlers
 
+# They take SIGALRM for themselves, by which a test that hangs is ended otherwise.
+pytestmark = pytest.mark.timeout(method="thread")
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType

@@ -112,15 +112,13 @@ class Awaiting:
     def _receive(self, enough: Callable[[], bool], deadline: Deadline) -> bool:
         """As `_until`; whether there is enough. Holds the intake's lock."""
         channel, lifecycle, protocol = self._channel, self._lifecycle, self._protocol
-        parking = self._link.transport.parking
         overtime: Deadline | None = None
         channel.reader = engine().identity()
         try:
             self._intake.flush()
             while True:
                 self._seek()
-                if parking is not None:
-                    parking.share(_READ)
+                engine().share(_READ)
                 if enough():
                     return True
                 if lifecycle.closing or protocol.ended:

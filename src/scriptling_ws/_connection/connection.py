@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 from itertools import islice, repeat, starmap
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic
 
 from .._codes import CloseCode
@@ -47,7 +48,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self, TypeIs, TypeVar
     from wsproto.connection import Connection as WSProtoConnection
 
+    from .._handshakes.exchange import Exchange
     from .._handshakes.head import Request
+    from .._handshakes.response import Response
     from .._handshakes.terms import Terms
     from .._network.transport import Transport
     from .._options import Options
@@ -91,7 +94,12 @@ class Connection(Generic[Binary_co]):
         subprotocol: The subprotocol agreed on, or None.
         latency: The seconds between the latest answered ping and its answer, `ping`'s or
             keepalive's; None before the first.
-        request: On a server the client's request (path, query, headers); None on a client.
+        request: The request for the upgrade (path, query, headers): on a server the client's, on
+            a client the one that it has sent.
+        response: On a client the server's response to it: `.status`, `.headers`, and
+            `.header_list("Set-Cookie")`; None on a server.
+        state: What the program keeps with the connection; on a server `request.state`, in which
+            `authorize` may have put something.
     """
 
     # No __slots__: a handler may keep what it wants on its client (`client.name = ...`).
@@ -108,6 +116,7 @@ class Connection(Generic[Binary_co]):
         received: bytes = b"",
         subprotocol: str | None = None,
         request: Request | None = None,
+        exchange: Exchange | None = None,
         deflate: Terms | None = None,
         attended: bool = False,
     ) -> None:
@@ -150,7 +159,9 @@ class Connection(Generic[Binary_co]):
         self.remote_addr: str = transport.remote_addr
         self.peer_addr: str = transport.peer_addr
         self.subprotocol = subprotocol
-        self.request = request
+        self._request = request
+        self._exchange = exchange
+        self.state: SimpleNamespace = SimpleNamespace() if request is None else request.state
         tell_after_fork(self)
         if received:  # before the keepalive thread, which could read meanwhile, knows of it
             with link.lifecycle.lock:
@@ -172,6 +183,15 @@ class Connection(Generic[Binary_co]):
     def _after_fork(self) -> None:
         """In a forked child: be closed."""
         self._link.after_fork()
+
+    @property
+    def user(self) -> Any:
+        """Whose connection it is: `state.user`, which `authorize` sets; None where nobody has."""
+        return getattr(self.state, "user", None)
+
+    @user.setter
+    def user(self, user: Any) -> None:
+        self.state.user = user
 
     # -- sending -----------------------------------------------------------
 
@@ -483,6 +503,16 @@ class Connection(Generic[Binary_co]):
             ValueError: the timeout is negative or NaN.
         """
         return self._pinger.ping(timeout)
+
+    @property
+    def request(self) -> Request | None:
+        """The request for the upgrade: the client's, or on a client its own."""
+        return self._request if self._exchange is None else self._exchange.request
+
+    @property
+    def response(self) -> Response | None:
+        """The server's response to the upgrade; None on a server."""
+        return None if self._exchange is None else self._exchange.response
 
     @property
     def latency(self) -> float | None:

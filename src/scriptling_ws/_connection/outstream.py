@@ -116,6 +116,7 @@ class OutStream:
     def _send_one(self, payload: bytes, last: bool) -> None:
         """Send one fragment."""
         link, unsent = self._link, self._unsent
+        engine().share(_SEND)
         deadline = Deadline(link.send_timeout)
 
         def send() -> bool:
@@ -132,5 +133,3 @@ class OutStream:
         if not holding(self._outlet.lock, send, deadline.left()):
             raise SendTimeout(_OTHERS)
         self._writer.look_after()
-        if link.transport.parking is not None:
-            link.transport.parking.share(_SEND)

@@ -44,10 +44,6 @@ _STREAMED: Final = (
 _READ: Final = 32  # what a read counts where tasks share a thread, and a message one
 
 
-def _has_a_thread(weight: int, /) -> None:
-    """There is nothing to share: in place of `Parking.share`."""
-
-
 class Reader:
     """Receives the messages of one connection."""
 
@@ -78,8 +74,7 @@ class Reader:
         self._over = False  # `connected` has said so
         self._identity = engine().identity
         self._sleep = engine().sleep
-        parking = link.transport.parking
-        self._share = _has_a_thread if parking is None else parking.share
+        self._share = engine().share
 
     def receive(self, timeout: float | None, quick: bool) -> Message | None:
         """As `Connection.receive`, from where the channel leaves it. Holds the intake's lock.

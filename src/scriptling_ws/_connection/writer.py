@@ -43,11 +43,13 @@ __all__ = ["Writer"]
 _T = TypeVar("_T")
 
 _PROGRESS: Final = 64 * 1024  # bytes of a message that a peer has to take within send_timeout
-_SEND: Final = 256  # what a send that is large, or compressed, counts where tasks share a thread
 _INSIDE: Final = (
     "send_stream() is sending a message in this thread: no other one can be sent until its end, "
     "so what it is given to send may not send"
 )
+_SEND: Final = 4  # what a send counts where tasks share a thread: see the kernel's `share`
+_BYTES: Final = 256  # of a frame, that count one
+_SLOWLY: Final = 256  # what one counts that has to wait for its turn, or comes in pieces
 _DOES_NOT_READ: Final = (
     "the peer does not read: the message was not sent within send_timeout, "
     "or the call's own timeout"
@@ -71,6 +73,7 @@ class Writer:
         "_lifecycle",
         "_link",
         "_outlet",
+        "_share",
         "_transport",
         "_unsent",
         "attended",
@@ -86,6 +89,7 @@ class Writer:
         self._transport = link.transport
         self._unsent = link.unsent
         self._outlet = outlet
+        self._share = engine().share
         self._intake = intake
         self._channel.look_due = True
         self.look_at = monotonic() + LOOK
@@ -100,8 +104,11 @@ class Writer:
             frame: The frame, or those of several messages.
             messages: How many, to be counted.
         """
-        if not (isinstance(frame, bytes) and self._channel.send(frame, self, messages)):
-            self._in_turn(frame, messages=messages)
+        if isinstance(frame, bytes):
+            self._share(_SEND + len(frame) // _BYTES)
+            if self._channel.send(frame, self, messages):
+                return
+        self._in_turn(frame, messages=messages)
 
     def send_within(
         self, frame: bytes | Iterable[memoryview], timeout: float | EllipsisType | None
@@ -143,6 +150,7 @@ class Writer:
             whole: The call's own deadline, in place of send_timeout and its renewals.
             messages: How many messages it has.
         """
+        self._share(_SLOWLY)
         deadline = whole or Deadline(self._link.send_timeout)
 
         def send() -> bool:
@@ -164,8 +172,6 @@ class Writer:
             name = "send_timeout" if whole is None else "the timeout"
             raise SendTimeout(f"other threads' messages took all of {name}")
         self.look_after()
-        if self._transport.parking is not None:
-            self._transport.parking.share(_SEND)
 
     def with_turn(self, body: Callable[[], _T], deadline: Deadline) -> _T | None:
         """Call `body` once no message in fragments is under way, which keeps others from beginning.

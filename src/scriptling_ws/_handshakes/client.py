@@ -8,7 +8,7 @@ Rules (RFC 6455 section 4.1):
 - wsproto judges the upgrade by the answer's own fields. Whether the token is the key's is asked of
   it for each answer; its verdict on the rest is kept, as most servers answer the same.
 - A request is kept too, but for its key, so that its parts are checked once; not one with
-  headers of the caller or credentials, which may be secret.
+  additions of the caller (`additions`) or credentials, which may be secret.
 - This file refuses beforehand what wsproto lets through: other HTTP versions, bodies,
   a doubled Sec-WebSocket-Accept.
 - A field that is a list may come in several lines, and have empty elements (RFC 9110
@@ -32,9 +32,10 @@ from wsproto.connection import Connection as WSProtoConnection
 from wsproto.utilities import generate_accept_token, generate_nonce
 
 from .._errors import HandshakeError, forget_frames
-from .._fields import check_header, count_header, joined_headers
+from .._fields import count_header, joined_headers
 from .._options import DEFAULT_HEADS, check_subprotocols
 from .._version import __version__
+from .additions import Additions
 from .head import FOREIGN_ERRORS, HeadReader, Refused
 from .plain import plain_answer
 from .terms import DeflateOffer, Terms
@@ -45,7 +46,10 @@ if TYPE_CHECKING:
     from .._options import HeadLimits
     from .url import URL
 
-__all__ = ["ClientHandshake"]
+__all__ = ["REDIRECTS", "ClientHandshake"]
+
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+"""The statuses by which a server sends a client to another URL (RFC 9110 section 15.4)."""
 
 _MAX_BODY: Final = 64 * 1024
 _MAX_INTERIM: Final = 16
@@ -57,21 +61,10 @@ _ACCEPT: Final = b"sec-websocket-accept"
 _PROTOCOL: Final = b"sec-websocket-protocol"
 _EXTENSIONS: Final = b"sec-websocket-extensions"
 _LISTS: Final = (b"connection", b"upgrade", _PROTOCOL, _EXTENSIONS)  # what else wsproto looks at
+_USER_AGENT: Final = f"scriptling-ws/{__version__}".encode("ascii")
 _REQUESTS: Final = 16  # that are kept
 _VERDICTS: Final = 64
 _LONGEST: Final = 1024  # bytes of what one is kept for
-_RESERVED_HEADERS = {
-    "connection",
-    "content-length",
-    "host",
-    "sec-websocket-accept",
-    "sec-websocket-extensions",
-    "sec-websocket-key",
-    "sec-websocket-protocol",
-    "sec-websocket-version",
-    "transfer-encoding",
-    "upgrade",
-}
 
 
 class ClientHandshake:
@@ -83,13 +76,14 @@ class ClientHandshake:
     Attributes:
         request: The bytes to send.
         subprotocol: What the server chose, or None.
-        rest: The bytes that came after the server's head.
+        answer: The server's head, once `receive` has returned True.
+        rest: The bytes that came after it.
     """
 
     def __init__(
         self,
         url: URL,
-        headers: Mapping[str, str],
+        headers: Additions | Mapping[str, str],
         subprotocols: Iterable[str] = (),
         limits: HeadLimits = DEFAULT_HEADS,
         *,
@@ -99,7 +93,7 @@ class ClientHandshake:
 
         Args:
             url: Where to connect to.
-            headers: More headers for the request.
+            headers: What the caller adds to the request; if not checked yet, headers alone.
             subprotocols: Those to offer, the preferred one first.
             limits: How long the answer's head may be.
             deflate: What this end wants of permessage-deflate, None to do without.
@@ -108,16 +102,17 @@ class ClientHandshake:
             TypeError: headers or subprotocols are of the wrong type.
             ValueError: one of them cannot be sent.
         """
-        extra = _check_headers(headers)
-        secret = bool(extra) or url.credentials is not None
-        names = {name.lower() for name, _ in extra}
-        if url.credentials is not None and b"authorization" not in names:
+        more = headers if isinstance(headers, Additions) else Additions.checked(headers)
+        extra = list(more.fields)
+        secret = bool(extra) or not (url.credentials is None and more.host is None)
+        if url.credentials is not None and b"authorization" not in more.names:
             extra.append((b"Authorization", url.credentials.encode("ascii")))
-        if b"user-agent" not in names:
-            extra.append((b"User-Agent", f"scriptling-ws/{__version__}".encode("ascii")))
+        if b"user-agent" not in more.names and not more.anonymous:
+            extra.append((b"User-Agent", _USER_AGENT))
+        host = url.host_header.encode("ascii") if more.host is None else more.host
         self._offer = None if deflate is None else DeflateOffer(deflate)
         self._subprotocols = tuple(check_subprotocols(subprotocols))
-        parts = url.host_header, url.target, self._subprotocols, deflate
+        parts = host, url.target, self._subprotocols, deflate
         make = _request.__wrapped__ if secret or len(url.target) > _LONGEST else _request
         self._key = generate_nonce()
         self._event, request = make(*parts, tuple(extra))
@@ -131,6 +126,7 @@ class ClientHandshake:
         self._rejection: tuple[str, int, dict[str, str]] | None = None
         self._body = bytearray()  # of the rejection
         self.subprotocol: str | None = None
+        self.answer = b""
         self.rest = b""
 
     @cached_property
@@ -150,6 +146,12 @@ class ClientHandshake:
     def refused(self) -> bool:
         """Whether the server has refused: only the refusal's body is still to come."""
         return self._rejection is not None
+
+    @property
+    def redirects(self) -> bool:
+        """Whether that refusal leads to another URL."""
+        status, headers = (0, {}) if self._rejection is None else self._rejection[1:]
+        return status in REDIRECTS and "location" in headers
 
     @property
     def deflate(self) -> Terms | None:
@@ -208,7 +210,7 @@ class ClientHandshake:
         status = int(line[2])
         if status == 101:
             self._accept(head, line[1])
-            self.rest = rest
+            self.answer, self.rest = head, rest
             return True
         if status < 200:
             self._interim += 1
@@ -292,20 +294,9 @@ class ClientHandshake:
             raise HandshakeError(*self._rejection, bytes(self._body[:_MAX_BODY]))
 
 
-def _check_headers(headers: object) -> list[tuple[bytes, bytes]]:
-    """The headers that a caller adds, checked and as wsproto takes them."""
-    if not hasattr(headers, "items"):
-        raise TypeError("headers has to be a dict, such as {'Authorization': 'Bearer ...'}")
-    result = []
-    for name, value in headers.items():
-        name, value = check_header(name, value, _RESERVED_HEADERS, "connect()")  # noqa: PLW2901
-        result.append((name.encode("ascii"), value.strip(" \t").encode("latin-1")))
-    return result
-
-
 @lru_cache(maxsize=_REQUESTS)
 def _request(
-    host: str,
+    host: bytes,
     target: str,
     subprotocols: tuple[str, ...],
     deflate: Terms | None,
@@ -313,7 +304,7 @@ def _request(
 ) -> tuple[h11.Request, bytes]:
     """The request for an upgrade, with _NO_KEY for the key; and its bytes, as h11 writes it."""
     headers = [
-        (b"Host", host.encode("ascii")),
+        (b"Host", host),
         (b"Upgrade", b"websocket"),
         (b"Connection", b"Upgrade"),
         (b"Sec-WebSocket-Key", _NO_KEY),
@@ -385,7 +376,7 @@ def _raw_headers(head: bytes) -> dict[str, str]:
 
 
 _ADVICE = {
-    301: "it redirects, which is not followed: connect to that URL",
+    301: "it redirects, which is not followed: connect to that URL, or give max_redirects",
     401: "it wants credentials: pass headers={'Authorization': ...}",
     403: "it forbids this client, perhaps for its Origin or credentials",
     404: "there is nothing at this path",
@@ -394,7 +385,8 @@ _ADVICE = {
     431: "a header is too long for it, or all of them are",
     503: "it is overloaded: try again later",
 }
-_ADVICE.update(dict.fromkeys((302, 303, 307, 308), _ADVICE[301]))
+_ADVICE.update(dict.fromkeys(REDIRECTS, _ADVICE[301]))
+_USER = re.compile(r"//[^/@]*@")
 
 
 def _rejection(event: h11.Response) -> tuple[str, int, dict[str, str]]:
@@ -402,5 +394,7 @@ def _rejection(event: h11.Response) -> tuple[str, int, dict[str, str]]:
     status = event.status_code
     advice = _ADVICE.get(status, "it may not be a WebSocket endpoint")
     headers = joined_headers((bytes(name), bytes(value)) for name, value in event.headers)
-    where = f" (Location: {headers['location']!r})" if "location" in headers else ""
+    where = ""
+    if "location" in headers:  # where it may have a password, that is not shown
+        where = f" (Location: {_USER.sub('//', headers['location'])!r})"
     return f"the server answered with HTTP status {status}: {advice}{where}", status, headers

@@ -20,26 +20,21 @@ Rules (RFC 9112):
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hmac
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl
 
 import h11
 from wsproto.utilities import ProtocolError as WSProtocolError
 
-from .._fields import TOKEN, count_header, joined_headers, shown_headers, shown_target
+from .._fields import TOKEN, count_header, joined_headers
 from .._network.authority import parse_authority
 from .._options import DEFAULT_HEADS
 from .paths import Hidden, decoded_path
 from .plain import plain_request
+from .refused import Refused
+from .request import Request, query_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from .._options import HeadLimits
 
 __all__ = [
@@ -71,22 +66,6 @@ _REQUEST_LINE = re.compile(TOKEN.pattern.encode() + rb" [^ \r\n]+ HTTP/(\d\.\d)\
 # RFC 6455 section 4.2.1 names http and https alone; the others say the same of a WebSocket.
 _ABSOLUTE = re.compile(r"(?:https?|wss?)://([^/?]*)(.*)", re.IGNORECASE)
 _QUOTED = re.compile(r":? *b['\"]")  # where h11's error texts begin to quote
-
-
-class Refused(Exception):  # not an error of this program: an answer to a request
-    """A request that gets an HTTP status instead of an upgrade.
-
-    Attributes:
-        status: The status.
-        text: What the peer may do about it, for the response's body.
-        headers: Headers that the response has to have.
-    """
-
-    def __init__(self, status: int, text: str, headers: Sequence[tuple[str, str]] = ()) -> None:
-        super().__init__(f"{status} {text}")
-        self.status = status
-        self.text = text
-        self.headers = list(headers)
 
 
 class HeadReader:
@@ -202,86 +181,6 @@ def _count(count: int, limit: int, unit: str, option: str, *, whole: bool) -> st
     return f"{some} {unit}, more than the {limit} {unit} of {option}"
 
 
-@dataclass(frozen=True, repr=False)
-class Request:
-    """An HTTP request, as a page handler or a connection's `request` shows it.
-
-    Its `repr` has no secret: no query, no body, and of most headers the names alone.
-
-    Attributes:
-        method: GET or HEAD, or what else came.
-        path: The path, percent-decoded, without the query.
-        headers: Names in lower case; of a header that came twice, the values joined by ", ",
-            or "; " for Cookie. `host` is the target's where that is a whole URL.
-        query: The query's fields; of a field that came twice, the last: `query_list` has all.
-            What is not UTF-8 is replaced by U+FFFD; `target` has it as it came.
-        body: The body; empty for an upgrade.
-        target: Path and query as they came.
-        remote_addr: The client's address, as a connection's: `"192.0.2.1:54321"`.
-        secure: Whether it came by TLS: this server's, or that of a trusted proxy which says so.
-    """
-
-    method: str
-    path: str
-    headers: dict[str, str] = field(default_factory=dict)
-    query: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    target: str = ""
-    remote_addr: str = ""
-    secure: bool = False
-
-    def __repr__(self) -> str:
-        return (
-            f"Request(method={self.method!r}, path={self.path!r}, "
-            f"headers={shown_headers(self.headers.items())}, query=<{len(self.query)} fields>, "
-            f"body=<{len(self.body)} bytes>, target={shown_target(self.target)})"
-        )
-
-    def query_list(self, name: str) -> list[str]:
-        """All values of a field of the query, in their order; empty if it is not there."""
-        query = self.target.partition("?")[2]
-        return [value for field_name, value in _query_fields(query) if field_name == name]
-
-    def has_credentials(self, user: str, password: str) -> bool:
-        """Whether the request comes with these, by Basic authorization (RFC 7617).
-
-        The comparison takes the same time wherever they differ, so that nothing can be
-        learned from it. Over ws:// and http:// they are sent in the clear.
-
-        Args:
-            user: The user's name; it may be empty, as it is where a token is the password.
-            password: The password.
-
-        Raises:
-            TypeError: one of them is no str, such as the None of a variable that is not set.
-            ValueError: the password is empty, which would let anybody in; or the user has a
-                colon, or one of them a lone surrogate, which cannot be sent.
-        """
-        for name, value in (("user", user), ("password", password)):
-            if not isinstance(value, str):
-                raise TypeError(f"the {name} has to be a str, not {type(value).__name__}")
-        if not password:
-            raise ValueError("the password is empty, which would let anybody in: set one")
-        if ":" in user:
-            raise ValueError("a user name with a colon cannot be sent by Basic authorization")
-        try:
-            wanted = ":".join((user, password)).encode()
-        except UnicodeEncodeError:
-            raise ValueError("the user or password has a lone surrogate: it is no text") from None
-        scheme, _, token = self.headers.get("authorization", "").partition(" ")
-        token = token.strip(" ")
-        try:
-            # CPython 3.10 takes a padding that is too long.
-            given = b"" if len(token) % 4 else base64.b64decode(token, validate=True)
-        except (binascii.Error, ValueError):
-            given = b""
-        return hmac.compare_digest(given, wanted) and scheme.lower() == "basic"
-
-
-def _query_fields(query: str) -> list[tuple[str, str]]:
-    return parse_qsl(query, keep_blank_values=True, errors="replace")
-
-
 def is_http_1_0(head: bytes) -> bool:
     """Whether a head that `parse_request` has taken is of HTTP/1.0."""
     return head[: head.index(b"\r\n")].endswith(b"1.0")
@@ -315,7 +214,7 @@ def parse_request(head: bytes) -> Request:
             method=method,
             path=_path(path),
             headers=_with_host(headers, authority, may_lack=line[1] == b"1.0"),
-            query=dict(_query_fields(query)) if query else {},
+            query=dict(query_fields(query)) if query else {},
             target=target,
         )
     except FOREIGN_ERRORS as error:

@@ -2,7 +2,9 @@
 
 Rules (RFC 6455 section 3, RFC 3986, RFC 7230 section 5.4):
 
-- The scheme is ws or wss; there is a host; the port is 1 to 65535.
+- The scheme is ws or wss; there is a host; the port is 1 to 65535. Or it is ws+unix or wss+unix,
+  and there is the path of a Unix socket, as Node's ws writes it: ws+unix:///run/app.sock:/path?query.
+  The host is localhost then.
 - No fragment: RFC 6455 forbids it, and dropping it silently would hide a mistake.
 - User and password become a Basic Authorization header and appear nowhere else:
   not in the request line, not in an error, not in `repr`.
@@ -15,15 +17,20 @@ Rules (RFC 6455 section 3, RFC 3986, RFC 7230 section 5.4):
 from __future__ import annotations
 
 import base64
+import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from urllib.parse import quote, unquote, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 from .._errors import InvalidURL
 from .._fields import shown_target
 from .._network.authority import DEFAULT_PORTS, has_whole_labels, host_port
 from .idna import ascii_name
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
 
 __all__ = ["URL", "parse_url"]
 
@@ -31,7 +38,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _IPV6 = re.compile(r"([0-9A-Fa-f:.]+)(?:%(?:25)?([A-Za-z0-9_.-]+))?")  # RFC 6874: %25 for %
 _BRACKETED = re.compile(r"\[[^\[\]:]*:[^\[\]]*\](:[^\[\]]*)?")  # an IPv6 address and its port
-_SCHEMES = ("ws", "wss")
+_SCHEMES = ("ws", "wss", "ws+unix", "wss+unix")
 _LONGEST = 65_536  # a token in the query may take tens of KiB
 _CACHED = 1024  # of longer URLs each is most likely another one
 
@@ -41,11 +48,12 @@ class URL:
     """A checked WebSocket URL.
 
     Attributes:
-        secure: Whether the scheme is wss.
+        secure: Whether the scheme is wss, or wss+unix.
         host: The host to look up: an ASCII name or an address without brackets.
         port: The port, the scheme's own if the URL names none.
         target: Path and query, as the request line has them.
         credentials: The value of an Authorization header, or None.
+        unix: The file of a Unix socket to connect to, in place of host and port; or None.
 
     Its `repr` has neither the query nor the credentials, which may be secret.
     """
@@ -55,12 +63,19 @@ class URL:
     port: int
     target: str
     credentials: str | None = None
+    unix: str | None = None
 
     def __repr__(self) -> str:
+        unix = "" if self.unix is None else f", unix={self.unix!r}"
         return (
             f"URL(secure={self.secure}, host={self.host!r}, port={self.port}, "
-            f"target={shown_target(self.target)})"
+            f"target={shown_target(self.target)}{unix})"
         )
+
+    @property
+    def origin(self) -> tuple[bool, str, int, str | None]:
+        """What two URLs of one origin have in common (RFC 6454 section 4)."""
+        return self.secure, self.host, self.port, self.unix
 
     @property
     def host_header(self) -> str:
@@ -80,7 +95,7 @@ def parse_url(url: str) -> URL:
     """Check a URL and take it apart.
 
     Args:
-        url: `ws://host[:port][/path][?query]`, or wss.
+        url: `ws://host[:port][/path][?query]`, or wss; or `ws+unix:///file[:/path][?query]`.
 
     Raises:
         TypeError: it is not a str.
@@ -115,6 +130,8 @@ def _parse(url: str) -> URL:
         )
     if "#" in url:
         raise InvalidURL("the URL has a fragment (#...): remove it, or write a literal # as %23")
+    if parts.scheme.endswith("+unix"):
+        return _parse_unix(parts, "?" in url)
     if port == 0:
         raise InvalidURL("the URL's port is 0: it has to be 1 to 65535")
     return URL(
@@ -123,6 +140,35 @@ def _parse(url: str) -> URL:
         port=port if port is not None else DEFAULT_PORTS[parts.scheme],
         target=_target(parts.path, parts.query, "?" in url),
         credentials=_credentials(parts.username, parts.password),
+    )
+
+
+def _parse_unix(parts: SplitResult, has_query: bool) -> URL:
+    """The URL of a Unix socket: its file, and behind a colon the path that is asked for."""
+    path, _, target = parts.path.partition(":")
+    if parts.netloc or not path.startswith("/"):
+        raise InvalidURL(
+            "the URL of a Unix socket has its whole path: ws+unix:///run/app.sock, "
+            "or ws+unix:///run/app.sock:/path?query"
+        )
+    try:
+        file = os.fsdecode(unquote_to_bytes(path))
+    except UnicodeEncodeError as error:
+        raise InvalidURL("the URL has a lone surrogate, which UTF-8 cannot encode") from error
+    if "\0" in file:
+        raise InvalidURL("the URL's Unix socket has a NUL in its path")
+    if target and not target.startswith("/"):
+        raise InvalidURL(
+            "the URL of a Unix socket has a colon in its path: write %3A, or what is behind the "
+            "colon as /path"
+        )
+    secure = parts.scheme.startswith("wss")
+    return URL(
+        secure=secure,
+        host="localhost",
+        port=DEFAULT_PORTS["wss" if secure else "ws"],
+        target=_target(target, parts.query, has_query),
+        unix=file,
     )
 
 

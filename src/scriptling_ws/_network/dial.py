@@ -1,4 +1,4 @@
-"""From a host name to a connected TCP socket, within one deadline.
+"""From a host name to a connected socket, within one deadline.
 
 Rules:
 
@@ -6,10 +6,9 @@ Rules:
   runs in a worker that is left behind if the deadline comes first. Where none can be
   started (an isolated subinterpreter, a program that ends, no threads left), it runs in
   the calling task, which it may keep beyond the deadline.
-- An attempt is looked at once before it is waited for: on the loopback interface it has succeeded.
-- Several addresses are tried as RFC 8305 ("Happy Eyeballs") says: in the
-  resolver's order with the families interleaved, a new attempt every quarter of
-  a second, the first that connects wins and the rest are closed.
+- Several addresses of a name race each other: see `race`.
+- A Unix socket connects at once or not at all (unix(7)). If its server's queue is full, nothing
+  tells when there is a place in it, so it is asked again every hundredth of a second.
 """
 
 from __future__ import annotations
@@ -18,34 +17,35 @@ import contextlib
 import errno
 import os
 import socket
-from itertools import chain, zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 from .._errors import ConnectError, ConnectTimeout, forget_frames
 from .authority import host_port
-from .waiting import WRITE, engine
+from .race import PLAIN, race
+from .waiting import engine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .deadline import Deadline
-    from .waiting import Poller
+    from .race import Address, SocketSettings
 
-__all__ = ["dial"]
+__all__ = ["dial", "dial_unix", "look_up"]
 
-_STAGGER = 0.25  # RFC 8305 section 5, "Connection Attempt Delay"
-_IN_PROGRESS = {0, errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", 0)}
-
-_Address = tuple[int, int, int, str, Any]
+_TOO_LONG: Final = "path too long"  # what Python says of a Unix socket's, without a number
+_PAUSE: Final = 0.01  # seconds, until a Unix socket with a full queue is asked again
 
 
-def dial(host: str, port: int, deadline: Deadline) -> socket.socket:
+def dial(
+    host: str, port: int, deadline: Deadline, settings: SocketSettings = PLAIN
+) -> socket.socket:
     """Open a TCP connection.
 
     Args:
         host: A name or an address.
         port: The port.
         deadline: When to give up.
+        settings: What the socket is given before it connects.
 
     Returns:
         A connected socket; whether it blocks is for the caller to set.
@@ -55,26 +55,68 @@ def dial(host: str, port: int, deadline: Deadline) -> socket.socket:
         ConnectError: the name has no address, or no address took the connection;
             the last address's error is the cause.
     """
-    where = host_port(host, port)
-    addresses = _interleave(_literal(host, port) or _look_up(host, port, deadline))
-    attempts = _Attempts()
+    addresses = look_up(host, port, deadline)
+    return race(addresses, host_port(host, port), deadline, settings)
+
+
+def dial_unix(path: str, deadline: Deadline, settings: SocketSettings = PLAIN) -> socket.socket:
+    """Connect to a Unix socket.
+
+    Args:
+        path: Its file.
+        deadline: When to give up.
+        settings: Of which the options count.
+
+    Returns:
+        A connected socket that does not block.
+
+    Raises:
+        ConnectTimeout: the server's queue was full until the deadline.
+        ConnectError: nobody listens there, or there are no such sockets here.
+    """
+    family: int = getattr(socket, "AF_UNIX", -1)
+    where = f"unix:{path}"
+    if family < 0:
+        text = f"cannot connect to {where}: this system has no Unix sockets (in Python)"
+        raise ConnectError(text, OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT)))
+    sock = socket.socket(family, socket.SOCK_STREAM)
     try:
+        sock.setblocking(False)
+        settings.set_options(sock)
         while True:
-            if addresses:
-                attempts.start(addresses.pop(0))
-            sock = attempts.wait(deadline.sooner(_STAGGER) if addresses else deadline)
-            if sock is not None:
+            try:
+                sock.connect(path)
                 return sock
-            if not addresses and not attempts.running:
-                error = attempts.error
-                raise ConnectError(f"cannot connect to {where}: {error}", error) from error
-            if deadline.passed():
-                raise ConnectTimeout(f"no connection to {where} within the timeout")
-    finally:
-        attempts.close()
+            except BlockingIOError as error:
+                if deadline.passed():
+                    text = f"no connection to {where} within the timeout: its queue is full"
+                    raise ConnectTimeout(text) from error
+            left = deadline.sooner(_PAUSE).left() or 0.0
+            engine().sleep(left)
+            deadline.waited(left)
+    except OSError as error:
+        sock.close()
+        told = error.errno is None and _TOO_LONG not in str(error)  # a signal handler's
+        if told or isinstance(error, ConnectError):
+            raise
+        text = f"cannot connect to {where}: {error.strerror or error}"
+        raise ConnectError(text, error) from error
+    except BaseException:
+        sock.close()
+        raise
 
 
-def _literal(host: str, port: int) -> list[_Address]:
+def look_up(host: str, port: int, deadline: Deadline) -> Sequence[Address]:
+    """The addresses of a host, the resolver's first choice first; one at least.
+
+    Raises:
+        ConnectTimeout: there was no answer by the deadline.
+        ConnectError: the name has no address.
+    """
+    return _literal(host, port) or _ask(host, port, deadline)
+
+
+def _literal(host: str, port: int) -> list[Address]:
     """The address that `host` is, in the usual spelling; empty if it is none."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -84,12 +126,12 @@ def _literal(host: str, port: int) -> list[_Address]:
     return [(family, socket.SOCK_STREAM, 0, "", (host, port))]
 
 
-def _look_up(host: str, port: int, deadline: Deadline) -> Sequence[_Address]:
+def _ask(host: str, port: int, deadline: Deadline) -> Sequence[Address]:
     kind = socket.SOCK_STREAM
     with contextlib.suppress(OSError):  # an IPv6 zone, or IPv4 as one number
         return socket.getaddrinfo(host, port, type=kind, flags=socket.AI_NUMERICHOST)
 
-    def ask() -> Sequence[_Address] | OSError | UnicodeError:
+    def ask() -> Sequence[Address] | OSError | UnicodeError:
         try:
             return socket.getaddrinfo(host, port, type=kind)
         except (OSError, UnicodeError) as error:
@@ -107,83 +149,3 @@ def _look_up(host: str, port: int, deadline: Deadline) -> Sequence[_Address]:
             f"cannot find {host!r}: {text}", socket.gaierror(socket.EAI_NONAME, text)
         )
     return found
-
-
-def _interleave(addresses: Sequence[_Address]) -> list[_Address]:
-    """The families in turn, the resolver's first choice first."""
-    if not addresses:
-        return []
-    first = addresses[0][0]
-    preferred = [address for address in addresses if address[0] == first]
-    others = [address for address in addresses if address[0] != first]
-    pairs = chain.from_iterable(zip_longest(preferred, others))
-    return [address for address in pairs if address is not None]
-
-
-class _Attempts:
-    """The connection attempts under way."""
-
-    def __init__(self) -> None:
-        self._poller: Poller | None = None
-        self._begun: socket.socket | None = None  # not in the poller yet
-        self.running: list[socket.socket] = []
-        self.error: OSError | None = None
-
-    def start(self, address: _Address) -> None:
-        family, kind, protocol, _, sockaddr = address
-        try:
-            sock = socket.socket(family, kind, protocol)
-        except OSError as error:
-            forget_frames(error)  # they hold this object
-            self.error = error
-            return
-        sock.setblocking(False)
-        status = sock.connect_ex(sockaddr)
-        if status not in _IN_PROGRESS:
-            self.error = OSError(status, os.strerror(status))
-            sock.close()
-            return
-        self.running.append(sock)
-        self._begun = sock
-
-    def wait(self, deadline: Deadline) -> socket.socket | None:
-        """The first that connects by the deadline; None also when one has failed."""
-        if not self.running:
-            return None
-        begun, self._begun = self._begun, None
-        if begun is not None and _is_connected(begun):
-            self.running.remove(begun)
-            return begun
-        if self._poller is None:
-            self._poller = engine().poller()
-        if begun is not None:
-            self._poller.register(begun, WRITE, begun)
-        left = deadline.left()
-        events = self._poller.select(left)
-        if not events:
-            deadline.waited(left)
-        for key, _ in events:
-            sock: socket.socket = key.data
-            self._poller.unregister(sock)
-            self.running.remove(sock)
-            status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if not status:
-                return sock
-            self.error = OSError(status, os.strerror(status))
-            sock.close()
-        return None
-
-    def close(self) -> None:
-        for sock in self.running:
-            sock.close()
-        if self._poller is not None:
-            self._poller.close()
-
-
-def _is_connected(sock: socket.socket) -> bool:
-    """Whether it is; if not, it may be under way or have failed."""
-    try:
-        sock.getpeername()
-    except OSError:
-        return False
-    return True

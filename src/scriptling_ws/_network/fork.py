@@ -8,6 +8,7 @@ Rules:
 - A lock may be held, at the fork, by a thread that the child does not have: locks are made
   anew. What such a thread was changing is not used any more.
 - Each object is told, whatever another one raises.
+- The kernel is told first, or what is closed here would leave the gate that is still the parent's.
 - No thread goes on in a child but the one that forked: a server is over there.
 
 Where there is no fork, nothing here does anything.
@@ -19,6 +20,8 @@ import logging
 import os
 from typing import Final, Protocol
 from weakref import ref
+
+from .. import _kernel  # noqa: F401 - those told in a child are told in the order of registration
 
 __all__ = ["tell_after_fork"]
 

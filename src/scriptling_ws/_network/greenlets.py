@@ -26,9 +26,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import gevent
 from gevent.event import Event
-from gevent.hub import Waiter
+from gevent.hub import MAIN_THREAD_IDENT, Waiter
 from gevent.lock import BoundedSemaphore, RLock, Semaphore
-from gevent.monkey import get_original, patch_all
+from gevent.monkey import get_original, is_module_patched, patch_all
+from gevent.resolver.blocking import Resolver
 from gevent.selectors import GeventSelector
 from greenlet import getcurrent
 
@@ -49,11 +50,14 @@ _MANY: Final = 65_536  # descriptors in a poller
 # A turn of the loop. With 0 gevent runs fifty tasks that rest, and looks at neither the clock nor
 # the sockets meanwhile.
 _TURN: Final = 1e-6
-_FAIR: Final = 1024  # what a task does before it lets the others run: see `share`
+_LOOK: Final = 0.005  # seconds between two looks at a task of another thread
 _BEAT: Final = 0.05  # seconds between two looks at how late the loop is
 _HELD: Final = 0.1  # seconds for which a task may keep the others from running, untold
 _get_ident: Final = get_original("_thread", "get_ident")
-_main_thread: Final = threading.main_thread().ident
+# The main thread's; `threading` has that of its greenlet once gevent has patched it.
+_main_thread: Final = (
+    MAIN_THREAD_IDENT if is_module_patched("threading") else threading.main_thread().ident
+)
 
 
 def _forever(timeout: float) -> float | None:
@@ -94,6 +98,50 @@ class _Task(gevent.Greenlet):  # type: ignore[misc]
         """Whether it has not ended."""
         return not self.ready()
 
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it has ended; from another thread, which cannot be switched to, by looking."""
+        if gevent.get_hub() is self.parent:
+            super().join(timeout)
+            return
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        while not self.ready() and (left := end - time.monotonic()) > 0:
+            gevent.sleep(min(left, _LOOK))
+
+
+def _for_the_pool(function: Callable[[], _T]) -> Callable[[], _T]:
+    """What a thread of the pool is to call: there a patched lookup blocks.
+
+    Else it would use a pool of its thread's own, for which a forked child of the process waits.
+    """
+
+    def call() -> _T:
+        hub = gevent.get_hub()
+        if not isinstance(hub.resolver, Resolver):
+            hub.resolver = Resolver()
+        return function()
+
+    return call
+
+
+def _rest() -> None:
+    gevent.sleep(_TURN)
+
+
+def _end(hub: Any, *watchers: Any) -> None:
+    """Stop watchers in the thread of their loop, which no other may touch while that lives."""
+
+    def end() -> None:
+        for watcher in watchers:
+            watcher.stop()
+            watcher.close()
+
+    if hub.loop is None:
+        return  # it was destroyed, and they with it
+    if hub.dead or hub.thread_ident == _get_ident():
+        end()
+    else:
+        hub.loop.run_callback_threadsafe(end)
+
 
 class Parking(kernel.Place):
     """Where the one task that receives on a socket waits.
@@ -106,13 +154,12 @@ class Parking(kernel.Place):
     thousand receives with a timeout of 30 s one or two start a timer.
     """
 
-    __slots__ = ("__weakref__", "_done", "_fileno", "_timer")
+    __slots__ = ("__weakref__", "_fileno", "_timer")
 
     def __init__(self, fileno: int) -> None:
         super().__init__(gevent.get_hub, getcurrent)
         self._fileno = fileno
         self._timer: Any = None
-        self._done = 0  # since the others could run
 
     def wake(self) -> None:
         """As `waiting.Parking.wake`."""
@@ -123,14 +170,7 @@ class Parking(kernel.Place):
 
     def rest(self) -> None:
         """As `waiting.Parking.rest`."""
-        gevent.sleep(_TURN)
-
-    def share(self, weight: int, /) -> None:
-        """As `waiting.Parking.share`."""
-        self._done += weight
-        if self._done >= _FAIR:
-            self._done = 0
-            self.rest()
+        _rest()
 
     def close(self) -> None:
         """As `waiting.Parking.close`."""
@@ -156,11 +196,9 @@ class Parking(kernel.Place):
     def _let_go(self) -> None:
         watcher, self.watcher, self.watching = self.watcher, None, False
         timer, self._timer, self.fires = self._timer, None, math.inf
-        self.hub = None
-        for each in (watcher, timer):
-            if each is not None:
-                each.stop()
-                each.close()
+        hub, self.hub = self.hub, None
+        if hub is not None:
+            _end(hub, *(each for each in (watcher, timer) if each is not None))
 
     # -- callbacks of the loop: they run in the hub ------------------------
 
@@ -185,7 +223,8 @@ class _Beat:
     def __init__(self, tell: Callable[[float, str], object]) -> None:
         self._tell = tell
         self._last = time.monotonic()
-        self._timer = gevent.get_hub().loop.timer(_BEAT, _BEAT, ref=False)
+        self._hub = gevent.get_hub()
+        self._timer = self._hub.loop.timer(_BEAT, _BEAT, ref=False)
         self._timer.start(self._look, update=True)
 
     def _look(self) -> None:
@@ -196,8 +235,7 @@ class _Beat:
 
     def close(self) -> None:
         """Tell no more."""
-        self._timer.stop()
-        self._timer.close()
+        _end(self._hub, self._timer)
 
 
 _new_lock: Final[Callable[[], Any]] = (
@@ -242,6 +280,10 @@ class Greenlets:
         task.start()
         return task
 
+    def share(self, weight: int, /) -> None:
+        """As `Engine.share`."""
+        kernel.share(weight, _rest)
+
     def wait(self, fileobj: Any, events: int, deadline: Deadline, waker: Any = None) -> None:
         """Wait in the loop; see `Engine.wait`."""
         hub, seconds = gevent.get_hub(), deadline.left()
@@ -272,14 +314,14 @@ class Greenlets:
 
     def in_worker(self, function: Callable[[], _T], seconds: float | None, name: str) -> _T | None:  # noqa: ARG002
         """Call it on a thread of gevent's pool."""
-        result = gevent.get_hub().threadpool.spawn(function)
+        result = gevent.get_hub().threadpool.spawn(_for_the_pool(function))
         result.wait(seconds)
         value: _T | None = result.value if result.successful() else None
         return value
 
     def blocking(self, function: Callable[[], _T]) -> _T:
         """Call it on a thread of gevent's pool: the other greenlets go on."""
-        result: _T = gevent.get_hub().threadpool.apply(function)
+        result: _T = gevent.get_hub().threadpool.apply(_for_the_pool(function))
         return result
 
     def watch(self, tell: Callable[[float, str], object]) -> _Beat:

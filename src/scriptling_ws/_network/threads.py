@@ -96,6 +96,9 @@ class Threads:
     def parking(self, sock: object, /) -> None:
         """A thread waits by itself."""
 
+    def share(self, weight: int, /) -> None:
+        """A thread keeps no other from running."""
+
     def hears_signals(self) -> bool:
         """Whether this is the main thread: Python runs signal handlers in no other."""
         return threading.current_thread() is threading.main_thread()

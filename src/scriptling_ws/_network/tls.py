@@ -56,6 +56,7 @@ _IDLE: Final = 4 * 1024
 _AHEAD: Final = 4 * 1024  # what `peek` takes in, of ciphertext and of what is in it
 _TURNS: Final = 16  # pieces that one handshake step takes in; pragma: no mutate - just a bound
 _BARREN: Final = 256 * 1024  # bytes of ciphertext in which there has to be some data
+_RECORD: Final = 18 * 1024  # the longest record (RFC 5246 section 6.2.3), about
 _ENOUGH: Final = 1024 * 1024  # what one call of read_into goes on to receive, about
 _ALL: Final = (-1,)  # MemoryBIO.read's argument, as `map` takes it
 
@@ -217,7 +218,7 @@ class TLSTransport(Transport):
 
     def read_into(self, buffer: bytearray | memoryview, nap: bool = False) -> int | None:
         """Receive and decrypt what is there: as many records as the buffer holds, or a MiB."""
-        session = self.session
+        session, turn = self.session, False
         if session.ahead is not None:
             return self._take_ahead(buffer)
         while True:
@@ -226,7 +227,8 @@ class TLSTransport(Transport):
             if session.unread:
                 ended = self._decrypt(buffer)
                 more = session.more and session.decrypted < min(len(buffer), _ENOUGH)
-                if ended or (session.decrypted and not more):
+                turn = self._gives_way() and not ended
+                if ended or turn or (session.decrypted and not more):
                     break
             cipher = session.cipher
             try:
@@ -245,7 +247,14 @@ class TLSTransport(Transport):
                 continue
             session.unread = True
         count, session.decrypted = session.decrypted, 0
-        return count
+        return None if turn and not count else count
+
+    def _gives_way(self) -> bool:
+        """Whether it is the others' turn, where tasks share a thread: no data comes for some time.
+
+        A poll of the socket shows what is still there.
+        """
+        return self.parking is not None and self.session.barren > _RECORD
 
     def _drain(self, buffer: bytearray | memoryview, nap: bool) -> int | None:
         """Receive what is not decrypted any more, and put zeros in its place."""
@@ -346,8 +355,6 @@ class TLSTransport(Transport):
             if session.barren > _BARREN:
                 text = f"the peer sends over {_BARREN} bytes of TLS records without data"
                 session.read_error = ssl.SSLError(errno.EPROTO, text)
-            if self.parking is not None and not session.decrypted:
-                self.parking.rest()  # a handshake takes the others' thread for milliseconds
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
             _forget_errors()
             session.fault, session.in_doubt, session.more = None, False, False

@@ -85,7 +85,7 @@ def address_text(address: Any) -> str:
     name. A peer may choose its name: it is in ASCII, with escapes.
     """
     if isinstance(address, tuple):
-        return host_port(address[0], address[1])
+        return host_port(str(address[0]), address[1])  # of VSOCK it is two numbers
     path = os.fsdecode(address or "")
     if path.startswith("\0"):
         path = "@" + path[1:]
@@ -181,7 +181,7 @@ class Transport:
     def _prepare(self, native: bool) -> bool:
         """Set the socket's options; whether it naps."""
         sock, naps = self._sock, native
-        if sock.family != getattr(socket, "AF_UNIX", None):
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if naps:
             try:
@@ -355,6 +355,14 @@ class Transport:
         """End the connection both ways at once: calls that read, write or wait return."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
+
+    def detach(self) -> socket.socket:
+        """Give the socket back, open: for another transport. Nothing of it was read ahead here."""
+        if self._descriptor is not None:
+            self._descriptor.forget()
+        if self.parking is not None:
+            self.parking.close()
+        return self._sock
 
     def close(self) -> None:
         """Close the descriptors. No other thread may be inside a method, nor in the channel."""

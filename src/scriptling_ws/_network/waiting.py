@@ -151,13 +151,6 @@ class Parking(Protocol):
     def rest(self) -> None:
         """Let the other tasks run."""
 
-    def share(self, weight: int, /) -> None:
-        """Count what was done without waiting, and let the other tasks run if it is enough.
-
-        Args:
-            weight: What it counts: a message one, a read or a slow send some more.
-        """
-
     def close(self) -> None:
         """Let go of the descriptor, which is about to be closed. May be called again."""
 
@@ -258,6 +251,16 @@ class Engine(Protocol):
 
         Raises:
             OSError: no descriptor is left.
+        """
+
+    def share(self, weight: int, /) -> None:
+        """Count what the task is about to do without waiting.
+
+        Where tasks share a thread, the others run before that if enough was done since they
+        could. So what ends this, such as a timeout of the task's own, comes before it is done.
+
+        Args:
+            weight: What it counts: a message one, a read or a slow send some more.
         """
 
     def wait(

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Room", "RoomStats"]
 
 _numbers: Final = count(1)  # of the members of all rooms of this process
+_SEND: Final = 4  # what a message to a member counts where tasks share a thread
 _logger: Final = logging.getLogger("scriptling_ws.rooms")
 
 
@@ -92,6 +93,7 @@ class Room:
         "_publishing",
         "_sent",
         "_sequence",
+        "_share",
         "_turn",
         "name",
     )
@@ -113,6 +115,7 @@ class Room:
 
     def _begin(self) -> None:
         """Start empty."""
+        self._share = engine().share
         # RLocks: a callback for a connection's end may come back here.
         self._lock = engine().rlock()  # guards the next three
         self._members: dict[Connection[Any], Member] = {}
@@ -265,6 +268,7 @@ class Room:
         refuse_alone(self.name, self._backend)
         excluded = self._numbers_of(exclude)
         if self._backend is None:
+            self._share(_SEND * (1 + len(self._members)))
             self._hand_out(message, excluded)
             return
         with self._publishing:

@@ -9,14 +9,15 @@ Rules:
   here: a piece of a file from a disk, see `delivery`; and the handlers of the program's log.)
 - One deadline for the whole opening, TLS included. It is the same for all, so
   the peers are in a queue and only its front is looked at. An answer has a least rate.
+- A peer that was answered may ask again (`persistence`): it waits here, and gives way to whoever
+  needs its place.
 - A peer is counted as it is accepted, or once it is known whose it is (`callers`); one that has
   no business here, or whose address has too many, is closed at once.
 - No error of one peer ends the thread.
-- The end comes in two steps: `leave` stops listening and lets go of all that have no answer yet;
+- The end comes in two steps: `leave` stops listening and lets go of all that have no answer yet, or
+  wait to ask again;
   `stop` gives those that are taking an answer until a deadline, and ends the thread. `retire`,
   which may come before, stops listening alone.
-- Who is refused, or closed without an answer, has a line in the log that says why; who
-  leaves by itself, as health checks do, has one on the debug level.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import ssl
 from typing import TYPE_CHECKING, Final
 
 from .._errors import forget_frames
@@ -36,19 +36,23 @@ from .._network.tls import TLSTransport
 from .._network.transport import Transport, address_text
 from .._network.waiting import READ, engine
 from .callers import TurnedAway
-from .delivery import TOO_SLOW, BrokenOff
+from .delivery import BrokenOff
 from .doors import Doors
 from .figures import NO_FIGURES
-from .log import RareWarnings
-from .peer import AGAIN, CLOSE, READY, WRITTEN, Peer
+from .kept import Kept
+from .peer import AGAIN, ASKING, CLOSE, KEPT, READY, WRITTEN, Peer
 from .peer_queue import PeerQueue
+from .persistence import most_kept
+from .reports import Reports
 
 if TYPE_CHECKING:
     import socket
+    import ssl
 
     from .access import AccessLog
     from .arrival import Admit, PeerOptions
     from .callers import Callers
+    from .decisions import Decisions
     from .delivery import Delivery
     from .figures import Figures
     from .limits import Place
@@ -61,7 +65,6 @@ LINGER: Final = 2.0
 _logger = logging.getLogger("scriptling_ws.server")
 
 _BUFFER: Final = 16 * 1024
-_LEFT: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # who ends TLS without an error
 _MOST_PEERS: Final = 65_536  # or what the poller takes
 
 
@@ -79,6 +82,7 @@ class Acceptor:
         context: ssl.SSLContext | None,
         timeout: float | None,
         callers: Callers,
+        decisions: Decisions,
         options: PeerOptions,
         access: AccessLog,
         figures: Figures = NO_FIGURES,
@@ -93,6 +97,7 @@ class Acceptor:
             context: The TLS settings, None for plain TCP.
             timeout: Seconds for the whole of an opening handshake, None for no limit.
             callers: Decides who may come.
+            decisions: Requests about which the program decides.
             options: What holds for every peer.
             access: The log of requests.
             figures: Told of what was refused.
@@ -104,9 +109,10 @@ class Acceptor:
         self.context = context  # for those who are accepted from now on
         self._timeout = timeout
         self._callers = callers
-        self._access = access
+        self._decisions = decisions
         self._options = options
         self._figures = figures
+        self._reports = Reports(access, figures)
         with contextlib.ExitStack() as undo:
             for listener in listeners:
                 undo.callback(listener.close)
@@ -119,9 +125,11 @@ class Acceptor:
         self._opening: PeerQueue[Peer] = PeerQueue()  # no answer yet
         self._delivering: PeerQueue[Peer] = PeerQueue()  # with a page's answer to take
         self._closing: PeerQueue[Peer] = PeerQueue()  # with a refusal, or an answer to read
+        # Answered, and may ask again.
+        self._kept = Kept(options.keep_alive, most_kept(self._most), self._drop)
+        callers.give_way = self._kept.give_way_of
         self._again: dict[Peer, None] = {}  # had their turn, with more to do at once
         self._buffer = bytearray(_BUFFER)
-        self._warnings = RareWarnings(_logger)
         self._lock = engine().lock()  # guards _inbox, and _stopped as it is set
         self._inbox: list[tuple[Delivery, Place]] = []
         self._retiring = self._leaving = False
@@ -135,6 +143,7 @@ class Acceptor:
         self._lock, self._left = engine().lock(), engine().event()
         # Their transports close themselves; and the parent's poller is not to forget them.
         self._opening, self._delivering, self._closing = PeerQueue(), PeerQueue(), PeerQueue()
+        self._kept = Kept(self._options.keep_alive, 1, self._drop)
         self._again, self._inbox = {}, []
         self.close()
 
@@ -160,8 +169,13 @@ class Acceptor:
     @property
     def is_idle(self) -> bool:
         """Whether it has stopped listening, and has neither a request nor an answer under way."""
-        peers = self._opening or self._delivering or self._closing or self._inbox
-        return self._doors.are_closed and not peers
+        return self._doors.are_closed and not (self._peers() or self._inbox)
+
+    def _peers(self) -> int:
+        return sum(len(queue) for queue in self._queues())
+
+    def _queues(self) -> tuple[PeerQueue[Peer], ...]:
+        return self._opening, self._delivering, self._closing, self._kept
 
     def leave(self, deadline: Deadline) -> bool:
         """Stop listening, and let go of the peers that have no answer yet. Blocks.
@@ -204,7 +218,8 @@ class Acceptor:
         again = list(self._again)
         for key, _ in self._poller.select(0 if again else self._time_left()):
             if isinstance(key.data, Peer):
-                self._advance(key.data)
+                if key.data.events:  # else it has given way to one before it
+                    self._advance(key.data)
             elif key.data is None:
                 self._look_up()
             elif not (self._leaving or self._retiring):
@@ -215,24 +230,22 @@ class Acceptor:
 
     def _time_left(self) -> float | None:
         times = [
-            peer.deadline.left()
-            for queue in (self._opening, self._delivering, self._closing)
-            if (peer := queue.front()) is not None
+            peer.deadline.left() for queue in self._queues() if (peer := queue.front()) is not None
         ]
-        more = (self._doors.resume, self._last)
+        more = (self._doors.resume, self._last, self._decisions.deadline)
         times += [moment.left() for moment in more if moment is not None]
         return min((time for time in times if time is not None), default=None)
 
     def _accept(self, listener: socket.socket) -> None:
-        peers = len(self._opening) + len(self._delivering) + len(self._closing)
-        for sock, address in self._doors.accept(listener, min(_MOST_PEERS, self._most) - peers):
+        room = min(_MOST_PEERS, self._most) - self._peers()
+        for sock, address in self._doors.accept(listener, room, self._kept.give_way):
             self._welcome(sock, address_text(address))
 
     def _welcome(self, sock: socket.socket, address: str) -> None:
         try:
             caller = self._callers.welcome(address)
         except TurnedAway as error:
-            self._turn_away(address, error)
+            self._reports.turned_away(address, error)
             sock.close()
             return
         secure = None
@@ -271,41 +284,43 @@ class Acceptor:
             elif wanted != READY:
                 self._watch(peer, wanted)
         except TurnedAway as error:
-            self._turn_away(peer.transport.remote_addr, error)
+            self._reports.turned_away(peer.transport.remote_addr, error)
             self._drop(peer)
         except BrokenOff as error:
-            _logger.warning(
-                "the answer to %s was broken off: %s", peer.transport.remote_addr, error
-            )
+            self._reports.broken_off(peer, error)
             self._drop(peer)
         except OSError as error:
-            if isinstance(error, ssl.SSLError) and not isinstance(error, _LEFT):
-                self._unanswered(peer, f"TLS failed: {error}")
-            elif peer.answered:
-                _logger.debug(
-                    "the response to %s was not sent: %s", peer.transport.remote_addr, error
-                )
-            else:
-                _logger.debug("%s left during the handshake: %s", peer.transport.remote_addr, error)
+            self._reports.lost(peer, error)
             self._drop(peer)
         except Exception:
             _logger.exception("the handshake with %s failed", peer.transport.remote_addr)
             self._drop(peer)
 
     def _step(self, peer: Peer) -> int:
-        try:
-            wanted = peer.advance(self._buffer)
-        except Refused as refused:
-            forget_frames(refused)
-            self._refuse(peer, refused)
-            wanted = peer.advance(self._buffer)
-        if wanted == WRITTEN:
-            self._delivering.discard(peer)
-            self._closing.discard(peer)
-            peer.deadline = Deadline(LINGER)
-            self._closing.add(peer)
-            wanted = peer.advance(self._buffer)
-        return wanted
+        while True:
+            try:
+                wanted = peer.advance(self._buffer)
+            except Refused as refused:
+                forget_frames(refused)
+                self._refuse(peer, refused)
+                continue
+            if wanted == WRITTEN:
+                self._let_read(peer)
+            elif wanted == KEPT:
+                self._delivering.discard(peer)
+                self._kept.add(peer)
+            elif wanted == ASKING:
+                self._kept.discard(peer)
+                peer.deadline, peer.since = Deadline(self._timeout), self._figures.now()
+                self._opening.add(peer)
+            else:
+                return wanted
+
+    def _let_read(self, peer: Peer) -> None:
+        self._delivering.discard(peer)
+        self._closing.discard(peer)
+        peer.deadline = Deadline(LINGER)
+        self._closing.add(peer)
 
     def _refuse(self, peer: Peer, refused: Refused) -> None:
         peer.refuse(refused, Deadline(LINGER))
@@ -314,22 +329,11 @@ class Acceptor:
     def _answered(self, peer: Peer) -> None:
         self._opening.discard(peer)
         self._closing.add(peer)
-        asked, reason = peer.asked(), peer.reason
-        self._access.answered(peer.transport, asked, peer.answered, size=peer.size, reason=reason)
-        self._figures.refused(peer.answered, reason)
-
-    def _unanswered(self, peer: Peer, reason: str) -> None:
-        self._access.unanswered(peer.transport, peer.asked(), reason)
-        self._figures.refused("-", reason)
-
-    def _turn_away(self, address: str, error: TurnedAway) -> None:
-        self._warnings.give(str(error), "closed %s unanswered: %s", address, error)
-        self._figures.refused("-", "too many connections from your address")
+        self._reports.refused(peer)
 
     def _hand_over(self, peer: Peer) -> int:
         """Let a session have the complete request; READY if it has, else what is wanted next."""
         self._unwatch(peer)
-        assert peer.admitted is not None
         try:
             peer.admitted.start(peer.arrival)
         except Refused as refused:  # such as: no thread could be started
@@ -353,7 +357,7 @@ class Acceptor:
     def _drop(self, peer: Peer) -> None:
         self._unwatch(peer)
         self._again.pop(peer, None)
-        for queue in (self._opening, self._delivering, self._closing):
+        for queue in self._queues():
             queue.discard(peer)
         peer.close()
 
@@ -363,17 +367,19 @@ class Acceptor:
                 self._answered(peer)
                 self._advance(peer)
             else:
-                self._unanswered(peer, peer.reason)
+                self._reports.unanswered(peer, peer.reason)
                 self._drop(peer)
         while (peer := self._delivering.front()) is not None and peer.deadline.passed():
             self._delivering.discard(peer)
             if peer.renew():
                 self._delivering.add(peer)
             else:
-                _logger.info("broke off the answer to %s: %s", peer.transport.remote_addr, TOO_SLOW)
+                self._reports.too_slow(peer)
                 self._drop(peer)
         while (peer := self._closing.front()) is not None and peer.deadline.passed():
             self._drop(peer)
+        self._kept.expire()
+        self._decisions.expire()
         self._doors.look()
 
     def _look_up(self) -> None:
@@ -393,8 +399,10 @@ class Acceptor:
                 self._advance(peer)
         if self._leaving or self._retiring:
             self._doors.close()
+            self._kept.close()
         if self._leaving and not self._left.is_set():
             self._drop_all(self._opening)
+            self._decisions.leave()
             self._left.set()
 
     def _drop_all(self, queue: PeerQueue[Peer]) -> None:
@@ -407,7 +415,7 @@ class Acceptor:
             self._stopped = True
             inbox, self._inbox = self._inbox, []
         self._doors.close(watched=False)
-        for queue in (self._opening, self._delivering, self._closing):
+        for queue in self._queues():
             self._drop_all(queue)
         for delivery, place in inbox:
             _let_go(delivery, place)

@@ -87,8 +87,15 @@ class Asked(NamedTuple):
 
     @property
     def target(self) -> str:
-        """The path as it came, without the query."""
-        return self.path if self.request is None else self.request.target.partition("?")[0]
+        """The path as the client has sent it, without the query."""
+        if self.request is None:
+            return self.path
+        return self.request.root_path + self.request.target.partition("?")[0]
+
+    @classmethod
+    def of(cls, request: Request, version: str) -> Asked:
+        """What a request asks for, with the path that the client sees."""
+        return cls(request.method, request.root_path + request.path, request, version)
 
     def header(self, name: str) -> str:
         """A header, "" if it is not there."""

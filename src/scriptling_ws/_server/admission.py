@@ -28,7 +28,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .._network.authority import DEFAULT_PORTS, SCHEME, parse_authority
 from .._options import check_strings
@@ -37,7 +37,10 @@ from .log import LONGEST, shown
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-__all__ = ["Hosts", "Origins"]
+__all__ = ["NO_SUCH_HOST", "Hosts", "Origins"]
+
+NO_SUCH_HOST: Final = "this server does not go by the name in the Host header"
+"""Why a request is refused whose Host is not allowed."""
 
 _ORIGIN = re.compile(rf"({SCHEME})://(.+)")
 _PRINTABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")  # a header's value has no blanks around it
@@ -46,11 +49,15 @@ _Known = tuple[str, str, "int | None"]  # an origin's scheme, host and port, Non
 
 
 class Origins:
-    """The origins from which browsers may open a WebSocket."""
+    """The origins from which browsers may open a WebSocket, or use a page.
 
-    __slots__ = ("_any", "_named", "_own")
+    Attributes:
+        any: Whether all may.
+    """
 
-    def __init__(self, origins: object = None) -> None:
+    __slots__ = ("_name", "_named", "_own", "any")
+
+    def __init__(self, origins: object = None, name: str = "origins") -> None:
         """Check what a caller allows.
 
         Args:
@@ -58,6 +65,7 @@ class Origins:
                 what may be in the Origin header, such as `https://example.com`, `null`
                 or `file://`, which is allowed beside it (`*` may be in it too). An empty
                 list allows none, not the own host's either: no browser may connect.
+            name: The option's name, for errors and advice.
 
         Raises:
             TypeError: it is neither None, "*" nor a list of str.
@@ -69,10 +77,11 @@ class Origins:
         elif origins == "*":
             entries = ["*"]
         else:
-            entries = check_strings(origins, "origins", "https://example.com")
+            entries = check_strings(origins, name, "https://example.com")
         self._own = origins is None or bool(entries)
-        self._any = "*" in entries
-        self._named = {_checked(entry) for entry in entries if entry != "*"}
+        self.any = "*" in entries
+        self._name = name
+        self._named = {_checked(entry, name) for entry in entries if entry != "*"}
 
     def allow(self, origin: str | None, host: str, *, secure: bool) -> bool:
         """Whether an upgrade with this Origin may go on.
@@ -82,35 +91,40 @@ class Origins:
             host: The Host header.
             secure: Whether the request came by TLS, to this server or to a trusted proxy.
         """
-        if origin is None or self._any:
+        if origin is None or self.any:
             return True
         known = _known(origin)
         if known in self._named:
             return True
         return self._own and isinstance(known, tuple) and _same_host(known, host, secure=secure)
 
+    def has(self, origin: str) -> bool:
+        """Whether an Origin is one of those that were named."""
+        return _known(origin) in self._named
+
     def advice(self, origin: str) -> str:
         """For the log: what allows an Origin that was refused."""
         if not self._own:
-            return "origins=[] is for no browser at all"
+            return f"{self._name}=[] is for no browser at all"
         try:
-            _checked(origin)
+            _checked(origin, self._name)
         except ValueError:
             named = False
         else:
             named = len(origin) <= LONGEST  # else it is not shown whole
         if named:
-            return f"to allow it, give the route or the server origins=[{shown(origin)}]"
-        return "no list of origins can have it: only origins='*' allows it"
+            whose = "the route or the server" if self._name == "origins" else "the route"
+            return f"to allow it, give {whose} {self._name}=[{shown(origin)}]"
+        return f"no list of origins can have it: only {self._name}='*' allows it"
 
 
-def _checked(entry: str) -> _Known | str:
+def _checked(entry: str, name: str) -> _Known | str:
     if not entry:
-        raise ValueError("origins has an empty entry, which allows nothing: leave it out")
+        raise ValueError(f"{name} has an empty entry, which allows nothing: leave it out")
     if "*" in entry:
         raise ValueError(
             f"{entry!r} matches no origin: there are no wildcards in one, so list each "
-            "origin, or pass origins='*' to allow any"
+            f"origin, or pass {name}='*' to allow any"
         )
     if not entry.isascii():
         raise ValueError(

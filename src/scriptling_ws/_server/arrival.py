@@ -3,19 +3,24 @@
 Rules (RFC 9110, RFC 9112):
 
 - A body has to announce its length, and has a limit; both are known before a byte of it is kept.
+- One that announces a length and a coding too is an attack, or a mistake (RFC 9112 section 6.1):
+  two readers would find two ends of it. It is refused, as is any coding.
 - `Expect: 100-continue` gets its 100 only where a body is wanted and still to come; of other
   expectations none can be met (417). HTTP/1.0 has none.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from typing import Protocol as Interface
 
 from .._handshakes.head import Refused, Request, is_http_1_0
 from .._options import DEFAULT_HEADS
 from .access import Asked
+from .http import SAFE_HEADERS, Manner
+from .persistence import KeepAlive
+from .root_path import RootPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from .._network.transport import Transport
     from .._options import HeadLimits
     from .limits import Place
+    from .persistence import Sequel
 
     Admit = Callable[[Transport, bytes, Request], "Admitted"]
 
@@ -37,10 +43,18 @@ class PeerOptions:
     Attributes:
         heads: How long a request's head may be.
         max_body_size: The most bytes that the body of a page's request may have.
+        keep_alive: How connections go on after an answer.
+        root_path: What stands before the paths of requests.
+        headers: What every answer has that does not have its own.
+        allows_host: Whether a request may come by a Host header.
     """
 
     heads: HeadLimits = DEFAULT_HEADS
     max_body_size: int = 65_536
+    keep_alive: KeepAlive = field(default_factory=KeepAlive)
+    root_path: RootPath = field(default_factory=RootPath)
+    headers: tuple[tuple[str, str], ...] = SAFE_HEADERS
+    allows_host: Callable[[str | None], bool] = lambda _: True
 
 
 class Admitted(Interface):
@@ -73,6 +87,8 @@ class Arrival:
         deadline: When the opening handshake has to be over.
         since: When it was accepted, by `Figures.now`.
         version: The version of HTTP, for the log.
+        headers: What every answer has that does not have its own.
+        sequel: How the connection goes on after the answer; None if it ends.
     """
 
     transport: Transport
@@ -82,11 +98,18 @@ class Arrival:
     deadline: Deadline
     since: float = 0.0
     version: str = "HTTP/1.1"
+    headers: tuple[tuple[str, str], ...] = SAFE_HEADERS
+    sequel: Sequel | None = None
+
+    @property
+    def manner(self) -> Manner:
+        """How its answer goes out."""
+        return Manner(self.request.secure, self.request.root_path, self.headers)
 
     @property
     def asked(self) -> Asked:
         """What was asked, for the log."""
-        return Asked(self.request.method, self.request.path, self.request, self.version)
+        return Asked.of(self.request, self.version)
 
 
 def body_length(request: Request, most: int) -> int:
@@ -97,9 +120,11 @@ def body_length(request: Request, most: int) -> int:
         most: The limit, max_body_size.
 
     Raises:
-        Refused: 411, 413; 400 if what is announced is no length.
+        Refused: 411, 413; 400 if what is announced is no length, or is that and a coding.
     """
     if "transfer-encoding" in request.headers:
+        if "content-length" in request.headers:
+            raise Refused(400, "a body has a Content-Length or a Transfer-Encoding, not both")
         raise Refused(411, "send the body with a Content-Length")
     announced = request.headers.get("content-length", "0")
     if not (announced.isascii() and announced.isdigit()):  # pragma: no cover - h11 has refused it

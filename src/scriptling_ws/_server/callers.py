@@ -11,6 +11,9 @@ Rules:
   handshake. So only as many are told as may come: what is beyond that is closed as it is
   accepted, or after its PROXY header, which costs least. Behind a proxy that sends no PROXY
   header all are told: the head is read by then.
+- A proxy that keeps its connections sends the requests of one client after those of another: each
+  counts as that client's connection would, and between two of them it is nobody's.
+- Where an address has too many connections, one that only waits for another request gives way.
 - With `proxy_protocol`, whoever is no trusted proxy is closed as it is accepted.
 - All of this is for the acceptor's thread alone.
 """
@@ -23,16 +26,15 @@ from typing import TYPE_CHECKING, Final
 from .._handshakes.head import Refused
 from .._options import check_count
 from .limits import address_group, too_many
-from .proxies import Proxies
+from .proxies import Client, Proxies
 from .proxy_protocol import BadProxyHeader, ProxyHeader
 from .rate import Rate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from .._network.transport import Transport
     from .limits import Limits, Place
-    from .proxies import Client
 
 __all__ = ["BURST", "Caller", "Callers", "TurnedAway"]
 
@@ -81,6 +83,8 @@ class Callers:
         self.proxies = Proxies() if proxies is None else proxies
         self._rate = None if rate is None else Rate(rate, burst)
         self._told = None if rate is None else Rate(rate, burst)
+        # Closes a connection of an address, by its group, that only waits; False if there is none.
+        self.give_way: Callable[[str], bool] = lambda _: False
 
     def welcome(self, address: str) -> Caller:
         """Count a connection that was accepted.
@@ -98,10 +102,18 @@ class Callers:
         if self.proxies.protocol:
             raise TurnedAway(_NO_PROXY)
         refusal = self.check_pace_early(address)
-        place = self.limits.arrive(address)
-        if place is None:
+        place = self.limits.arrive(None)
+        assert place is not None
+        if not self.find_room(place, address):
+            place.leave()
             raise TurnedAway(_CROWDED)
         return Caller(self, place, address, refusal=refusal)
+
+    def find_room(self, place: Place, address: str) -> bool:
+        """Count a place under an address: whether that has room for it, or could make some."""
+        if place.belong(address):
+            return True
+        return self.give_way(address_group(address)) and place.belong(address)
 
     def check_pace(self, address: str) -> Refused | None:
         """Count a connection of an address: None if it may come, else how to refuse it."""
@@ -134,7 +146,7 @@ class Caller:
         header: What is to be read of the PROXY protocol before all else, None for nothing.
     """
 
-    __slots__ = ("_by_proxy", "_callers", "_refusal", "address", "header", "place")
+    __slots__ = ("_by_proxy", "_callers", "_proxy", "_refusal", "address", "header", "place")
 
     def __init__(
         self,
@@ -150,7 +162,7 @@ class Caller:
         self._by_proxy = by_proxy  # whether it is a trusted proxy that says who it is
         self._refusal = refusal
         self.place = place
-        self.address = address
+        self.address = self._proxy = address
         self.header = ProxyHeader() if by_proxy and callers.proxies.protocol else None
 
     def read_header(self, transport: Transport, buffer: bytearray) -> bool:
@@ -188,15 +200,15 @@ class Caller:
 
     def _take_source(self, source: str) -> None:
         callers = self._callers
-        self.address = source
+        self.address = self._proxy = source
         self._by_proxy = callers.proxies.trust(source)  # a proxy behind a proxy
         if self._by_proxy:
             return
         self._refusal = callers.check_pace_early(source)
-        if not self.place.belong(source):
+        if not callers.find_room(self.place, source):
             raise TurnedAway(_CROWDED)
 
-    def identify(self, transport: Transport, headers: Mapping[str, str]) -> bool:
+    def identify(self, transport: Transport, headers: Mapping[str, str]) -> Client:
         """Take what the request's head says of the client, if that counts.
 
         Args:
@@ -204,20 +216,25 @@ class Caller:
             headers: The request's, by names in lower case.
 
         Returns:
-            Whether a trusted proxy says that its client has spoken TLS to it.
+            What a trusted proxy says of its client; nothing, if none has sent the request.
 
         Raises:
             Refused: 429 or 503, with Retry-After: the client has come too fast, or has too much.
         """
-        secure = False
+        client = Client(self.address)
         if self._by_proxy:
-            client = self._callers.proxies.client_of(self.address, headers)
+            client = self._callers.proxies.client_of(self._proxy, headers)
             transport.remote_addr = self.address = client.address
-            secure = client.secure
             self._count(client)
         if self._refusal is not None:
             raise self._refusal
-        return secure
+        return client
+
+    def pause(self, transport: Transport) -> None:
+        """The request is answered, and the connection waits for another one."""
+        if self._by_proxy:
+            transport.remote_addr = self.address = self._proxy
+            self.place.pause()
 
     def _count(self, client: Client) -> None:
         """Count the connection under its client, as it is known from the head on."""
@@ -225,7 +242,7 @@ class Caller:
         counted = client.address if client.known else _NOBODY
         if not (client.known and callers.proxies.trust(counted)):
             self._refusal = callers.check_pace(counted)
-        if not self.place.belong(counted):
+        if not callers.find_room(self.place, counted):
             self._refusal = too_many()
 
 

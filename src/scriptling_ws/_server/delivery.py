@@ -31,13 +31,14 @@ from typing import TYPE_CHECKING, Any, Final
 from .._network.deadline import Deadline
 from .._network.transport import write_rest
 from .._network.waiting import engine
-from .http import render
+from .http import Manner, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._network.transport import Transport
     from .http import Response
+    from .persistence import Sequel
 
 __all__ = ["LEAST", "PERIOD", "PIECE", "TOO_SLOW", "BrokenOff", "Delivery"]
 
@@ -52,6 +53,8 @@ LEAST: Final = 64 * 1024
 
 TOO_SLOW: Final = f"the peer takes less than {LEAST} bytes in {PERIOD:.0f} s"
 """Why a peer is given up, for the log."""
+
+_PLAIN: Final = Manner()
 
 _logger = logging.getLogger("scriptling_ws.server")
 
@@ -73,6 +76,7 @@ class Delivery:
         held: The bytes that it holds in memory, unless they are few.
         size: The bytes of its body.
         deadline: When its peer has to have taken LEAST bytes; see `begin`.
+        sequel: How the connection goes on after it; None if it ends.
     """
 
     __slots__ = (
@@ -86,18 +90,29 @@ class Delivery:
         "deadline",
         "held",
         "portable",
+        "sequel",
         "size",
         "status",
         "transport",
     )
 
-    def __init__(self, transport: Transport, response: Response, *, head_only: bool) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        response: Response,
+        *,
+        head_only: bool,
+        manner: Manner = _PLAIN,
+        sequel: Sequel | None = None,
+    ) -> None:
         """Get ready to write; reads the beginning of a file, which may block.
 
         Args:
             transport: Where to.
             response: The response; its file is closed if this raises, and by `close`.
             head_only: Leave the body out, as the answer to HEAD does.
+            manner: How it goes out.
+            sequel: How the connection goes on after it; None if it ends.
 
         Raises:
             BrokenOff: the file has nothing, or not what a file has.
@@ -112,7 +127,9 @@ class Delivery:
         self.portable = True
         self.held = 0
         try:
-            head = render(response, head_only=True)
+            keep = None if sequel is None else sequel.timeout
+            self.sequel = None if keep is None else sequel
+            head = render(response, head_only=True, keep=keep, manner=manner)
             self._outgoing = memoryview(head)
             if not head_only:
                 self._open(response)

@@ -3,8 +3,9 @@
 Rules:
 
 - Accepting never blocks, and one call accepts a batch at most: those who are in have their turn.
-- Out of descriptors or memory, it stops accepting for a moment: the listening socket
-  stays readable, and asking again at once would spin.
+- Out of descriptors or memory, those who only wait for another request give way. Where there is
+  none, it stops accepting for a moment: the listening socket stays readable, and asking again at
+  once would spin.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .log import RareWarning
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .._network.waiting import Poller
 
@@ -54,15 +55,23 @@ class Doors:
         for listener in self._listeners:
             self._poller.register(listener, READ, listener)
 
-    def accept(self, listener: socket.socket, room: int) -> Iterator[tuple[socket.socket, Any]]:
+    def accept(
+        self,
+        listener: socket.socket,
+        room: int,
+        give_way: Callable[[], bool] = lambda: False,
+    ) -> Iterator[tuple[socket.socket, Any]]:
         """Accept what waits at a listener: sockets and their addresses.
 
         Args:
             listener: One of the listeners.
             room: How many more peers there may be.
+            give_way: Closes a connection that nobody needs; False if there is none.
         """
         if self.resume is not None:
             return  # paused by the listener before this one
+        while room <= 0 and give_way():
+            room += 1
         if room <= 0:
             self._rest("there are too many connections in their opening handshake, or leaving")
         for _ in range(min(_BATCH, room)):
@@ -75,6 +84,8 @@ class Doors:
                 return
             except OSError as error:
                 if error.errno in _EXHAUSTED:
+                    if give_way():
+                        continue
                     self._rest(str(error))
                 else:  # what went wrong with a connection that waited: it is gone
                     _logger.debug("a connection was lost before it was accepted: %s", error)

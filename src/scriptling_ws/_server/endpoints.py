@@ -108,6 +108,16 @@ class Endpoints:
             return f"{scheme}://{self.address}"
         return f"{scheme}+unix://{quote(os.fsencode(self._path))}"
 
+    def page_url(self, *, secure: bool, root_path: str) -> str:
+        """What a browser on this machine opens: `http://127.0.0.1:8080/`; "" for a Unix socket."""
+        if not self.port:
+            return ""
+        scheme = "https" if secure else "http"
+        host, _, port = self.address.rpartition(":")
+        if host in ("0.0.0.0", "[::]"):  # noqa: S104 - every address, and none to go to
+            host = "localhost"
+        return f"{scheme}://{host}:{port}{root_path}/"
+
     def remove(self) -> None:
         """Remove the file of a Unix socket, if it is this process's. May be called again."""
         if self._file is not None:

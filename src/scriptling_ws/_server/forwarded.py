@@ -42,10 +42,12 @@ class Hop(NamedTuple):
     Attributes:
         address: Its address as text, with a port if it is known; None if it has none.
         scheme: What it spoke: "http" or "https"; "" if that is not said.
+        host: The Host header that it sent; "" if that is not said.
     """
 
     address: str | None
     scheme: str = ""
+    host: str = ""
 
 
 def read_x_forwarded_for(value: str) -> list[Hop]:
@@ -85,7 +87,8 @@ def read_forwarded(value: str) -> list[Hop] | None:
         if mark not in ("", ",", ";"):
             return None
         if mark != ";" and fields:
-            hops.append(Hop(_address(fields.get("for", "")), fields.get("proto", "").lower()))
+            scheme, host = fields.get("proto", "").lower(), fields.get("host", "")
+            hops.append(Hop(_address(fields.get("for", "")), scheme, host))
             fields = {}
         if not mark:
             return hops

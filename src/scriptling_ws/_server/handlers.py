@@ -77,18 +77,21 @@ def _is_standard(module: str) -> bool:
     return module in sys.stdlib_module_names or module in sys.builtin_module_names
 
 
-def _check_callable(function: object, name: str) -> Callable[..., object]:
+def _check_callable(function: object, name: str, what: str = "handler") -> Callable[..., object]:
     if not callable(function):
-        raise TypeError(f"the handler {name!r} is not a function, but {type(function).__name__}")
+        raise TypeError(f"the {what} {name!r} is not a function, but {type(function).__name__}")
     return function
 
 
-def check_handler(handler: object, argument: str = "client") -> Callable[..., object]:
+def check_handler(
+    handler: object, argument: str = "client", what: str = "handler"
+) -> Callable[..., object]:
     """A handler as it was registered, a function or its name, as a function.
 
     Args:
         handler: The handler.
         argument: What it is called with: "client", or a page's "request".
+        what: What it is, for errors.
 
     Raises:
         TypeError: it is not callable, or not with that alone; or calling it would run nothing
@@ -100,9 +103,9 @@ def check_handler(handler: object, argument: str = "client") -> Callable[..., ob
         name, function = handler, resolve(handler)
     else:
         name = getattr(handler, "__qualname__", repr(handler))
-        function = _check_callable(handler, name)
-    _check_runs(function, name)
-    _check_arguments(function, name, argument)
+        function = _check_callable(handler, name, what)
+    _check_runs(function, f"the {what} {name!r}")
+    _check_arguments(function, f"the {what} {name!r}", argument)
     return function
 
 
@@ -110,12 +113,10 @@ def _check_runs(function: Callable[..., object], name: str) -> None:
     inner = function.func if isinstance(function, functools.partial) else function
     calls = (inner, type(inner).__call__)  # the object itself, or what its class does for it
     if any(inspect.iscoroutinefunction(c) or inspect.isasyncgenfunction(c) for c in calls):
-        raise TypeError(
-            f"the handler {name!r} is asynchronous and would never run here: write 'def'"
-        )
+        raise TypeError(f"{name} is asynchronous and would never run here: write 'def'")
     if any(inspect.isgeneratorfunction(call) for call in calls):
         raise TypeError(
-            f"the handler {name!r} has a 'yield' in it, so calling it would run nothing: write "
+            f"{name} has a 'yield' in it, so calling it would run nothing: write "
             "it without (call client.send for each message; a page returns its whole answer)"
         )
 
@@ -130,7 +131,7 @@ def _check_arguments(function: Callable[..., object], name: str, argument: str) 
         signature.bind(object())
     except TypeError as error:
         raise TypeError(
-            f"the handler {name!r} cannot be called with the {argument} alone ({error}): it "
-            f"has to take one argument, as 'def handler({argument})' does; to give it more, "
+            f"{name} cannot be called with the {argument} alone ({error}): it "
+            f"has to take one argument, as 'def function({argument})' does; to give it more, "
             "use functools.partial"
         ) from None

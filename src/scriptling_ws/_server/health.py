@@ -73,7 +73,8 @@ class AdmittedCheck:
     def start(self, arrival: Arrival) -> None:
         """As `Admitted.start`."""
         head_only = arrival.request.method == "HEAD"
-        delivery = Delivery(arrival.transport, self.health.answer(), head_only=head_only)
+        answer, manner = self.health.answer(), arrival.manner
+        delivery = Delivery(arrival.transport, answer, head_only=head_only, manner=manner)
         address = arrival.transport.remote_addr
         _logger.debug("%s has checked the server's health: %d", address, delivery.status)
         arrival.place.answered()

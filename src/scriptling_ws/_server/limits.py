@@ -148,12 +148,20 @@ class Limits:
     def _belong(self, place: Place, address: str) -> bool:
         group, most = address_group(address), self._most_per_address
         with self._lock:
+            if group == place.group:
+                return True  # as for each request of a connection
             if most is not None and self._sockets[group] >= most + SPARE:
                 return False
             _count_down(self._sockets, place.group)
             self._sockets[group] += 1
             place.group = group
         return True
+
+    def _pause(self, place: Place) -> None:
+        with self._lock:
+            _count_down(self._sockets, place.group)
+            self._sockets[None] += 1
+            place.group = None
 
     def _enter(self, place: Place, kind: str) -> None:
         most = self._most[kind]
@@ -231,6 +239,10 @@ class Place:
         """
         return self._limits._belong(self, address)
 
+    def pause(self) -> None:
+        """Be counted as nobody's: a proxy's connection, between the requests of two clients."""
+        self._limits._pause(self)
+
     def enter(self, kind: str) -> None:
         """Be counted as a WEBSOCKET, a BODY or a REQUEST.
 
@@ -254,6 +266,12 @@ class Place:
     def answered(self) -> None:
         """Be counted as nothing but a connection: its request was answered, or refused."""
         self._limits._answered(self)
+
+    def beside(self) -> Place:
+        """Another place, for the same connection's socket, where a thread keeps this one."""
+        place = self._limits.arrive(None)
+        assert place is not None  # as no address is full
+        return place
 
     def leave(self) -> None:
         """The connection is closed, and its handler has returned. It may be called again."""

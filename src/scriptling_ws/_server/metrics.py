@@ -65,6 +65,9 @@ _REASONS: Final = {
     "the server has no thread left: try again later": "threads",
     "the server is shutting down": "closing",
     "no request came": "timeout",
+    "authorize has refused it": "authorize",
+    "authorize has failed": "failed",
+    "the server takes too long to decide about it: try again later": "timeout",
 }
 _BY_STATUS: Final = {
     400: "malformed",

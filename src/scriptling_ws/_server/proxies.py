@@ -10,8 +10,13 @@ Rules:
   client has sent it.
 - What cannot be read is not believed, and logged rarely. Its sender is nobody that is known: the
   nearest proxy's address is shown, and all such are counted as one.
-- What the client spoke to the proxy (X-Forwarded-Proto, `proto` of Forwarded) is that of the same
-  hop. It says whether a request is `secure`.
+- What the client spoke to the proxy (X-Forwarded-Proto, `proto` of Forwarded), and the host that it
+  asked for (X-Forwarded-Host, `host`), are those of the same hop. They say whether a request is
+  `secure`, and what its Host header is from then on; `allowed_hosts` is asked about that one.
+- The Host header that came has to be allowed as well: a stranger's page in a browser on a trusted
+  machine can write what it likes into a header, but not into that one (DNS rebinding).
+- X-Forwarded-Prefix is what a proxy has taken off the path: one path, not a list. It stands in
+  redirects, so anything else than a plain path is ignored (`root_path`).
 """
 
 from __future__ import annotations
@@ -20,10 +25,11 @@ import ipaddress
 import logging
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .._network.authority import host_of
+from .._network.authority import host_of, parse_authority
 from .._options import check_strings
 from .forwarded import Hop, read_forwarded, read_x_forwarded_for
 from .log import RareWarning
+from .root_path import is_root_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +46,8 @@ _READERS: Final[Mapping[str, Callable[[str], list[Hop] | None]]] = {
     "forwarded": read_forwarded,
 }
 _SCHEME: Final = "x-forwarded-proto"
+_HOST: Final = "x-forwarded-host"
+_PREFIX: Final = "x-forwarded-prefix"
 
 
 class Client(NamedTuple):
@@ -49,11 +57,15 @@ class Client(NamedTuple):
         address: The address as text; a trusted proxy's, if nothing is said behind it.
         secure: Whether the client has spoken TLS to the proxy that it came to.
         known: False if something was said that could not be read.
+        host: The Host header that it has sent to the proxy; "" if that is not said.
+        root_path: What the proxy has taken off the path; "" for nothing.
     """
 
     address: str
     secure: bool = False
     known: bool = True
+    host: str = ""
+    root_path: str = ""
 
 
 class Proxies:
@@ -118,10 +130,15 @@ class Proxies:
             proxy: The proxy's address.
             headers: The request's headers, by names in lower case.
         """
-        schemes = [part.strip(" \t").lower() for part in headers.get(_SCHEME, "").split(",")]
+        prefix = headers.get(_PREFIX, "").rstrip("/")
+        root_path = prefix if is_root_path(prefix) else ""
+        schemes, hosts = _list(headers.get(_SCHEME)), _list(headers.get(_HOST))
+        if self._read is not read_x_forwarded_for:
+            hosts = [""]  # as the client has sent it
         value = headers.get(self._header)
         if value is None:
-            return Client(proxy, schemes[-1] == "https")
+            scheme, host = _at(schemes, 0), _at(hosts, 0)
+            return Client(proxy, scheme.lower() == "https", host=_host(host), root_path=root_path)
         hops = self._read(value)
         if hops is None:
             return self._unknown(proxy)
@@ -132,11 +149,10 @@ class Proxies:
             address = hop.address
             if not self.trust(address):
                 break
-        scheme = hop.scheme
+        scheme, host = hop.scheme, hop.host
         if self._read is read_x_forwarded_for:
-            # A list beside the other one, or the word of the proxy that has ended the TLS.
-            scheme = schemes[-1 - back] if back < len(schemes) else schemes[0]
-        return Client(address, scheme == "https")
+            scheme, host = _at(schemes, back), _at(hosts, back)
+        return Client(address, scheme.lower() == "https", host=_host(host), root_path=root_path)
 
     def _unknown(self, address: str) -> Client:
         self._warning.give(
@@ -157,3 +173,26 @@ def _network(entry: str) -> Network:
             f"as '10.0.0.0/8', or 'unix' ({error})"
         ) from None
     return network
+
+
+def _list(value: str | None) -> list[str]:
+    """The entries of a header; one, which is empty, where it is not there."""
+    return [part.strip(" \t") for part in (value or "").split(",")]
+
+
+def _at(entries: list[str], back: int) -> str:
+    """The entry of a hop, counted from the last one.
+
+    A list beside the list of addresses; or, where it is shorter, the word of the proxy that the
+    client came to.
+    """
+    return entries[-1 - back] if back < len(entries) else entries[0]
+
+
+def _host(text: str) -> str:
+    """A Host header as a proxy says it; "" if it is none."""
+    try:
+        parse_authority(text)
+    except ValueError:
+        return ""
+    return text

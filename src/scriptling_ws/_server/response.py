@@ -15,15 +15,17 @@ import io
 import json as _json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import quote
 
 from .._fields import check_header, shown_headers
+from .._handshakes.cookies import Cookie, make_cookie
 from .._options import check_count
 
 if TYPE_CHECKING:
+    from .._handshakes.cookies import SameSite
     from .._handshakes.head import Refused
 
 __all__ = [
@@ -42,7 +44,7 @@ __all__ = [
 Headers = Mapping[str, str] | Iterable[tuple[str, str]] | None
 """More headers of a response: a dict, or pairs where one comes several times."""
 
-_OURS: Final = {"connection", "content-length", "transfer-encoding", "x-content-type-options"}
+_OURS: Final = {"connection", "content-length", "keep-alive", "transfer-encoding"}
 
 BODYLESS: Final = (204, 304)
 """The statuses without a body, and without a Content-Length too."""
@@ -50,7 +52,7 @@ BODYLESS: Final = (204, 304)
 _EMPTY: Final = (*BODYLESS, 205)
 # What there is once in a response: of two, some take the first, some the last.
 _SINGLE: Final = frozenset(
-    {"content-type", "date", "etag", "last-modified", "location", "retry-after"}
+    {"content-range", "content-type", "date", "etag", "last-modified", "location", "retry-after"}
 )
 _TEXT: Final = "text/plain; charset=utf-8"
 _BYTES: Final = "application/octet-stream"
@@ -77,6 +79,7 @@ class Response:
         headers: More headers, as pairs.
         file: A file to send in place of `body`, from where it stands; closed afterwards.
         length: How many bytes of the file to send.
+        cookies: The cookies that it sets, see `with_cookie`.
     """
 
     status: int
@@ -85,6 +88,7 @@ class Response:
     headers: tuple[tuple[str, str], ...]
     file: BinaryIO | None
     length: int
+    cookies: tuple[Cookie, ...]
 
     def __init__(
         self,
@@ -94,6 +98,7 @@ class Response:
         headers: Headers = None,
         file: BinaryIO | None = None,
         length: int | None = None,
+        cookies: Iterable[Cookie] = (),
     ) -> None:
         """Check every field.
 
@@ -107,6 +112,7 @@ class Response:
                 stands; it is closed afterwards.
             length: How many bytes of the file to send. By default all that it has now, which a
                 file that cannot seek does not tell.
+            cookies: What `with_cookie` has made for another response.
 
         Raises:
             TypeError: one of them is of the wrong type.
@@ -121,6 +127,7 @@ class Response:
             "headers": _checked_headers(headers),
             "file": file,
             "length": _checked_length(file, length),
+            "cookies": _checked_cookies(cookies),
         }
         if body and file is not None:
             raise ValueError("a response has a body or a file, not both")
@@ -128,6 +135,65 @@ class Response:
             raise ValueError(f"a response with status {status} has no body")
         for name, value in fields.items():
             object.__setattr__(self, name, value)
+
+    def with_cookie(
+        self,
+        name: str,
+        value: str,
+        *,
+        max_age: int | None = None,
+        path: str | None = None,
+        domain: str | None = None,
+        http_only: bool = True,
+        same_site: SameSite = "Lax",
+        secure: bool | None = None,
+    ) -> Response:
+        """The same response, which also sets a cookie (RFC 6265bis).
+
+            return http.redirect("/").with_cookie("session", token, max_age=86_400)
+
+        Args:
+            name: Its name; one that begins with `__Host-` is of this host and of TLS alone.
+            value: Its value, in ASCII without blanks, commas, semicolons, quotes and backslashes.
+            max_age: The seconds that it lasts; None until the browser ends.
+            path: The path below which it is sent; by default all of this server's.
+            domain: A domain whose other hosts get it too; by default this host alone.
+            http_only: Whether scripts in the page cannot read it.
+            same_site: Which requests of other sites have it: "Lax" for links, "Strict" for none,
+                "None" for all. WebSockets that other sites open are none of the links.
+            secure: Whether it is sent by TLS alone; by default if this response is.
+
+        Raises:
+            TypeError: an argument is of the wrong type.
+            ValueError: browsers would refuse it.
+        """
+        cookie = make_cookie(
+            name,
+            value,
+            max_age=max_age,
+            path=path,
+            domain=domain,
+            http_only=http_only,
+            same_site=same_site,
+            secure=secure,
+        )
+        return replace(self, cookies=(*self.cookies, cookie))
+
+    def without_cookie(
+        self, name: str, *, path: str | None = None, domain: str | None = None
+    ) -> Response:
+        """The same response, which also has the browser forget a cookie.
+
+        Args:
+            name: Its name.
+            path: Its path and its domain, as it was set with.
+            domain: Likewise.
+
+        Raises:
+            TypeError: an argument is of the wrong type.
+            ValueError: there is no such cookie that browsers take.
+        """
+        return self.with_cookie(name, "", max_age=0, path=path, domain=domain)
 
     def __repr__(self) -> str:
         what = f"body=<{len(self.body)} bytes>"
@@ -172,6 +238,13 @@ def _checked_headers(headers: Headers) -> tuple[tuple[str, str], ...]:
         if names.count(name) > 1:
             raise ValueError(f"the header {name!r} is there twice: a response has one")
     return tuple(pairs)
+
+
+def _checked_cookies(cookies: object) -> tuple[Cookie, ...]:
+    given = tuple(cookies) if isinstance(cookies, Iterable) else (cookies,)
+    if not all(isinstance(cookie, Cookie) for cookie in given):
+        raise TypeError("cookies are made by with_cookie(name, value)")
+    return given
 
 
 def _checked_length(file: BinaryIO | None, length: int | None) -> int:

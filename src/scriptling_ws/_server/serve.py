@@ -17,7 +17,9 @@ from .._options import check_count, check_names
 from .endpoints import LISTENING, Endpoints
 from .master import RELOAD_TIMEOUT, serve_with_workers, wait_by_threads
 from .metrics import shared
-from .server import Server, time_to_end
+from .operations import time_to_end
+from .server import Server
+from .service import run_until_stopped
 from .worker import Link, attend
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .._options import ServerOptions
-    from .routes import BytesHandler, Handler, ListHandler, Routes
+    from .route_table import BytesHandler, Handler, ListHandler
+    from .routes import Routes
 
 __all__ = ["serve"]
 
@@ -110,7 +113,7 @@ def serve(
     """
     check_names("serve", options)
     if processes is None:
-        Server(handler, host, port, **options)._serve(ready)
+        run_until_stopped(Server(handler, host, port, **options), ready)
         return
     check_count("processes", processes, ", or None for this one alone")
     check_timeout(reload_timeout, "reload_timeout")

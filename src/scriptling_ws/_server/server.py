@@ -1,17 +1,12 @@
-"""The server: routing, and shutdown.
+"""The server: what it is made of, and its shutdown.
 
-Rules (RFC 6455 section 4.2; RFC 9110 for the statuses):
+Rules:
 
-- The checks of an upgrade come in this order, and the first that fails answers:
-  path (404), method (405), is it an upgrade (426, 400), origin (403), host (400), room (503).
-- A page's: path (404), method (405), host (400), room (503).
-- OPTIONS, which health checks send, gets the methods of a path, that of a WebSocket too.
+- What comes in is decided in `entrance`, who answers it runs in `sessions`.
 - Whatever a server starts ends with it: after `close`, no thread of it runs, except for a
   handler that takes no notice, and no descriptor of it is open. `close` waits for nothing
   without a deadline.
 - `close` may be called from any thread, a handler's too, and more than once.
-- Data from a request goes to the log in ASCII with escapes, never as it came. An Origin
-  that is refused has a warning with the entry that would allow it.
 """
 
 from __future__ import annotations
@@ -21,30 +16,29 @@ import errno
 import logging
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
-from .._handshakes.head import Refused, Request
-from .._handshakes.server import WEBSOCKET_METHODS, ServerUpgrade, wants_upgrade
 from .._network.deadline import Deadline, check_timeout
 from .._network.fork import tell_after_fork
 from .._network.tls import check_context
 from .._network.unix import OWN_USER
-from .._network.waiting import choose, engine
+from .._network.waiting import choose
 from .._options import HeadLimits, check_count, check_names
-from . import systemd
 from .acceptor import Acceptor
 from .access import make_access_log
-from .admission import Hosts, Origins
 from .arrival import PeerOptions
 from .callers import BURST, Callers
+from .closing import Closing
+from .decisions import Decisions
 from .endpoints import Endpoints
-from .handlers import check_handler
-from .http import Response
+from .entrance import Entrance
+from .http import page_headers_of
 from .limits import Limits
-from .log import RareWarning, RareWarnings, shown
-from .operations import Operations
+from .operations import SHUTDOWN_TIMEOUT, Operations
+from .persistence import KeepAlive
 from .proxies import Proxies
-from .routes import PageRoute, Routes, RouteTable, Settings, WebSocketRoute
-from .sessions import AdmittedPage, AdmittedUpgrade, Sessions, start_thread
-from .signals import StopSignal
+from .root_path import RootPath
+from .routes import Routes, make_table
+from .service import run_until_stopped
+from .sessions import Sessions, start_thread
 
 if TYPE_CHECKING:
     import os
@@ -52,25 +46,18 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
-    from typing import Literal
 
     from typing_extensions import Unpack
 
     from .._connection.connection import Connection
-    from .._network.transport import Transport
     from .._network.waiting import Task
     from .._options import ServerOptions
-    from .arrival import Admitted
-    from .routes import BytesHandler, Handler, ListHandler
+    from .route_table import BytesHandler, Handler, ListHandler
 
-__all__ = ["SHUTDOWN_TIMEOUT", "Server", "time_to_end"]
+__all__ = ["Server"]
 
 _logger = logging.getLogger("scriptling_ws.server")
 
-SHUTDOWN_TIMEOUT: Final = 5
-"""Seconds for a server's close, where nobody has said."""
-
-_PAGE_METHODS: Final = "GET, HEAD, OPTIONS"
 # What the acceptor has to end, once its deadline has passed.
 _MOMENT: Final = 1.0
 
@@ -86,6 +73,8 @@ class Server:
             the first of several.
         url: The same as a URL: `ws://127.0.0.1:8080`, with TLS `wss://...`; for a Unix socket
             `ws+unix:///run/app.sock`.
+        page_url: What a browser on this machine opens: `http://127.0.0.1:8080/`, below `root_path`;
+            "" for a Unix socket.
     """
 
     @overload
@@ -138,6 +127,10 @@ class Server:
         access_log: Literal["common", "combined", "json"] | None = None,
         max_requests: int = 64,
         max_body_size: int = PeerOptions.max_body_size,
+        keep_alive_timeout: float = 75,
+        max_keep_alive_requests: int = 1000,
+        page_headers: Mapping[str, str | None] | None = None,
+        root_path: str = "",
         handshake_timeout: float | None = 10,
         shutdown_timeout: float | None = SHUTDOWN_TIMEOUT,
         drain_timeout: float = 0,
@@ -159,7 +152,8 @@ class Server:
                 every address of a family, which opens the server to the network.
             port: The port of all of these, 0 for any that is free: see `port`.
             path: The only path that the handler answers; None for any.
-            routes: In place of a handler, a table of several.
+            routes: A table of several, in place of a handler or beside it: then the handler answers
+                any path that has no WebSocket there.
             sock: In place of host and port, a socket that listens already, or a list of several,
                 which the server closes in the end; "systemd" for those that a systemd
                 .socket unit passes.
@@ -198,8 +192,19 @@ class Server:
                 not read yet, is none any more.
             max_body_size: The most bytes in the body of a page's request; a longer one is
                 refused with 413.
+            keep_alive_timeout: Seconds that a connection waits for another request after a
+                page's answer; 0 to close it then. One that waits costs no thread, and gives way to
+                others. A proxy that keeps connections has to close them sooner than that.
+            max_keep_alive_requests: The most requests of one connection.
+            page_headers: Headers of every page, file and refusal that has no such header of its
+                own, such as `{"X-Frame-Options": "DENY"}`, beside X-Content-Type-Options and
+                Referrer-Policy, which are there by default; None in place of a text leaves
+                one of these out.
+            root_path: The path below which clients see the server, such as "/app", where the proxy
+                in front passes it on: it is taken off the paths of requests, which have to
+                have it. A proxy that takes it off says so itself, by X-Forwarded-Prefix.
             handshake_timeout: Seconds for the whole of an opening handshake, TLS
-                included; None for no limit.
+                included; None for no limit. An `authorize` function has as many again.
             shutdown_timeout: Seconds that `close` gives the connections to close and the
                 handlers to return, and that peers have to take the answers of pages. The
                 default is what a peer has to answer a close
@@ -223,7 +228,8 @@ class Server:
                 the process, else "threads".
             **options: For every connection, unless its route says otherwise:
                 `binary_type` (`list`, the default, or `bytes`), and what `RouteOptions`
-                describes, such as `origins`, `subprotocols` and `compression`.
+                describes, such as `origins`, `subprotocols` and `compression`. `authorize` holds
+                for pages too, for all but the health page.
 
         Raises:
             TypeError: an argument is of the wrong type, or an option is unknown.
@@ -235,60 +241,59 @@ class Server:
             OSError: the address is not this machine's, or in use; or there are no such sockets.
         """
         check_names("Server", options)
-        waiting = choose(engine)
+        choose(engine)
         self._operations = Operations(health, metrics, drain_timeout)
-        self._table = self._operations.add_pages(_table(handler, path, routes))
-        options = Settings.keep(options)
-        Settings.of(options)  # so that a wrong one fails without a route too
-        self._settings = {
-            route.path: Settings.of({**options, **route.options})
-            for route in self._table.websockets
-        }
-        self._hosts = Hosts(allowed_hosts)
-        self._host_warnings = RareWarnings(_logger)
-        self._origin_warnings = RareWarnings(_logger)
-        self._delay_warnings = RareWarning(_logger)
         log = make_access_log(access_log)
         self._sessions = Sessions(log, self._operations.figures)
+        table = self._operations.add_pages(make_table(handler, path, routes))
+        timeout = check_timeout(handshake_timeout, "handshake_timeout")
+        decisions = Decisions(self._sessions, timeout)
+        self._entrance = Entrance(table, options, allowed_hosts, self._operations, decisions)
         limits = Limits(max_connections, max_connections_per_address, max_requests)
         proxies = Proxies(trusted_proxies, proxy_protocol, forwarded_header)
         callers = Callers(limits, proxies, max_connection_rate, max_connection_burst)
         self._shutdown_timeout = check_timeout(shutdown_timeout, "shutdown_timeout")
-        # An RLock: a signal handler may call close() inside of close().
-        self._close_lock = waiting.rlock()  # guards _closer and _on_close
-        self._closer = 0  # the thread that closes or has closed, 0 for none
-        self._on_close: list[Callable[[], None]] = []
-        self._closed = waiting.event()
         if ssl_context is not None:
             check_context(ssl_context, server_side=True)
-        timeout = check_timeout(handshake_timeout, "handshake_timeout")
         self._secure = ssl_context is not None
         check_count("max_body_size", max_body_size, least=0)
-        peers = PeerOptions(HeadLimits(max_line_size, max_headers, max_head_size), max_body_size)
+        peers = PeerOptions(
+            HeadLimits(max_line_size, max_headers, max_head_size),
+            max_body_size,
+            KeepAlive(keep_alive_timeout, max_keep_alive_requests),
+            RootPath(root_path, self._operations.paths),
+            page_headers_of(page_headers),
+            self._entrance.allows_host,
+        )
         self._endpoints = Endpoints.open(
             host, port, sock=sock, unix=unix, unix_mode=unix_mode, unix_owner=unix_owner
         )
-        self._hosts.listen_on(self._endpoints.hosts, self._endpoints.addresses)
+        self._entrance.listen_on(self._endpoints.hosts, self._endpoints.addresses)
         self.port: int = self._endpoints.port
         self.address: str = self._endpoints.address
         self.url: str = self._endpoints.url(secure=self._secure)
+        self.page_url: str = self._endpoints.page_url(secure=self._secure, root_path=root_path)
         with contextlib.ExitStack() as undo:
             undo.callback(self._endpoints.close)
             self._acceptor = Acceptor(
                 self._endpoints.sockets,
-                self._admit,
+                self._entrance.admit,
                 context=ssl_context,
                 timeout=timeout,
                 callers=callers,
+                decisions=decisions,
                 options=peers,
                 access=log,
                 figures=self._operations.figures,
             )
             undo.callback(self._acceptor.close)
-            undo.callback(self._operations.figures.stop)
+            self._sessions.deliver = self._acceptor.deliver
+            undo.callback(self._operations.end)
+            # Late, as it leads back here: a server that cannot be made is to leave no cycle.
+            self._closing = Closing(self._end, self._sessions.includes_this_thread)
             self._thread = self._start()
             undo.pop_all()
-        self._watch = waiting.watch(self._warn_of_delay)
+        self._operations.watch()
         tell_after_fork(self)
 
     def _start(self) -> Task:
@@ -301,10 +306,7 @@ class Server:
 
     def _after_fork(self) -> None:
         """In a forked child, where nothing of the server runs: be closed."""
-        self._close_lock = engine().rlock()
-        self._closer = engine().identity()
-        self._closed = engine().event()
-        self._closed.set()
+        self._closing.after_fork()
 
     @property
     def connections(self) -> list[Connection[Any]]:
@@ -329,77 +331,6 @@ class Server:
             raise ValueError("this server was made without TLS: give it an ssl_context then")
         self._acceptor.context = ssl_context
 
-    # -- what the acceptor asks: on its thread, so nothing here may block ----
-
-    def _admit(self, transport: Transport, head: bytes, request: Request) -> Admitted:
-        route = self._table.websocket(request.path)
-        page = self._table.page(request.path)
-        upgrading = wants_upgrade(request)
-        check = None if upgrading else self._operations.check(request, self._acceptor.deliver)
-        if check is not None:
-            return check
-        if request.method == "OPTIONS" and not upgrading and (route or page):
-            page = _methods_page(_PAGE_METHODS if page else WEBSOCKET_METHODS)
-        elif route is not None and (page is None or upgrading):
-            return self._admit_websocket(route, transport, head, request)
-        elif page is None:
-            raise Refused(404, "there is nothing at this path")
-        elif "sec-websocket-key" in request.headers:
-            raise Refused(404, "there is a page at this path, but no WebSocket")
-        elif request.method not in ("GET", "HEAD"):
-            raise Refused(405, f"this page answers {_PAGE_METHODS}", [("Allow", _PAGE_METHODS)])
-        self._check_host(transport, request)
-        return AdmittedPage(self._sessions, self._acceptor.deliver, page)
-
-    def _admit_websocket(
-        self, route: WebSocketRoute, transport: Transport, head: bytes, request: Request
-    ) -> AdmittedUpgrade:
-        upgrade = ServerUpgrade(head, request)
-        settings = self._settings[route.path]
-        origin, host = request.headers.get("origin"), request.headers["host"]
-        if origin is not None and not settings.origins.allow(origin, host, secure=request.secure):
-            self._warn_of_origin(transport, request, origin, settings.origins)
-            raise Refused(403, "this origin may not connect")
-        self._check_host(transport, request)
-        return AdmittedUpgrade(self._sessions, route, settings, upgrade)
-
-    def _check_host(self, transport: Transport, request: Request) -> None:
-        """Refuse a request by a name that is not this server's, and say how to allow it."""
-        host = request.headers.get("host")
-        if host is None or self._hosts.allow(host):
-            return
-        self._host_warnings.give(
-            shown(host),
-            "refused %s: a request for %s by the name %s in its Host header; %s",
-            transport.remote_addr,
-            shown(request.path),
-            shown(host),
-            Hosts.advice(host),
-        )
-        raise Refused(400, "this server does not go by the name in the Host header")
-
-    def _warn_of_origin(
-        self, transport: Transport, request: Request, origin: str, origins: Origins
-    ) -> None:
-        """Say once in a while, for each origin, how to allow it."""
-        self._origin_warnings.give(
-            shown(origin),
-            "refused %s: an upgrade of %s from the origin %s; %s",
-            transport.remote_addr,
-            shown(request.path),
-            shown(origin),
-            origins.advice(origin),
-        )
-
-    def _warn_of_delay(self, seconds: float, name: str) -> None:
-        """Say once in a while that a handler has kept all the others waiting."""
-        self._delay_warnings.give(
-            "nothing else could run for %.2f s%s: a handler that computes, or waits by calls that "
-            "gevent has not patched, holds up all others",
-            seconds,
-            f"; last let run was {name!r}" if name else "",
-        )
-
     # -- the end -------------------------------------------------------------
 
     def close(self) -> None:
@@ -412,20 +343,7 @@ class Server:
         signal handler that has interrupted that call). If a signal handler's exception ends
         the call, the server counts as closed; another call does what is left to do.
         """
-        this, first = engine().identity(), False
-        try:
-            with self._close_lock:
-                first = not self._closer
-                if first:
-                    self._closer = this
-            if first:
-                self._end()
-            elif self._closer != this and not self._sessions.includes_this_thread():
-                self._closed.wait()
-        except BaseException:
-            if first:
-                self._closer = 0
-            raise
+        self._closing.run()
 
     def _end(self) -> None:
         """As close, for the thread that closes. What was done already may be done again."""
@@ -442,14 +360,8 @@ class Server:
             if self._thread.is_alive():
                 _logger.warning("the acceptor does not end: its thread is left behind")
         finally:
-            self._operations.figures.stop()
-            if self._watch is not None:
-                self._watch.close()
-            self._closed.set()
-            with self._close_lock:
-                callbacks, self._on_close = self._on_close, []
-            for callback in callbacks:
-                callback()
+            self._operations.end()
+            self._closing.finish()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the server was closed. Blocks.
@@ -464,7 +376,7 @@ class Server:
             TypeError: the timeout is no number.
             ValueError: the timeout is negative or NaN.
         """
-        return self._closed.wait(Deadline(check_timeout(timeout)).left())
+        return self._closing.done.wait(Deadline(check_timeout(timeout)).left())
 
     def serve_forever(self) -> None:
         """Block until SIGINT, SIGTERM or SIGHUP arrives, or `close` is called, then close.
@@ -474,44 +386,10 @@ class Server:
         afterwards: a second signal ends the program at once. Under systemd (Type=notify) it is
         told when the server serves, and when it ends.
         """
-        self._serve(None)
-
-    def _serve(
-        self,
-        ready: Callable[[Server], object] | None,
-        renew: Callable[[Server], object] | None = None,
-    ) -> None:
-        """As `serve_forever`.
-
-        Args:
-            ready: Called before.
-            renew: What SIGHUP is for, in place of the end.
-        """
-        state = f"listening on {self.url}"
-
-        def reload() -> None:
-            assert renew is not None
-            systemd.notify_reloading()
-            renew(self)
-            systemd.notify_ready(state)
-
-        try:
-            with StopSignal(None if renew is None else reload) as stop:
-                self._call_when_closed(stop.set)
-                if ready is not None:
-                    ready(self)
-                systemd.notify_ready(state)
-                stop.wait()
-                systemd.notify_stopping()
-        finally:
-            self.close()
+        run_until_stopped(self, None)
 
     def _call_when_closed(self, callback: Callable[[], None]) -> None:
-        with self._close_lock:
-            if not self._closed.is_set():
-                self._on_close.append(callback)
-                return
-        callback()
+        self._closing.call_when_done(callback)
 
     # -- what a worker process asks (`worker.attend`) ----------------------------
 
@@ -535,44 +413,3 @@ class Server:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def time_to_end(options: Mapping[str, Any]) -> float | None:
-    """The seconds that a server with these options takes to end, at the longest; None for ever.
-
-    Raises:
-        TypeError: a timeout is no number.
-        ValueError: a timeout is negative or NaN.
-    """
-    closing = check_timeout(options.get("shutdown_timeout", SHUTDOWN_TIMEOUT), "shutdown_timeout")
-    draining = check_timeout(options.get("drain_timeout", 0), "drain_timeout")
-    return None if closing is None or draining is None else closing + draining
-
-
-def _table(handler: Handler | str | None, path: str | None, routes: Routes | None) -> RouteTable:
-    if isinstance(handler, Routes):
-        raise TypeError("the table of routes is given by its name: routes=...")
-    if handler is not None:
-        if routes is not None:
-            raise ValueError("handler and routes exclude each other: register the handler there")
-        own = Routes()
-        if path is not None:
-            own.websocket(path, handler)
-            return own.table()
-        return RouteTable({}, {}, {}, WebSocketRoute("", check_handler(handler), {}))
-    if path is not None:
-        raise ValueError("path is the handler's, and there is no handler")
-    if routes is None:
-        raise ValueError("there is nothing to serve: pass a handler, or routes=")
-    if not isinstance(routes, Routes):
-        raise TypeError(f"routes has to be a Routes, not {type(routes).__name__}")
-    table = routes.table()
-    if not table:
-        raise ValueError("there is nothing to serve: the routes are empty")
-    return table
-
-
-def _methods_page(methods: str) -> PageRoute:
-    """What answers OPTIONS."""
-    answer = Response(204, content_type="", headers=(("Allow", methods),))
-    return PageRoute("", lambda _: answer)

@@ -1,17 +1,9 @@
 """The threads that answer: one for each connection and each page request.
 
-Rules (RFC 6455 sections 7.1.1, 7.4.1):
+Rules (RFC 6455 section 7.1.1):
 
 - A thread is started before anything is answered: where none can be started, the
-  peer still gets its 503, and the server lives.
-- A page's thread ends as soon as its answer is made and what can be sent at once is sent: the
-  acceptor writes the rest. (It stays for a file that only this thread can read.)
-- Whatever a page's handler returns or raises, or its answer's file raises before anything was
-  sent, is an answer: a 500 if need be, with the traceback in the log.
-- A handler that returns closes its connection with 1000, one that raises with
-  1011 (whatever it raises, SystemExit too), and the traceback goes to the log. A
-  handler that is told by ConnectionClosed or SendTimeout that its own peer has left has
-  not failed: that goes to the debug level.
+  peer still gets its 503, and the server lives. What it does then is in `admitted`.
 - A shutdown closes every connection with 1001, gives the handlers a grace period, then
   ends the connections under them. A handler that takes no notice of that is left
   behind on its daemon thread: Python cannot end it.
@@ -25,45 +17,46 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import deque
-from dataclasses import dataclass
-from time import monotonic
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .._codes import CloseCode
-from .._connection.connection import Connection
-from .._errors import ConnectionClosed, SendTimeout
 from .._handshakes.head import Refused
-from .._handshakes.terms import Terms
 from .._network.deadline import Deadline
 from .._network.fork import tell_after_fork
 from .._network.waiting import engine
 from .delivery import BrokenOff, Delivery
 from .figures import NO_FIGURES
-from .http import http_date, refusal, to_response, write_all
-from .limits import ANSWER, REQUEST, WEBSOCKET
+from .limits import ANSWER, REQUEST
 from .log import RareWarning, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .._handshakes.server import ServerUpgrade
+    from .._connection.connection import Connection
     from .._network.transport import Transport
     from .._network.waiting import Task
     from .access import AccessLog
     from .arrival import Arrival
     from .figures import Figures
     from .limits import Place
-    from .routes import PageRoute, Settings, WebSocketRoute
+    from .response import Response
 
-__all__ = ["AdmittedPage", "AdmittedUpgrade", "Session", "Sessions", "start_thread"]
+__all__ = ["Session", "Sessions", "delivery_of", "start_thread"]
 
 _logger = logging.getLogger("scriptling_ws.server")
 
 _REASON: Final = "the server is shutting down"
 # What a handler gets, once its connection was ended under it, to clean up.
 _LEAVE: Final = 2.0
-# What a page's thread writes at most before the acceptor goes on, if the peer takes it at once.
+# What a thread writes of an answer at most before the acceptor goes on, if the peer takes it.
 _AT_ONCE: Final = 1024 * 1024
+
+
+class Runs(Protocol):
+    """What a session's thread does."""
+
+    def run(self, session: Session, arrival: Arrival) -> None:
+        """Answer a request, to the end."""
 
 
 def start_thread(body: Callable[[], None], name: str) -> Task:
@@ -114,7 +107,10 @@ class Sessions:
     Attributes:
         access: The log of requests.
         figures: Told of what they do.
+        deliver: Takes over answers, or what is left of them; set before the first request.
     """
+
+    deliver: Callable[[Delivery, Place], None]
 
     def __init__(self, access: AccessLog, figures: Figures = NO_FIGURES) -> None:
         self.access = access
@@ -147,7 +143,7 @@ class Sessions:
         """Whether a connection or a page is being answered."""
         return bool(self._sessions)
 
-    def start(self, arrival: Arrival, admitted: AdmittedUpgrade | AdmittedPage) -> None:
+    def start(self, arrival: Arrival, admitted: Runs) -> None:
         """Answer a request on a thread of its own. Does not block.
 
         Args:
@@ -175,9 +171,7 @@ class Sessions:
                 503, "the server has no thread left: try again later", [("Retry-After", "5")]
             ) from error
 
-    def _run(
-        self, session: Session, arrival: Arrival, admitted: AdmittedUpgrade | AdmittedPage
-    ) -> None:
+    def _run(self, session: Session, arrival: Arrival, admitted: Runs) -> None:
         session.thread = engine().current()  # it may get here before `start` does
         try:
             admitted.run(session, arrival)
@@ -211,6 +205,37 @@ class Sessions:
             connection._begin_close(CloseCode.GOING_AWAY, _REASON)
         if session.place is not None:  # pragma: no branch - only a page's is handed on
             connection.on_close(session.place.leave_to_handler)
+
+    def answer(self, session: Session, arrival: Arrival, delivery: Delivery) -> None:
+        """Send a request's answer, or have the acceptor do so: for the session's own thread.
+
+        Blocks where the answer can be written by this thread alone, or takes too much memory to
+        wait without one. What goes wrong with the peer or a file has a line in the log.
+        """
+        place, address = arrival.place, arrival.transport.remote_addr
+        try:
+            if delivery.portable:
+                place.answered()
+                if not delivery.advance(_AT_ONCE) and not place.stay(ANSWER, delivery.held):
+                    place.stay(REQUEST)  # it takes too much memory to wait without a thread
+                    delivery.write()
+            else:
+                delivery.write()
+                delivery.close()  # here, as that may be the program's code
+            self.deliver(delivery, place)
+            session.place = None
+        except BaseException as error:
+            delivery.close()
+            session.end()
+            if isinstance(error, BrokenOff):
+                path = shown(arrival.request.path)
+                _logger.warning(
+                    "the answer of %s to %s was broken off: %s", path, address, error, exc_info=True
+                )
+            elif isinstance(error, OSError):
+                _logger.debug("the response to %s was not sent: %s", address, error)
+            else:
+                raise
 
     def includes_this_thread(self) -> bool:
         """Whether the caller runs on one of the sessions' threads."""
@@ -262,148 +287,16 @@ class Sessions:
                     deadline.waited(left)
 
 
-@dataclass(frozen=True)
-class AdmittedUpgrade:
-    """An upgrade that may come in: it gets a connection, and its route's handler a thread.
+def delivery_of(arrival: Arrival, response: Response) -> Delivery:
+    """A response on its way to who has asked, who may then ask again.
 
-    Attributes:
-        sessions: What runs the thread.
-        route: Whose handler is called.
-        settings: What the connection is made with.
-        upgrade: What it asked for, and how that is answered.
+    Raises:
+        Exception: what `Delivery` does.
     """
-
-    sessions: Sessions
-    route: WebSocketRoute
-    settings: Settings
-    upgrade: ServerUpgrade
-    kind: ClassVar[str | None] = WEBSOCKET
-
-    def start(self, arrival: Arrival) -> None:
-        """As `Admitted.start`."""
-        self.sessions.start(arrival, self)
-
-    def run(self, session: Session, arrival: Arrival) -> None:
-        """Accept the upgrade and run its handler: the body of the connection's thread."""
-        subprotocol = self.settings.choose_subprotocol(self.upgrade.subprotocols)
-        transport = arrival.transport
-        date = [("Date", http_date())]
-        answer = self.upgrade.accept(
-            subprotocol, date, deflate=Terms.wanted(self.settings.connection)
-        )
-        try:
-            write_all(transport, answer, arrival.deadline)
-        except OSError as error:
-            _logger.debug("%s left before it was accepted: %s", transport.remote_addr, error)
-            session.end()
-            return
-        connection = Connection(
-            transport,
-            self.upgrade.connection,
-            client=False,
-            options=self.settings.connection,
-            received=arrival.rest,
-            subprotocol=subprotocol,
-            request=arrival.request,
-            deflate=self.upgrade.deflate,
-            attended=True,
-        )
-        self.sessions.attach(session, connection)
-        asked = arrival.asked
-        self.sessions.access.opened(transport, asked)
-        self.sessions.figures.opened(connection, arrival.since)
-        called = self.sessions.figures.now()
-        path = shown(arrival.request.path)
-        since = monotonic()
-        code = CloseCode.INTERNAL_ERROR
-        try:
-            self.route.handler(connection)
-            code = CloseCode.NORMAL
-        except (ConnectionClosed, SendTimeout) as error:
-            if connection.close_code is None:  # it is another connection that has closed
-                _logger.exception("the handler of %s failed for %s", path, transport.remote_addr)
-            else:
-                _logger.debug("the handler of %s ended by: %s", path, shown(str(error)))
-        except BaseException:
-            _logger.exception("the handler of %s failed for %s", path, transport.remote_addr)
-        finally:
-            connection.close(code)
-            seconds = monotonic() - since
-            self.sessions.access.closed(transport, asked, connection.close_code, seconds)
-            self.sessions.figures.closed(connection, self.route.path, called)
-
-
-@dataclass(frozen=True)
-class AdmittedPage:
-    """A page's request that may come in: its handler gets a thread until it has answered.
-
-    Attributes:
-        sessions: What runs the thread.
-        deliver: Takes over an answer, or what is left of it, with its place.
-        route: The page.
-    """
-
-    sessions: Sessions
-    deliver: Callable[[Delivery, Place], None]
-    route: PageRoute
-    kind: ClassVar[str | None] = REQUEST
-
-    def start(self, arrival: Arrival) -> None:
-        """As `Admitted.start`."""
-        self.sessions.start(arrival, self)
-
-    def run(self, session: Session, arrival: Arrival) -> None:
-        """Run the page's handler and send its answer: the body of the request's thread."""
-        called = self.sessions.figures.now()
-        since = monotonic()
-        delivery, reason = _answer(arrival, self.route)
-        self.sessions.figures.page(self.route.path, delivery.status, called)
-        request, place, address = arrival.request, arrival.place, arrival.transport.remote_addr
-        self.sessions.access.answered(
-            arrival.transport,
-            arrival.asked,
-            delivery.status,
-            size=delivery.size,
-            reason=reason,
-            seconds=monotonic() - since,
-        )
-        try:
-            if delivery.portable:
-                place.answered()
-                if not delivery.advance(_AT_ONCE) and not place.stay(ANSWER, delivery.held):
-                    place.stay(REQUEST)  # it takes too much memory to wait without a thread
-                    delivery.write()
-            else:
-                delivery.write()
-                delivery.close()  # here, as that may be the program's code
-            self.deliver(delivery, place)
-            session.place = None
-        except BaseException as error:
-            delivery.close()
-            session.end()
-            if isinstance(error, BrokenOff):
-                path = shown(request.path)
-                _logger.warning(
-                    "the answer of %s to %s was broken off: %s", path, address, error, exc_info=True
-                )
-            elif isinstance(error, OSError):
-                _logger.debug("the response to %s was not sent: %s", address, error)
-            else:
-                raise
-
-
-def _answer(arrival: Arrival, route: PageRoute) -> tuple[Delivery, str]:
-    """A page's answer, and for the log the reason if it is a refusal."""
-    transport, head_only = arrival.transport, arrival.request.method == "HEAD"
-    try:
-        response = to_response(route.handler(arrival.request))
-        return Delivery(transport, response, head_only=head_only), ""
-    except Refused as refused:
-        response, reason = refusal(refused), refused.text
-    except BaseException:
-        _logger.exception(
-            "the page %s failed for %s", shown(arrival.request.path), transport.remote_addr
-        )
-        failed = Refused(500, "the server's page handler failed; its log says why")
-        response, reason = refusal(failed), "the page handler failed"
-    return Delivery(transport, response, head_only=head_only), reason
+    return Delivery(
+        arrival.transport,
+        response,
+        head_only=arrival.request.method == "HEAD",
+        manner=arrival.manner,
+        sequel=arrival.sequel,
+    )

@@ -1,0 +1,1 @@
+"""What the adapters for other servers (`wsgi`, `asgi`) are made of."""

@@ -1,0 +1,370 @@
+"""A connection over ASGI, with the calls of `Connection`: messages come and go as events.
+
+Rules:
+
+- The server has the socket, the frames, the pings and their answers. What it does not hand on
+  (`ping`, `latency`, `fileno`) raises NotImplementedError, which says who has it.
+- What is to be sent is checked as for `Connection`, by the same code, before anything is handed on.
+- A message is sent when the server has taken it: `send` waits for that, send_timeout at most.
+- Messages that are not received wait here, a few of them; then no more are taken from the server,
+  which stops to read from the peer.
+- The lock is held for a moment alone: the event loop takes it too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import _kernel as kernel
+from .._codes import CloseCode
+from .._errors import ConnectionClosed, SendTimeout
+from .._network.deadline import Deadline, check_timeout
+from .._network.waiting import engine
+from .._options import check_count
+from .._wire.outgoing import binary_payload, check_close, text_of, text_payload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import EllipsisType, SimpleNamespace, TracebackType
+
+    from typing_extensions import Self
+
+    from .._handshakes.head import Request
+    from .._network.waiting import Event
+    from .._options import Options
+
+__all__ = ["Client", "Posted", "close_event"]
+
+_logger = logging.getLogger("scriptling_ws.server")
+
+_MOST: Final = 64  # messages that wait
+_MOST_BYTES: Final = 1024 * 1024  # of them, about
+_NOT_CARRIED: Final = (
+    "ASGI does not carry {what}: the server sends pings of its own (uvicorn: --ws-ping-interval, "
+    "hypercorn: websocket_ping_interval). Where a handler needs it, run it under WSGI or "
+    "scriptling_ws.Server"
+)
+
+
+class Posted:
+    """An event for the server, and whether it has taken it.
+
+    Attributes:
+        event: The event; None to take more messages from the server.
+        error: Why it was not taken.
+    """
+
+    __slots__ = ("_done", "error", "event")
+
+    def __init__(self, event: dict[str, Any] | None) -> None:
+        self.event = event
+        self.error: BaseException | None = None
+        self._done = engine().event()
+
+    def settle(self, error: BaseException | None = None) -> None:
+        """The server has taken it, or has not."""
+        self.error = error
+        self._done.set()
+
+    def wait(self, seconds: float | None) -> bool:
+        """Wait for that, for so many seconds; whether it has come."""
+        return self._done.wait(seconds)
+
+
+class Client:
+    """One WebSocket of an ASGI server, for a blocking handler; see `Connection` for its calls.
+
+    Every method may be called from any thread but that of the event loop.
+
+    Attributes:
+        local_addr: The server's address, as far as it says so.
+        remote_addr: The client's address.
+        peer_addr: The same.
+        subprotocol: The subprotocol agreed on, or None.
+        request: The client's request.
+        state: What the program keeps with the connection: `request.state`.
+        close_code: Why the connection was closed; None while it is open.
+        close_reason: The text that came with it.
+    """
+
+    def __init__(
+        self,
+        post: Callable[[Posted | None], None],
+        options: Options,
+        request: Request,
+        *,
+        subprotocol: str | None = None,
+        local_addr: str = "",
+    ) -> None:
+        """Not for callers.
+
+        Args:
+            post: Hands something over to the loop; does not wait.
+            options: How the connection behaves.
+            request: The request.
+            subprotocol: The subprotocol agreed on.
+            local_addr: The server's address.
+        """
+        self._post = post
+        self._options = options
+        self._as_list = options.binary_type is list
+        self._lock = engine().lock()  # guards all below
+        self._inbox: deque[str | list[int] | bytes] = deque()
+        self._bytes = 0
+        self._full = False
+        self._waiters: deque[Event] = deque()
+        self._callbacks: list[Callable[[], object]] = []
+        self._goodbye: Posted | None = None
+        self._gone = False
+        self.request: Request = request
+        self.state: SimpleNamespace = request.state
+        self.subprotocol: str | None = subprotocol
+        self.local_addr: str = local_addr
+        self.remote_addr: str = request.remote_addr
+        self.peer_addr: str = request.remote_addr
+        self.close_code: int | None = None
+        self.close_reason: str | None = None
+
+    @property
+    def user(self) -> Any:
+        """As `Connection.user`."""
+        return getattr(self.state, "user", None)
+
+    @user.setter
+    def user(self, user: Any) -> None:
+        self.state.user = user
+
+    # -- for the loop: nothing in here waits ------------------------------------
+
+    def _feed(self, message: str | bytes) -> bool:
+        """A message has come; whether more may come now."""
+        size, most = len(message), self._options.max_message_size
+        if most is not None and size > most:
+            text = f"a message is over the {most} bytes of max_message_size"
+            self._begin_close(CloseCode.TOO_LARGE, text)
+            return True
+        binary = isinstance(message, bytes) and self._as_list
+        value = kernel.bytes_to_list(message) if binary else message  # type: ignore[arg-type]
+        with self._lock:
+            if self.close_code is None:
+                self._inbox.append(value)
+                self._bytes += size
+                if self._waiters:
+                    self._waiters.popleft().set()
+            self._full = len(self._inbox) >= _MOST or self._bytes >= _MOST_BYTES
+            return not self._full
+
+    def _left(self, code: int, reason: str = "") -> None:
+        """The server says that the connection is over."""
+        self._gone = True
+        self._end(code, reason)
+
+    def _begin_close(self, code: int, reason: str = "") -> None:
+        """Start to close without waiting; for the end of the server too."""
+        if self._end(code, reason):
+            goodbye = Posted(close_event(code, reason))
+            self._goodbye = goodbye
+            self._post(goodbye)
+
+    def _end(self, code: int, reason: str) -> bool:
+        """The connection closes; whether it was open."""
+        with self._lock:
+            if self.close_code is not None:
+                return False
+            self.close_code, self.close_reason = int(code), reason
+            waiters, self._waiters = self._waiters, deque()
+            callbacks, self._callbacks = self._callbacks, []
+        for waiter in waiters:
+            waiter.set()
+        for callback in callbacks:
+            _call(callback)
+        return True
+
+    def _settled(self) -> bool:
+        """Whether nothing more is to be handed over."""
+        goodbye = self._goodbye
+        return self.close_code is not None and (goodbye is None or goodbye.wait(0))
+
+    # -- sending ------------------------------------------------------------------
+
+    def send(
+        self,
+        message: str | dict[str, Any],
+        compress: bool = True,  # noqa: ARG002  # the server's to decide
+        *,
+        timeout: float | EllipsisType | None = ...,
+    ) -> None:
+        """As `Connection.send`; whether it is compressed is the server's to decide."""
+        text = text_of(message)
+        text_payload(text)  # a lone surrogate
+        self._send({"type": "websocket.send", "text": text}, timeout)
+
+    def send_binary(
+        self,
+        data: Any,
+        compress: bool = True,  # noqa: ARG002
+        *,
+        timeout: float | EllipsisType | None = ...,
+    ) -> None:
+        """As `Connection.send_binary`; whether it is compressed is the server's to decide."""
+        self._send({"type": "websocket.send", "bytes": bytes(binary_payload(data))}, timeout)
+
+    def send_many(self, messages: Iterable[Any], compress: bool = True) -> None:
+        """As `Connection.send_many`; each message is an event of its own."""
+        for message in messages:
+            call = self.send if isinstance(message, (str, dict)) else self.send_binary
+            call(message, compress)
+
+    def _send(self, event: dict[str, Any], timeout: float | EllipsisType | None) -> None:
+        limit = self._options.send_timeout if timeout is ... else timeout
+        deadline = Deadline(check_timeout(limit))
+        if self.close_code is not None:
+            raise self._closed_error()
+        posted = Posted(event)
+        self._post(posted)
+        if not posted.wait(deadline.left()):
+            # Part of it may be on its way: what comes after it would be out of order.
+            self._left(CloseCode.ABNORMAL)
+            raise SendTimeout("the peer does not read, and the ASGI server took no more messages")
+        if posted.error is not None:
+            self._left(CloseCode.ABNORMAL)
+            raise self._closed_error() from posted.error
+
+    def _closed_error(self) -> ConnectionClosed:
+        return ConnectionClosed(self.close_code or CloseCode.ABNORMAL, self.close_reason or "")
+
+    # -- receiving ------------------------------------------------------------------
+
+    def receive(self, timeout: float | None = 30) -> str | list[int] | bytes | None:
+        """As `Connection.receive`."""
+        deadline = Deadline(check_timeout(timeout))
+        while True:
+            resumes = False
+            with self._lock:
+                if self._inbox:
+                    message = self._inbox.popleft()
+                    self._bytes -= len(message)
+                    if self._full and len(self._inbox) <= _MOST // 2:
+                        resumes, self._full = True, False
+                elif self.close_code is not None or deadline.passed():
+                    return None
+                else:
+                    message = None
+                    event = engine().event()
+                    self._waiters.append(event)
+            if resumes:
+                self._post(Posted(None))
+            if message is not None:
+                return message
+            left = deadline.left()
+            if not event.wait(left):
+                deadline.waited(left)
+                with self._lock:
+                    if event in self._waiters:  # pragma: no branch - a race
+                        self._waiters.remove(event)
+
+    def receive_many(
+        self, limit: int = 1000, timeout: float | None = 30
+    ) -> list[str | list[int] | bytes]:
+        """As `Connection.receive_many`."""
+        check_count("limit", limit)
+        messages = []
+        message = self.receive(timeout)
+        while message is not None:
+            messages.append(message)
+            message = self.receive(0) if len(messages) < limit else None
+        return messages
+
+    def __iter__(self) -> Iterator[str | list[int] | bytes]:
+        """Receive messages, waiting for each without end, until the connection is closed."""
+        while (message := self.receive(None)) is not None:
+            yield message
+
+    def connected(self) -> bool:
+        """As `Connection.connected`, as far as the server has said so."""
+        with self._lock:
+            return self.close_code is None or bool(self._inbox and self._goodbye is None)
+
+    # -- what ASGI does not carry -----------------------------------------------------
+
+    def ping(self, timeout: float | None = 30) -> float | None:
+        """Not over ASGI.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(_NOT_CARRIED.format(what="pings"))
+
+    @property
+    def latency(self) -> float | None:
+        """Not over ASGI.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(_NOT_CARRIED.format(what="pings, nor how long they took"))
+
+    def fileno(self) -> int:
+        """Not over ASGI.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(_NOT_CARRIED.format(what="the socket"))
+
+    # -- closing ------------------------------------------------------------------------
+
+    def on_close(self, callback: Callable[[], object]) -> None:
+        """As `Connection.on_close`; called by the event loop's thread, or by that which closes."""
+        if not callable(callback):
+            raise TypeError(f"on_close() takes a function, not {type(callback).__name__}")
+        with self._lock:
+            if self.close_code is None:
+                self._callbacks.append(callback)
+                return
+        _call(callback)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """As `Connection.close`; blocks until the server has taken it, at most close_timeout."""
+        check_close(code, reason)
+        self._begin_close(code, reason)
+        with self._lock:
+            self._inbox.clear()
+        if self._goodbye is not None:
+            self._goodbye.wait(self._options.close_timeout)
+
+    def __reduce_ex__(self, protocol: object) -> str:
+        """Refuse to be copied or pickled: there is one socket."""
+        raise TypeError("a connection cannot be copied or pickled")
+
+    def __enter__(self) -> Self:
+        """Use the connection as a context manager."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close: with 1000, or with 1011 if the block raised an Exception."""
+        failed = isinstance(error, Exception)
+        self.close(CloseCode.INTERNAL_ERROR if failed else CloseCode.NORMAL)
+
+    def __repr__(self) -> str:
+        state = "open" if self.close_code is None else f"closed {self.close_code:d}"
+        return f"<Client {self.local_addr} to {self.remote_addr}, {state}>"
+
+
+def close_event(code: int, reason: str) -> dict[str, Any]:
+    """What has a server close a connection."""
+    return {"type": "websocket.close", "code": int(code), "reason": reason}
+
+
+def _call(callback: Callable[[], object]) -> None:
+    try:
+        callback()
+    except Exception:
+        _logger.exception("what was to be called at the close has failed")

@@ -1,0 +1,397 @@
+"""WebSockets inside of a WSGI application: Flask, Bottle, Django and their like.
+
+    from scriptling_ws import Routes, wsgi
+
+    routes = Routes()
+
+    @routes.websocket("/echo")
+    def echo(client):
+        for message in client:
+            client.send(message)
+
+    application = wsgi.Middleware(application, routes)
+
+Or in a view, which has the framework's own session, login and path:
+
+    @app.get("/echo", websocket=True)  # Flask's word for it; others need none
+    def echo():
+        with wsgi.accept(request.environ) as client:
+            for message in client:
+                client.send(message)
+        return ""
+
+Rules:
+
+- It works where the server lets an application have the socket: gunicorn (gthread and gevent),
+  Werkzeug's server, gevent's pywsgi, Django's `runserver`. Any other gets a clear refusal, 501.
+- What an upgrade has to be, and the checks of origin and host, are the native server's.
+- A connection keeps the thread or greenlet that the server has given the request, until the
+  handler or the view returns. Where the number of these is known (gunicorn's), one of them stays
+  free for other requests: what comes beyond is refused with 503.
+- When the server ends, every connection is closed with 1001 at once (`_adapters.ending`).
+- What the server makes of the request afterwards reaches nobody: see `_network.foreign`.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final, overload
+
+from ._adapters.ending import ending, gunicorn_worker, room_of
+from ._adapters.environ import (
+    find_socket,
+    head_of,
+    path_of,
+    request_of,
+    take_read,
+    wants_websocket,
+)
+from ._adapters.gate import Gate
+from ._adapters.running import decide, log_refusal, run_handler
+from ._connection.connection import Connection
+from ._errors import HandshakeError
+from ._handshakes.head import Refused
+from ._handshakes.terms import Terms
+from ._network.deadline import Deadline
+from ._network.foreign import adopt
+from ._network.transport import address_text
+from ._network.waiting import choose
+from ._options import check_count, check_names
+from ._server.http import http_date, write_all
+from ._server.log import RareWarning
+from ._server.response import phrase, refusal
+from ._server.routes import Routes
+from ._server.settings import Settings, keep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from typing_extensions import Unpack
+
+    from ._adapters.ending import Seat
+    from ._handshakes.head import Request
+    from ._handshakes.server import ServerUpgrade
+    from ._network.transport import Transport
+    from ._options import RouteOptions
+    from ._server.authorization import Verdict
+    from ._server.response import Response
+
+    Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+__all__ = ["Middleware", "accept"]
+
+_logger = logging.getLogger("scriptling_ws.server")
+
+_TIME: Final = 10.0  # seconds for the peer to take the answer
+_NO_THREAD: Final = (
+    "this worker has one thread, which a WebSocket would take from all others: start gunicorn with "
+    "--threads 8, or with --worker-class gevent"
+)
+# What stands between two servers, and is no application's to say (PEP 3333).
+_HOP_BY_HOP: Final = ("connection", "upgrade")
+
+
+class Middleware:
+    """Answers the WebSockets of a table of routes; all else goes to the application.
+
+    Safe for any number of threads. A call blocks for the connection's life.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        routes: Routes,
+        *,
+        allowed_hosts: Iterable[str] | None = None,
+        max_connections: int | None = None,
+        binary_type: type[list[int]] | type[bytes] = list,
+        **options: Unpack[RouteOptions],
+    ) -> None:
+        """Put WebSockets before an application.
+
+        Args:
+            application: The application, such as `app.wsgi_app`. It is asked for every request
+                but the upgrades to the routes' paths; pages of the table are not served.
+            routes: The WebSockets, by their paths within the application. Those that there are
+                now count.
+            allowed_hosts: As `Server` takes it. By default any, but where the server listens on a
+                loopback address names of this machine alone: behind a proxy of the same machine,
+                name what it passes on as Host.
+            max_connections: The most WebSockets of this process at a time. By default one less
+                than gunicorn's worker has threads or greenlets; no limit elsewhere.
+            binary_type: What binary messages are received as, unless a route says otherwise:
+                `list` (of ints) or `bytes`.
+            **options: For every connection, unless its route says otherwise: what `RouteOptions`
+                describes.
+
+        Raises:
+            TypeError: an argument is of the wrong type, or an option is unknown.
+            ValueError: an argument cannot be used, or there is no route.
+        """
+        if not callable(application):
+            raise TypeError(
+                f"application has to be a WSGI application, not {type(application).__name__}"
+            )
+        if not isinstance(routes, Routes):
+            raise TypeError(f"routes has to be a Routes, not {type(routes).__name__}")
+        check_names("Middleware", options)
+        own = keep({"binary_type": binary_type, **options})
+        Settings.of(own)  # so that a wrong one fails without a route too
+        self._application = application
+        self._table = routes.table()
+        if not self._table.websockets:
+            raise ValueError("the routes have no WebSocket: register one, then make the Middleware")
+        self._door = _Door(allowed_hosts, max_connections)
+        self._settings = {
+            route: Settings.of({**own, **route.options}) for route in self._table.websockets
+        }
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        """Answer a request: see PEP 3333."""
+        path = path_of(environ) if wants_websocket(environ) else None
+        found = None if path is None else self._table.websocket(path)
+        if found is None:
+            return self._application(environ, start_response)
+        route, params = found
+        try:
+            client, seat = self._door.open(environ, self._settings[route], params)
+        except _Answered as answered:
+            start_response(*_head(answered.response))
+            return [answered.response.body]
+        except OSError as error:
+            _logger.debug("a client left before it was accepted: %s", error)
+            return _nothing(start_response)
+        assert client.request is not None
+        try:
+            run_handler(route.handler, client, client.request)
+        finally:
+            seat.leave()
+        return _nothing(start_response)
+
+
+@overload
+def accept(
+    environ: Mapping[str, Any],
+    *,
+    allowed_hosts: Iterable[str] | None = None,
+    max_connections: int | None = None,
+    binary_type: type[list[int]] = list,
+    **options: Unpack[RouteOptions],
+) -> Connection: ...
+
+
+@overload
+def accept(
+    environ: Mapping[str, Any],
+    *,
+    allowed_hosts: Iterable[str] | None = None,
+    max_connections: int | None = None,
+    binary_type: type[bytes],
+    **options: Unpack[RouteOptions],
+) -> Connection[bytes]: ...
+
+
+def accept(
+    environ: Mapping[str, Any],
+    *,
+    allowed_hosts: Iterable[str] | None = None,
+    max_connections: int | None = None,
+    **options: Any,
+) -> Connection[Any]:
+    """Accept an upgrade to WebSocket in a view of a WSGI framework.
+
+    Use the connection in a `with`, in the view's own thread: it has to be closed when the view
+    returns. What the view returns then reaches nobody. Blocks until the answer is written.
+
+    Args:
+        environ: The request's WSGI environ: `request.environ` in Flask, Bottle and Django.
+        allowed_hosts: As `Middleware` takes it.
+        max_connections: As `Middleware` takes it.
+        **options: For the connection: `binary_type`, and what `RouteOptions` describes, such as
+            `origins` and `subprotocols`.
+
+    Returns:
+        The open connection.
+
+    Raises:
+        HandshakeError: it is no upgrade, or may not come in: `status`, `headers` and `body` are
+            what the view is to answer with. Its status is 501 where the server lets no
+            application have its socket, 503 where there is no thread to spare.
+        ConnectError: the client has left.
+        TypeError: an argument is of the wrong type, or an option is unknown.
+        ValueError: an option's value cannot be used.
+    """
+    check_names("accept", options)
+    settings = Settings.of(options)
+    door = _Door(allowed_hosts, max_connections)
+    try:
+        client, seat = door.open(environ, settings)
+    except _Answered as answered:
+        response = answered.response
+        headers = {name.lower(): value for name, value in _fields(response)}
+        text = f"no WebSocket was opened: {response.status} {answered.reason}"
+        raise HandshakeError(text, response.status, headers, response.body) from answered
+    except OSError as error:
+        from ._errors import ConnectError
+
+        raise ConnectError(f"the client left before it was accepted: {error}", error) from error
+    client.on_close(seat.leave)  # nothing says when the view returns
+    return client
+
+
+class _Answered(Exception):  # not an error of this program
+    """An upgrade that gets another answer: it may not come in."""
+
+    def __init__(self, response: Response, reason: str) -> None:
+        super().__init__(reason)
+        self.response = response
+        self.reason = reason
+
+
+class _Door:
+    """Where the upgrades of one adapter come in."""
+
+    def __init__(self, allowed_hosts: Iterable[str] | None, max_connections: int | None) -> None:
+        if max_connections is not None:
+            check_count("max_connections", max_connections)
+        self._gate = Gate(allowed_hosts)
+        self._most = max_connections
+
+    def open(
+        self,
+        environ: Mapping[str, Any],
+        settings: Settings,
+        params: Mapping[str, str] | None = None,
+    ) -> tuple[Connection[Any], Seat]:
+        """Check and accept an upgrade.
+
+        Returns:
+            The connection, and its seat, for the caller to leave.
+
+        Raises:
+            _Answered: it may not come in.
+            OSError: the client has left.
+        """
+        request: Request | None = None
+        try:
+            head = head_of(environ)
+            request = request_of(environ, head)
+            request.params.update(params or {})
+            sock = find_socket(environ)
+            local_addr = address_text(sock.getsockname())
+            upgrade = self._gate.check_upgrade(head, request, settings, local_addr)
+            _check_engine(sock)
+            worker = gunicorn_worker() if "gunicorn.socket" in environ else None
+            most = room_of(worker) if self._most is None else self._most
+            seat = ending().take_seat(most, _NO_THREAD)
+        except Refused as refused:
+            if refused.status >= 500:
+                _warning().give("refused %s: %s", environ.get("REMOTE_ADDR"), refused.text)
+            log_refusal(request, refused)
+            raise _Answered(refusal(refused), refused.text) from refused
+        try:
+            verdict = _decide(request, settings, upgrade)
+            connection = _open(environ, sock, request, upgrade, settings, verdict)
+            seat.fill(connection, worker)
+        except BaseException:
+            seat.leave()
+            raise
+        return connection, seat
+
+
+def _decide(request: Request, settings: Settings, upgrade: ServerUpgrade) -> Verdict:
+    """Have the program decide about it.
+
+    Raises:
+        _Answered: it may not come in.
+    """
+    verdict = decide(request, settings, upgrade.subprotocols)
+    if verdict.response is not None:
+        log_refusal(request, Refused(verdict.response.status, verdict.reason))
+        raise _Answered(verdict.response, verdict.reason)
+    return verdict
+
+
+def _open(
+    environ: Mapping[str, Any],
+    sock: Any,
+    request: Request,
+    upgrade: ServerUpgrade,
+    settings: Settings,
+    verdict: Verdict,
+) -> Connection[Any]:
+    """Take the socket over, and answer the upgrade.
+
+    Raises:
+        OSError: the client has left.
+    """
+    rest = take_read(environ, sock)
+    transport = adopt(sock)
+    try:
+        transport.remote_addr = request.remote_addr
+        terms = Terms.wanted(settings.connection)
+        headers = [("Date", http_date()), *verdict.headers]
+        answer = upgrade.accept(verdict.subprotocol, headers, deflate=terms)
+        write_all(transport, answer, Deadline(_TIME))
+    except BaseException:
+        _abandon(transport)
+        raise
+    return Connection(
+        transport,
+        upgrade.connection,
+        client=False,
+        options=settings.connection,
+        received=rest,
+        subprotocol=verdict.subprotocol,
+        request=request,
+        deflate=upgrade.deflate,
+        attended=True,
+    )
+
+
+def _abandon(transport: Transport) -> None:
+    transport.abort()
+    transport.close()
+
+
+def _check_engine(sock: object) -> None:
+    """Have the process wait as the server does.
+
+    Raises:
+        Refused: 500, it waits by threads already, and the server by greenlets.
+    """
+    if not type(sock).__module__.startswith("gevent"):
+        return
+    try:
+        choose("gevent")
+    except (RuntimeError, ImportError) as error:
+        raise Refused(500, f"this server waits by gevent: {error}") from error
+
+
+def _fields(response: Response) -> list[tuple[str, str]]:
+    return [
+        ("Content-Type", response.content_type),
+        ("Content-Length", str(len(response.body))),
+        *((n, v) for n, v in response.headers if n.lower() not in _HOP_BY_HOP),
+    ]
+
+
+def _head(response: Response) -> tuple[str, list[tuple[str, str]]]:
+    return f"{response.status} {phrase(response.status)}", _fields(response)
+
+
+def _nothing(start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """What a server makes of it is for its log: nobody is there to read it."""
+    start_response("101 Switching Protocols", [])
+    return []
+
+
+_rare: RareWarning | None = None
+
+
+def _warning() -> RareWarning:
+    global _rare  # noqa: PLW0603  # made once an engine is chosen
+    _rare = _rare or RareWarning(_logger)
+    return _rare

@@ -1,0 +1,134 @@
+"""What the suite does with its own tests: which run alone, which run once, what is counted."""
+
+import contextlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import turns as _turns
+from cases import AbuseCases
+from once import no_connection
+from pairs import Running, both_ends, until
+from turns import Turns
+
+pytestmark = pytest.mark.once("it opens a connection to be told off for that")
+
+fcntl = pytest.importorskip("fcntl")
+
+
+@pytest.fixture
+def workers(tmp_path):
+    """Four of them."""
+    with contextlib.ExitStack() as stack:
+        some = [Turns(tmp_path) for _ in range(4)]
+        for each in some:
+            stack.callback(each.pytest_unconfigure)
+        yield some
+
+
+def turn(worker, *, alone):
+    """A test that wants its turn: `next` waits for that, `close` ends it."""
+    mark = object() if alone else None
+    return worker.pytest_runtest_protocol(SimpleNamespace(get_closest_marker=lambda name: mark))
+
+
+def is_shut(door):
+    """Whether somebody holds the door, who waits for the others."""
+    with Path(door).open("w") as mine:
+        try:
+            fcntl.flock(mine, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_one_that_is_alone_waits_for_those_at_it_and_others_wait_for_it(workers, tmp_path):
+    first, second, third = (turn(worker, alone=False) for worker in workers[:3])
+    alone = turn(workers[3], alone=True)
+    next(first)
+    next(second)  # both at a time
+    waiting = Running(next, alone)
+    until(lambda: is_shut(tmp_path / "door"))
+    late = Running(next, third)
+    first.close()
+    assert not waiting.done()
+    second.close()
+    waiting.result()
+    assert not late.done()
+    alone.close()
+    late.result()
+    third.close()
+
+
+def test_a_test_that_fails_gives_its_turn_away(workers):
+    for alone in (True, False, True):
+        running = turn(workers[0], alone=alone)
+        next(running)
+        with pytest.raises(ZeroDivisionError):
+            running.throw(ZeroDivisionError())
+    other = turn(workers[1], alone=True)
+    Running(next, other).result()
+    other.close()
+
+
+def test_there_are_turns_where_there_are_workers_alone():
+    registered = []
+    manager = SimpleNamespace(register=lambda plugin, name: registered.append(plugin))
+    for count in (None, 0):
+        _turns.take_turns(SimpleNamespace(pluginmanager=manager, getoption=lambda *_, n=count: n))
+    assert registered == []
+    _turns.take_turns(SimpleNamespace(pluginmanager=manager, getoption=lambda *_: 2))
+    (host,) = registered
+    node = SimpleNamespace(workerinput={})
+    host.pytest_configure_node(node)
+    _turns.take_turns(SimpleNamespace(pluginmanager=manager, workerinput=node.workerinput))
+    _, worker = registered
+    running = turn(worker, alone=True)
+    Running(next, running).result()
+    running.close()
+    worker.pytest_unconfigure()
+    host.pytest_unconfigure()
+    assert not Path(node.workerinput["turns"]).exists()
+
+
+def test_a_connection_is_noticed_where_there_is_to_be_none():
+    with pytest.raises(AssertionError, match="2 connections"), no_connection(), both_ends():
+        pass
+    with both_ends(), no_connection():
+        pass
+
+
+class Teller:
+    """Keeps the lines of a summary."""
+
+    def __init__(self):
+        self.lines = []
+        self.write_line = self.lines.append
+
+
+def reported(rows, *, failed=False):
+    return SimpleNamespace(
+        user_properties=[("abuse", rows)], failed=failed, passed=not failed, when="call"
+    )
+
+
+def test_abuse_cases_are_counted_over_all_workers(monkeypatch):
+    monkeypatch.setattr("cases.ROWS", range(1, 7))
+    worker, whole, teller = AbuseCases(), AbuseCases(), Teller()
+    worker.tested, worker.elsewhere, worker.files = {1, 2, 3, 4, 5}, {2, 4}, {Path("a")}
+    output = {}
+    worker.pytest_sessionfinish(SimpleNamespace(config=SimpleNamespace(workeroutput=output)))
+    for _ in range(2):  # all of them collect the same
+        whole.pytest_testnodedown(SimpleNamespace(workeroutput=output), None)
+    whole.pytest_testnodedown(SimpleNamespace(), "it crashed")
+    assert whole.files == {Path("a")}
+    for report in (reported([1, 2]), reported([3]), reported([3], failed=True)):
+        whole.pytest_runtest_logreport(report)
+    config = SimpleNamespace(option=SimpleNamespace(collectonly=False))
+    monkeypatch.setattr(AbuseCases, "whole", True)
+    whole.pytest_terminal_summary(teller, config)
+    assert teller.lines == [
+        "abuse cases covered: 2 of 6, 1 left out",
+        "abuse cases not covered: [3, 5, 6]",
+    ]
