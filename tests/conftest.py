@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from once import leave_out, opens_no_connection  # noqa: F401 - a fixture of eve
 from scriptling_ws import _kernel as _frame
 from scriptling_ws._connection import keepalive as _keepalive
 from scriptling_ws._network.waiting import engine
+from scriptling_ws._wire import backend as _backend
 from turns import take_turns
 
 OUR_THREADS = "scriptling-ws"
@@ -41,6 +43,7 @@ def pytest_sessionstart(session):
     pure = os.environ.get("SCRIPTLING_WS_PURE") == "1"
     if required and not pure and _frame.IMPLEMENTATION != "compiled":
         pytest.exit("the compiled kernel is required, but it is not there", returncode=1)
+    _backend.use(zlib)  # whose contexts tests measure; test_backend has zlib-ng
     _keepalive.start()  # it stays: not to be taken for something that a test has left
     heed_signals()
 

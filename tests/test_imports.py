@@ -104,7 +104,8 @@ WINGS = {
         ["connection"],
     ],
     "_wire": [
-        ["deflate", "opcodes"],
+        ["backend", "opcodes"],
+        ["deflate"],
         ["assembly", "control", "outgoing"],
         ["deflating", "fragments", "inflation", "piecemeal"],
         ["incoming"],

@@ -104,6 +104,7 @@ TEXTS = {
     "close_timeout": "0.5",
     "compression": "deflate",
     "compression_threshold": "0",
+    "compression_level": "9",
     "drain_timeout": "0",
     "forwarded_header": "forwarded",
     "handshake_timeout": "none",

@@ -311,6 +311,7 @@ def test_close_wakes_a_stream_that_waits():
             stream.read()
 
 
+@pytest.mark.threads  # a socket that two of them use
 def test_pings_inside_a_stream_are_answered_and_do_not_prolong_a_timeout():
     with raw_peer() as (conn, far):
         far.sendall(frame(BINARY, b"a", fin=False) + frame(PING, b"1"))

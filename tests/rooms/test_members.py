@@ -369,9 +369,9 @@ def test_a_compressed_frame_is_shared(monkeypatch):
     compressor = _message.Compressor
 
     class Counting(compressor):
-        def __init__(self, bits, takeover):
+        def __init__(self, bits, takeover, level):
             made.append(bits)
-            super().__init__(bits, takeover)
+            super().__init__(bits, takeover, level)
 
     monkeypatch.setattr(_message, "Compressor", Counting)
     room = new_room()

@@ -134,6 +134,7 @@ def takes_options() -> None:
         close_timeout=1,
         ping_timeout=1,
         compression_threshold=0,
+        compression_level=9,
         server_no_context_takeover=True,
         client_no_context_takeover=True,
         server_max_window_bits=9,

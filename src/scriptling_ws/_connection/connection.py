@@ -153,7 +153,10 @@ class Connection(Generic[Binary_co]):
         self._ready = protocol.ready  # type: ignore[assignment]  # see above
         link.channel.compresses = deflate is not None
         self._encoder = make_encoder(
-            client=client, deflate=deflate, threshold=options.compression_threshold
+            client=client,
+            deflate=deflate,
+            threshold=options.compression_threshold,
+            level=options.compression_level,
         )
         self.local_addr: str = transport.local_addr
         self.remote_addr: str = transport.remote_addr

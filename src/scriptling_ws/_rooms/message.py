@@ -25,16 +25,16 @@ from .._wire.outgoing import binary_payload, text_of, text_payload
 
 __all__ = ["MASKED", "PLAIN", "Form", "Message"]
 
-Form = tuple[int, int]
-"""How a connection takes a message: window bits, and the bytes from which on it is compressed.
+Form = tuple[int, int, int]
+"""How a connection takes a message: window bits, from how many bytes on it is compressed, level.
 
 With 0 bits it is never compressed: see PLAIN and MASKED.
 """
 
-PLAIN: Final[Form] = (0, 0)
+PLAIN: Final[Form] = (0, 0, 0)
 """The form of a server's connection that is sent messages as they are."""
 
-MASKED: Final[Form] = (0, 1)
+MASKED: Final[Form] = (0, 1, 0)
 """The form of a client's connection."""
 
 
@@ -51,7 +51,7 @@ class Message:
     def __init__(self, first: int, payload: bytes) -> None:
         self.first = first
         self.payload = payload
-        self._frames: dict[int, bytes] = {}  # by the window bits
+        self._frames: dict[tuple[int, int], bytes] = {}  # by window bits and level
 
     @classmethod
     def text(cls, message: object) -> Message:
@@ -65,20 +65,20 @@ class Message:
 
     def frame(self, form: Form) -> bytes:
         """The frame for all connections of a form but MASKED."""
-        bits, threshold = form
+        bits, threshold, level = form
         if len(self.payload) < threshold:
-            bits = 0
-        frame = self._frames.get(bits)
+            bits = level = 0
+        frame = self._frames.get((bits, level))
         if frame is None:
-            frame = self._frames[bits] = self._make(bits)
+            frame = self._frames[bits, level] = self._make(bits, level)
         return frame
 
     def masked(self) -> bytes:
         """A frame for one client's connection."""
         return kernel.encode_frame(self.first, self.payload, kernel.next_key())
 
-    def _make(self, bits: int) -> bytes:
+    def _make(self, bits: int, level: int) -> bytes:
         if not bits:
             return kernel.encode_frame(self.first, self.payload, None)
-        (data,) = Compressor(bits, takeover=False).compress((self.payload,))
+        (data,) = Compressor(bits, takeover=False, level=level).compress((self.payload,))
         return kernel.encode_frame(self.first | COMPRESSED, data, None)

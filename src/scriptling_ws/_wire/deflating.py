@@ -15,7 +15,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import _kernel as kernel
-from .._options import LEAST_BITS
+from .._options import DEFAULT_LEVEL, LEAST_BITS
 from .deflate import Compressor
 from .opcodes import COMPRESSED, WHOLE_BINARY, WHOLE_TEXT
 from .outgoing import (
@@ -44,7 +44,9 @@ _LONGEST: Final = 4  # bytes of a character
 _Part = bytes | Pieces | tuple[int, "bytes | memoryview"]
 
 
-def make_encoder(*, client: bool, deflate: Terms | None, threshold: int) -> Encoder:
+def make_encoder(
+    *, client: bool, deflate: Terms | None, threshold: int, level: int = DEFAULT_LEVEL
+) -> Encoder:
     """The encoder for the terms of compression that were agreed on, None for none.
 
     Where the other end wants a window that zlib cannot compress in, messages are sent as they
@@ -54,11 +56,12 @@ def make_encoder(*, client: bool, deflate: Terms | None, threshold: int) -> Enco
         client: Whether this end is the client.
         deflate: The terms.
         threshold: The bytes from which on a message is compressed.
+        level: zlib's.
     """
     if deflate is None or deflate.of(client=client)[0] < LEAST_BITS:
         return PlainEncoder(masked=client)
     return DeflatingEncoder(
-        Compressor(*deflate.of(client=client)), threshold=threshold, masked=client
+        Compressor(*deflate.of(client=client), level), threshold=threshold, masked=client
     )
 
 
@@ -82,10 +85,10 @@ class DeflatingEncoder:
         self._threshold = threshold
 
     @property
-    def alone(self) -> tuple[int, int] | None:
+    def alone(self) -> tuple[int, int, int] | None:
         """As `Encoder.alone`."""
-        bits = self._compressor.alone
-        return None if bits is None else (bits, self._threshold)
+        alone = self._compressor.alone
+        return None if alone is None else (alone[0], self._threshold, alone[1])
 
     def compressor(self, compress: bool) -> tuple[Compressor | None, int]:
         """As `Encoder.compressor`."""

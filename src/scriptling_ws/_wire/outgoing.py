@@ -144,10 +144,10 @@ class Encoder(Interface):
     """
 
     @property
-    def alone(self) -> tuple[int, int] | None:
+    def alone(self) -> tuple[int, int, int] | None:
         """How messages are compressed, each by itself; None where they are not, or refer back.
 
-        The window bits, and the bytes from which on a message is compressed.
+        The window bits, the bytes from which on a message is compressed, and the level.
         """
 
     def text(self, message: object, compress: bool = True) -> bytes | Iterable[memoryview]:
