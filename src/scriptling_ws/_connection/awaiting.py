@@ -35,7 +35,11 @@ _READ: Final = 32  # what a read counts where tasks share a thread
 
 
 class Awaiting:
-    """One message that is taken while it comes."""
+    """One message that is taken while it comes.
+
+    Attributes:
+        message: It, from `begin` to `leave`; else None.
+    """
 
     __slots__ = (
         "_channel",
@@ -43,9 +47,9 @@ class Awaiting:
         "_intake",
         "_lifecycle",
         "_link",
-        "_message",
         "_protocol",
         "_timeout",
+        "message",
     )
 
     def __init__(self, link: Link, intake: Intake, closer: Closer, timeout: float | None) -> None:
@@ -56,9 +60,9 @@ class Awaiting:
         self._protocol = link.protocol
         self._intake = intake
         self._closer = closer
-        self._message: Piecemeal | None = None
+        self.message: Piecemeal | None = None
 
-    def _begin(self, message: Piecemeal) -> None:
+    def begin(self, message: Piecemeal) -> None:
         """Wait for the next message to begin, as the one that is given.
 
         Raises:
@@ -66,21 +70,21 @@ class Awaiting:
             ConnectionClosed: the connection is closed, and no message is left.
             RuntimeError: another one is being taken.
         """
-        self._message = message
+        self.message = message
         try:
-            self._until(lambda: message.text is not None, "no message has begun")
+            self.until(lambda: message.text is not None, "no message has begun")
         except BaseException:
-            self._leave()
+            self.leave()
             raise
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         """What was not taken of it is dropped, now or as it comes."""
-        message, self._message = self._message, None
+        message, self.message = self.message, None
         with self._lifecycle.lock:
             if message is not None and self._protocol.streamed is message:
                 self._protocol.stream_no_more()
 
-    def _until(
+    def until(
         self, enough: Callable[[], bool], what: str = "no more of the message has come"
     ) -> None:
         """Read until there is enough.
@@ -110,7 +114,7 @@ class Awaiting:
                 intake.waiters -= 1
 
     def _receive(self, enough: Callable[[], bool], deadline: Deadline) -> bool:
-        """As `_until`; whether there is enough. Holds the intake's lock."""
+        """As `until`; whether there is enough. Holds the intake's lock."""
         channel, lifecycle, protocol = self._channel, self._lifecycle, self._protocol
         overtime: Deadline | None = None
         channel.reader = engine().identity()
@@ -137,7 +141,7 @@ class Awaiting:
 
     def _seek(self) -> None:
         """Begin with the message, if there is one."""
-        message, protocol = self._message, self._protocol
+        message, protocol = self.message, self._protocol
         if message is None or message.text is not None:
             return
         with self._lifecycle.lock:

@@ -29,6 +29,7 @@ from .._wire.deflating import make_encoder
 from .._wire.fragments import Fragments, cut, pieces_of, total_of
 from .._wire.incoming import Protocol
 from .._wire.outgoing import check_close, text_of
+from .awaiting import Awaiting
 from .closer import Closer
 from .instream import MessageStream
 from .intake import Intake
@@ -457,7 +458,8 @@ class Connection(Generic[Binary_co]):
             TypeError: the timeout is no number, or progress cannot be called.
             ValueError: the timeout is negative or NaN.
         """
-        return MessageStream(self._link, self._intake, self._closer, timeout, progress)
+        awaiting = Awaiting(self._link, self._intake, self._closer, timeout)
+        return MessageStream(awaiting, progress)
 
     def __iter__(self) -> Iterator[str | Binary_co]:
         """Receive messages, waiting for each without end, until the connection is closed."""

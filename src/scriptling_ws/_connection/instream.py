@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from .._wire.piecemeal import Piecemeal
-from .awaiting import Awaiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,16 +19,14 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from .closer import Closer
-    from .intake import Intake
-    from .link import Link
+    from .awaiting import Awaiting
 
 __all__ = ["MessageStream"]
 
 _NOT_HERE: Final = "a stream is read inside of its with block: with conn.receive_stream() as stream"
 
 
-class MessageStream(Awaiting):
+class MessageStream:
     """One message, received while it comes: what `Connection.receive_stream` returns.
 
     It is used as a context manager, which waits for the message to begin. For one thread at a time.
@@ -42,22 +39,15 @@ class MessageStream(Awaiting):
         received: How many bytes were read so far.
     """
 
-    __slots__ = ("_progress", "received")
+    __slots__ = ("_awaiting", "_progress", "received")
 
-    def __init__(
-        self,
-        link: Link,
-        intake: Intake,
-        closer: Closer,
-        timeout: float | None,
-        progress: Callable[[int, int | None], object] | None,
-    ) -> None:
+    def __init__(self, awaiting: Any, progress: Callable[[int, int | None], object] | None) -> None:
         """Not for callers: `Connection.receive_stream` makes streams."""
-        super().__init__(link, intake, closer, timeout)
         if progress is not None and not callable(progress):
             raise TypeError(f"progress has to be a function, not {type(progress).__name__}")
+        self._awaiting: Awaiting = awaiting
         self._progress = progress
-        self.received = 0
+        self.received: int = 0
 
     def __enter__(self) -> Self:
         """Wait for the message to begin.
@@ -67,7 +57,7 @@ class MessageStream(Awaiting):
             ConnectionClosed: the connection is closed, and no message is left.
             RuntimeError: another stream of the connection is open.
         """
-        self._begin(Piecemeal())
+        self._awaiting.begin(Piecemeal())
         return self
 
     def __exit__(
@@ -77,7 +67,7 @@ class MessageStream(Awaiting):
         traceback: TracebackType | None,
     ) -> None:
         """Leave the message: what was not read of it is dropped, now or as it comes."""
-        self._leave()
+        self._awaiting.leave()
 
     @property
     def text(self) -> bool:
@@ -116,10 +106,10 @@ class MessageStream(Awaiting):
         if isinstance(size, bool) or not isinstance(size, int):
             raise TypeError(f"the size has to be an int, not {type(size).__name__}")
         if size < 0:
-            self._until(lambda: message.done)
+            self._awaiting.until(lambda: message.done)
             size = message.size
         else:
-            self._until(lambda: message.done or message.size >= size)
+            self._awaiting.until(lambda: message.done or message.size >= size)
         return self._take(message, size)
 
     def readinto(self, buffer: Any) -> int:
@@ -144,7 +134,7 @@ class MessageStream(Awaiting):
                 raise TypeError("the buffer cannot be written: use a bytearray")
             filled = 0
             while filled < len(room):
-                self._until(lambda: message.done or bool(message.size))
+                self._awaiting.until(lambda: message.done or bool(message.size))
                 piece = self._take(message, min(message.first(), len(room) - filled))
                 if not piece:
                     break
@@ -159,7 +149,7 @@ class MessageStream(Awaiting):
         """
         while True:
             message = self._here()
-            self._until(lambda: message.done or bool(message.size))  # noqa: B023 - called at once
+            self._awaiting.until(lambda: message.done or bool(message.size))  # noqa: B023 - called at once
             piece = self._take(message, message.first())
             if not piece:
                 return
@@ -167,9 +157,10 @@ class MessageStream(Awaiting):
             del piece  # not to be kept while the next one is waited for
 
     def _here(self) -> Piecemeal:
-        if self._message is None:
+        message = self._awaiting.message
+        if message is None:
             raise ValueError(_NOT_HERE)
-        return self._message
+        return message
 
     def _take(self, message: Piecemeal, size: int) -> Any:
         piece = message.take(size)

@@ -52,9 +52,9 @@ class _Filling(Awaiting):
 
     def fill(self, room: memoryview) -> int | str | None:
         """Receive into the room."""
-        message = self._message = Piecemeal(room)
+        message = self.message = Piecemeal(room)
         try:
-            self._until(lambda: message.done)
+            self.until(lambda: message.done)
         except (ReceiveTimeout, ConnectionClosed):
             return None
         return message.text_or_size()
@@ -64,4 +64,4 @@ class _Filling(Awaiting):
         try:
             return super()._receive(enough, deadline)
         finally:
-            self._leave()
+            self.leave()
