@@ -557,6 +557,102 @@ def test_two_ends_that_both_stream_first_do_not_wait_for_each_other():
         assert client.receive(SOON) == server.receive(SOON) == data
 
 
+def test_an_interrupt_inside_a_fragment_leaves_whole_frames():
+    near, far = tcp_pair(buffer=32 * KIB)
+    far.settimeout(SOON)
+    conn = connection(near)
+    with contextlib.closing(far), contextlib.closing(conn):
+
+        def wait(*_, **__):
+            raise Interrupt
+
+        restore = stand_in(conn._link.transport, wait=wait)
+        with pytest.raises(Interrupt):
+            conn.send_stream(bytes(8 * MIB), fragment_size=4 * MIB)
+        restore()
+        with running(conn.close):
+            first, payload = receive_frame(far)
+            assert (first, len(payload)) == (BINARY, 4 * MIB)
+            first, payload = receive_frame(far)
+            assert (first, payload[:2]) == (0x88, (1011).to_bytes(2, "big"))
+            far.close()
+
+
+def test_a_rooms_message_waits_for_a_streams_end():
+    room = ws.room("streams")
+    with both_ends(binary_type=bytes) as (client, server):
+        room.join(server)
+        go = threading.Event()
+
+        def source():
+            yield b"a" * 100
+            assert go.wait(SOON)
+
+        with running(lambda: server.send_stream(source(), fragment_size=100)):
+            until(lambda: server._writer.fragmenter)
+            room.send("to all")
+            go.set()
+        assert client.receive(SOON) == b"a" * 100
+        assert client.receive(SOON) == "to all"
+        room.leave(server)
+
+
+def streamed(conn, seed):
+    """Sends ten messages in parts, and returns them."""
+    chance = random.Random(seed)
+    sent = []
+    for _ in range(10):
+        parts = [chance.randbytes(chance.randrange(3000)) for _ in range(chance.randrange(9))]
+        conn.send_stream(parts, fragment_size=chance.randrange(1, 4000))
+        sent.append(b"".join(parts))
+    return sent
+
+
+def sent_whole(conn, seed):
+    """Sends ten messages, and returns them."""
+    chance = random.Random(seed)
+    sent = [chance.randbytes(chance.randrange(200_000)) for _ in range(10)]
+    for message in sent:
+        conn.send_binary(message)
+    return sent
+
+
+def received(conn, count):
+    """Receives messages by one call or the other, and returns them."""
+    chance, came, room = random.Random(count), [], bytearray(200_000)
+    while len(came) < count:
+        way = chance.randrange(3)
+        if way == 0:
+            came.append(conn.receive(SOON))
+        elif way == 1:
+            with conn.receive_stream(SOON) as stream:
+                came.append(b"".join(pieces_of(stream, [1, chance.randrange(1, 5000)])))
+        elif (size := conn.receive_into(room, chance.choice([0, SOON]))) is not None:
+            came.append(bytes(room[:size]))
+    return came
+
+
+@ways
+def test_many_send_at_once_and_nothing_is_mixed(way):
+    with both_ends(binary_type=bytes, **way) as ends:
+        sent, came = {end: [] for end in ends}, {}
+
+        def send(call, end, seed):
+            sent[end] += call(end, seed)
+
+        with running(
+            *(
+                lambda call=call, end=end, seed=seed: send(call, end, seed)
+                for end in ends
+                for seed, call in enumerate([streamed, streamed, sent_whole])
+            ),
+            *(lambda end=end: came.update({end: received(end, 30)}) for end in ends),
+        ):
+            pass
+        for near, far in (ends, reversed(ends)):
+            assert sorted(came[far]) == sorted(sent[near])
+
+
 @pytest.mark.parametrize(
     ("source", "text", "error"),
     [
