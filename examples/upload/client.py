@@ -1,5 +1,5 @@
 # Start it with: python examples/upload/client.py FILE [HOST] [PORT]
-"""Uploads a file in pieces, and checks the checksum that comes back."""
+"""Uploads a file as one message, shows how far it is, and checks the checksum that comes back."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import scriptling.websocket as ws
 
-PIECE = 256 * 1024
+PIECE = 64 * 1024
 
 
 def main():
@@ -33,15 +33,31 @@ def upload(conn, path):
     """Send a file; its SHA-256 if the server got the same, else None."""
     digest = hashlib.sha256()
     conn.send({"name": path.name, "size": path.stat().st_size})
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            conn.send_binary(piece)  # waits while the server is busy: memory stays small
-            digest.update(piece)
+    with path.open("rb") as file:  # it waits while the server is busy: memory stays small
+        conn.send_stream(digested(file, digest), progress=progress_of(path.stat().st_size))
     try:
         confirmed = json.loads(conn.receive(timeout=30))["sha256"] == digest.hexdigest()
     except (TypeError, ValueError, KeyError, RecursionError):  # None after 30 s of silence, too
         return None
     return digest.hexdigest() if confirmed else None
+
+
+def digested(file, digest):
+    """The pieces of a file, each of which the digest has seen."""
+    while piece := file.read(PIECE):
+        digest.update(piece)
+        yield piece
+
+
+def progress_of(size):
+    """What shows the share that is sent, on a terminal."""
+
+    def show(done, _total):  # of an iterable the total is not known
+        if sys.stderr.isatty():
+            end = "\n" if done == size else ""
+            print(f"\r{done / max(size, 1):4.0%}", end=end, file=sys.stderr, flush=True)
+
+    return show
 
 
 if __name__ == "__main__":

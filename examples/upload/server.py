@@ -1,8 +1,8 @@
 # Start it with: python examples/upload/server.py [HOST] [PORT]
 """Takes uploads, and answers each with its SHA-256.
 
-A client sends {"name": ..., "size": ...}, then that many bytes in binary messages of
-any size, and gets {"name", "size", "sha256"}. One connection may upload many files.
+A client sends {"name": ..., "size": ...}, then that many bytes in one binary message, and gets
+{"name", "size", "sha256"}. One connection may upload many files.
 """
 
 import hashlib
@@ -38,15 +38,19 @@ def upload(client):
 def take(client, size):
     """Receive so many bytes; their SHA-256, or None if something else came."""
     digest = hashlib.sha256()
-    left = size
-    while left > 0:
-        piece = client.receive(timeout=30)
-        if not ws.is_binary(piece) or len(piece) > left:  # None after 30 s of silence
-            client.close(1008, f"{left} bytes were still to come")
-            return None
-        digest.update(piece)
-        left -= len(piece)
-    return digest.hexdigest()
+    try:
+        with client.receive_stream(timeout=30) as stream:
+            if stream.binary:
+                for piece in stream:  # the file is nowhere whole
+                    digest.update(piece)
+                    if stream.received > size:
+                        break
+                if stream.received == size:
+                    return digest.hexdigest()
+    except (TimeoutError, ws.ConnectionClosed):  # 30 s of silence, or it has left
+        pass
+    client.close(1008, f"a binary message of {size} bytes was to come")
+    return None
 
 
 def main():
@@ -57,8 +61,7 @@ def main():
         upload,
         host,
         port,
-        binary_type=bytes,  # faster than lists, and what hashlib takes
-        max_message_size=1024 * 1024,
+        max_message_size=LARGEST,  # of a stream no more is in memory than what was not read
         ready=lambda server: print(f"upload server on {server.url}", flush=True),
     )
 
