@@ -78,7 +78,7 @@ WINGS = {
             "static",
             "worker",
         ],
-        ["arrival", "callers", "cors", "crew", "delivery", "route_table"],
+        ["arrival", "callers", "cors", "crew", "delivery", "provenance", "route_table"],
         ["greeting", "health", "master", "reading", "sessions", "settings"],
         ["operations", "peer"],
         ["decisions", "kept", "page_routes", "reports"],
