@@ -57,14 +57,14 @@ WINGS = {
     "connection": (
         (
             "_connection.asking _connection.closer _codes _connection.connection "
-            "_connection.intake "
+            "_connection.intake _connection.pairing "
             "_connection.keepalive _connection.lifecycle _connection.link _connection.liveness "
             "_network.locks _connection.outlet _connection.pinger _connection.pings "
             "_connection.reader _connection.several _connection.unsent _connection.writer"
         ),
         (
-            "asking several receiving sending closing lifecycle unsent pings liveness keepalive "
-            "interrupts threads connection abuse_close abuse_misuse clock fork on_close "
+            "asking pairing several receiving sending closing lifecycle unsent pings liveness "
+            "keepalive interrupts threads connection abuse_close abuse_misuse clock fork on_close "
             "abuse_network api"
         ),
     ),

@@ -102,7 +102,7 @@ WINGS = {
         ["closer", "writer"],
         ["pinger", "reader"],
         ["connection"],
-        ["several"],
+        ["pairing", "several"],
     ],
     "_wire": [
         ["deflate", "opcodes"],

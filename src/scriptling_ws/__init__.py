@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._client.reconnecting import Reconnecting, reconnecting
     from ._codes import CloseCode
     from ._connection.connection import Connection, is_binary, is_text
+    from ._connection.pairing import pair
     from ._connection.several import wait
     from ._errors import (
         ConnectError,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         ClientOptions,
         ConnectionOptions,
         PageOptions,
+        PairOptions,
         ReconnectingOptions,
         RouteOptions,
         ServerOptions,
@@ -63,6 +65,7 @@ __all__ = [
     "HandshakeError",
     "InvalidURL",
     "PageOptions",
+    "PairOptions",
     "ProtocolError",
     "ProxyError",
     "ReceiveTimeout",
@@ -83,6 +86,7 @@ __all__ = [
     "connect",
     "is_binary",
     "is_text",
+    "pair",
     "reconnecting",
     "room",
     "serve",
@@ -101,10 +105,8 @@ def _home(name: str) -> ModuleType:
         from ._connection import connection as _connection
 
         return _connection
-    if name == "wait":
-        from ._connection import several as _several
-
-        return _several
+    if name in ("pair", "wait"):
+        return _home_of_several(name)
     if name == "CloseCode":
         from . import _codes
 
@@ -151,6 +153,17 @@ def _home_of_clients(name: str) -> ModuleType:
     from ._client import reconnecting as _reconnecting
 
     return _reconnecting
+
+
+def _home_of_several(name: str) -> ModuleType:
+    """As `_home`, for what has several connections."""
+    if name == "pair":
+        from ._connection import pairing as _pairing
+
+        return _pairing
+    from ._connection import several as _several
+
+    return _several
 
 
 def __getattr__(name: str) -> object:

@@ -33,6 +33,7 @@ __all__ = [
     "HeadLimits",
     "Options",
     "PageOptions",
+    "PairOptions",
     "ReconnectingOptions",
     "RouteOptions",
     "ServerOptions",
@@ -143,6 +144,12 @@ class ReconnectingOptions(ClientOptions, total=False):
     final: Callable[[Exception], bool | None] | None
 
 
+class PairOptions(ConnectionOptions, total=False):
+    """The options of `pair`, which describes those that are not of every connection."""
+
+    subprotocols: Iterable[str]
+
+
 class RouteOptions(ConnectionOptions, total=False):
     """The options of `Routes.websocket`; `Server` and `serve` take them for every route.
 
@@ -223,6 +230,7 @@ _PAGE_CALLS: Final = ("get", "post", "put", "patch", "delete")
 _TAKEN: Final = {
     "connect": (*_ASKED, *ClientOptions.__annotations__),
     "reconnecting": (*_ASKED, *ReconnectingOptions.__annotations__),
+    "pair": ("url", "headers", "binary_type", *PairOptions.__annotations__),
     "Server": (*_SERVED, *ServerOptions.__annotations__),
     "serve": (*_SERVED, "ready", "processes", "reload_timeout", *ServerOptions.__annotations__),
     "websocket": ("path", "handler", "binary_type", *RouteOptions.__annotations__),
@@ -234,6 +242,7 @@ _TAKEN: Final = {
 _DESCRIBED: Final = {
     "connect": "connect",
     "reconnecting": "reconnecting",
+    "pair": "pair",
     "Server": "Server",
     "serve": "Server",
     "websocket": "Routes.websocket",

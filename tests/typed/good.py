@@ -52,6 +52,12 @@ def waits(conn: ws.Connection, sock: socket.socket) -> None:
         assert_type(item, ws.Connection | socket.socket)
 
 
+def pairs(options: ws.PairOptions) -> None:
+    assert_type(ws.pair(), tuple[ws.Connection, ws.Connection])
+    client, _ = ws.pair("ws://localhost/chat", {"X": "1"}, binary_type=bytes, **options)
+    assert_type(client, ws.Connection[bytes])
+
+
 def connects_again(options: ws.ReconnectingOptions) -> None:
     for conn in ws.reconnecting(URL, max_tries=5, final=lambda error: None):
         assert_type(conn, ws.Connection)
