@@ -4,6 +4,7 @@ import contextlib
 import io
 import math
 import os
+import signal
 import socket
 import ssl
 import time
@@ -11,6 +12,7 @@ import time
 import pytest
 
 import scriptling_ws as ws
+from children import Child
 from frames import BINARY, CONTINUATION, PING, PONG, TEXT, close_frame, frame
 from pairs import (
     SOON,
@@ -28,6 +30,7 @@ from pairs import (
     tls_contexts,
     transports,
 )
+from scriptling_ws._connection import keepalive
 from scriptling_ws._handshakes.terms import Terms
 from scriptling_ws._network.waiting import engine
 
@@ -137,10 +140,11 @@ def test_it_waits_until_something_comes(quiet):
     with raw_peer() as (conn, peer):
 
         def send():
-            time.sleep(SHORT)
+            while not conn._intake.polled:  # set as the wait begins
+                time.sleep(0.001)
             peer.sendall(frame(BINARY, b"\x07"))
 
-        with running(send), at_least(SHORT):
+        with running(send):
             assert ws.wait([quiet, conn]) == [conn]
         assert conn.receive(0) == [7]
 
@@ -361,3 +365,44 @@ def test_foreign_servers(quiet, peer):
         conns[2].send_binary(bytes(100_000))  # comes in parts
         assert ws.wait([quiet, *conns], SOON) == [conns[2]]
         assert conns[2].receive(0) == [0] * 100_000
+
+
+@pytest.mark.threads
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_in_a_forked_child_the_parents_connections_are_closed(quiet):
+    def in_child():
+        with pytest.raises(ws.ConnectionClosed):
+            quiet.recv()
+        return ws.wait([quiet], 0) == [quiet] and list(quiet.messages()) == []
+
+    assert Child(in_child).result() is True
+    assert ws.wait([quiet], 0) == []
+
+
+def test_who_waits_looks_after_connections_that_no_thread_does(monkeypatch):
+    monkeypatch.setattr(keepalive, "watch", lambda *_: False)  # as in a subinterpreter
+    with raw_peer(ping_interval=0.05) as (conn, peer), running(lambda: receive_frame(peer)) as got:
+        assert ws.wait([conn], 0.4) == []
+        assert got[0].result()[0] == FIN | PING
+
+
+@pytest.mark.threads
+def test_a_signal_handler_may_raise_and_may_close(quiet):
+    with raw_peer() as (conn, peer):
+        peer.close()
+        for handler, outcome in ((raises, TimeoutError), (lambda *_: quiet.close(), None)):
+            before = signal.signal(signal.SIGALRM, handler)
+            signal.setitimer(signal.ITIMER_REAL, SHORT)
+            try:
+                if outcome is None:
+                    assert ws.wait([quiet], SOON) == [quiet]
+                else:
+                    with pytest.raises(outcome):
+                        ws.wait([quiet], SOON)
+            finally:
+                signal.signal(signal.SIGALRM, before)
+        assert ws.wait([conn, quiet], 0) == [conn, quiet]
+
+
+def raises(*_):
+    raise TimeoutError

@@ -196,6 +196,10 @@ class Reader:
         protocol = self._protocol
         return bool(self._ready or protocol.held or self._lifecycle.closing or protocol.ended)
 
+    def tend(self) -> None:
+        """Look after the connection, if that is due and there is no thread for it."""
+        self._intake.tend()
+
     def keeps(self) -> bool:
         """Whether bytes have come that are not read: no poll of the descriptor would show them."""
         return self._protocol.window.unfed is not None or self._link.transport.keeps()

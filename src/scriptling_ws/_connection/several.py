@@ -143,6 +143,7 @@ class _Watch:
         """Look at what needs no system call; whether bytes are left that no poll would show."""
         left = False
         for number, reader in self._readers.items():
+            reader.tend()
             if not reader.at_hand() and reader.keeps():
                 reader.fetch()
                 left = left or reader.keeps()
