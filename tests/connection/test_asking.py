@@ -142,6 +142,31 @@ def test_each_turn_has_the_whole_timeout():
             assert next(messages) == "a"
 
 
+@pytest.mark.parametrize("kind", [list, bytes])
+def test_json_is_read_of_text_and_of_binary(kind):
+    with raw_peer(binary_type=kind) as (conn, peer):
+        peer.sendall(frame(TEXT, '{"a": "ü"}'.encode()) + frame(BINARY, b"[1, 2.5, null]"))
+        assert conn.receive_json() == {"a": "ü"}
+        assert conn.receive_json(SOON) == [1, 2.5, None]
+        peer.sendall(frame(TEXT, b"12") + frame(BINARY, b"34"))
+        assert conn.receive_json(SOON, loads=repr) == "'12'"
+        assert conn.receive_json(SOON, loads=repr) == "b'34'"
+
+
+def test_what_is_no_json_is_taken_and_leaves_the_connection_open():
+    with raw_peer() as (conn, peer):
+        peer.sendall(frame(TEXT, b"{") + frame(BINARY, b"\xff") + frame(TEXT, b"1"))
+        for _ in range(2):
+            with pytest.raises(ValueError, match=r"."):
+                conn.receive_json(SOON)
+        assert conn.receive_json(SOON) == 1
+        with pytest.raises(ws.ReceiveTimeout):
+            conn.receive_json(0)
+        peer.sendall(close_frame(4000))
+        with pytest.raises(ws.ConnectionClosed, match="4000"):
+            conn.receive_json(SOON)
+
+
 @pytest.mark.threads
 def test_ctrl_c_leaves_the_connection_usable():
     with raw_peer() as (conn, peer):

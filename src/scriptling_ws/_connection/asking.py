@@ -30,7 +30,7 @@ else:
 
     Message_co = TypeVar("Message_co", covariant=True)
 
-__all__ = ["Messages", "nothing_came"]
+__all__ = ["Messages", "as_document", "nothing_came"]
 
 
 def nothing_came(link: Link, timeout: float | None) -> Exception:
@@ -46,6 +46,11 @@ def nothing_came(link: Link, timeout: float | None) -> Exception:
     if timeout is None or link.lifecycle.closing or link.protocol.ended:
         return link.closed_error()
     return ReceiveTimeout(f"no message within {timeout:g} s: receive again, or allow more time")
+
+
+def as_document(message: str | list[int] | bytes) -> str | bytes:
+    """A message as a reader of JSON takes it."""
+    return bytes(message) if isinstance(message, list) else message
 
 
 class Messages(Generic[Message_co]):

@@ -17,6 +17,7 @@ RFC 6455: section 6 (sending and receiving), 7 (closing).
 from __future__ import annotations
 
 import contextlib
+import json
 from itertools import islice, repeat, starmap
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic
@@ -28,7 +29,7 @@ from .._options import check_count
 from .._wire.deflating import make_encoder
 from .._wire.incoming import Protocol
 from .._wire.outgoing import check_close, text_of
-from .asking import Messages, nothing_came
+from .asking import Messages, as_document, nothing_came
 from .closer import Closer
 from .intake import Intake
 from .link import Link
@@ -371,6 +372,26 @@ class Connection(Generic[Binary_co]):
         if message is None:
             raise nothing_came(self._link, check_timeout(timeout))
         return message
+
+    def receive_json(
+        self, timeout: float | None = None, *, loads: Callable[[Any], Any] = json.loads
+    ) -> Any:
+        """Receive the next message as JSON; as `recv` in all else.
+
+        Args:
+            timeout: As `recv` takes it.
+            loads: What makes a value of the message: `json.loads`, or another library's, such as
+                `orjson.loads`. It is given a str, of a binary message bytes.
+
+        Returns:
+            What `loads` returns.
+
+        Raises:
+            ReceiveTimeout, ConnectionClosed, TypeError, ValueError: as `recv`.
+            json.JSONDecodeError: the message is no JSON; it is a ValueError. The message is taken,
+                and the connection stays open. Another `loads` raises what it does.
+        """
+        return loads(as_document(self.recv(timeout)))
 
     def messages(self, timeout: float | None = None) -> Iterator[str | Binary_co]:
         """Iterate over the messages as they come, until the connection is closed.
