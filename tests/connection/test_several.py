@@ -41,7 +41,7 @@ FIN = 0x80
 @pytest.fixture
 def quiet():
     """A connection on which nothing comes."""
-    with raw_peer(ping_interval=None) as (conn, _):
+    with raw_peer(ping_interval=None, close_timeout=0.1) as (conn, _):
         yield conn
 
 
