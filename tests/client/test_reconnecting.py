@@ -408,6 +408,13 @@ def test_what_passes_is_not_final(status):
     assert not is_final(ws.HandshakeError("no", status))
 
 
+def test_a_proxy_is_judged_as_a_server_is():
+    assert is_final(ws.ProxyError("no", status=407))
+    assert not is_final(ws.ProxyError("no", status=502))
+    assert not is_final(ws.ProxyError("not reached"))
+    assert retry_after(ws.ProxyError("no", status=503, headers={"retry-after": "7"})) == 7
+
+
 # -- arguments -------------------------------------------------------------------
 
 
