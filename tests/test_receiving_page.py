@@ -10,6 +10,8 @@ import scriptling_ws as ws
 from places import REPOSITORY
 from servers import serving
 
+pytestmark = pytest.mark.once("it is about examples")
+
 PAGE = (REPOSITORY / "docs" / "receiving.md").read_text(encoding="utf-8")
 FOLLOW, FEED, COLLECT, SHOUT = re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S)
 

@@ -18,6 +18,8 @@ from scriptling_ws._client import backoff
 from scriptling_ws._client.backoff import Budget, Pace, is_final, retry_after
 from servers import echo, serving
 
+pytestmark = pytest.mark.once("it is about when to connect")
+
 AT_ONCE = {"first_delay": 0, "min_uptime": 0}  # every wait is none
 LONG = {"first_delay": 3600, "max_delay": 3600}
 
