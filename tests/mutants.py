@@ -56,14 +56,16 @@ PARTS = ("src", "tests", "fuzz", "pyproject.toml", "README.md", "CHANGELOG.md", 
 WINGS = {
     "connection": (
         (
-            "_connection.closer _codes _connection.connection _connection.intake "
+            "_connection.asking _connection.closer _codes _connection.connection "
+            "_connection.intake _connection.pairing "
             "_connection.keepalive _connection.lifecycle _connection.link _connection.liveness "
             "_network.locks _connection.outlet _connection.pinger _connection.pings "
-            "_connection.reader _connection.unsent _connection.writer"
+            "_connection.reader _connection.several _connection.unsent _connection.writer"
         ),
         (
-            "receiving sending closing lifecycle unsent pings liveness keepalive interrupts "
-            "threads connection abuse_close abuse_misuse clock fork on_close abuse_network api"
+            "asking pairing several receiving sending closing lifecycle unsent pings liveness "
+            "keepalive interrupts threads connection abuse_close abuse_misuse clock fork on_close "
+            "abuse_network api"
         ),
     ),
     "wire": (
@@ -113,14 +115,15 @@ WINGS = {
     ),
     "client": (
         (
-            "__init__ __main__ _certificate _client.asked _client.connect "
-            "_client.conversation _client.proxy _client.reach _client.redirects _client.secure "
+            "__init__ __main__ _certificate _client.asked _client.backoff _client.connect "
+            "_client.conversation _client.proxy _client.reach _client.reconnecting "
+            "_client.redirects _client.secure "
             "_client.socks _client.tunnel _client.upgrade _client.way _demo _errors _options "
             "_typed _version _where"
         ),
         (
             "options errors client cli abuse_handshake_client api sockets_command additions "
-            "layered proxies proxies_real redirects sockets_given"
+            "reconnecting layered proxies proxies_real redirects sockets_given"
         ),
     ),
     "server": (

@@ -33,12 +33,13 @@ WINGS = {
         ["ending", "environ", "events", "gate", "running"],
     ],
     "_client": [
-        ["proxy", "redirects", "secure"],
+        ["backoff", "proxy", "redirects", "secure"],
         ["conversation", "upgrade", "way"],
         ["socks"],
         ["asked", "tunnel"],
         ["reach"],
         ["connect"],
+        ["reconnecting"],
     ],
     "_server": [
         [
@@ -96,11 +97,12 @@ WINGS = {
     "_connection": [
         ["keepalive", "lifecycle", "liveness", "pings", "unsent"],
         ["link"],
-        ["outlet"],
+        ["asking", "outlet"],
         ["intake"],
         ["closer", "writer"],
         ["pinger", "reader"],
         ["connection"],
+        ["pairing", "several"],
     ],
     "_wire": [
         ["deflate", "opcodes"],

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from ._client.connect import connect
+    from ._client.reconnecting import Reconnecting, reconnecting
     from ._codes import CloseCode
     from ._connection.connection import Connection, is_binary, is_text
+    from ._connection.pairing import pair
+    from ._connection.several import wait
     from ._errors import (
         ConnectError,
         ConnectionClosed,
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
         InvalidURL,
         ProtocolError,
         ProxyError,
+        ReceiveTimeout,
         RoomError,
         SendTimeout,
         WebSocketError,
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
         ClientOptions,
         ConnectionOptions,
         PageOptions,
+        PairOptions,
+        ReconnectingOptions,
         RouteOptions,
         ServerOptions,
     )
@@ -59,8 +65,12 @@ __all__ = [
     "HandshakeError",
     "InvalidURL",
     "PageOptions",
+    "PairOptions",
     "ProtocolError",
     "ProxyError",
+    "ReceiveTimeout",
+    "Reconnecting",
+    "ReconnectingOptions",
     "Room",
     "RoomError",
     "RoomStats",
@@ -76,8 +86,11 @@ __all__ = [
     "connect",
     "is_binary",
     "is_text",
+    "pair",
+    "reconnecting",
     "room",
     "serve",
+    "wait",
 ]
 
 
@@ -86,14 +99,14 @@ def _home(name: str) -> ModuleType:
 
     Each is imported in words of its own, which is what bundlers (PyInstaller, Nuitka) find.
     """
-    if name == "connect":
-        from ._client import connect as _client
-
-        return _client
+    if name in ("connect", "Reconnecting", "reconnecting"):
+        return _home_of_clients(name)
     if name in ("Connection", "is_binary", "is_text"):
         from ._connection import connection as _connection
 
         return _connection
+    if name in ("pair", "wait"):
+        return _home_of_several(name)
     if name == "CloseCode":
         from . import _codes
 
@@ -129,6 +142,28 @@ def _home(name: str) -> ModuleType:
     from . import _errors
 
     return _errors
+
+
+def _home_of_clients(name: str) -> ModuleType:
+    """As `_home`, for what connects."""
+    if name == "connect":
+        from ._client import connect as _client
+
+        return _client
+    from ._client import reconnecting as _reconnecting
+
+    return _reconnecting
+
+
+def _home_of_several(name: str) -> ModuleType:
+    """As `_home`, for what has several connections."""
+    if name == "pair":
+        from ._connection import pairing as _pairing
+
+        return _pairing
+    from ._connection import several as _several
+
+    return _several
 
 
 def __getattr__(name: str) -> object:

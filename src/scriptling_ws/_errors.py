@@ -30,6 +30,7 @@ __all__ = [
     "InvalidURL",
     "ProtocolError",
     "ProxyError",
+    "ReceiveTimeout",
     "RoomError",
     "SendTimeout",
     "Violation",
@@ -140,7 +141,7 @@ class HandshakeError(ConnectError):
 
 
 class ConnectionClosed(WebSocketError, ConnectionError):
-    """A message was to be sent on a connection that is closed or closing.
+    """A message was to be sent, or waited for by `recv`, on a connection that is closed or closing.
 
     Attributes:
         code: Why it was closed, an RFC 6455 status code: 1005 if the close
@@ -165,6 +166,13 @@ class SendTimeout(WebSocketError, TimeoutError):
 
     The peer does not read. If part of the message had left, the connection is dead;
     if none had, it stays as it was.
+    """
+
+
+class ReceiveTimeout(WebSocketError, TimeoutError):
+    """No message has come within the timeout of `recv` or `messages`.
+
+    Nothing is lost, and the connection stays as it was.
     """
 
 
