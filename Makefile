@@ -74,9 +74,10 @@ test-pure: $(VENV)/tested peers ## all tests, on the pure codec
 	SCRIPTLING_WS_PURE=1 $(PYTEST) $(PYTEST_ARGS)
 
 # Patched by gevent, so that the tests' own waits let the server's greenlets run.
-test-gevent: $(VENV)/tested peers ## the server's tests and those of rooms, with the engine of gevent
+test-gevent: $(VENV)/tested peers ## tests of the server, rooms and waiting clients, with the engine of gevent
 	$(RUN) -m gevent.monkey --module pytest $(PYTEST_ARGS) tests/handshakes/test_paths.py \
-	    tests/server tests/rooms
+	    tests/server tests/rooms tests/connection/test_asking.py \
+	    tests/connection/test_pairing.py tests/connection/test_several.py tests/client/test_reconnecting.py
 
 # What public bug reports tell of: not a part of the repository, but run where it lies beside it.
 FIELD ?= ../shared/field/check.py

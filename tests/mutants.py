@@ -56,16 +56,17 @@ PARTS = ("src", "tests", "fuzz", "pyproject.toml", "README.md", "CHANGELOG.md", 
 WINGS = {
     "connection": (
         (
-            "_connection.closer _codes _connection.connection _connection.intake "
+            "_connection.asking _connection.closer _codes _connection.connection "
+            "_connection.intake _connection.pairing "
             "_connection.keepalive _connection.lifecycle _connection.link _connection.liveness "
             "_network.locks _connection.outlet _connection.pinger _connection.pings "
-            "_connection.reader _connection.unsent _connection.writer _connection.awaiting "
-            "_connection.instream _connection.into _connection.outstream"
+            "_connection.reader _connection.several _connection.unsent _connection.writer "
+            "_connection.awaiting _connection.instream _connection.into _connection.outstream"
         ),
         (
-            "receiving sending closing lifecycle unsent pings liveness keepalive interrupts "
-            "threads connection abuse_close abuse_misuse clock fork on_close abuse_network api "
-            "streams"
+            "asking pairing several receiving sending closing lifecycle unsent pings liveness "
+            "keepalive interrupts threads connection abuse_close abuse_misuse clock fork on_close "
+            "abuse_network api streams"
         ),
     ),
     "wire": (
@@ -116,14 +117,15 @@ WINGS = {
     ),
     "client": (
         (
-            "__init__ __main__ _certificate _client.asked _client.connect "
-            "_client.conversation _client.proxy _client.reach _client.redirects _client.secure "
+            "__init__ __main__ _certificate _client.asked _client.backoff _client.connect "
+            "_client.conversation _client.proxy _client.reach _client.reconnecting "
+            "_client.redirects _client.secure "
             "_client.socks _client.tunnel _client.upgrade _client.way _demo _errors _options "
             "_typed _version _where"
         ),
         (
             "options errors client cli abuse_handshake_client api sockets_command additions "
-            "layered proxies proxies_real redirects sockets_given"
+            "reconnecting layered proxies proxies_real redirects sockets_given"
         ),
     ),
     "server": (
@@ -132,7 +134,8 @@ WINGS = {
             "_server.closing _server.crew _server.entrance _server.page_routes _server.path_tree "
             "_server.route_table _server.service _server.settings "
             "_server.delivery _server.doors _server.endpoints _server.handlers _server.limits "
-            "_server.log _server.master _server.peer _server.restarts _server.routes _server.serve "
+            "_server.log _server.provenance _server.master _server.peer _server.restarts "
+            "_server.routes _server.serve "
             "_server.server _server.sessions _server.signals _server.static _server.systemd "
             "_server.worker _server.codings _server.conditions _server.greeting _server.kept "
             "_server.persistence _server.ranges _server.reading _server.reports runtime"

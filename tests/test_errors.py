@@ -19,6 +19,7 @@ from scriptling_ws._errors import (
     InvalidURL,
     ProtocolError,
     ProxyError,
+    ReceiveTimeout,
     RoomError,
     SendTimeout,
     WebSocketError,
@@ -36,6 +37,7 @@ MADE = [
     ConnectionClosed(4000, "bye"),
     ConnectionClosed(1006),
     SendTimeout("slow"),
+    ReceiveTimeout("silent"),
     RoomError("away"),
     ProtocolError(1002, "bad frame"),
 ]
@@ -51,6 +53,7 @@ MADE = [
         (ProxyError, [ConnectError, OSError]),
         (ConnectionClosed, [ConnectionError, OSError]),
         (SendTimeout, [TimeoutError, OSError]),
+        (ReceiveTimeout, [TimeoutError, OSError]),
         (RoomError, [ConnectionError, OSError]),
         (ProtocolError, []),
     ],
@@ -68,6 +71,7 @@ def test_timeout_closed_and_refused_are_never_the_same():
         ProxyError,
         ConnectionClosed,
         SendTimeout,
+        ReceiveTimeout,
         RoomError,
     ]
     for kind in distinct:

@@ -33,12 +33,13 @@ WINGS = {
         ["ending", "environ", "events", "gate", "running"],
     ],
     "_client": [
-        ["proxy", "redirects", "secure"],
+        ["backoff", "proxy", "redirects", "secure"],
         ["conversation", "upgrade", "way"],
         ["socks"],
         ["asked", "tunnel"],
         ["reach"],
         ["connect"],
+        ["reconnecting"],
     ],
     "_server": [
         [
@@ -78,7 +79,7 @@ WINGS = {
             "static",
             "worker",
         ],
-        ["arrival", "callers", "cors", "crew", "delivery", "route_table"],
+        ["arrival", "callers", "cors", "crew", "delivery", "provenance", "route_table"],
         ["greeting", "health", "master", "reading", "sessions", "settings"],
         ["operations", "peer"],
         ["decisions", "kept", "page_routes", "reports"],
@@ -96,12 +97,13 @@ WINGS = {
     "_connection": [
         ["keepalive", "lifecycle", "liveness", "pings", "unsent"],
         ["link"],
-        ["outlet"],
+        ["asking", "outlet"],
         ["intake"],
         ["closer", "writer"],
         ["awaiting", "outstream", "pinger", "reader"],
         ["instream", "into"],
         ["connection"],
+        ["pairing", "several"],
     ],
     "_wire": [
         ["backend", "opcodes"],

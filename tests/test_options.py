@@ -86,6 +86,8 @@ def handler(client):
 
 CALLS = {
     "connect": functools.partial(ws.connect, "ws://127.0.0.1:1/"),
+    "pair": functools.partial(ws.pair),
+    "reconnecting": functools.partial(ws.reconnecting, "ws://127.0.0.1:1/"),
     "Server": functools.partial(ws.Server, handler, port=0),
     "serve": functools.partial(ws.serve, handler, port=0),
     "websocket": functools.partial(ws.Routes().websocket, "/", handler),
@@ -131,7 +133,7 @@ CALLS = {
         ("connect", "http_proxy_host", ": write proxy=..."),
         ("connect", "cookie", ": write cookies={...}"),
         ("Server", "origin", ": write origins=[...]"),
-        ("Server", "proxy", ": it is an option of connect()"),
+        ("Server", "proxy", ": it is an option of connect(), reconnecting()"),
         # Options of another call.
         ("connect", "origins", ": it is an option of Server(), serve(), websocket()"),
         ("Server", "ready", ": it is an option of serve()"),
@@ -192,6 +194,8 @@ def test_the_options_of_a_connection_have_one_list_of_names_and_types():
     ("call", "options", "base", "more"),
     [
         (ws.connect, ws.ClientOptions, ws.ConnectionOptions, {"url", "timeout", "headers"}),
+        (ws.pair, ws.PairOptions, ws.ConnectionOptions, {"url", "headers"}),
+        (ws.reconnecting, ws.ReconnectingOptions, ws.ClientOptions, {"url", "timeout", "headers"}),
         (ws.Server, ws.ServerOptions, ws.RouteOptions, {"handler", "host", "port"}),
     ],
 )
@@ -207,6 +211,8 @@ def test_every_call_knows_what_it_takes():
     client, route = set(types(ws.ClientOptions)), set(types(ws.RouteOptions))
     assert taken == {
         "connect": own["connect"] | client,
+        "reconnecting": own["reconnecting"] | client,
+        "pair": own["pair"] | set(types(ws.PairOptions)),
         "Server": own["Server"] | route | {"binary_type"},
         "serve": own["serve"] | route | {"binary_type"},
         "websocket": own["websocket"] | route | {"binary_type"},
@@ -226,8 +232,10 @@ def test_every_call_knows_what_it_takes():
     [
         ws.ConnectionOptions,
         ws.ClientOptions,
+        ws.ReconnectingOptions,
         ws.RouteOptions,
         ws.PageOptions,
+        ws.PairOptions,
         ws.ServerOptions,
     ],
 )

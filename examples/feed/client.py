@@ -3,52 +3,40 @@
 
 import contextlib
 import json
-import random
+import logging
 import sys
-import time
 
 import scriptling.websocket as ws
 
 SILENCE = 30  # seconds without a price after which the connection is taken for dead
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 30
 
 
-def follow(url, symbols):
-    """Subscribe and print until the connection is lost; whether a price came at all."""
-    any_price = False
-    with ws.connect(url, timeout=5) as conn:
-        print(f"connected to {conn.remote_addr}", flush=True)
-        conn.send({"action": "subscribe", "symbols": symbols})
-        while (message := conn.receive(timeout=SILENCE)) is not None:
-            try:
-                update = json.loads(message)
-                print(f"{update['symbol']}: {update['price']:.2f}", flush=True)
-            except (TypeError, ValueError, KeyError, RecursionError):
-                print("something that is no price", flush=True)
-                continue
-            any_price = True
-        why = "silence" if conn.connected() else f"closed with code {conn.close_code}"
-        print(f"connection lost: {why}", flush=True)
-    return any_price
+def follow(conn, symbols):
+    """Subscribe, and print until the connection is lost."""
+    print(f"connected to {conn.remote_addr}", flush=True)
+    # On each connection anew: the server knows nothing of the last one.
+    conn.send({"action": "subscribe", "symbols": symbols})
+    for message in conn.messages(timeout=SILENCE):
+        try:
+            update = json.loads(message)
+            print(f"{update['symbol']}: {update['price']:.2f}", flush=True)
+        except (TypeError, ValueError, KeyError, RecursionError):
+            print("something that is no price", flush=True)
 
 
 def main():
-    """Follow the feed until Ctrl-C."""
+    """Follow the feed until Ctrl-C, or until the server refuses for good."""
     host = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1"
     port = int(sys.argv[2]) if len(sys.argv) > 2 else 8766
     symbols = sys.argv[3:] or ["ABC", "XYZ"]
-    pause = FIRST_PAUSE
-    while True:
+    # The library says why a connection was lost, and when it tries again.
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    url = f"ws://{host}:{port}/"
+    for conn in ws.reconnecting(url, timeout=5, first_delay=0.5, max_delay=30):
         try:
-            if follow(f"ws://{host}:{port}/", symbols):
-                pause = FIRST_PAUSE
-        except ws.WebSocketError as error:
-            print(f"no connection: {error}", flush=True)
-        # Twice as long each time, and never quite the same for all clients: a server
-        # that comes back is not met by all of them at once.
-        time.sleep(pause * random.uniform(0.5, 1))
-        pause = min(2 * pause, LONGEST_PAUSE)
+            follow(conn, symbols)
+        except (ws.ReceiveTimeout, ws.SendTimeout, ws.ConnectionClosed) as error:
+            print(f"connection lost: {error}", flush=True)
 
 
 if __name__ == "__main__":

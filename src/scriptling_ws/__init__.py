@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from ._client.connect import connect
+    from ._client.reconnecting import Reconnecting, reconnecting
     from ._codes import CloseCode
     from ._connection.connection import Connection, is_binary, is_text
     from ._connection.instream import MessageStream
+    from ._connection.pairing import pair
+    from ._connection.several import wait
     from ._errors import (
         ConnectError,
         ConnectionClosed,
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
         ClientOptions,
         ConnectionOptions,
         PageOptions,
+        PairOptions,
+        ReconnectingOptions,
         RouteOptions,
         ServerOptions,
     )
@@ -62,9 +67,12 @@ __all__ = [
     "InvalidURL",
     "MessageStream",
     "PageOptions",
+    "PairOptions",
     "ProtocolError",
     "ProxyError",
     "ReceiveTimeout",
+    "Reconnecting",
+    "ReconnectingOptions",
     "Room",
     "RoomError",
     "RoomStats",
@@ -80,8 +88,11 @@ __all__ = [
     "connect",
     "is_binary",
     "is_text",
+    "pair",
+    "reconnecting",
     "room",
     "serve",
+    "wait",
 ]
 
 
@@ -90,18 +101,12 @@ def _home(name: str) -> ModuleType:
 
     Each is imported in words of its own, which is what bundlers (PyInstaller, Nuitka) find.
     """
-    if name == "connect":
-        from ._client import connect as _client
-
-        return _client
-    if name in ("Connection", "is_binary", "is_text"):
-        from ._connection import connection as _connection
-
-        return _connection
-    if name == "MessageStream":
-        from ._connection import instream as _instream
-
-        return _instream
+    if name in ("connect", "Reconnecting", "reconnecting"):
+        return _home_of_clients(name)
+    if name in ("Connection", "MessageStream", "is_binary", "is_text"):
+        return _home_of_connections(name)
+    if name in ("pair", "wait"):
+        return _home_of_several(name)
     if name == "CloseCode":
         from . import _codes
 
@@ -137,6 +142,39 @@ def _home(name: str) -> ModuleType:
     from . import _errors
 
     return _errors
+
+
+def _home_of_clients(name: str) -> ModuleType:
+    """As `_home`, for what connects."""
+    if name == "connect":
+        from ._client import connect as _client
+
+        return _client
+    from ._client import reconnecting as _reconnecting
+
+    return _reconnecting
+
+
+def _home_of_connections(name: str) -> ModuleType:
+    """As `_home`, for a connection."""
+    if name == "MessageStream":
+        from ._connection import instream as _instream
+
+        return _instream
+    from ._connection import connection as _connection
+
+    return _connection
+
+
+def _home_of_several(name: str) -> ModuleType:
+    """As `_home`, for what has several connections."""
+    if name == "pair":
+        from ._connection import pairing as _pairing
+
+        return _pairing
+    from ._connection import several as _several
+
+    return _several
 
 
 def __getattr__(name: str) -> object:

@@ -141,7 +141,7 @@ class HandshakeError(ConnectError):
 
 
 class ConnectionClosed(WebSocketError, ConnectionError):
-    """A message was to be sent on a connection that is closed or closing.
+    """A message was to be sent, or waited for by `recv`, on a connection that is closed or closing.
 
     Attributes:
         code: Why it was closed, an RFC 6455 status code: 1005 if the close

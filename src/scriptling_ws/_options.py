@@ -34,6 +34,8 @@ __all__ = [
     "HeadLimits",
     "Options",
     "PageOptions",
+    "PairOptions",
+    "ReconnectingOptions",
     "RouteOptions",
     "ServerOptions",
     "check_count",
@@ -138,6 +140,23 @@ class ClientOptions(ConnectionOptions, total=False):
     max_head_size: int
 
 
+class ReconnectingOptions(ClientOptions, total=False):
+    """The options of `reconnecting`, which describes those that `connect` has not."""
+
+    first_delay: float
+    max_delay: float
+    min_uptime: float
+    max_tries: int | None
+    max_time: float | None
+    final: Callable[[Exception], bool | None] | None
+
+
+class PairOptions(ConnectionOptions, total=False):
+    """The options of `pair`, which describes those that are not of every connection."""
+
+    subprotocols: Iterable[str]
+
+
 class RouteOptions(ConnectionOptions, total=False):
     """The options of `Routes.websocket`; `Server` and `serve` take them for every route.
 
@@ -205,6 +224,7 @@ class ServerOptions(RouteOptions, total=False):
     engine: Literal["threads", "gevent"] | None
 
 
+_ASKED: Final = ("url", "timeout", "headers", "binary_type")
 _SERVED: Final = ("handler", "host", "port", "path", "routes", "binary_type")
 _EMBEDDED: Final = (
     "allowed_hosts",
@@ -215,7 +235,9 @@ _EMBEDDED: Final = (
 _PAGE_CALLS: Final = ("get", "post", "put", "patch", "delete")
 # All that each call takes, and where that is described.
 _TAKEN: Final = {
-    "connect": ("url", "timeout", "headers", "binary_type", *ClientOptions.__annotations__),
+    "connect": (*_ASKED, *ClientOptions.__annotations__),
+    "reconnecting": (*_ASKED, *ReconnectingOptions.__annotations__),
+    "pair": ("url", "headers", "binary_type", *PairOptions.__annotations__),
     "Server": (*_SERVED, *ServerOptions.__annotations__),
     "serve": (*_SERVED, "ready", "processes", "reload_timeout", *ServerOptions.__annotations__),
     "websocket": ("path", "handler", "binary_type", *RouteOptions.__annotations__),
@@ -226,6 +248,8 @@ _TAKEN: Final = {
 }
 _DESCRIBED: Final = {
     "connect": "connect",
+    "reconnecting": "reconnecting",
+    "pair": "pair",
     "Server": "Server",
     "serve": "Server",
     "websocket": "Routes.websocket",

@@ -14,7 +14,7 @@ import pytest
 from memory import tracemalloc
 from pairs import SOON, Running, both_ends, raw_peer, receive_frame, roles
 from scriptling_ws import ConnectionClosed, connect
-from scriptling_ws._handshakes import head as _head
+from scriptling_ws._handshakes import request as _request
 from scriptling_ws._handshakes.head import Request
 from scriptling_ws._wire import outgoing as _outgoing
 from servers import Answer, ask, echo, head, raw_websocket, serving, upgrade, watching
@@ -169,7 +169,7 @@ def test_two_receivers_get_each_message_once(client):
 @pytest.mark.parametrize("timeout", [-1, float("nan"), float("-inf"), "5", True, b"1"])
 def test_bad_timeouts_of_connect_open_no_socket(timeout, monkeypatch):
     # Calling it would fail otherwise.
-    monkeypatch.setattr("scriptling_ws._client.connect.dial", None)
+    monkeypatch.setattr("scriptling_ws._client.reach.dial", None)
     with pytest.raises((ValueError, TypeError), match="timeout has to be"):
         connect("ws://127.0.0.1:1", timeout)
 
@@ -271,7 +271,7 @@ def test_credentials_are_compared_in_constant_time(given, monkeypatch):
             compared.append((one, other))
             return hmac.compare_digest(one, other)
 
-    monkeypatch.setattr(_head, "hmac", Watched)
+    monkeypatch.setattr(_request, "hmac", Watched)
     request_with(basic(given)).has_credentials("user", "pass")
     assert compared == [(given.encode(), b"user:pass")]
 

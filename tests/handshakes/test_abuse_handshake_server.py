@@ -130,6 +130,7 @@ def test_15k_spaces_are_over_the_limit():
 # -- a crowd of slow peers -------------------------------------------------
 
 
+@pytest.mark.alone
 @pytest.mark.abuse(17, 18)
 def test_a_thousand_peers_at_a_byte_a_second(clock):
     """All of them get 408 at the total deadline, however steadily they drip.

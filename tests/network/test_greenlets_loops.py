@@ -149,7 +149,7 @@ def test_a_server_is_closed_from_another_thread():
             with open(server) as conn:
                 conn.send("served")
                 assert conn.receive(10) == "served"
-                beat = server._watch
+                beat = server._operations._watch
                 closing = gevent.spawn(gevent.get_hub().threadpool.apply, server.close)
                 assert conn.receive(10) is None
                 assert conn.close_code == 1001

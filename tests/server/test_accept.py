@@ -80,7 +80,7 @@ class Admitted(NamedTuple):
         """Take it over."""
 
 
-def admit_all(transport, head, request):
+def admit_all(head, request):
     return Admitted(WEBSOCKET if "upgrade" in request.headers else REQUEST)
 
 
@@ -142,7 +142,7 @@ def test_an_answer_that_does_not_fit_waits():
     transport = Script(upgrade("/x"), None, b"more", None, b"", room=[0, 10, 0])
     transport.flushes = [False]
 
-    def refuse(transport, head, request):
+    def refuse(head, request):
         raise Refused(403, "no")
 
     peer = peer_of(transport, refuse)

@@ -369,7 +369,7 @@ def test_other_accept_errors_are_one_connections_own(monkeypatch):
 
 
 def test_no_error_ends_the_acceptor(monkeypatch, log):
-    def fail(self, transport, head, request):
+    def fail(self, head, request):
         raise ZeroDivisionError
 
     with serving(echo) as server:

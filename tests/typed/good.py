@@ -25,6 +25,8 @@ def receives_lists() -> None:
     assert_type(conn.receive(), str | list[int] | None)
     assert_type(conn.receive(timeout=None), str | list[int] | None)
     assert_type(conn.receive_many(10, 0.5), list[str | list[int]])
+    assert_type(conn.recv(), str | list[int])
+    assert_type(conn.messages(timeout=5), Iterator[str | list[int]])
     assert_type(iter(conn), Iterator[str | list[int]])
     with ws.connect(URL, 5, {"Authorization": "Bearer x"}, binary_type=list) as inside:
         assert_type(inside, ws.Connection)
@@ -36,6 +38,7 @@ def receives_bytes() -> None:
     conn = ws.connect(URL, timeout=None, binary_type=bytes, compression="deflate")
     assert_type(conn, ws.Connection[bytes])
     assert_type(conn.receive(), str | bytes | None)
+    assert_type(conn.recv(timeout=5), str | bytes)
     assert_type(conn.receive_many(), list[str | bytes])
     with conn as inside:
         for message in inside:
@@ -60,6 +63,29 @@ def sends_in_parts(conn: ws.Connection) -> None:
     with Path("file").open("rb") as file:
         conn.send_stream(file, progress=progress)
     conn.send_stream(["a", "b"], text=True, compress=False, fragment_size=1000)
+
+
+def waits(conn: ws.Connection, sock: socket.socket) -> None:
+    assert_type(ws.wait([conn], 5), list[ws.Connection])
+    items: list[ws.Connection | socket.socket] = [conn, sock]
+    for item in ws.wait(items):
+        assert_type(item, ws.Connection | socket.socket)
+
+
+def pairs(options: ws.PairOptions) -> None:
+    assert_type(ws.pair(), tuple[ws.Connection, ws.Connection])
+    client, _ = ws.pair("ws://localhost/chat", {"X": "1"}, binary_type=bytes, **options)
+    assert_type(client, ws.Connection[bytes])
+
+
+def connects_again(options: ws.ReconnectingOptions) -> None:
+    for conn in ws.reconnecting(URL, max_tries=5, final=lambda error: None):
+        assert_type(conn, ws.Connection)
+    with ws.reconnecting(lambda: URL, headers=dict, binary_type=bytes, **options) as conns:
+        assert_type(conns, ws.Reconnecting[bytes])
+        for fast in conns:
+            assert_type(fast.recv(), str | bytes)
+        assert_type(conns.failures, int)
 
 
 def receives_one_of_both(kind: type[list[int]] | type[bytes]) -> None:

@@ -11,14 +11,13 @@ Rules (RFC 6455 section 4.2):
 
 from __future__ import annotations
 
-import logging
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from .._handshakes.head import Refused
 from .._handshakes.server import ServerUpgrade
 from .._network.authority import host_of
 from .._server.admission import Hosts
-from .._server.log import RareWarnings, shown
+from .._server.provenance import Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,19 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Gate"]
 
-_logger = logging.getLogger("scriptling_ws.server")
-
 _MOST_ADDRESSES: Final = 64  # of this machine, whose names are kept
 
 
-_rare: dict[str, RareWarnings] = {}
-
-
-def _warnings(kind: str) -> RareWarnings:
-    """The warnings of one kind; made at the first, once an engine is chosen."""
-    if kind not in _rare:
-        _rare[kind] = RareWarnings(_logger)
-    return _rare[kind]
+@lru_cache(maxsize=1)
+def _provenance() -> Provenance:
+    """One for all adapters of the process; made at the first request, once an engine is chosen."""
+    return Provenance()
 
 
 class Gate:
@@ -81,27 +74,10 @@ class Gate:
         Raises:
             Refused: 403 or 400.
         """
-        origin, host = request.headers.get("origin"), request.headers.get("host", "")
-        if origin is not None and not settings.origins.allow(origin, host, secure=request.secure):
-            _warnings("origins").give(
-                shown(origin),
-                "refused %s: an upgrade of %s from the origin %s; %s",
-                request.remote_addr,
-                shown(request.path),
-                shown(origin),
-                settings.origins.advice(origin),
-            )
-            raise Refused(403, "this origin may not connect")
-        if host and not self._hosts_of(local_addr).allow(host):
-            _warnings("hosts").give(
-                shown(host),
-                "refused %s: a request for %s by the name %s in its Host header; %s",
-                request.remote_addr,
-                shown(request.path),
-                shown(host),
-                Hosts.advice(host),
-            )
-            raise Refused(400, "this server does not go by the name in the Host header")
+        provenance = _provenance()
+        provenance.check_upgrade(request, settings.origins)
+        if request.headers.get("host"):
+            provenance.check_host(request, self._hosts_of(local_addr))
 
     def _hosts_of(self, local_addr: str) -> Hosts:
         if not self._any_address or not local_addr or local_addr.startswith("unix:"):

@@ -17,6 +17,7 @@ RFC 6455: section 6 (sending and receiving), 7 (closing).
 from __future__ import annotations
 
 import contextlib
+import json
 from itertools import islice, repeat, starmap
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic
@@ -29,6 +30,7 @@ from .._wire.deflating import make_encoder
 from .._wire.fragments import Fragments, cut, pieces_of, total_of
 from .._wire.incoming import Protocol
 from .._wire.outgoing import check_close, text_of
+from .asking import Messages, as_document, nothing_came
 from .awaiting import Awaiting
 from .closer import Closer
 from .instream import MessageStream
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, TypeIs, TypeVar
     from wsproto.connection import Connection as WSProtoConnection
 
+    from .._errors import ConnectionClosed
     from .._handshakes.exchange import Exchange
     from .._handshakes.head import Request
     from .._handshakes.response import Response
@@ -403,6 +406,69 @@ class Connection(Generic[Binary_co]):
             messages.extend(islice(starmap(self._ready.popleft, repeat(())), limit - 1))
         return messages
 
+    def recv(self, timeout: float | None = None) -> str | Binary_co:
+        """Receive the next message; a timeout and a close are exceptions.
+
+        As `receive` in all else: blocks until there is a message, thread-safe, and a timeout
+        loses nothing.
+
+        Args:
+            timeout: Seconds; 0 to take what is there, None (the default) to wait for ever.
+
+        Returns:
+            A str for text, a list of ints for binary (or bytes, by `binary_type`).
+
+        Raises:
+            ReceiveTimeout: no message has come in time; it is a TimeoutError.
+            ConnectionClosed: the connection is closed, and every message that came before that
+                was received. Its `code` and `reason` say why.
+            TypeError: the timeout is no number.
+            ValueError: the timeout is negative or NaN.
+        """
+        message = self.receive(timeout)
+        if message is None:
+            raise nothing_came(self._link, check_timeout(timeout))
+        return message
+
+    def receive_json(
+        self, timeout: float | None = None, *, loads: Callable[[Any], Any] = json.loads
+    ) -> Any:
+        """Receive the next message as JSON; as `recv` in all else.
+
+        Args:
+            timeout: As `recv` takes it.
+            loads: What makes a value of the message: `json.loads`, or another library's, such as
+                `orjson.loads`. It is given a str, of a binary message bytes.
+
+        Returns:
+            What `loads` returns.
+
+        Raises:
+            ReceiveTimeout, ConnectionClosed, TypeError, ValueError: as `recv`.
+            json.JSONDecodeError: the message is no JSON; it is a ValueError. The message is taken,
+                and the connection stays open. Another `loads` raises what it does.
+        """
+        return loads(as_document(self.recv(timeout)))
+
+    def messages(self, timeout: float | None = None) -> Iterator[str | Binary_co]:
+        """Iterate over the messages as they come, until the connection is closed.
+
+        With a timeout it is as `for message in conn`, but a silence does not go unnoticed. Blocks
+        in each turn, until there is a message; thread-safe.
+
+        Args:
+            timeout: The most seconds for each message; None (the default) to wait for ever.
+
+        Returns:
+            An iterator, which ends at the close. In place of a message it raises ReceiveTimeout,
+            which is a TimeoutError, when none has come in time; after that it can go on.
+
+        Raises:
+            TypeError: the timeout is no number.
+            ValueError: the timeout is negative or NaN.
+        """
+        return Messages(self._link, self.receive, check_timeout(timeout))
+
     def receive_into(self, buffer: Any, timeout: float | None = 30) -> int | str | None:
         """Receive the next message into a buffer.
 
@@ -531,8 +597,9 @@ class Connection(Generic[Binary_co]):
         """The socket's descriptor, -1 once closed: to wait on, not for I/O.
 
         It is readable where a message, a part of one or the end has come: then call
-        `receive(0)` until it returns None. `send` may have to receive messages while the
-        peer does not read; they stay ready for `receive`.
+        `receive(0)` until it returns None: what has come together is no longer in the socket then.
+        `send` may have to receive messages while the peer does not read; they stay ready
+        for `receive`. `scriptling_ws.wait` sees to all that, and waits for many connections.
         """
         self._intake.polled = True
         return self._link.transport.fileno()
@@ -601,6 +668,10 @@ class Connection(Generic[Binary_co]):
     def _traffic(self) -> Traffic:
         """What has moved so far: see `Link.traffic`."""
         return self._link.traffic()
+
+    def _closed_error(self) -> ConnectionClosed:
+        """What `send` raises once it is closed."""
+        return self._link.closed_error()
 
     @property
     def close_code(self) -> int | None:

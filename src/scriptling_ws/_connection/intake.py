@@ -210,7 +210,7 @@ class Intake:
             if write:
                 self._outlet.flush()
             if self.alone is not None:
-                self._tend()
+                self.tend()
             nap = False
         return count
 
@@ -227,7 +227,7 @@ class Intake:
             deadline = deadline.sooner(max(self.alone - monotonic(), 0.0))
         return deadline
 
-    def _tend(self) -> None:
+    def tend(self) -> None:
         """Look after the connection, if that is due and there is no thread for it."""
         if self.alone is not None and monotonic() >= self.alone and self.look_after is not None:
             self.look_after()

@@ -41,6 +41,7 @@ _STREAMED: Final = (
     "a message is being received by receive_stream(): read it to its end, or leave its with block, "
     "before the next one is received"
 )
+_TURNS: Final = 16  # reads of `fetch`: a peer can send pings without end
 _READ: Final = 32  # what a read counts where tasks share a thread, and a message one
 
 
@@ -196,6 +197,33 @@ class Reader:
             self._nones += 1
             if self._nones > _MANY:
                 self._sleep(_PACE if timeout is None else min(timeout, _PACE))
+
+    def at_hand(self) -> bool:
+        """Whether a message was read, or the end: `receive(0)` would show it. Needs no lock."""
+        protocol = self._protocol
+        return bool(self._ready or protocol.held or self._lifecycle.closing or protocol.ended)
+
+    def tend(self) -> None:
+        """Look after the connection, if that is due and there is no thread for it."""
+        self._intake.tend()
+
+    def keeps(self) -> bool:
+        """Whether bytes have come that are not read: no poll of the descriptor would show them."""
+        return self._protocol.window.unfed is not None or self._link.transport.keeps()
+
+    def fetch(self) -> bool:
+        """Receive until something is at hand, or nothing is there, without waiting.
+
+        Returns:
+            False, at once, if another thread receives.
+        """
+
+        def read() -> None:
+            for _ in range(_TURNS):
+                if self.at_hand() or self._intake.read_some(nap=False) is None:
+                    return
+
+        return self._intake.if_free(read)
 
     def connected(self) -> bool:
         """As `Connection.connected`."""

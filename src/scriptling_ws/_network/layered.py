@@ -110,6 +110,10 @@ class TLSInTLS(TLSTransport):
         """Whether something lies unread, of either session."""
         return self.session.ahead is not None or self._outer.unread()
 
+    def keeps(self) -> bool:
+        """As of a session over a socket; of the outer session too."""
+        return super().keeps() or self._outer.keeps()
+
     def wait(self, read: bool, write: bool, deadline: Deadline, wakeable: bool = False) -> None:
         """As of a session over a socket."""
         if read:

@@ -339,6 +339,19 @@ class TLSTransport(Transport):
         """As of a bare socket."""
         return self.session.ahead is not None or super().unread()
 
+    def keeps(self) -> bool:
+        """As of a bare socket."""
+        session = self.session
+        return bool(
+            session.unread
+            or session.decrypted
+            or session.received is not None
+            or session.ahead is not None
+            or session.in_doubt
+            or session.fault is not None
+            or session.read_error is not None
+        )
+
     def _decrypt(self, buffer: bytearray | memoryview) -> bool:
         """Decrypt into the buffer, after what is in there; whether the stream ends here."""
         session = self.session

@@ -257,6 +257,13 @@ class Transport:
                 raise  # a signal handler's, such as TimeoutError
             return True
 
+    def keeps(self) -> bool:
+        """Whether bytes were received, and not read: no poll of the socket would show them.
+
+        It takes nothing and asks nobody. True where there may be some: a bare socket keeps none.
+        """
+        return False
+
     def pulse(self) -> Pulse | None:
         """What the kernel has counted on this connection; None where it does not tell."""
         if not _TCP_INFO:

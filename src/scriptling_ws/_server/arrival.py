@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .limits import Place
     from .persistence import Sequel
 
-    Admit = Callable[[Transport, bytes, Request], "Admitted"]
+    Admit = Callable[[bytes, Request], "Admitted"]
 
 __all__ = ["Admitted", "Arrival", "PeerOptions", "awaits_continue", "body_length"]
 

@@ -19,14 +19,13 @@ Rules (RFC 6455 section 4.2; RFC 9110 for the statuses; the Fetch standard for C
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from .._handshakes.head import Refused, Request
 from .._handshakes.server import ServerUpgrade, wants_upgrade
-from .admission import NO_SUCH_HOST, Hosts
+from .admission import Hosts
 from .admitted import AdmittedPage, AdmittedUpgrade
-from .log import RareWarnings, shown
+from .provenance import Provenance
 from .response import Response
 from .route_table import PageRoute
 from .settings import PageSettings, Settings, keep
@@ -34,15 +33,12 @@ from .settings import PageSettings, Settings, keep
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from .._network.transport import Transport
     from .arrival import Admitted
     from .decisions import Decisions
     from .operations import Operations
     from .route_table import RouteTable, WebSocketRoute
 
 __all__ = ["Entrance"]
-
-_logger = logging.getLogger("scriptling_ws.server")
 
 _PREFLIGHT: Final = "access-control-request-method"
 
@@ -84,8 +80,7 @@ class Entrance:
         self._hosts = Hosts(allowed_hosts)
         self._operations = operations
         self._decisions = decisions
-        self._host_warnings = RareWarnings(_logger)
-        self._origin_warnings = RareWarnings(_logger)
+        self._provenance = Provenance()
 
     def listen_on(self, hosts: Iterable[str], addresses: Collection[str]) -> None:
         """As `Hosts.listen_on`: before the first request."""
@@ -95,11 +90,10 @@ class Entrance:
         """Whether a request may come by a Host header; None if it has none."""
         return self._hosts.allow(host)
 
-    def admit(self, transport: Transport, head: bytes, request: Request) -> Admitted:
+    def admit(self, head: bytes, request: Request) -> Admitted:
         """Decide about a request.
 
         Args:
-            transport: What it has come by.
             head: Its head, as it came.
             request: The same, parsed.
 
@@ -109,44 +103,39 @@ class Entrance:
         found = self._table.websocket(request.path)
         if wants_upgrade(request):
             if found is not None:
-                return self._admit_websocket(*found, transport, head, request)
+                return self._admit_websocket(*found, head, request)
         else:
             check = self._operations.check(request, self._decisions.sessions.deliver)
             if check is not None:
                 return check
         page = self._table.page(request.path, request.method)
         if page is not None:
-            return self._admit_page(*page, transport, request)
+            return self._admit_page(*page, request)
         methods = self._table.methods(request.path)
         if found is not None and not methods and request.method != "OPTIONS":
-            return self._admit_websocket(*found, transport, head, request)  # which says what it is
+            return self._admit_websocket(*found, head, request)  # which says what it is
         if found is not None and "GET" not in methods:
             if request.method == "GET":
-                return self._admit_websocket(*found, transport, head, request)
+                return self._admit_websocket(*found, head, request)
             methods.insert(0, "GET")
-        return self._admit_other_method(methods, transport, request)
+        return self._admit_other_method(methods, request)
 
     def _admit_websocket(
         self,
         route: WebSocketRoute,
         params: dict[str, str],
-        transport: Transport,
         head: bytes,
         request: Request,
     ) -> AdmittedUpgrade:
         upgrade = ServerUpgrade(head, request)
         settings = self._websockets[route]
-        origin, host = request.headers.get("origin"), request.headers["host"]
-        if origin is not None and not settings.origins.allow(origin, host, secure=request.secure):
-            advice = settings.origins.advice(origin)
-            self._warn_of_origin(transport, request, "an upgrade of", origin, advice)
-            raise Refused(403, "this origin may not connect")
-        self._check_host(transport, request)
+        self._provenance.check_upgrade(request, settings.origins)
+        self._provenance.check_host(request, self._hosts)
         request.params.update(params)
         return AdmittedUpgrade(self._decisions, route, settings, upgrade)
 
     def _admit_page(
-        self, route: PageRoute, params: dict[str, str], transport: Transport, request: Request
+        self, route: PageRoute, params: dict[str, str], request: Request
     ) -> AdmittedPage:
         if "sec-websocket-key" in request.headers:
             raise Refused(404, "there is a page at this path, but no WebSocket")
@@ -154,22 +143,20 @@ class Entrance:
         if not settings.cors.allows(request):
             origin = request.headers["origin"]
             asked = f"a {request.method} of"
-            self._warn_of_origin(transport, request, asked, origin, settings.cors.advice(origin))
+            advice = settings.cors.advice(origin)
+            self._provenance.warn_of_origin(request, asked, origin, advice)
             raise Refused(403, "this origin may not change anything here")
-        self._check_host(transport, request)
+        self._provenance.check_host(request, self._hosts)
         request.params.update(params)
         headers = settings.cors.headers(request)
         return AdmittedPage(self._decisions, route, settings.authorize, headers)
 
-    def _admit_other_method(
-        self, methods: list[str], transport: Transport, request: Request
-    ) -> AdmittedPage:
+    def _admit_other_method(self, methods: list[str], request: Request) -> AdmittedPage:
         """Answer OPTIONS of a path, and refuse what nothing there answers.
 
         Args:
             methods: What is answered there; none if there is nothing.
-            transport: What the request has come by.
-            request: It.
+            request: What asks for another.
         """
         if not methods:
             raise Refused(404, "there is nothing at this path")
@@ -178,7 +165,7 @@ class Entrance:
             if "sec-websocket-key" in request.headers:
                 raise Refused(404, "there is a page at this path, but no WebSocket")
             raise Refused(405, f"this page answers {allow}", [("Allow", allow)])
-        self._check_host(transport, request)
+        self._provenance.check_host(request, self._hosts)
         more = self._preflight(request, methods) if _PREFLIGHT in request.headers else ()
         answer = Response(204, content_type="", headers=(("Allow", allow), *more))
         return AdmittedPage(self._decisions, PageRoute("", lambda _: answer))
@@ -189,32 +176,3 @@ class Entrance:
         if page is None:
             return ()
         return self._pages[page[0]].cors.preflight(request, methods)
-
-    def _check_host(self, transport: Transport, request: Request) -> None:
-        """Refuse a request by a name that is not this server's, and say how to allow it."""
-        host = request.headers.get("host")
-        if host is None or self._hosts.allow(host):
-            return
-        self._host_warnings.give(
-            shown(host),
-            "refused %s: a request for %s by the name %s in its Host header; %s",
-            transport.remote_addr,
-            shown(request.path),
-            shown(host),
-            Hosts.advice(host),
-        )
-        raise Refused(400, NO_SUCH_HOST)
-
-    def _warn_of_origin(
-        self, transport: Transport, request: Request, asked: str, origin: str, advice: str
-    ) -> None:
-        """Say once in a while, for each origin, how to allow it."""
-        self._origin_warnings.give(
-            shown(origin),
-            "refused %s: %s %s from the origin %s; %s",
-            transport.remote_addr,
-            asked,
-            shown(request.path),
-            shown(origin),
-            advice,
-        )

@@ -111,7 +111,7 @@ class Peer:
             transport: A connected socket, as it is without TLS.
             place: Its place among the limits.
             deadline: When the request has to be complete.
-            admit: Called with the transport, the head and the request; raises
+            admit: Called with the head and the request; raises
                 Refused, or returns what will take the arrival over.
             options: What holds for every peer.
             secure: Makes the same socket's transport under TLS; None for plain TCP.

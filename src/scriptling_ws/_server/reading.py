@@ -210,7 +210,7 @@ class Reading:
         request = self.request = parse_request(head)
         self._version = "HTTP/1.0" if is_http_1_0(head) else "HTTP/1.1"
         request = self._identify(request)
-        self.admitted = self._rest.admit(self._transport, head, request)
+        self.admitted = self._rest.admit(head, request)
         self._kind = self.admitted.kind
         self._persists = self._kind == REQUEST and persists(head, request)
         length = body_length(request, self._rest.options.max_body_size)

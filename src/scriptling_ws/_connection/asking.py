@@ -1,0 +1,83 @@
+"""Receiving for callers that want exceptions: a silence and a close raise, each its own.
+
+Rules:
+
+- `receive` does the work. What is here tells its two Nones apart, by what this end knows without
+  looking at the socket again: a silence is told of only if the end has not come.
+- A ReceiveTimeout loses nothing, and ends nothing: the next call, or the next turn of `Messages`,
+  goes on waiting.
+- A message that has come before the close is received before the close is told of.
+
+RFC 6455: section 7.1 (closing).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic
+
+from .._errors import ReceiveTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from typing_extensions import TypeVar
+
+    from .link import Link
+
+    Message_co = TypeVar("Message_co", covariant=True)
+else:
+    from typing import TypeVar
+
+    Message_co = TypeVar("Message_co", covariant=True)
+
+__all__ = ["Messages", "as_document", "nothing_came"]
+
+
+def nothing_came(link: Link, timeout: float | None) -> Exception:
+    """Why a receive has brought nothing.
+
+    Args:
+        link: The connection's link.
+        timeout: The seconds that it has waited, None for ever.
+
+    Returns:
+        ConnectionClosed, or ReceiveTimeout.
+    """
+    if timeout is None or link.lifecycle.closing or link.protocol.ended:
+        return link.closed_error()
+    return ReceiveTimeout(f"no message within {timeout:g} s: receive again, or allow more time")
+
+
+def as_document(message: str | list[int] | bytes) -> str | bytes:
+    """A message as a reader of JSON takes it."""
+    return bytes(message) if isinstance(message, list) else message
+
+
+class Messages(Generic[Message_co]):
+    """The messages of one connection as they come; each turn ends at the timeout.
+
+    An iterator, not a generator: it goes on after a ReceiveTimeout.
+    """
+
+    __slots__ = ("_link", "_receive", "_timeout")
+
+    def __init__(
+        self, link: Link, receive: Callable[[float | None], Any], timeout: float | None
+    ) -> None:
+        self._link = link
+        self._receive = receive
+        self._timeout = timeout
+
+    def __iter__(self) -> Iterator[Message_co]:
+        """Itself: a second loop goes on where the first has ended."""
+        return self
+
+    def __next__(self) -> Message_co:
+        """The next message; see `Connection.messages`."""
+        message: Message_co | None = self._receive(self._timeout)
+        if message is not None:
+            return message
+        why = nothing_came(self._link, self._timeout)
+        if isinstance(why, ReceiveTimeout):
+            raise why
+        raise StopIteration
