@@ -95,7 +95,7 @@ def read(pieces: list[bytes]) -> Taken | Answered | None:
     """What a request comes to; None where more is waited for."""
     heads: list[bytes] = []
 
-    def admit(transport: Any, head: bytes, request: Request) -> Any:
+    def admit(head: bytes, request: Request) -> Any:
         heads.append(head)
         return Admitted()
 

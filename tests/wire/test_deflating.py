@@ -522,7 +522,7 @@ def test_to_a_caller_it_is_a_connection():
     with both_ends(deflate=TERMS) as (conn, _):
         assert type(conn) is Connection
         assert str(type(conn)).endswith(".Connection'>")
-        for mistake in (lambda: conn.send(), lambda: conn.recv(), lambda: copy.copy(conn)):
+        for mistake in (lambda: conn.send(), lambda: conn.read(), lambda: copy.copy(conn)):
             with pytest.raises((TypeError, AttributeError)) as caught:
                 mistake()
             assert "Deflating" not in str(caught.value)
