@@ -14,7 +14,7 @@ from pairs import KIB, MIB, until
 from processes import Process, python_environment
 from renegotiation import Renegotiating, needs_cryptography
 from scriptling_ws._network.waiting import engine
-from servers import Certificates, dial, head, routes_of, serving, upgrade
+from servers import Certificates, head, upgrade
 
 resource = pytest.importorskip("resource")
 
@@ -203,25 +203,3 @@ def test_a_flood_at_a_tls_port(secure, attack):
 def test_a_flood_at_a_plain_port(plain, attack):
     plain.flood(attack, 2)
     plain.check()
-
-
-@pytest.mark.abuse(17)
-def test_a_thousand_peers_that_send_a_byte_at_a_time():
-    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 2500:
-        pytest.skip("there are too few descriptors")
-    with (
-        serving(routes=routes_of(), handshake_timeout=30) as server,
-        contextlib.ExitStack() as stack,
-    ):
-        peers = [stack.enter_context(dial(server)) for _ in range(1000)]
-        request = head("/page", "X: " + "x" * 200)
-        for byte in request[:40]:
-            for peer in peers:
-                peer.send(bytes([byte]))
-        start = time.monotonic()
-        with ws.connect(f"ws://127.0.0.1:{server.port}/ws") as conn:
-            conn.send("served")
-            assert conn.receive(10) == "served"
-        assert time.monotonic() - start < SOON
-        peers[0].sendall(request[40:])
-        assert peers[0].recv(4096).startswith(b"HTTP/1.1 200")
