@@ -19,7 +19,7 @@ import pytest
 
 import foreign
 import kernels
-from cases import AbuseCases
+from cases import AbuseCases, check_names
 from channels import FREE_THREADED, WAYS, Way
 from children import end_pool
 from once import leave_out, opens_no_connection  # noqa: F401 - a fixture of every test
@@ -85,6 +85,7 @@ def pytest_xdist_auto_num_workers(config):
 
 
 def pytest_collection_modifyitems(config, items):
+    check_names(items)
     leave_out(config, items)
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 import turns as _turns
-from cases import AbuseCases
+from cases import AbuseCases, check_names, named
 from once import no_connection
 from pairs import Running, both_ends, until
 from turns import Turns
@@ -132,3 +132,13 @@ def test_abuse_cases_are_counted_over_all_workers(monkeypatch):
         "abuse cases covered: 2 of 6, 1 left out",
         "abuse cases not covered: [3, 5, 6]",
     ]
+
+
+def test_an_address_in_the_id_of_a_case_is_refused():
+    item = SimpleNamespace(nodeid=f"tests/test_x.py::test_y[{named('a')}]")
+    check_names([item])
+    item.nodeid = f"tests/test_x.py::test_y[{object()}]"
+    with pytest.raises(pytest.UsageError, match="ids=named"):
+        check_names([item])
+    item.nodeid = f"tests/test_x.py::test_y[{named(object())}]"
+    check_names([item])

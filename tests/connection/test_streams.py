@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scriptling_ws as ws
+from cases import named
 from frames import close_frame, frame
 from memory import tracemalloc
 from pairs import (
@@ -99,7 +100,7 @@ def test_a_text_goes_through_two_streams(way, client):
             assert "".join(stream) == text
 
 
-@pytest.mark.parametrize("source", [b"", [], io.BytesIO(), [b"", b""], iter(())], ids=repr)
+@pytest.mark.parametrize("source", [b"", [], io.BytesIO(), [b"", b""], iter(())], ids=named)
 def test_an_empty_source_is_an_empty_message(source):
     with both_ends(binary_type=bytes) as (client, server):
         client.send_stream(source)
@@ -665,7 +666,7 @@ def test_many_send_at_once_and_nothing_is_mixed(way):
         ([[256]], False, "256"),
         (["\ud800"], True, "surrogate"),
     ],
-    ids=str,
+    ids=named,
 )
 def test_what_cannot_be_streamed_is_refused_before_anything_is_sent(source, text, error):
     with both_ends() as (client, server):
@@ -768,7 +769,7 @@ def test_an_interrupt_leaves_the_buffer_too():
         (5, "not int"),
         (memoryview(bytearray(9))[::2], "contiguous"),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_what_cannot_be_received_into_is_refused(buffer, error):
     with raw_peer() as (conn, far):

@@ -83,6 +83,16 @@ class AbuseCases:
             self.elsewhere.update(said["elsewhere"])
 
 
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
 def named(value):
     """The id of a case: as str() has it, but for addresses, which each process has others of."""
-    return re.sub(r" at 0x[0-9a-f]+", "", str(value))
+    return _ADDRESS.sub("", str(value))
+
+
+def check_names(items):
+    """Each worker of a run has to call a test the same."""
+    for item in items:
+        if _ADDRESS.search(item.nodeid):
+            raise pytest.UsageError(f"{item.nodeid} has an address in its id: give it ids=named")
