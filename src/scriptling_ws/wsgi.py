@@ -280,9 +280,9 @@ class _Door:
             request = request_of(environ, head)
             request.params.update(params or {})
             sock = find_socket(environ)
+            _check_engine(sock)  # before anything asks for one
             local_addr = address_text(sock.getsockname())
             upgrade = self._gate.check_upgrade(head, request, settings, local_addr)
-            _check_engine(sock)
             worker = gunicorn_worker() if "gunicorn.socket" in environ else None
             most = room_of(worker) if self._most is None else self._most
             seat = ending().take_seat(most, _NO_THREAD)
@@ -335,20 +335,20 @@ def _open(
         headers = [("Date", http_date()), *verdict.headers]
         answer = upgrade.accept(verdict.subprotocol, headers, deflate=terms)
         write_all(transport, answer, Deadline(_TIME))
+        return Connection(
+            transport,
+            upgrade.connection,
+            client=False,
+            options=settings.connection,
+            received=rest,
+            subprotocol=verdict.subprotocol,
+            request=request,
+            deflate=upgrade.deflate,
+            attended=True,
+        )
     except BaseException:
         _abandon(transport)
         raise
-    return Connection(
-        transport,
-        upgrade.connection,
-        client=False,
-        options=settings.connection,
-        received=rest,
-        subprotocol=verdict.subprotocol,
-        request=request,
-        deflate=upgrade.deflate,
-        attended=True,
-    )
 
 
 def _abandon(transport: Transport) -> None:

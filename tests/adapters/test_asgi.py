@@ -326,6 +326,36 @@ def test_what_asgi_does_not_carry_says_so(client):
             call()
 
 
+def test_messages_in_parts_are_not_carried(client):
+    calls = (
+        lambda: client.receive_into(bytearray(9)),
+        client.receive_stream,
+        lambda: client.send_stream([b"x"]),
+    )
+    for call in calls:
+        with pytest.raises(NotImplementedError, match="ASGI carries whole messages: use send"):
+            call()
+
+
+def test_a_silence_and_a_close_raise_where_they_are_asked_to(client):
+    with pytest.raises(ws.ReceiveTimeout, match="no message within 0 s"):
+        client.recv(0)
+    waiting = client.messages(0)
+    with pytest.raises(ws.ReceiveTimeout):
+        next(waiting)
+    client._feed('{"a": [1]}')
+    client._feed("x")
+    client._feed("y")
+    assert client.receive_json(0) == {"a": [1]}
+    assert client.recv(0) == "x"
+    assert next(waiting) == "y"
+    client._left(1001, "gone")
+    assert list(waiting) == []
+    with pytest.raises(ws.ConnectionClosed) as closed:
+        client.recv(0)
+    assert closed.value.code == 1001
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [

@@ -3,7 +3,8 @@
 Rules:
 
 - The server has the socket, the frames, the pings and their answers. What it does not hand on
-  (`ping`, `latency`, `fileno`) raises NotImplementedError, which says who has it.
+  (`ping`, `latency`, `fileno`, messages in parts) raises NotImplementedError, which says who has
+  it.
 - What is to be sent is checked as for `Connection`, by the same code, before anything is handed on.
 - A message is sent when the server has taken it: `send` waits for that, send_timeout at most.
 - Messages that are not received wait here, a few of them; then no more are taken from the server,
@@ -13,12 +14,14 @@ Rules:
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from .. import _kernel as kernel
 from .._codes import CloseCode
+from .._connection.asking import Messages, as_document, silence
 from .._errors import ConnectionClosed, SendTimeout
 from .._network.deadline import Deadline, check_timeout
 from .._network.waiting import engine
@@ -44,6 +47,11 @@ _MOST_BYTES: Final = 1024 * 1024  # of them, about
 _NOT_CARRIED: Final = (
     "ASGI does not carry {what}: the server sends pings of its own (uvicorn: --ws-ping-interval, "
     "hypercorn: websocket_ping_interval). Where a handler needs it, run it under WSGI or "
+    "scriptling_ws.Server"
+)
+
+_WHOLE: Final = (
+    "ASGI carries whole messages: use send and receive, or run the handler under WSGI or "
     "scriptling_ws.Server"
 )
 
@@ -277,6 +285,29 @@ class Client:
             message = self.receive(0) if len(messages) < limit else None
         return messages
 
+    def recv(self, timeout: float | None = None) -> str | list[int] | bytes:
+        """As `Connection.recv`."""
+        message = self.receive(timeout)
+        if message is None:
+            raise self._nothing_came(check_timeout(timeout))
+        return message
+
+    def receive_json(
+        self, timeout: float | None = None, *, loads: Callable[[Any], Any] = json.loads
+    ) -> Any:
+        """As `Connection.receive_json`."""
+        return loads(as_document(self.recv(timeout)))
+
+    def messages(self, timeout: float | None = None) -> Iterator[str | list[int] | bytes]:
+        """As `Connection.messages`."""
+        return Messages(self.receive, self._nothing_came, check_timeout(timeout))
+
+    def _nothing_came(self, timeout: float | None) -> Exception:
+        """As `asking.nothing_came`."""
+        if timeout is None or not self.connected():
+            return self._closed_error()
+        return silence(timeout)
+
     def __iter__(self) -> Iterator[str | list[int] | bytes]:
         """Receive messages, waiting for each without end, until the connection is closed."""
         while (message := self.receive(None)) is not None:
@@ -288,6 +319,43 @@ class Client:
             return self.close_code is None or bool(self._inbox and self._goodbye is None)
 
     # -- what ASGI does not carry -----------------------------------------------------
+
+    def receive_into(self, buffer: Any, timeout: float | None = 30) -> int | str | None:
+        """Not over ASGI.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(_WHOLE)
+
+    def receive_stream(
+        self,
+        timeout: float | None = 30,
+        *,
+        progress: Callable[[int, int | None], object] | None = None,
+    ) -> NoReturn:
+        """Not over ASGI.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(_WHOLE)
+
+    def send_stream(
+        self,
+        source: Any,
+        text: bool = False,
+        compress: bool = True,
+        *,
+        fragment_size: int = 64 * 1024,
+        progress: Callable[[int, int | None], object] | None = None,
+    ) -> None:
+        """Not over ASGI.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(_WHOLE)
 
     def ping(self, timeout: float | None = 30) -> float | None:
         """Not over ASGI.

@@ -30,7 +30,7 @@ else:
 
     Message_co = TypeVar("Message_co", covariant=True)
 
-__all__ = ["Messages", "as_document", "nothing_came"]
+__all__ = ["Messages", "as_document", "nothing_came", "silence"]
 
 
 def nothing_came(link: Link, timeout: float | None) -> Exception:
@@ -45,6 +45,11 @@ def nothing_came(link: Link, timeout: float | None) -> Exception:
     """
     if timeout is None or link.lifecycle.closing or link.protocol.ended:
         return link.closed_error()
+    return silence(timeout)
+
+
+def silence(timeout: float) -> ReceiveTimeout:
+    """What is raised where no message has come in time."""
     return ReceiveTimeout(f"no message within {timeout:g} s: receive again, or allow more time")
 
 
@@ -59,13 +64,17 @@ class Messages(Generic[Message_co]):
     An iterator, not a generator: it goes on after a ReceiveTimeout.
     """
 
-    __slots__ = ("_link", "_receive", "_timeout")
+    __slots__ = ("_receive", "_timeout", "_why")
 
     def __init__(
-        self, link: Link, receive: Callable[[float | None], Any], timeout: float | None
+        self,
+        receive: Callable[[float | None], Any],
+        why: Callable[[float | None], Exception],
+        timeout: float | None,
     ) -> None:
-        self._link = link
+        """Receive each by `receive`; `why` says what a None of it was, as `nothing_came` does."""
         self._receive = receive
+        self._why = why
         self._timeout = timeout
 
     def __iter__(self) -> Iterator[Message_co]:
@@ -77,7 +86,7 @@ class Messages(Generic[Message_co]):
         message: Message_co | None = self._receive(self._timeout)
         if message is not None:
             return message
-        why = nothing_came(self._link, self._timeout)
+        why = self._why(self._timeout)
         if isinstance(why, ReceiveTimeout):
             raise why
         raise StopIteration

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from functools import partial
 from itertools import islice, repeat, starmap
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic
@@ -467,7 +468,7 @@ class Connection(Generic[Binary_co]):
             TypeError: the timeout is no number.
             ValueError: the timeout is negative or NaN.
         """
-        return Messages(self._link, self.receive, check_timeout(timeout))
+        return Messages(self.receive, partial(nothing_came, self._link), check_timeout(timeout))
 
     def receive_into(self, buffer: Any, timeout: float | None = 30) -> int | str | None:
         """Receive the next message into a buffer.

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import sys
 import zlib
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,9 +28,11 @@ _chosen: list[Any] = []  # the module, once it was chosen
 def _choose() -> Any:
     if getattr(sys, "_is_gil_enabled", lambda: True)():
         try:
-            return import_module("zlib_ng.zlib_ng")
+            from zlib_ng import zlib_ng
         except ImportError:
             pass
+        else:
+            return zlib_ng
     return zlib
 
 
