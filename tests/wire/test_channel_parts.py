@@ -213,7 +213,7 @@ def test_a_signal_handler_that_raises_ends_the_wait_for_a_lock(lock, arguments):
         raise Strike
 
     assert lock.acquire()
-    with alarms(strike, again=0), pytest.raises(Strike):
+    with pytest.raises(Strike), alarms(strike, again=0):
         lock.acquire(*arguments)
     assert lock.locked()
     lock.release()
