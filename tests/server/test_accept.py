@@ -15,6 +15,7 @@ from scriptling_ws._handshakes.head import Refused
 from scriptling_ws._network.deadline import FOREVER, Deadline
 from scriptling_ws._network.listen import listen
 from scriptling_ws._network.transport import Transport
+from scriptling_ws._network.waiting import engine
 from scriptling_ws._server import acceptor as _accept
 from scriptling_ws._server import endpoints as _endpoints
 from scriptling_ws._server import server as _server
@@ -25,11 +26,18 @@ from scriptling_ws._server.callers import Callers
 from scriptling_ws._server.decisions import Decisions
 from scriptling_ws._server.delivery import Delivery
 from scriptling_ws._server.doors import Doors
+from scriptling_ws._server.endpoints import Endpoints
+from scriptling_ws._server.entrance import Entrance
+from scriptling_ws._server.figures import Figures
 from scriptling_ws._server.limits import REQUEST, WEBSOCKET, Limits
+from scriptling_ws._server.operations import Operations
 from scriptling_ws._server.peer import AGAIN, CLOSE, READ, READY, WRITE, WRITTEN, Peer
 from scriptling_ws._server.response import text
+from scriptling_ws._server.server import Server
 from scriptling_ws._server.sessions import Sessions
 from servers import Answer, dial, echo, head, raw_websocket, read_all, serving, upgrade
+
+unix_only = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
 
 # -- a peer ----------------------------------------------------------------
 
@@ -372,3 +380,56 @@ def test_a_server_without_descriptors_leaves_nothing(monkeypatch, what):
     with pytest.raises(OSError, match="Too many"):
         serving(echo)
     assert listeners[0].fileno() == -1
+
+
+# Where a server that listens already may still fail to be made, in this order.
+LATER_STEPS = [
+    (Entrance, "listen_on"),
+    (Endpoints, "page_url"),
+    (_server, "Acceptor"),
+    (Operations, "watch"),
+    (Figures, "start"),
+    (_server, "start_thread"),
+    (_server, "Closing"),
+    (_server, "tell_after_fork"),
+]
+
+
+@unix_only
+@pytest.mark.parametrize("step", LATER_STEPS, ids=[name for _, name in LATER_STEPS])
+def test_a_server_that_fails_at_any_step_leaves_nothing(monkeypatch, tmp_path, step):
+    """Neither the file of its socket, nor its thread, nor its watch over the handlers."""
+
+    def fail(*_, **__):
+        raise MemoryError("at this step")
+
+    begun, ended = [], []
+
+    class Watch:
+        def close(self):
+            ended.append(self)
+
+    def watch(tell):
+        begun.append(tell)
+        return Watch()
+
+    monkeypatch.setattr(type(engine()), "watch", staticmethod(watch))
+    monkeypatch.setattr(*step, fail)
+    made = weakref.WeakSet()
+
+    class Made(Server):
+        def __new__(cls, *arguments, **options):
+            server = super().__new__(cls)
+            made.add(server)
+            return server
+
+    gc.disable()
+    try:
+        with pytest.raises((OSError, MemoryError), match="at this step"):
+            Made(echo, unix=tmp_path / "socket")  # conftest looks for threads and descriptors
+        assert len(begun) == len(ended)
+        assert list(tmp_path.iterdir()) == []
+        if step[1] != "tell_after_fork":  # the last one, whose cycle the collector finds
+            assert not made
+    finally:
+        gc.enable()

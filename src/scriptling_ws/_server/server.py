@@ -268,13 +268,13 @@ class Server:
         self._endpoints = Endpoints.open(
             host, port, sock=sock, unix=unix, unix_mode=unix_mode, unix_owner=unix_owner
         )
-        self._entrance.listen_on(self._endpoints.hosts, self._endpoints.addresses)
-        self.port: int = self._endpoints.port
-        self.address: str = self._endpoints.address
-        self.url: str = self._endpoints.url(secure=self._secure)
-        self.page_url: str = self._endpoints.page_url(secure=self._secure, root_path=root_path)
         with contextlib.ExitStack() as undo:
             undo.callback(self._endpoints.close)
+            self._entrance.listen_on(self._endpoints.hosts, self._endpoints.addresses)
+            self.port: int = self._endpoints.port
+            self.address: str = self._endpoints.address
+            self.url: str = self._endpoints.url(secure=self._secure)
+            self.page_url: str = self._endpoints.page_url(secure=self._secure, root_path=root_path)
             self._acceptor = Acceptor(
                 self._endpoints.sockets,
                 self._entrance.admit,
@@ -289,12 +289,13 @@ class Server:
             undo.callback(self._acceptor.close)
             self._sessions.deliver = self._acceptor.deliver
             undo.callback(self._operations.end)
+            self._operations.watch()
+            self._thread = self._start()
+            undo.callback(self._stop_at_once)
             # Late, as it leads back here: a server that cannot be made is to leave no cycle.
             self._closing = Closing(self._end, self._sessions.includes_this_thread)
-            self._thread = self._start()
+            tell_after_fork(self)
             undo.pop_all()
-        self._operations.watch()
-        tell_after_fork(self)
 
     def _start(self) -> Task:
         try:
@@ -303,6 +304,11 @@ class Server:
         except (RuntimeError, MemoryError) as error:  # as in a subinterpreter
             text = f"a server needs threads, and there is none for it: {error}"
             raise OSError(errno.EAGAIN, text) from error
+
+    def _stop_at_once(self) -> None:
+        """End the acceptor's thread, where the server could not be made after all."""
+        self._acceptor.stop(Deadline(0))
+        self._thread.join(_MOMENT)
 
     def _after_fork(self) -> None:
         """In a forked child, where nothing of the server runs: be closed."""
