@@ -1,5 +1,6 @@
 """A slow `authorize`: it delays nobody else, and has a deadline; ends of either side meanwhile."""
 
+import logging
 import sys
 import threading
 import time
@@ -332,6 +333,54 @@ def test_a_refusal_that_fails_ends_nothing_else(slow, monkeypatch, log):
         with raw_websocket(server, "/ws"):
             pass
         slow.go.set()
+
+
+class FailingLog(logging.Handler):
+    """A handler of the log that raises, as those of the standard library do not."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text = text
+
+    def emit(self, record):
+        if record.getMessage().startswith(self.text):
+            raise SystemExit
+
+
+@pytest.fixture
+def failing_log(monkeypatch):
+    """The log fails as it is told that a decision has failed, and what raises in a thread."""
+    raised = []
+    monkeypatch.setattr(threading, "excepthook", lambda caught: raised.append(caught.exc_type))
+    logger, handler = logging.getLogger("scriptling_ws.server"), FailingLog("deciding about")
+    logger.addHandler(handler)
+    yield raised
+    logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize("make", [upgrade, head], ids=["upgrade", "page"])
+def test_where_the_log_fails_too_nothing_is_kept(failing_log, make):
+    routes = routes_of()
+    path = "/ws" if make is upgrade else "/page"
+    options = {"authorize": lambda request: 1 / 0, "handshake_timeout": None}
+    with serving(routes=routes, **options) as server:
+        with dial(server) as sock:
+            sock.sendall(make(path))
+            assert read_all(sock) == b""
+        until(lambda: not server._sessions.running)
+        assert server._acceptor._decisions.deadline is None
+
+
+def test_where_the_log_fails_late_the_connection_is_left_alone(slow, failing_log, monkeypatch):
+    """It is the acceptor's by then, and no thread's to close."""
+    slow.result = True  # which is nothing that it may return
+    ended = []
+    monkeypatch.setattr(_sessions.Session, "end", lambda session: ended.append(session))
+    with serving(routes=slow_routes(slow), handshake_timeout=0.1) as server:
+        assert status_of(server, upgrade("/slow/ws")) == 503
+        slow.go.set()
+        until(lambda: not server._sessions.running)
+    assert ended == []
 
 
 @pytest.mark.threads

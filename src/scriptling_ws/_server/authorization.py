@@ -109,7 +109,10 @@ def verdict_of(result: object) -> Verdict:
 
 
 def ask(decide: Callable[[Request], Verdict], request: Request) -> Verdict:
-    """Have the program decide about a request. Blocks for as long as that takes; never raises."""
+    """Have the program decide about a request. Blocks for as long as that takes.
+
+    What the program raises is a verdict too.
+    """
     try:
         return decide(request)
     except Refused as refused:  # by the request itself, such as one with a malformed body

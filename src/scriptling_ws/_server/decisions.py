@@ -10,7 +10,8 @@ Rules:
 - Which of the two answers is decided by one step: who takes the decision out of those under way.
 - As the server closes, upgrades that are not decided yet get a 503 at once; pages go on for as long
   as the others have.
-- A client that leaves meanwhile is noticed once it is decided: no handler is called for it.
+- A WebSocket's client that leaves meanwhile is noticed once it is decided: no handler is called for
+  it. Of a page's client that is not known: one that writes no more may still read the answer.
 """
 
 from __future__ import annotations
@@ -153,7 +154,12 @@ class _Decision:
 
     def run(self, session: Session, arrival: Arrival) -> None:
         """Have it decided, and answer."""
-        verdict = ask(self.decided.decide, arrival.request)
+        try:
+            verdict = ask(self.decided.decide, arrival.request)
+        except BaseException:  # a handler of the log raises, or a gevent.Timeout comes late
+            if self._all.take(self):
+                raise
+            return  # the transport is the acceptor's, as below
         address = arrival.transport.remote_addr
         if not self._all.take(self):
             # The transport is the acceptor's; the place is left as this thread ends.

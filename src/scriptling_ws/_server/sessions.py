@@ -176,8 +176,8 @@ class Sessions:
         try:
             admitted.run(session, arrival)
         except BaseException:
+            session.end()  # before the log, whose handlers may raise as well
             _logger.exception("the thread for %s failed", session.transport.remote_addr)
-            session.end()
         finally:
             self._finished.append(engine().current())
             self._forget(session)
