@@ -10,7 +10,8 @@ Rules (the Fetch standard, "CORS protocol"; RFC 6454):
   user's cookies. Programs send no Origin and pass. It is the check that upgrades have.
 - A preflight asks by OPTIONS whether a request may be made, and comes without cookies: it is
   answered before anybody is asked to authorize. Which headers it names is not for this server to
-  judge: the handler that gets them does.
+  judge: the handler that gets them does. The answer allows the method that was asked for alone: the
+  path's other methods may have another `cors=`, and a browser remembers what it was told.
 - An answer that differs by origin says so (Vary), or a cache would give it to another one.
 """
 
@@ -22,14 +23,15 @@ from typing import TYPE_CHECKING, Final
 from .admission import Origins
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from .._handshakes.head import Request
 
-__all__ = ["SAFE", "Cors"]
+__all__ = ["ASKED_METHOD", "SAFE", "Cors"]
 
 SAFE: Final = ("GET", "HEAD", "OPTIONS")
 """The methods that change nothing (RFC 9110 section 9.2.1)."""
+
+ASKED_METHOD: Final = "access-control-request-method"
+"""The header that makes OPTIONS a preflight: the method of the request that is to follow."""
 
 _MAX_AGE: Final = "600"  # seconds for which a browser need not ask again
 
@@ -86,12 +88,11 @@ class Cors:
             *_VARY,
         )
 
-    def preflight(self, request: Request, methods: Iterable[str]) -> _Headers:
+    def preflight(self, request: Request) -> _Headers:
         """What the answer to a preflight has to say.
 
         Args:
-            request: The preflight.
-            methods: What the path answers.
+            request: The preflight, which asks for a method of this page.
         """
         headers = self.headers(request)
         if not headers or headers == _VARY:
@@ -99,7 +100,7 @@ class Cors:
         asked = request.headers.get("access-control-request-headers")
         return (
             *headers,
-            ("Access-Control-Allow-Methods", ", ".join(methods)),
+            ("Access-Control-Allow-Methods", request.headers[ASKED_METHOD]),
             *((("Access-Control-Allow-Headers", asked),) if asked else ()),
             ("Access-Control-Max-Age", _MAX_AGE),
         )

@@ -19,12 +19,13 @@ Rules (RFC 6455 section 4.2; RFC 9110 for the statuses; the Fetch standard for C
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from .._handshakes.head import Refused, Request
 from .._handshakes.server import ServerUpgrade, wants_upgrade
 from .admission import Hosts
 from .admitted import AdmittedPage, AdmittedUpgrade
+from .cors import ASKED_METHOD
 from .provenance import Provenance
 from .response import Response
 from .route_table import PageRoute
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from .route_table import RouteTable, WebSocketRoute
 
 __all__ = ["Entrance"]
-
-_PREFLIGHT: Final = "access-control-request-method"
 
 
 class Entrance:
@@ -166,13 +165,13 @@ class Entrance:
                 raise Refused(404, "there is a page at this path, but no WebSocket")
             raise Refused(405, f"this page answers {allow}", [("Allow", allow)])
         self._provenance.check_host(request, self._hosts)
-        more = self._preflight(request, methods) if _PREFLIGHT in request.headers else ()
+        more = self._preflight(request) if ASKED_METHOD in request.headers else ()
         answer = Response(204, content_type="", headers=(("Allow", allow), *more))
         return AdmittedPage(self._decisions, PageRoute("", lambda _: answer))
 
-    def _preflight(self, request: Request, methods: list[str]) -> tuple[tuple[str, str], ...]:
+    def _preflight(self, request: Request) -> tuple[tuple[str, str], ...]:
         """What the route says to a browser that asks by OPTIONS."""
-        page = self._table.page(request.path, request.headers[_PREFLIGHT])
+        page = self._table.page(request.path, request.headers[ASKED_METHOD])
         if page is None:
             return ()
-        return self._pages[page[0]].cors.preflight(request, methods)
+        return self._pages[page[0]].cors.preflight(request)
