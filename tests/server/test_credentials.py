@@ -214,7 +214,18 @@ def test_a_token_in_the_query():
     assert check(asked_with(query={"token": "t k"})).status == 401
     assert check(asked_with(query={"access_token": ""})).status == 401
     assert check(asked_with("Bearer other", {"access_token": "t k"})).status == 401
+    assert check(asked_with("bearer", {"access_token": "t k"})).status == 401
     assert ws.bearer_auth("t")(asked_with(query={"access_token": "t"})).status == 401
+
+
+@pytest.mark.parametrize("header", ["Basic YTpi", "Negotiate x", ""])
+def test_a_token_in_the_query_beside_credentials_of_another_kind(header):
+    """Such as those of the page, by which a proxy in front has let the browser in."""
+    check = ws.bearer_auth({"t": "ann"}, query="access_token")
+    request = asked_with(header, {"access_token": "t"})
+    assert check(request) is None
+    assert request.state.user == "ann"
+    assert check(asked_with(header)).status == 401
 
 
 @pytest.mark.parametrize(

@@ -127,9 +127,10 @@ def bearer_auth(
         )
 
     def authorize(request: Request) -> Response | None:
-        header = request.headers.get("authorization")
-        token = None if header is None else bearer_token(header)
-        if header is None and query is not None:
+        header = request.headers.get("authorization", "")
+        token = bearer_token(header)
+        # A browser may send a page's Basic credentials with an upgrade: they are no second token.
+        if query is not None and not _is_bearer(header):
             token = request.query.get(query)
         if not token:
             return _refused(challenge)
@@ -141,6 +142,11 @@ def bearer_auth(
         return None
 
     return authorize
+
+
+def _is_bearer(header: str) -> bool:
+    """Whether a header is by Bearer authorization, malformed or not."""
+    return header.partition(" ")[0].lower() == "bearer"
 
 
 def _refused(challenge: str) -> Response:
