@@ -536,6 +536,27 @@ def test_a_refusal_before_a_reset(length):
         assert error.errno in (errno.ECONNRESET, errno.EPIPE)
 
 
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="it takes a write that fails at once")
+def test_an_upgrade_before_the_connection_breaks(monkeypatch):
+    """The rest of the request meets a closed socket, and more than one read is in this one."""
+
+    def write_rest(transport, rest):
+        monkeypatch.undo()
+        sent = transport.write(rest[:1000])
+        far.sendall(upgrade_answer(far.recv(1000)) + frame(BINARY, bytes(30_000)))
+        far.close()
+        return real(transport, rest[sent:])
+
+    near, far = socket.socketpair()
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+    real = _upgrade.write_rest
+    monkeypatch.setattr(_upgrade, "write_rest", write_rest)
+    with far, pytest.raises(ConnectError, match="broke during the upgrade") as caught:
+        connect("ws://h/", SOON, sock=near, headers=HUGE_HEADERS)
+    assert type(caught.value) is ConnectError
+    assert near.fileno() == -1
+
+
 def test_a_refusal_of_a_connection_before_its_request(monkeypatch):
     """The answer and the reset are there before the first byte is sent."""
 

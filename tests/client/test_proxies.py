@@ -31,6 +31,7 @@ from scriptling_ws import connect as open_connection
 from scriptling_ws._client.proxy import parse_proxy, proxy_of_environment
 from scriptling_ws._handshakes.url import parse_url
 from scriptling_ws._network.layered import TLSInTLS
+from scriptling_ws._network.transport import Transport
 from servers import echo, serving
 from tunnels import (
     GRANTED,
@@ -789,6 +790,26 @@ def test_a_signal_handlers_error_is_not_the_proxys(kind):
             assert type(caught.value) is TimeoutError
     finally:
         signal.signal(signal.SIGUSR1, previous)
+
+
+def test_a_proxy_that_speaks_and_does_not_read(monkeypatch):
+    def script(sock):
+        sock.sendall(b"HTTP/1.1 403 No\r\n")
+        done.wait(SOON)
+
+    def write(self, data):
+        tries.append(len(data))
+        return plain(self, data)
+
+    done, tries, plain = threading.Event(), [], Transport.write
+    monkeypatch.setattr(Transport, "write", write)
+    small = [(socket.SOL_SOCKET, name, 8192) for name in (socket.SO_SNDBUF, socket.SO_RCVBUF)]
+    with listening(script, buffer=8192) as port:
+        url = f"http://{'x' * 65_000}@127.0.0.1:{port}"
+        with pytest.raises(ConnectTimeout):
+            connect("ws://127.0.0.1/", proxy=url, socket_options=small, timeout=0.2)
+        done.set()
+    assert len(tries) < 100  # it waits until it can write, and does not ask again and again
 
 
 # A request larger than what lies in both ends' buffers.

@@ -1,6 +1,7 @@
 """reconnecting(): tries, waits, budgets and final failures, against servers that come and go."""
 
 import contextlib
+import errno
 import gc
 import logging
 import queue
@@ -16,7 +17,9 @@ import scriptling_ws as ws
 from pairs import SOON, connection, receive_head, running, tls_contexts, upgrade_answer
 from scriptling_ws._client import backoff
 from scriptling_ws._client.backoff import Budget, Pace, is_final, retry_after
+from scriptling_ws._network.waiting import engine
 from servers import echo, serving
+from tunnels import listening
 
 pytestmark = pytest.mark.once("it is about when to connect")
 
@@ -187,6 +190,34 @@ def test_url_and_headers_may_be_made_for_each_try():
     assert [b"Bearer 1" in server.requests[0], b"Bearer 3" in server.requests[1]] == [True, True]
 
 
+def test_what_comes_from_an_iterator_is_there_for_each_try():
+    level, name = socket.SOL_SOCKET, socket.SO_KEEPALIVE
+    with Fickle(BUSY, greet) as server:
+        conns = ws.reconnecting(
+            server.url,
+            headers=iter([("Authorization", "Bearer secret")]),
+            subprotocols=iter(["chat"]),
+            socket_options=iter([(level, name, 1)]),
+            **AT_ONCE,
+        )
+        for conn in conns:
+            assert conn._link.transport._sock.getsockopt(level, name)
+            break
+    assert len(server.requests) == 2
+    for request in server.requests:
+        assert b"Authorization: Bearer secret\r\n" in request
+        assert b"Sec-WebSocket-Protocol: chat\r\n" in request
+
+
+def test_a_redirect_is_logged_without_the_query(log):
+    moved = refusal(301, "Location: wss://u:secret@h/feed?token=secret")
+    with Fickle(moved) as server, pytest.raises(ws.HandshakeError, match="301"):
+        next(iter(ws.reconnecting(server.url)))
+    (line,) = log.texts(logging.WARNING)
+    assert "secret" not in line
+    assert "wss://h/feed?..." in line
+
+
 def test_a_server_of_ours_that_restarts():
     with serving(echo) as server:
         port = server.port
@@ -241,6 +272,15 @@ def test_a_certificate_that_is_not_trusted_is_final():
         with pytest.raises(ws.ConnectError, match="certificate") as caught:
             next(iter(ws.reconnecting(url, **LONG)))
         assert is_final(caught.value)
+
+
+def test_a_proxys_certificate_that_is_not_trusted_is_final(log):
+    _, server_context = tls_contexts()
+    with listening(lambda _: None, context=server_context) as port:
+        conns = ws.reconnecting("ws://localhost/", proxy=f"https://localhost:{port}", **LONG)
+        with pytest.raises(ws.ProxyError, match="certificate"):
+            next(iter(conns))
+    assert log.texts(logging.WARNING)[-1].endswith("this is final")
 
 
 def test_a_bad_url_is_final():
@@ -328,6 +368,28 @@ def test_close_ends_a_wait_and_a_connection(log):
             assert waiting.result() is None
 
 
+def test_close_ends_a_wait_without_a_descriptor(log, monkeypatch):
+    def refuse():
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(type(engine()), "waker", staticmethod(refuse))
+    with Fickle(refusal(503, "Retry-After: 1234")) as server:
+        conns = ws.reconnecting(server.url)
+        with running(lambda: list(conns)) as (waiting,):
+            log.wait_for("next try")
+            conns.close()
+            assert waiting.result() == []
+
+
+@pytest.mark.parametrize("how", [refusal(404), BUSY, "drop"], ids=["404", "503", "drop"])
+def test_a_try_that_fails_after_close_raises_nothing(how, log):
+    with Fickle(how) as server:
+        conns = ws.reconnecting(lambda: conns.close() or server.url, max_tries=1)
+        assert list(conns) == []
+    assert len(server.requests) == 1
+    assert log.texts(logging.WARNING) == []
+
+
 @pytest.mark.threads
 def test_ctrl_c_ends_a_wait():
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
@@ -386,14 +448,15 @@ def test_retry_after_is_obeyed_within_bounds(monkeypatch):
     pace = Pace(Budget())
     pace.failed()
     assert pace.delay(busy("120")) == 121
-    assert pace.delay(busy("999999")) == 3601
+    for absurd in ("999999", "9" * 11, "9" * 5000):
+        assert pace.delay(busy(absurd)) == 3601
     assert Pace(Budget(max_delay=7200)).delay(busy("999999")) == 7201
     assert Pace(Budget(max_time=100)).delay(busy("120")) is None  # it would be in vain
     assert Pace(Budget(max_time=0)).delay(busy("0")) is None
 
 
 @pytest.mark.parametrize(
-    "value", ["", "soon", "-1", "1.5", "\u0661", "99999999999", "Thu, 99 Foo 2026 00:00:00 GMT"]
+    "value", ["", "soon", "-1", "1.5", "\u0661", "120, 120", "Thu, 99 Foo 2026 00:00:00 GMT"]
 )
 def test_a_retry_after_that_is_none(value):
     assert retry_after(busy(value)) is None

@@ -4,6 +4,7 @@ And what the connection shows of its upgrade.
 """
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -25,10 +26,13 @@ from pairs import (
 )
 from programs import directory, free_port
 from scriptling_ws import ConnectError, ConnectTimeout, connect
+from scriptling_ws._client.asked import check_way
+from scriptling_ws._handshakes.url import parse_url
 from scriptling_ws._network.deadline import FOREVER
 from scriptling_ws._network.dial import dial_unix
 from scriptling_ws._network.race import SocketSettings
 from scriptling_ws._network.waiting import engine
+from scriptling_ws._options import DEFAULT_HEADS
 from servers import echo, serving
 from tunnels import listening
 
@@ -204,6 +208,17 @@ def test_nobody_listens_on_a_unix_socket(file):
         connect("ws://localhost/", SOON, unix="/x" * 200)
 
 
+def test_no_descriptor_for_a_unix_socket(monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket, "AF_UNIX", 1, raising=False)
+    monkeypatch.setattr(socket, "socket", refuse)
+    with pytest.raises(ConnectError, match=r"unix:/run/app\.sock: Too many open files") as caught:
+        connect("ws+unix:///run/app.sock")
+    assert caught.value.errno == errno.EMFILE
+
+
 @unix
 def test_a_unix_socket_whose_queue_is_full(file):
     with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as stack:
@@ -360,6 +375,9 @@ def test_an_option_that_the_system_refuses():
         ({"url": "wss://h", "server_hostname": 1}, TypeError, "server_hostname"),
         ({"url": "wss://h", "server_hostname": ""}, ValueError, "server_hostname"),
         ({"url": "wss://h", "server_hostname": "a b"}, ValueError, "server_hostname"),
+        ({"url": "wss://h", "server_hostname": ".h"}, ValueError, "server_hostname"),
+        ({"url": "wss://h", "server_hostname": "a..b"}, ValueError, "server_hostname"),
+        ({"url": "wss://h", "server_hostname": "a" * 64}, ValueError, "server_hostname"),
         ({"proxy_ssl_context": tls_contexts()[0]}, ValueError, "no proxy"),
         (
             {"proxy": "http://h", "proxy_ssl_context": tls_contexts()[0]},
@@ -374,6 +392,12 @@ def test_an_option_that_the_system_refuses():
 def test_bad_arguments(options, error, says):
     with pytest.raises(error, match=says):
         connect(**{"url": "ws://localhost:1/"} | options)
+
+
+@pytest.mark.parametrize("name", ["Example.com.", "example.com", "::1"])
+def test_the_name_for_tls_is_that_of_certificates(name):
+    way = check_way(parse_url("wss://h/"), DEFAULT_HEADS, server_hostname=name)
+    assert way.server_hostname == name.lower().removesuffix(".")
 
 
 def test_what_cannot_go_together_with_a_socket():

@@ -440,6 +440,25 @@ def test_a_redirect_is_shown_and_not_followed():
 
 
 @pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("wss://user:secret@other/", "'wss://other/'"),
+        ("wss://user:sec@ret@other/", "'wss://other/'"),
+        ("//user:secret@other/", "'//other/'"),
+        ("wss://other/path?token=secret", "'wss://other/path?...'"),
+        ("wss://other/path?a=//secret@secret", "'wss://other/path?...'"),
+        ("/login#secret", "'/login'"),
+        ("/a@b", "'/a@b'"),
+    ],
+)
+def test_a_redirect_is_shown_without_its_secrets(location, shown):
+    head = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+    error = rejected(head.encode())
+    assert error.headers["location"] == location
+    assert f"(Location: {shown})" in str(error)
+
+
+@pytest.mark.parametrize(
     ("answer", "status", "body"),
     [
         (b"HTTP/1.1 404 x\r\nContent-Length: 0\r\n\r\n", 404, b""),

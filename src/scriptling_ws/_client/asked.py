@@ -17,6 +17,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .._handshakes.idna import ascii_name
+from .._network.authority import has_whole_labels
 from .._network.race import PLAIN, SocketSettings
 from .._network.tls import check_context
 from .proxy import parse_proxy
@@ -82,10 +83,10 @@ def check_way(
         _check_alone(url, sock, unix, proxy, settings, redirects=redirects)
     chosen = _proxy(proxy, proxy_ssl_context)
     if ssl_context is not None or server_hostname is not None:
-        _check_tls(url, ssl_context, server_hostname, redirects=redirects)
+        server_hostname = _check_tls(url, ssl_context, server_hostname, redirects=redirects)
     return Way(
         context=ssl_context,
-        server_hostname=None if server_hostname is None else ascii_name(server_hostname),
+        server_hostname=server_hostname,
         settings=settings,
         sock=sock,
         unix=None if unix is None else _path(unix),
@@ -95,18 +96,24 @@ def check_way(
     )
 
 
-def _check_tls(url: URL, context: object, server_hostname: object, *, redirects: bool) -> None:
+def _check_tls(
+    url: URL, context: object, server_hostname: object, *, redirects: bool
+) -> str | None:
+    """Check the options of TLS; the name as TLS has it: in ASCII, without a dot at its end."""
+    name: str | None = None
     if context is not None:
         check_context(context, server_side=False)
     if server_hostname is not None:
         if not isinstance(server_hostname, str):
             kind = type(server_hostname).__name__
             raise TypeError(f"server_hostname has to be a str, not {kind}")
-        if not _NAME.fullmatch(ascii_name(server_hostname)):
+        name = ascii_name(server_hostname).removesuffix(".")
+        if not (_NAME.fullmatch(name) and has_whole_labels(name)):
             raise ValueError(f"server_hostname is no host name or address: {server_hostname!r}")
     if not (url.secure or redirects):
-        name = "ssl_context" if context is not None else "server_hostname"
-        raise ValueError(f"{name} is given, but the URL is ws://: use wss://")
+        option = "ssl_context" if context is not None else "server_hostname"
+        raise ValueError(f"{option} is given, but the URL is ws://: use wss://")
+    return name
 
 
 def _check_alone(

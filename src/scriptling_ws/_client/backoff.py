@@ -29,7 +29,7 @@ __all__ = ["Budget", "Pace", "is_final", "retry_after"]
 
 _MOST_DOUBLED: Final = 64  # a float holds that, whatever the first delay
 _AN_HOUR: Final = 3600.0
-_SECONDS: Final = re.compile(r"[0-9]{1,9}")
+_SECONDS: Final = re.compile(r"[0-9]+")
 # What the next moment may change: 408, 425 and 429 say so, and the 5xx are the server's own.
 _PASSING: Final = (408, 425, 429)
 _OWN: Final = range(500, 600)
@@ -135,9 +135,10 @@ def is_final(error: Exception) -> bool:
     """Whether another try would fail the same way."""
     if isinstance(error, InvalidURL):
         return True
-    if isinstance(error, (HandshakeError, ProxyError)):
-        status = error.status
-        return status is not None and status not in _PASSING and status not in _OWN
-    if isinstance(error, ConnectError):
-        return isinstance(error.__cause__, ssl.SSLCertVerificationError)
-    return False
+    status = error.status if isinstance(error, (HandshakeError, ProxyError)) else None
+    if status is not None:
+        return status not in _PASSING and status not in _OWN
+    # The server's certificate, or that of a proxy.
+    return isinstance(error, ConnectError) and isinstance(
+        error.__cause__, ssl.SSLCertVerificationError
+    )

@@ -44,7 +44,6 @@ class Conversation:
         self._transport = transport
         self.where = where
         self.deadline = deadline
-        self._unsent = False
 
     def send(self, data: bytes) -> None:
         """Send all of it.
@@ -57,10 +56,11 @@ class Conversation:
         try:
             while True:
                 rest, sent = write_rest(self._transport, rest)
-                self._unsent = not sent
                 if sent:
                     return
-                self._wait()
+                # Not until it can be read: what the proxy says meanwhile is left there, and would
+                # end each wait at once.
+                self._wait(read=False)
         except OSError as error:
             if is_told(error):
                 raise
@@ -123,11 +123,12 @@ class Conversation:
                 raise
             raise self._broken(error) from error
 
-    def _wait(self) -> None:
+    def _wait(self, *, read: bool = True) -> None:
         """Wait until the stream can be read; or written, where something is still to be sent."""
         if self.deadline.passed():
             raise ConnectTimeout(f"the proxy {self.where} did not answer within the timeout")
-        self._transport.wait(True, self._unsent or not self._transport.flush(), self.deadline)
+        write = not (read and self._transport.flush())
+        self._transport.wait(read, write, self.deadline)
 
     def _ended(self) -> NoReturn:
         raise ProxyError(f"the proxy {self.where} closed the connection without an answer")

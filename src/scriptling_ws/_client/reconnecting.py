@@ -18,6 +18,7 @@ How long it waits, and what is final, is in `backoff`.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, overload
 
@@ -32,7 +33,7 @@ from .backoff import Budget, Pace, is_final
 from .connect import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from typing_extensions import Self, Unpack
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["Reconnecting", "reconnecting"]
 
 _logger: Final = logging.getLogger("scriptling_ws.reconnecting")
+_UNWOKEN: Final = 0.1  # seconds between two looks at `close`, where no descriptor is left to wake
 
 
 @overload
@@ -137,7 +139,13 @@ def reconnecting(
         raise ValueError("sock is for one connection: use connect(), or leave sock out")
     budget = Budget(first_delay, max_delay, min_uptime, max_tries, max_time)
     options["binary_type"] = binary_type
-    return Reconnecting(url, check_timeout(timeout), headers, budget, final, options)
+    kept = {name: _repeatable(value) for name, value in options.items()}
+    return Reconnecting(url, check_timeout(timeout), _repeatable(headers), budget, final, kept)
+
+
+def _repeatable(value: Any) -> Any:
+    """An argument for each try: what an iterator has would be gone after the first one."""
+    return list(value) if isinstance(value, Iterator) else value
 
 
 class Reconnecting(Generic[Binary_co]):
@@ -216,6 +224,8 @@ class Reconnecting(Generic[Binary_co]):
             headers = self._headers() if callable(self._headers) else self._headers
             self._conn = connect(url, self._timeout, headers, **self._options)
         except (ConnectError, InvalidURL) as error:
+            if self._closed:  # the loop ends here, so the failure is nobody's any more
+                return None
             self._pace.failed()
             if not self._again(error):
                 raise
@@ -252,22 +262,28 @@ class Reconnecting(Generic[Binary_co]):
     def _wait(self, seconds: float) -> None:
         """Let so many seconds pass, or fewer if `close` is called."""
         deadline = Deadline(seconds)
+        waker: Waker | None
         try:
             waker = engine().waker()
         except OSError as error:
             if error.errno is None:
                 raise  # a signal handler's, such as TimeoutError
-            engine().sleep(seconds)  # no descriptor is left
-            return
+            waker = None  # no descriptor is left
         try:
             with self._lock:
                 self._waker = waker
             while not (self._closed or deadline.passed()):
-                engine().wait(waker, READ, deadline)
+                if waker is not None:
+                    engine().wait(waker, READ, deadline)
+                    continue
+                moment = deadline.sooner(_UNWOKEN).left()
+                engine().sleep(moment or 0.0)
+                deadline.waited(moment)
         finally:
             with self._lock:
                 self._waker = None
-                waker.close()
+                if waker is not None:
+                    waker.close()
 
     def close(self) -> None:
         """End the loop, from any thread: the wait between two tries, and the connection if any.

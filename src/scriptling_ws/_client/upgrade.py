@@ -74,7 +74,8 @@ def _read_refusal(transport: Transport, handshake: ClientHandshake, buffer: byte
     """The connection broke: raise the refusal that may have come before that."""
     try:
         while count := transport.read_into(buffer):
-            handshake.receive(bytes(memoryview(buffer)[:count]))
+            if handshake.receive(bytes(memoryview(buffer)[:count])):
+                break  # no refusal: what follows is no part of the handshake
     except OSError as error:
         if is_told(error):
             raise

@@ -32,7 +32,7 @@ from wsproto.connection import Connection as WSProtoConnection
 from wsproto.utilities import generate_accept_token, generate_nonce
 
 from .._errors import HandshakeError, forget_frames
-from .._fields import count_header, joined_headers
+from .._fields import count_header, joined_headers, shown_target
 from .._options import DEFAULT_HEADS, check_subprotocols
 from .._version import __version__
 from .additions import Additions
@@ -386,7 +386,7 @@ _ADVICE = {
     503: "it is overloaded: try again later",
 }
 _ADVICE.update(dict.fromkeys(REDIRECTS, _ADVICE[301]))
-_USER = re.compile(r"//[^/@]*@")
+_USER = re.compile(r"//[^/?#]*@")
 
 
 def _rejection(event: h11.Response) -> tuple[str, int, dict[str, str]]:
@@ -395,6 +395,7 @@ def _rejection(event: h11.Response) -> tuple[str, int, dict[str, str]]:
     advice = _ADVICE.get(status, "it may not be a WebSocket endpoint")
     headers = joined_headers((bytes(name), bytes(value)) for name, value in event.headers)
     where = ""
-    if "location" in headers:  # where it may have a password, that is not shown
-        where = f" (Location: {_USER.sub('//', headers['location'])!r})"
+    if "location" in headers:  # it may have a password, or in the query a token: neither is shown
+        location, _, _ = _USER.sub("//", headers["location"]).partition("#")
+        where = f" (Location: {shown_target(location)})"
     return f"the server answered with HTTP status {status}: {advice}{where}", status, headers

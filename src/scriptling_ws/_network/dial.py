@@ -79,8 +79,9 @@ def dial_unix(path: str, deadline: Deadline, settings: SocketSettings = PLAIN) -
     if family < 0:
         text = f"cannot connect to {where}: this system has no Unix sockets (in Python)"
         raise ConnectError(text, OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT)))
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock: socket.socket | None = None
     try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setblocking(False)
         settings.set_options(sock)
         while True:
@@ -94,16 +95,16 @@ def dial_unix(path: str, deadline: Deadline, settings: SocketSettings = PLAIN) -
             left = deadline.sooner(_PAUSE).left() or 0.0
             engine().sleep(left)
             deadline.waited(left)
-    except OSError as error:
-        sock.close()
+    except BaseException as error:
+        if sock is not None:
+            sock.close()
+        if not isinstance(error, OSError):
+            raise
         told = error.errno is None and _TOO_LONG not in str(error)  # a signal handler's
         if told or isinstance(error, ConnectError):
             raise
         text = f"cannot connect to {where}: {error.strerror or error}"
         raise ConnectError(text, error) from error
-    except BaseException:
-        sock.close()
-        raise
 
 
 def look_up(host: str, port: int, deadline: Deadline) -> Sequence[Address]:
