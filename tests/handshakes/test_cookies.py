@@ -1,5 +1,6 @@
 """Cookies that responses set: safe by default, and nothing that a browser would refuse."""
 
+import enum
 from dataclasses import replace
 
 import pytest
@@ -94,6 +95,30 @@ def test_prefixes_of_names_keep_their_promise():
 def test_what_a_browser_would_refuse(args, options, error, text):
     with pytest.raises(error, match=text):
         set_cookie(*args, **options)
+
+
+class Theme(str, enum.Enum):
+    DARK = "dark"
+
+
+class Liar(str):
+    def __format__(self, spec):
+        return "x\r\nEvil: y"
+
+
+class Many(int, enum.Enum):
+    DAY = 86_400
+
+
+def test_it_goes_out_as_it_was_checked():
+    """Not as what a class of the program says as it is formatted."""
+    assert set_cookie(Theme.DARK, Theme.DARK, max_age=Many.DAY) == (
+        "dark=dark; Path=/; Max-Age=86400; HttpOnly; SameSite=Lax"
+    )
+    texts = {"path": Liar("/x"), "domain": Liar("a.example"), "same_site": Liar("Strict")}
+    assert set_cookie(Liar("a"), Liar("b"), **texts) == (
+        "a=b; Path=/x; Domain=a.example; HttpOnly; SameSite=Strict"
+    )
 
 
 def test_several_and_none_changes_the_response_it_was_made_of():

@@ -18,6 +18,7 @@ from scriptling_ws._network.transport import Transport
 from scriptling_ws._network.waiting import engine
 from scriptling_ws._server import acceptor as _accept
 from scriptling_ws._server import endpoints as _endpoints
+from scriptling_ws._server import peer as _peer
 from scriptling_ws._server import server as _server
 from scriptling_ws._server.acceptor import Acceptor
 from scriptling_ws._server.access import AccessLog
@@ -251,6 +252,22 @@ def test_a_connection_that_cannot_be_taken(monkeypatch, error, log):
                 assert read_all(sock) == b""
         with raw_websocket(server):
             pass
+
+
+def test_a_late_peer_that_cannot_be_answered_is_one_peers_own(monkeypatch, log):
+    def fail(*args, **options):
+        raise MemoryError
+
+    with serving(echo, handshake_timeout=0.05) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(_peer, "Delivery", fail)
+            with dial(server) as sock:
+                sock.sendall(b"GET / HT")
+                assert read_all(sock) == b""
+            assert log.wait_for("failed").exc_info
+        with dial(server) as sock:
+            sock.sendall(b"GET / HT")
+            assert Answer(read_all(sock)).status == 408
 
 
 def test_what_ends_the_acceptor_is_logged_and_leaves_nothing(monkeypatch, log):

@@ -172,6 +172,14 @@ def test_head_closes_the_file_too(pair):
     assert file.closed
 
 
+@pytest.mark.parametrize("options", [{"length": 4, "head_only": True}, {"length": 0}])
+def test_a_file_of_which_nothing_is_sent_is_closed_by_the_thread_of_its_request(pair, options):
+    """What has its `close` is the program's, and not for the acceptor's thread."""
+    file = io.BytesIO(b"data")
+    delivery(pair[0], 200, file=file, **options)
+    assert file.closed
+
+
 # -- which files another thread may read -----------------------------------------
 
 

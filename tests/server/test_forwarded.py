@@ -235,11 +235,15 @@ def test_what_the_client_has_spoken(addresses, schemes, secure):
         ("for=192.0.2.1", Client("192.0.2.1", False)),
         ('for="', Client("127.0.0.1:1", False, False)),
         ("for=unknown", Client("127.0.0.1:1", False, False)),
+        ("", Client("127.0.0.1:1", False)),
+        (None, Client("127.0.0.1:1", False)),
     ],
 )
 def test_forwarded_in_place_of_the_other(value, client):
     proxies = Proxies(["127.0.0.1", "10.0.0.0/8"], header="forwarded")
-    headers = {"forwarded": value, "x-forwarded-for": "6.6.6.6", "x-forwarded-proto": "https"}
+    headers = {"x-forwarded-for": "6.6.6.6", "x-forwarded-proto": "https"}
+    if value is not None:
+        headers["forwarded"] = value
     assert proxies.client_of("127.0.0.1:1", headers) == client
 
 

@@ -2,9 +2,12 @@
 
 import logging
 import re
+from http.cookies import SimpleCookie
+from urllib.parse import urlsplit
 
 import pytest
 
+from scriptling_ws._handshakes.cookies import make_cookie
 from scriptling_ws._handshakes.head import Refused, Request
 from scriptling_ws._server.http import SAFE_HEADERS, page_headers_of
 from scriptling_ws._server.proxies import Proxies
@@ -76,6 +79,8 @@ def test_two_segments_and_a_proxy_in_front():
         "/a?b",
         "/a\n",
         "/a\\b",
+        "/a;Domain=b.example",
+        "/a,/b",
         "/" + "x" * 300,
         "http://x",
     ],
@@ -89,6 +94,16 @@ def test_what_is_no_prefix(path):
 def test_a_prefix_is_a_str():
     with pytest.raises(TypeError, match="root_path has to be a str"):
         RootPath(None)
+
+
+def test_a_prefix_is_one_that_a_cookie_and_a_url_can_have():
+    """As it is: the Path of a cookie ends at a semicolon."""
+    paths = [path for path in (f"/a{chr(code)}b" for code in range(128)) if is_root_path(path)]
+    assert len(paths) > 62  # letters, digits, and more
+    for path in paths:
+        cookie = SimpleCookie(make_cookie("a", "b").text(path, secure=False))
+        assert cookie["a"]["path"] == path
+        assert urlsplit(f"http://host{path}/x").path == f"{path}/x"
 
 
 @pytest.fixture
@@ -153,7 +168,18 @@ def test_a_proxy_that_takes_it_off(behind):
 
 
 @pytest.mark.parametrize(
-    "prefix", ["//evil.example", "/\\evil.example", "/a/../b", "http://x", "/a, /b", "/a?b", ""]
+    "prefix",
+    [
+        "//evil.example",
+        "/\\evil.example",
+        "/a/../b",
+        "http://x",
+        "/a, /b",
+        "/a,/b",
+        "/a?b",
+        "/a;b",
+        "",
+    ],
 )
 def test_a_prefix_that_is_none_is_ignored(behind, prefix):
     answer = ask(behind, head("/go", f"X-Forwarded-Prefix: {prefix}"))

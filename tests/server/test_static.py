@@ -70,6 +70,8 @@ def test_a_prefix_is_taken_off(tree):
     files = StaticFiles("/assets", tree)
     assert fetch(files, "/assets/app.js")[1] == b"1"
     assert fetch(files, "/assets/")[1] == b"<p>home"
+    for path in ("/assets//", "/assets///", "/assets/sub//"):
+        assert status(files, path) == 404
 
 
 @pytest.mark.parametrize(
@@ -83,6 +85,9 @@ def test_a_prefix_is_taken_off(tree):
         "//app.js",
         "//etc/passwd",
         "/sub//index.html",
+        "//",
+        "/sub//",
+        "/sub///",
         "/..\\secret.txt",
         "/sub\\index.html",
         "/app.js\0",

@@ -1,5 +1,6 @@
 """Static files as HTTP has them: conditions, ranges, compressed forms, and the fallback."""
 
+import errno
 import os
 import re
 import time
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scriptling_ws._handshakes.head import Refused, Request
+from scriptling_ws._server import static as _static
 from scriptling_ws._server.codings import accepted
 from scriptling_ws._server.conditions import Validators, allows_range, is_unchanged
 from scriptling_ws._server.ranges import wanted_range
@@ -198,6 +200,16 @@ def test_which_part_is_wanted(value, part):
         assert wanted_range(value, 10) == part
 
 
+def test_the_last_bytes_of_an_empty_file(folder):
+    """They can be asked for, other than its first ones (RFC 9110 section 14.1.2)."""
+    files = StaticFiles("/", folder)
+    status, headers, body = fetch(files, "/empty.txt", range="bytes=-5")
+    assert (status, body) == (200, b"")
+    assert "content-range" not in headers
+    assert fetch(files, "/empty.txt", range="bytes=-0")[0] == 416
+    assert fetch(files, "/empty.txt", range="bytes=0-")[0] == 416
+
+
 @settings(deadline=None)
 @given(st.integers(0, 12), st.integers(0, 12), st.integers(1, 12))
 def test_a_part_is_what_a_slice_is(first, last, size):
@@ -307,6 +319,27 @@ def test_a_form_that_may_not_be_served(folder, tmp_path_factory):
     (folder / "a.txt.gz").unlink()
     (folder / "a.txt.gz").mkdir()
     assert fetch(files, accept_encoding="br, gzip")[2] == TEXT
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(), PermissionError(), OSError(errno.EMFILE, "")]
+)
+def test_a_form_that_cannot_be_opened(folder, monkeypatch, error):
+    """It is gone since it was found, or is another user's: the next one goes out, or the file."""
+    real_open, lost = os.open, []
+
+    def fail(path, *args):
+        if str(path).endswith(tuple(lost)):
+            raise error
+        return real_open(path, *args)
+
+    monkeypatch.setattr(_static.os, "open", fail)
+    files = StaticFiles("/", folder)
+    for suffix, coding, sent in ((".br", "gzip", b"as gzip"), (".gz", None, b"let x = 1")):
+        lost.append(suffix)
+        status, headers, body = fetch(files, "/app.js", accept_encoding="gzip, br")
+        assert (status, headers.get("content-encoding"), body) == (200, coding, sent)
+        assert headers["vary"] == "Accept-Encoding"
 
 
 def test_a_part_of_a_compressed_form(folder):

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar, cast
 
 from .._fields import TOKEN
 from .._options import check_count
@@ -32,6 +32,7 @@ _PATH = re.compile(r"/[\x20-\x3a\x3c-\x7e]*")
 _DOMAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _LONGEST: Final = 4096  # bytes of name and value together
 _LONGEST_ATTRIBUTE: Final = 1024
+_Text = TypeVar("_Text", bound=str)
 
 
 @dataclass(frozen=True, repr=False)
@@ -95,7 +96,21 @@ def make_cookie(
     if same_site == "None" and not secure:
         raise ValueError("browsers refuse SameSite=None without Secure: pass secure=True too")
     secure, path = _kept_promise(name, path, domain, secure)
-    return Cookie(name, value, max_age, path, domain, http_only, same_site, secure)
+    return Cookie(
+        _plain(name),
+        _plain(value),
+        None if max_age is None else int(max_age),
+        None if path is None else _plain(path),
+        None if domain is None else _plain(domain),
+        http_only,
+        _plain(same_site),
+        secure,
+    )
+
+
+def _plain(text: _Text) -> _Text:
+    """A str without a class of its own: what that says as it is formatted was never checked."""
+    return cast("_Text", str.__str__(text))
 
 
 def _check_text(name: object, value: object) -> None:

@@ -36,7 +36,6 @@ from .._network.tls import TLSTransport
 from .._network.transport import Transport, address_text
 from .._network.waiting import READ, engine
 from .callers import TurnedAway
-from .delivery import BrokenOff
 from .doors import Doors
 from .figures import NO_FIGURES
 from .kept import Kept
@@ -283,17 +282,14 @@ class Acceptor:
                 self._again[peer] = None
             elif wanted != READY:
                 self._watch(peer, wanted)
-        except TurnedAway as error:
-            self._reports.turned_away(peer.transport.remote_addr, error)
-            self._drop(peer)
-        except BrokenOff as error:
-            self._reports.broken_off(peer, error)
-            self._drop(peer)
-        except OSError as error:
-            self._reports.lost(peer, error)
-            self._drop(peer)
-        except Exception:
-            _logger.exception("the handshake with %s failed", peer.transport.remote_addr)
+        except Exception as error:  # noqa: BLE001  # told of by `_lose`
+            self._lose(peer, error)
+
+    def _lose(self, peer: Peer, error: Exception) -> None:
+        """Close a peer with which something went wrong, and tell of it."""
+        try:
+            self._reports.failed(peer, error)
+        finally:
             self._drop(peer)
 
     def _step(self, peer: Peer) -> int:
@@ -363,12 +359,10 @@ class Acceptor:
 
     def _expire(self) -> None:
         while (peer := self._opening.front()) is not None and peer.deadline.passed():
-            if peer.expire(Deadline(LINGER)):
-                self._answered(peer)
-                self._advance(peer)
-            else:
-                self._reports.unanswered(peer, peer.reason)
-                self._drop(peer)
+            try:
+                self._give_up(peer)
+            except Exception as error:  # noqa: BLE001  # such as: no memory for an answer
+                self._lose(peer, error)
         while (peer := self._delivering.front()) is not None and peer.deadline.passed():
             self._delivering.discard(peer)
             if peer.renew():
@@ -381,6 +375,15 @@ class Acceptor:
         self._kept.expire()
         self._decisions.expire()
         self._doors.look()
+
+    def _give_up(self, peer: Peer) -> None:
+        """The opening of a peer has taken too long."""
+        if peer.expire(Deadline(LINGER)):
+            self._answered(peer)
+            self._advance(peer)
+        else:
+            self._reports.unanswered(peer, peer.reason)
+            self._drop(peer)
 
     def _look_up(self) -> None:
         """Do what another thread has woken this one for."""

@@ -136,6 +136,8 @@ class Delivery:
             self.size = self._left
             if self._left:
                 self._outgoing = memoryview(b"".join((head, self._next_piece())))
+            else:
+                self.close()  # here, as that may be the program's code
         except BaseException:
             self.close()
             raise

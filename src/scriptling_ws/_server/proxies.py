@@ -134,7 +134,7 @@ class Proxies:
         root_path = prefix if is_root_path(prefix) else ""
         schemes, hosts = _list(headers.get(_SCHEME)), _list(headers.get(_HOST))
         if self._read is not read_x_forwarded_for:
-            hosts = [""]  # as the client has sent it
+            schemes = hosts = [""]  # these are as the client has sent them
         value = headers.get(self._header)
         if value is None:
             scheme, host = _at(schemes, 0), _at(hosts, 0)

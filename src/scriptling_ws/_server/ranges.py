@@ -6,6 +6,8 @@ Rules (RFC 9110 section 14):
   malformed are answered with the whole, as a server may: nobody needs them, and many small or
   overlapping ones cost more than the whole.
 - A range that begins behind the end cannot be satisfied (416); one that ends there is cut.
+- The last bytes of an empty file can be asked for (section 14.1.2), but no Content-Range can say
+  where they are: that is answered with the whole, too.
 """
 
 from __future__ import annotations
@@ -40,9 +42,9 @@ def wanted_range(value: str, size: int) -> tuple[int, int] | None:
     first, last = _number(found[1]), _number(found[2])
     if first is None:
         assert last is not None
+        if last and not size:
+            return None
         start, end = max(0, size - last), size  # the last bytes
-        if not last:
-            start = size
     else:
         if last is not None and last < first:
             return None

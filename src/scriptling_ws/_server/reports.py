@@ -13,13 +13,12 @@ import logging
 import ssl
 from typing import TYPE_CHECKING, Final
 
-from .delivery import TOO_SLOW
+from .callers import TurnedAway
+from .delivery import TOO_SLOW, BrokenOff
 from .log import RareWarnings
 
 if TYPE_CHECKING:
     from .access import AccessLog
-    from .callers import TurnedAway
-    from .delivery import BrokenOff
     from .figures import Figures
     from .peer import Peer
 
@@ -55,16 +54,23 @@ class Reports:
         self._warnings.give(str(error), "closed %s unanswered: %s", address, error)
         self._figures.refused("-", "too many connections from your address")
 
-    def broken_off(self, peer: Peer, error: BrokenOff) -> None:
-        """An answer cannot be sent to its end."""
+    def failed(self, peer: Peer, error: Exception) -> None:
+        """Something went wrong with a peer, which is closed."""
         address = peer.transport.remote_addr
-        _logger.warning("the answer to %s was broken off: %s", address, error)
+        if isinstance(error, TurnedAway):
+            self.turned_away(address, error)
+        elif isinstance(error, BrokenOff):
+            _logger.warning("the answer to %s was broken off: %s", address, error)
+        elif isinstance(error, OSError):
+            self._lost(peer, error)
+        else:
+            _logger.error("the handshake with %s failed", address, exc_info=error)
 
     def too_slow(self, peer: Peer) -> None:
         """An answer is not taken."""
         _logger.info("broke off the answer to %s: %s", peer.transport.remote_addr, TOO_SLOW)
 
-    def lost(self, peer: Peer, error: OSError) -> None:
+    def _lost(self, peer: Peer, error: OSError) -> None:
         """A peer has left, or its connection has failed."""
         address = peer.transport.remote_addr
         if isinstance(error, ssl.SSLError) and not isinstance(error, _LEFT):

@@ -9,7 +9,8 @@ Rules:
 - The server's own pages for balancers and Prometheus, who ask it directly, are also where they
   are without it.
 - A prefix has plain characters alone, so that it is the same in a URL and decoded; it begins with
-  one slash, as two would begin a host, and ends with none.
+  one slash, as two would begin a host, and ends with none. It has no semicolon, which would end the
+  Path of a cookie, and no comma, by which proxies make a list of several.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RootPath", "is_root_path"]
 
-_SEGMENT: Final = r"/(?!\.\.?(?:/|\Z))[A-Za-z0-9._~!$&'()*+,;=:@-]+"
+_MARKS: Final = "._~!$&'()*+=:@-"
+_SEGMENT: Final = rf"/(?!\.\.?(?:/|\Z))[A-Za-z0-9{_MARKS}]+"
 _ROOT_PATH = re.compile(f"(?:{_SEGMENT})+")
 _LONGEST: Final = 256
 
@@ -57,8 +59,8 @@ class RootPath:
             raise TypeError(f"root_path has to be a str, not {type(path).__name__}")
         if path and not is_root_path(path):
             raise ValueError(
-                f"root_path has to be a path such as '/app', with letters, digits and "
-                f"-._~!$&'()*+,;=:@ in it and no slash at its end, not {path!r}"
+                "root_path has to be a path such as '/app', with letters, digits and "
+                f"{_MARKS} in it and no slash at its end, not {path!r}"
             )
         self.path: str = path
         self._segments = path.count("/")

@@ -160,6 +160,8 @@ class StaticFiles:
     def _find(self, request: Request) -> str | Response:
         """The file that is asked for, or where to find it."""
         path = request.path
+        if "//" in path:
+            raise _not_found()
         if path + "/" == self._prefix:
             return _redirect(request)
         real = self._resolve(path[len(self._prefix) :].rstrip("/"))
@@ -180,11 +182,15 @@ class StaticFiles:
             forms = self._forms(real, os.fstat(file.fileno()))
             varies = ", ".join(filter(None, (vary, "Accept-Encoding" if forms else "")))
             for name in accepted(request.headers.get("accept-encoding")) if forms else ():
-                if name in forms:
+                if name not in forms:
+                    continue
+                try:
                     compressed = _open(forms[name])
-                    file.close()
-                    file, coding = compressed, name
-                    break
+                except Refused:
+                    continue  # it is gone by now, or may not be read: the file itself is there
+                file.close()
+                file, coding = compressed, name
+                break
             return self._represent(request, file, self._type(real), coding, varies)
         except BaseException:
             file.close()
