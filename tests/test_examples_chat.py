@@ -508,7 +508,14 @@ def test_who_was_away_is_told_what_was_said(chat):
 
 @pytest.mark.parametrize(
     ("given", "name"),
-    [(" a \t b ", "a b"), ("e\u0301", "é"), ("a\u202eb\u200b", "ab"), ("x" * 60, "x" * 40)],
+    [
+        (" a \t b ", "a b"),
+        ("e\u0301", "é"),
+        ("a\u202eb\u200b", "ab"),
+        ("x" * 60, "x" * 40),
+        # Minutes of work, if all of it were put in order.
+        pytest.param("x" + "\u0300\u0316" * 100_000, "x" + "\u0316" * 39, id="marks"),
+    ],
 )
 def test_a_name_has_what_can_be_seen(chat, given, name):
     with chat.joined(given) as one:
