@@ -329,6 +329,16 @@ def test_a_message_that_comes_twice_is_shown_once(ann, chat):
         assert ann.texts() == ["twice", "the end"]
 
 
+def test_an_id_is_its_senders(ann, chat):
+    """Programs may count their messages: what one has said does not hide what another says."""
+    with chat.joined("Eve") as eve, chat.joined("Uma") as uma:
+        eve.say("from Eve", id="1")
+        ann.message("from Eve")
+        uma.say("from Uma", id="1")
+        ann.message("from Uma")
+        assert ann.texts() == ["from Eve", "from Uma"]
+
+
 def test_a_message_that_is_too_long_is_not_sent_again_and_again(ann, chat):
     with chat.joined("Eve") as eve:
         ann.text.evaluate("(text) => { text.removeAttribute('maxlength'); }")
@@ -409,6 +419,30 @@ def test_an_image_without_words_and_one_that_is_removed(ann, chat):
         image = eve.next("image")
         assert (image["text"], image["width"], image["height"]) == ("", 40, 30)
         ann.page.get_by_role("img", name="Image from you, without a description").wait_for()
+
+
+# An image is decoded once `read` is called; its promise is kept when the page has done with it.
+READ_LATER = """() => {
+  const { decode } = Image.prototype;
+  const { revokeObjectURL } = URL;
+  const start = new Promise((go) => { window.start = go; });
+  const end = new Promise((go) => { window.end = go; });
+  Image.prototype.decode = async function () { await start; await decode.call(this); };
+  URL.revokeObjectURL = (url) => { revokeObjectURL.call(URL, url); setTimeout(window.end); };
+  window.read = () => { window.start(); return end; };
+}"""
+
+
+def test_an_image_that_is_read_while_its_sender_leaves(browser, chat):
+    """Who joins next at this page is not to send it."""
+    with person(browser, chat, "Dora") as dora:
+        dora.page.evaluate(READ_LATER)
+        give(dora.page, picture(40, 30), "paste")
+        dora.page.get_by_role("button", name="Leave").click()
+        dora.page.evaluate("read()")
+        assert dora.page.locator("#attached").evaluate("(element) => element.hidden")
+        dora.join("Fred")
+        assert dora.page.locator("#attached").is_hidden()
 
 
 @pytest.mark.parametrize(
@@ -508,7 +542,14 @@ def test_who_was_away_is_told_what_was_said(chat):
 
 @pytest.mark.parametrize(
     ("given", "name"),
-    [(" a \t b ", "a b"), ("e\u0301", "é"), ("a\u202eb\u200b", "ab"), ("x" * 60, "x" * 40)],
+    [
+        (" a \t b ", "a b"),
+        ("e\u0301", "é"),
+        ("a\u202eb\u200b", "ab"),
+        ("x" * 60, "x" * 40),
+        # Minutes of work, if all of it were put in order.
+        pytest.param("x" + "\u0300\u0316" * 100_000, "x" + "\u0316" * 39, id="marks"),
+    ],
 )
 def test_a_name_has_what_can_be_seen(chat, given, name):
     with chat.joined(given) as one:

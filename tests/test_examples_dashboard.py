@@ -19,7 +19,8 @@ pytestmark = runs_once
 
 TIMEOUT = 20
 VIEWERS = 200
-TOKEN = "geheim-ü"
+TOKEN = "geheim-7"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
 TRUSTING = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 TRUSTING.check_hostname = False
 TRUSTING.verify_mode = ssl.CERT_NONE  # nobody vouches for the certificate
@@ -41,14 +42,24 @@ class Started:
         url = f"wss://localhost:{self.port}/dashboard/{name}"
         return ws.connect(url, ssl_context=TRUSTING, timeout=TIMEOUT, **options)
 
-    def get(self, path):
+    def ask(self, method, path, headers=()):
+        """What comes back, with its body read."""
         client = http.client.HTTPSConnection(
             "localhost", self.port, timeout=TIMEOUT, context=TRUSTING
         )
         with contextlib.closing(client):
-            client.request("GET", path)
+            client.request(method, path, headers=dict(headers))
             response = client.getresponse()
-            return response.status, response.getheader("Location"), response.read()
+            response.body = response.read()
+            return response
+
+    def get(self, path):
+        response = self.ask("GET", path)
+        return response.status, response.getheader("Location"), response.body
+
+    def control(self, **headers):
+        """The control, for who sends these headers."""
+        return self.connect("control", headers=headers)
 
 
 @contextlib.contextmanager
@@ -109,8 +120,7 @@ def test_a_new_viewer_gets_what_has_been(dashboard):
 
 
 def test_the_control_wants_its_token(dashboard):
-    with dashboard.connect("live") as viewer, dashboard.connect("control") as control:
-        control.send({"token": TOKEN})
+    with dashboard.connect("live") as viewer, dashboard.control(**BEARER) as control:
         granted = received(control)
         assert (granted["lowest"], granted["highest"]) == (20, 250)
         for wrong in ({"target": 251}, {"target": "100"}, {"target": float("1e999")}, {}, [1]):
@@ -123,23 +133,50 @@ def test_the_control_wants_its_token(dashboard):
 
 
 @pytest.mark.parametrize(
-    "first",
+    "headers",
     [
-        '{"token": "wrong"}',
-        '{"token": ""}',
-        '{"token": "\\ud800"}',
-        "{}",
-        "[]",
-        "no",
-        '{"token": 1}',
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Basic " + TOKEN},
+        {"Cookie": "dashboard="},
+        {"Cookie": "dashboard=" + TOKEN},
+        {"Cookie": "dashboard=\u00e9"},
+        {"Cookie": "dashboard=" + 64 * "0"},
     ],
 )
-def test_without_the_token_nothing_is_set(dashboard, first):
-    with dashboard.connect("control") as control:
-        control.send(first)
-        control.send({"target": 30})
-        assert control.receive(timeout=TIMEOUT) is None
-        assert control.close_code == 4401
+def test_without_the_token_there_is_no_control(dashboard, headers):
+    with pytest.raises(ws.HandshakeError) as caught:
+        dashboard.control(**headers)
+    assert caught.value.status == 401
+    assert caught.value.headers["www-authenticate"].startswith("Bearer ")
+    refused = dashboard.ask("POST", "/dashboard/unlock", headers)
+    assert (refused.status, refused.getheader("Set-Cookie")) == (401, None)
+
+
+def test_the_token_gives_a_cookie_that_opens_the_control(dashboard):
+    unlocked = dashboard.ask("POST", "/dashboard/unlock", BEARER)
+    assert unlocked.status == 204
+    cookie, *more = unlocked.getheader("Set-Cookie").split("; ")
+    assert sorted(more) == ["HttpOnly", "Path=/dashboard", "SameSite=Strict", "Secure"]
+    assert TOKEN not in cookie
+    with dashboard.control(Cookie=cookie) as control:
+        assert received(control)["highest"] == 250
+    # It opens the control, and gives no other cookie; a page of another site may do neither.
+    assert dashboard.ask("POST", "/dashboard/unlock", {"Cookie": cookie}).status == 401
+    foreign = {"Origin": "https://evil.example"}
+    with pytest.raises(ws.HandshakeError) as caught:
+        dashboard.control(Cookie=cookie, **foreign)
+    assert caught.value.status == 403
+    assert dashboard.ask("POST", "/dashboard/unlock", {**BEARER, **foreign}).status == 403
+
+
+@pytest.mark.parametrize("token", ["with a blank", "geheim-\u00fc"])
+def test_a_token_that_no_header_can_carry(token):
+    command = ["examples/dashboard/serve.py", "--port", free_port()]
+    environment = python_environment(DASHBOARD_TOKEN=token)
+    with Process.python(*command, cwd=REPOSITORY, env=environment) as process:
+        assert process.finish() == ([], 2)
 
 
 def test_the_prefix(dashboard):
@@ -148,12 +185,6 @@ def test_the_prefix(dashboard):
     assert (status, body[:4]) == (200, b"<!--")
     assert dashboard.get("/")[0] == 404
     assert dashboard.get("/dashboard/../live")[0] == 404
-
-
-def test_a_foreign_page_may_not_connect(dashboard):
-    with pytest.raises(ws.HandshakeError) as caught:
-        dashboard.connect("control", headers={"Origin": "https://evil.example"})
-    assert caught.value.status == 403
 
 
 @contextlib.contextmanager
@@ -168,9 +199,11 @@ def test_the_page_looks_on_and_sets(browser, dashboard):
     with looking(browser, dashboard) as viewer:
         viewer.locator("#temperature", has_text=re.compile(r"\d+\.\d")).wait_for()
         assert viewer.get_by_label("Target in °C").is_hidden()
-        viewer.get_by_label("Token").fill("wrong")
-        viewer.get_by_role("button", name="Unlock").click()
-        viewer.get_by_text("This is not the token.").wait_for()
+        for wrong in ("wrong", "wr\u00f6ng", "wr ong", "\u20ac"):  # no header can carry the last
+            viewer.get_by_label("Token").fill(wrong)
+            viewer.locator("#answer").evaluate("(answer) => { answer.textContent = ''; }")
+            viewer.get_by_role("button", name="Unlock").click()
+            viewer.get_by_text("This is not the token.").wait_for()
         viewer.get_by_label("Token").fill(TOKEN)
         viewer.get_by_role("button", name="Unlock").click()
         slider = viewer.get_by_label("Target in °C")
@@ -178,10 +211,13 @@ def test_the_page_looks_on_and_sets(browser, dashboard):
         viewer.get_by_role("button", name="Set").click()
         viewer.get_by_text("The target is 90 °C.").wait_for()
         viewer.locator("#target", has_text="90").wait_for()
-        viewer.reload()  # the tab knows the token
+        assert TOKEN not in viewer.evaluate("JSON.stringify([sessionStorage, document.cookie])")
+        viewer.reload()  # the browser has the cookie
         viewer.get_by_label("Target in °C").wait_for()
-        viewer.get_by_role("button", name="Lock").click()
+        with viewer.expect_response("**/lock"):
+            viewer.get_by_role("button", name="Lock").click()
         viewer.get_by_label("Token").wait_for()
+        assert viewer.context.cookies() == []
 
 
 def test_the_address_that_is_printed_has_the_token(browser, dashboard):

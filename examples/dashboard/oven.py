@@ -4,6 +4,12 @@
 The page has two sockets. On `/live` each viewer gets what has been in the last minute, and then
 what is, ten times a second. On `/control` who knows the token sets the temperature. No path has
 the proxy's prefix: nginx takes it off, and the page's own addresses are relative.
+
+Whether somebody may control is decided before the upgrade, by `authorize=`. A program sends the
+token with the request, as `Authorization: Bearer`. A browser's script can send no header with a
+WebSocket, but it can with a request: the page unlocks the control by one, and gets a cookie, which
+the browser sends with the WebSocket. No script can read it, and the server refuses WebSockets from
+pages of other origins, with which the browser might send it too.
 """
 
 import collections
@@ -13,11 +19,12 @@ import threading
 import time
 
 import scriptling.websocket as ws
+from scriptling.runtime import Response
 
 RATE = 10  # times a second
 KEPT = 60 * RATE  # what a new viewer gets to begin with
 LOWEST, HIGHEST = 20, 250  # degrees Celsius
-NO_TOKEN = 4401  # a close code, as the page knows it
+COOKIE = "dashboard"
 
 
 class Oven:
@@ -43,10 +50,16 @@ class Oven:
 
 
 class Dashboard:
-    """The two sockets, and the thread that pushes. Use it in a `with`."""
+    """The two sockets, and the thread that pushes. Use it in a `with`.
+
+    Attributes:
+        has_token: For `authorize=`: it lets in who sends the token.
+    """
 
     def __init__(self, token):
-        self._token = token.encode()
+        self.has_token = ws.bearer_auth(token)
+        # Made from the token, so that it outlives a restart; and the token cannot be made from it.
+        self._cookie = hmac.new(token.encode(), b"dashboard", "sha256").hexdigest()
         self._oven = Oven()
         self._last = collections.deque(maxlen=KEPT)
         # Who is slow misses old values, and holds nobody up.
@@ -69,12 +82,24 @@ class Dashboard:
         for _ in client:
             pass  # what it says does not matter
 
+    def may_control(self, request):
+        """For `authorize=`: it lets in who sends the cookie or the token; others get 401."""
+        given = request.cookies.get(COOKIE, "").encode()
+        # It takes the same time wherever the two differ.
+        if hmac.compare_digest(given, self._cookie.encode()):
+            return None
+        return self.has_token(request)
+
+    def unlock(self, _request):
+        """Give the cookie to who has sent the token."""
+        return Response(204).with_cookie(COOKIE, self._cookie, same_site="Strict")
+
+    def lock(self, _request):
+        """Take it back."""
+        return Response(204).without_cookie(COOKIE)
+
     def control(self, client):
-        """Serve who sets the temperature: {"token": ...} comes first, then {"target": 180}."""
-        # compare_digest takes the same time wherever the two differ.
-        if not hmac.compare_digest(_text(client.receive(timeout=10), "token"), self._token):
-            client.close(NO_TOKEN, "this is not the token")
-            return
+        """Serve who sets the temperature: {"target": 180}."""
         client.send({"lowest": LOWEST, "highest": HIGHEST, "target": self._oven.target})
         for message in client:
             target = _number(message, "target")
@@ -106,19 +131,10 @@ class Dashboard:
         return {**values, "viewers": len(self._room)}
 
 
-def _field(message, key):
-    """What a JSON message has under a key, or None: peers send anything."""
+def _number(message, key):
+    """A number that a JSON message has, or None: peers send anything."""
     try:
-        return json.loads(message)[key]
+        value = json.loads(message)[key]
     except (TypeError, ValueError, KeyError, IndexError, RecursionError):
         return None
-
-
-def _text(message, key):
-    value = _field(message, key)
-    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else b""
-
-
-def _number(message, key):
-    value = _field(message, key)
     return value if type(value) in (int, float) else None

@@ -42,12 +42,15 @@ def main():
     if (options.cert is None) != (options.key is None):
         parser.error("--cert and --key belong together")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # An empty token would let everybody in.
     token = os.environ.get("DASHBOARD_TOKEN") or secrets.token_urlsafe(24)
+    try:
+        dashboard = Dashboard(token)
+    except ValueError as error:
+        parser.error(f"DASHBOARD_TOKEN: {error}")
     with (
         contextlib.suppress(KeyboardInterrupt),
         tempfile.TemporaryDirectory() as folder,
-        Dashboard(token) as dashboard,
+        dashboard,
         server(dashboard, options.name) as backend,
         nginx(Path(folder), options, backend) as proxy,
     ):
@@ -61,7 +64,11 @@ def server(dashboard, name):
     headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"}
     routes.static("/", HERE / "static", headers=headers)
     routes.websocket("/live", dashboard.live, max_message_size=1024)
-    routes.websocket("/control", dashboard.control, max_message_size=1024)
+    routes.websocket(
+        "/control", dashboard.control, max_message_size=1024, authorize=dashboard.may_control
+    )
+    routes.post("/unlock", dashboard.unlock, authorize=dashboard.has_token)
+    routes.post("/lock", dashboard.lock)
     return ws.Server(
         routes=routes, port=0, allowed_hosts=[name, "127.0.0.1"], trusted_proxies=["127.0.0.1"]
     )

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from pairs import SOON, until
-from processes import Process
+from processes import Process, is_alive
 from scriptling_ws import ConnectError, connect
 from services import Service, serving_processes, write
 
@@ -26,15 +26,6 @@ pytestmark = [
 def folder(tmp_path):
     write(tmp_path)
     return tmp_path
-
-
-def is_alive(process):
-    """Whether there is a process of that number, which somebody has still to wait for or not."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 # -- signals to the master -----------------------------------------------------------

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from pairs import SOON, Running, until
-from processes import Process
+from processes import Process, is_alive
 from scriptling_ws import connect
 from servers import Certificates
 from services import Service, write
@@ -24,14 +24,6 @@ pytestmark = [
 def folder(tmp_path):
     write(tmp_path)
     return tmp_path
-
-
-def is_alive(process):
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 @contextlib.contextmanager

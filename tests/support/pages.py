@@ -75,8 +75,9 @@ def visitor(browser, url, **options):
 
 
 def _heed(message, errors):
-    # That a server is not there is said by the browser itself.
-    if message.type == "error" and "WebSocket connection to" not in message.text:
+    # That a server is not there, or wants a token, is said by the browser itself.
+    its_own = ("WebSocket connection to", "the server responded with a status of 401")
+    if message.type == "error" and not any(text in message.text for text in its_own):
         errors.append(message.text)
 
 

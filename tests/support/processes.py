@@ -21,6 +21,15 @@ def python_environment(**more):
     return {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "error", **more}
 
 
+def is_alive(number):
+    """Whether there is a process of that number, which somebody has still to wait for or not."""
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 class Process:
     """A child process. Its standard error is the test's own, and shown if the test fails."""
 

@@ -31,7 +31,7 @@ let attached = null;
 let unread = 0;
 const people = new Map(); // each member, and the timer of one that has just left
 const pending = []; // own messages that have not come back: { id, data, item, since }
-const seen = new Set(); // the ids of messages that are shown
+const seen = new Set(); // who said it, and its id, of messages that are shown
 
 // -- coming and going ------------------------------------------------------------------------
 
@@ -194,8 +194,7 @@ function come(message) {
     view.mark(pending.splice(index, 1)[0].item, "sent");
     return;
   }
-  if (message.id && seen.has(message.id)) return; // it was sent again after an outage
-  remember(message.id);
+  if (!remember(message)) return; // it was sent again after an outage
   $("empty").hidden = true;
   const own = message.name === me.name; // from another tab
   view.add({ ...message, own, state: own ? "sent" : "", at: message.at && new Date(message.at * 1000) });
@@ -205,10 +204,14 @@ function come(message) {
   }
 }
 
-function remember(id) {
-  if (!id) return;
-  seen.add(id);
+/** Whether a message is new. An id is its sender's: another one may have the same. */
+function remember({ name, id }) {
+  if (!id) return true;
+  const mark = JSON.stringify([name, id]);
+  if (seen.has(mark)) return false;
+  seen.add(mark);
   if (seen.size > 1000) seen.delete(seen.values().next().value);
+  return true;
 }
 
 document.addEventListener("visibilitychange", () => {
@@ -271,7 +274,7 @@ $("say").addEventListener("submit", (event) => {
   const image = attached;
   const size = image && { width: image.width, height: image.height };
   const data = image ? pack({ id, text, ...size }, image.blob) : JSON.stringify({ text, id });
-  remember(id);
+  remember({ name: me.name, id });
   $("empty").hidden = true;
   const item = view.add({ id, name: me.name, text, own: true, image, state: "pending" });
   const message = { id, data, item, since: 0 };
@@ -321,7 +324,9 @@ async function take(files) {
   const file = [...files].find(({ type }) => type.startsWith("image/")) ?? files[0];
   if (!file || !me) return;
   try {
-    attach(await prepare(file), file.size);
+    const image = await prepare(file);
+    if (!me) return; // who has left meanwhile: whoever joins next is not to send it
+    attach(image, file.size);
     $("text").focus();
   } catch (error) {
     $("say-error").textContent = error.message;

@@ -1,12 +1,12 @@
 // Part of the page of: python examples/dashboard/serve.py
-// Two sockets: one that brings the values, and one that sets the target for who has the token.
+// Two sockets: one that brings the values, and one that sets the target for who has the token. The
+// token is sent once, for a cookie that the browser sends with that socket.
 
 const SHOWN = 60_000; // milliseconds of the chart
 const KEPT = 600;
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 10_000;
 const SILENCE = 3_000; // ten values a second are due: without any for so long the connection is dead
-const NO_TOKEN = 4401;
 const $ = (id) => document.getElementById(id);
 const values = [];
 let control = null;
@@ -66,7 +66,7 @@ function come(message) {
 function tell(state, text) {
   if ($("status").dataset.state === state) return; // not ten times a second
   document.body.classList.toggle("stale", state !== "live");
-  if (state === "live" && !control && keep()) unlock(keep()); // it was lost as well
+  if (state === "live" && !control && unlocked()) connect(); // it was lost as well
   $("status").dataset.state = state;
   $("status").textContent = text;
 }
@@ -149,15 +149,32 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", ask);
 
 // -- the control -----------------------------------------------------------------------------
 
-function unlock(token, typed = false) {
+/** Ask for the cookie; whether the token is the right one, the answer says. */
+async function unlock(token, typed = false) {
+  let status = 0;
+  $("answer").textContent = ""; // the same answer twice is read out twice
+  try {
+    const headers = { Authorization: `Bearer ${token}` };
+    ({ status } = await fetch("unlock", { method: "POST", headers }));
+  } catch (error) {
+    if (/[^!-~]/.test(token)) status = 401; // no header has such characters, nor any token
+  }
+  if (status === 204) {
+    unlocked(true);
+    connect(typed);
+  } else {
+    $("answer").textContent = status === 401 ? "This is not the token." : "The control is not connected.";
+  }
+}
+
+/** Connect the control. That the cookie is no longer good, a script cannot see: it is not let in. */
+function connect(typed = false) {
   control?.close();
   const socket = new WebSocket(address("control"));
   control = socket;
-  socket.onopen = () => socket.send(JSON.stringify({ token }));
   socket.onmessage = ({ data }) => {
     const message = JSON.parse(data);
     if (message.lowest !== undefined) {
-      keep(token);
       locked(false);
       Object.assign($("wanted"), { min: message.lowest, max: message.highest, value: message.target });
       show();
@@ -168,12 +185,11 @@ function unlock(token, typed = false) {
       $("answer").textContent = `The target is ${message.target} °C.`;
     }
   };
-  socket.onclose = ({ code }) => {
+  socket.onclose = () => {
     if (control !== socket) return;
     control = null;
     locked(true);
-    if (code === NO_TOKEN) keep("");
-    $("answer").textContent = code === NO_TOKEN ? "This is not the token." : "The control is not connected.";
+    $("answer").textContent = "The control is not connected.";
   };
 }
 
@@ -183,13 +199,13 @@ function locked(is) {
   $("answer").textContent = "";
 }
 
-/** The token, over a reload of this tab. */
-function keep(token) {
+/** Whether this tab has unlocked the control, over a reload. */
+function unlocked(is) {
   try {
-    if (token === undefined) return sessionStorage.getItem("token") ?? "";
-    sessionStorage.setItem("token", token);
+    if (is === undefined) return sessionStorage.getItem("unlocked") === "yes";
+    sessionStorage.setItem("unlocked", is ? "yes" : "no");
   } catch { /* the browser forbids it */ }
-  return token ?? "";
+  return false;
 }
 
 function show() {
@@ -210,7 +226,8 @@ $("lock").addEventListener("click", () => {
   const socket = control;
   control = null;
   socket?.close();
-  keep("");
+  unlocked(false);
+  fetch("lock", { method: "POST" }).catch(() => {});
   locked(true);
   $("token").focus();
 });
@@ -218,5 +235,6 @@ $("lock").addEventListener("click", () => {
 // The token stands in the address once: what is seen of the address later has it no more.
 const given = new URLSearchParams(location.hash.slice(1)).get("token");
 if (given) history.replaceState(null, "", location.pathname + location.search);
-if (given || keep()) unlock(given || keep());
+if (given) unlock(given);
+else if (unlocked()) connect();
 live();
