@@ -282,9 +282,15 @@ class _Door:
         try:
             verdict = _decide(request, settings, upgrade)
             connection = _open(environ, sock, request, upgrade, settings, verdict)
+        except BaseException:
+            seat.leave()
+            raise
+        try:
             seat.fill(connection, worker)
         except BaseException:
             seat.leave()
+            connection._abort()
+            connection.close()
             raise
         return connection, seat
 
