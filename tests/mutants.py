@@ -110,8 +110,8 @@ WINGS = {
     ),
     "adapters": (
         (
-            "_adapters.ending _adapters.environ _adapters.events _adapters.gate _adapters.running "
-            "_network.foreign _network.loops asgi wsgi"
+            "_adapters.ending _adapters.environ _adapters.events _adapters.gate _adapters.inbox "
+            "_adapters.running _adapters.table _network.foreign _network.loops asgi wsgi"
         ),
         "wsgi asgi foreign inside options",
     ),

@@ -30,7 +30,8 @@ HOUSE = [
 ]
 WINGS = {
     "_adapters": [
-        ["ending", "environ", "events", "gate", "running"],
+        ["ending", "environ", "gate", "inbox", "running", "table"],
+        ["events"],
     ],
     "_client": [
         ["backoff", "proxy", "redirects", "secure"],

@@ -24,13 +24,16 @@ Rules (the ASGI specification, "WebSocket"):
 from __future__ import annotations
 
 import contextlib
+import logging
+import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._adapters.ending import REASON, ending
 from ._adapters.events import Client, Posted, close_event
 from ._adapters.gate import Gate
 from ._adapters.running import decide, log_refusal, run_handler
+from ._adapters.table import Table
 from ._codes import CloseCode
 from ._handshakes.head import Refused, parse_request
 from ._network.authority import host_port
@@ -39,8 +42,6 @@ from ._network.waiting import engine
 from ._options import check_count, check_names
 from ._server.authorization import Verdict
 from ._server.response import refusal
-from ._server.routes import Routes
-from ._server.settings import Settings, keep
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -48,10 +49,13 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ._adapters.ending import Seat
+    from ._adapters.table import Found
     from ._handshakes.head import Request
     from ._options import RouteOptions
     from ._server.response import Response
     from ._server.route_table import WebSocketRoute
+    from ._server.routes import Routes
+    from ._server.settings import Settings
 
     Scope = Mapping[str, Any]
     Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -59,6 +63,10 @@ if TYPE_CHECKING:
     Application = Callable[[Any, Any, Any], Awaitable[Any]]
 
 __all__ = ["Client", "Middleware"]
+
+_logger = logging.getLogger("scriptling_ws.server")
+
+_BROKEN = re.compile(rb"[\r\n\0]")
 
 
 class Middleware:
@@ -94,43 +102,30 @@ class Middleware:
             TypeError: an argument is of the wrong type, or an option is unknown.
             ValueError: an argument cannot be used, or there is no route.
         """
-        if not callable(application):
-            raise TypeError(
-                f"application has to be an ASGI application, not {type(application).__name__}"
-            )
-        if not isinstance(routes, Routes):
-            raise TypeError(f"routes has to be a Routes, not {type(routes).__name__}")
         check_names("Middleware", options)
         if max_connections is not None:
             check_count("max_connections", max_connections)
-        own = keep({"binary_type": binary_type, **options})
-        Settings.of(own)  # so that a wrong one fails without a route too
+        own = {"binary_type": binary_type, **options}
+        self._table = Table(application, routes, "an ASGI", own)
         self._application = application
-        self._table = routes.table()
-        if not self._table.websockets:
-            raise ValueError("the routes have no WebSocket: register one, then make the Middleware")
         self._gate = Gate(allowed_hosts)
         self._most = max_connections
-        self._settings = {
-            route: Settings.of({**own, **route.options}) for route in self._table.websockets
-        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a scope: see the ASGI specification."""
-        found = self._table.websocket(_path(scope)) if scope["type"] == "websocket" else None
+        found = self._table.find(_path(scope)) if scope["type"] == "websocket" else None
         if found is None:
             await self._application(scope, receive, send)
             return
         if not in_a_loop():
             raise RuntimeError("scriptling_ws.asgi waits by asyncio: run the server with that")
-        await receive()  # websocket.connect
+        if (await receive())["type"] != "websocket.connect":
+            return  # the client has left already
         request: Request | None = None
-        route, params = found
-        settings = self._settings[route]
         try:
             request = _request(scope)
-            request.params.update(params)
-            self._gate.check_caller(request, settings, _address(scope.get("server")))
+            request.params.update(found.params)
+            self._gate.check_caller(request, found.settings, _address(scope.get("server")))
             seat = ending().take_seat(self._most, "")
         except Refused as refused:
             log_refusal(request, refused)
@@ -138,56 +133,74 @@ class Middleware:
             return
         try:
             offered = list(scope.get("subprotocols") or ())
-            verdict = await _decide(request, settings, offered)
+            verdict = await _decide(request, found.settings, offered)
             if verdict.response is None:
-                await self._run(route, request, settings, seat, verdict, scope, receive, send)
+                server = _Server(scope, receive, send)
+                await _run(found, request, seat, verdict, server)
             else:
                 log_refusal(request, Refused(verdict.response.status, verdict.reason))
                 await _refuse(verdict.response, scope, send)
         finally:
-            seat.leave()
+            if not seat.filled:  # else it is the handler's
+                seat.leave()
 
-    async def _run(
-        self,
-        route: WebSocketRoute,
-        request: Request,
-        settings: Settings,
-        seat: Seat,
-        verdict: Verdict,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-    ) -> None:
-        """Accept, and move the events between the server and the handler's thread."""
-        subprotocol = verdict.subprotocol
-        headers = [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in verdict.headers]
-        await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": headers})
-        outbox: Mailbox[Posted | None] = Mailbox()
-        room: Mailbox[None] = Mailbox()
-        client = Client(
-            outbox.put,
-            settings.connection,
-            request,
-            subprotocol=subprotocol,
-            local_addr=_address(scope.get("server")),
+
+class _Server(NamedTuple):
+    """What an ASGI server gives an application for one connection."""
+
+    scope: Scope
+    receive: Receive
+    send: Send
+
+
+async def _run(
+    found: Found, request: Request, seat: Seat, verdict: Verdict, server: _Server
+) -> None:
+    """Accept, and move the events between the server and the handler's thread."""
+    headers = [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in verdict.headers]
+    accepted = {
+        "type": "websocket.accept",
+        "subprotocol": verdict.subprotocol,
+        "headers": headers,
+    }
+    if not await _tell(server.send, accepted):
+        return
+    outbox: Mailbox[Posted | None] = Mailbox()
+    room: Mailbox[None] = Mailbox()
+    given_up: Mailbox[None] = Mailbox()
+    client = Client(
+        outbox.put,
+        lambda: given_up.put(None),
+        found.settings.connection,
+        request,
+        subprotocol=verdict.subprotocol,
+        local_addr=_address(server.scope.get("server")),
+    )
+    seat.fill(client)
+    try:
+        _start(found.route, client, request, outbox, seat)
+        await together(
+            _write(outbox, room, server.send),
+            _read(client, room, server.receive),
+            given_up.take(),
         )
-        seat.fill(client)
-        try:
-            _start(route, client, request, outbox)
-            await together(_write(outbox, room, send), _read(client, room, receive))
-        except Cancelled:  # as hypercorn's workers do, once their graceful_timeout is over
-            client._left(CloseCode.GOING_AWAY, REASON)
-            with contextlib.suppress(Exception):
-                await send(close_event(CloseCode.GOING_AWAY, REASON))
-            raise
-        finally:
-            client._left(CloseCode.ABNORMAL)
-            for posted in filter(None, outbox.rest()):
-                posted.settle(ConnectionAbortedError("the ASGI server has ended the connection"))
+    except Cancelled:  # as hypercorn's workers do, once their graceful_timeout is over
+        client._left(CloseCode.GOING_AWAY, REASON)
+        with contextlib.suppress(Exception):
+            await server.send(close_event(CloseCode.GOING_AWAY, REASON))
+        raise
+    finally:
+        client._left(CloseCode.ABNORMAL)
+        for posted in filter(None, outbox.rest()):
+            posted.settle(ConnectionAbortedError("the ASGI server has ended the connection"))
 
 
 def _start(
-    route: WebSocketRoute, client: Client, request: Request, outbox: Mailbox[Posted | None]
+    route: WebSocketRoute,
+    client: Client,
+    request: Request,
+    outbox: Mailbox[Posted | None],
+    seat: Seat,
 ) -> None:
     """Run the handler on a thread of its own; None is put once it has ended."""
 
@@ -195,11 +208,13 @@ def _start(
         try:
             run_handler(route.handler, client, request)
         finally:
+            seat.leave()
             outbox.put(None)
 
     try:
         engine().spawn(body, f"scriptling-ws {client.remote_addr}")
     except (RuntimeError, MemoryError):  # the system has no thread left
+        seat.leave()
         client._begin_close(CloseCode.TRY_AGAIN_LATER, "the server has no thread left")
         outbox.put(None)
 
@@ -223,14 +238,26 @@ async def _write(outbox: Mailbox[Posted | None], room: Mailbox[None], send: Send
 
 async def _read(client: Client, room: Mailbox[None], receive: Receive) -> None:
     """Hand on what comes, until the connection is over."""
-    while True:
-        event = await receive()
-        if event["type"] == "websocket.disconnect":
-            client._left(event.get("code") or CloseCode.NO_STATUS, event.get("reason") or "")
-            return
-        text = event.get("text")
-        if not client._feed(event["bytes"] if text is None else text):
-            await room.take()
+    try:
+        while (event := await receive())["type"] != "websocket.disconnect":
+            text = event.get("text")
+            if not client._feed(event["bytes"] if text is None else text):
+                await room.take()
+    except Exception:
+        _logger.exception("receiving from the ASGI server failed")
+        client._left(CloseCode.ABNORMAL)
+    else:
+        client._left(event.get("code") or CloseCode.NO_STATUS, event.get("reason") or "")
+
+
+async def _tell(send: Send, event: dict[str, Any]) -> bool:
+    """Hand a part of the answer to the server; whether the client is still there."""
+    try:
+        await send(event)
+    except OSError as error:  # what the specification asks for
+        _logger.debug("a client left before it was accepted: %s", error)
+        return False
+    return True
 
 
 async def _decide(request: Request, settings: Settings, offered: list[str]) -> Verdict:
@@ -251,7 +278,7 @@ async def _decide(request: Request, settings: Settings, offered: list[str]) -> V
 
 async def _refuse(response: Response, scope: Scope, send: Send) -> None:
     if "websocket.http.response" not in (scope.get("extensions") or {}):
-        await send({"type": "websocket.close", "code": CloseCode.POLICY_VIOLATION})
+        await _tell(send, {"type": "websocket.close", "code": CloseCode.POLICY_VIOLATION})
         return
     headers = [
         (b"content-type", response.content_type.encode("latin-1")),
@@ -259,14 +286,14 @@ async def _refuse(response: Response, scope: Scope, send: Send) -> None:
         *((n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in response.headers),
     ]
     start = {"type": "websocket.http.response.start", "status": response.status, "headers": headers}
-    await send(start)
-    await send({"type": "websocket.http.response.body", "body": response.body})
+    if await _tell(send, start):
+        await _tell(send, {"type": "websocket.http.response.body", "body": response.body})
 
 
 def _path(scope: Scope) -> str:
     """The path behind the place where the application is mounted."""
     path, root = str(scope["path"]), str(scope.get("root_path") or "").rstrip("/")
-    return (path.removeprefix(root) or "/") if root and path.startswith(f"{root}/") else path
+    return (path.removeprefix(root) or "/") if f"{path}/".startswith(f"{root}/") else path
 
 
 def _request(scope: Scope) -> Request:
@@ -279,6 +306,8 @@ def _request(scope: Scope) -> Request:
     query: bytes = scope.get("query_string") or b""
     target = raw.partition(b"?")[0] + (b"?" + query if query else b"")
     rows = [b"GET " + target + b" HTTP/1.1", *(n + b": " + v for n, v in scope["headers"])]
+    if any(map(_BROKEN.search, rows)):
+        raise Refused(400, "a header has a line end in it")
     request = parse_request(b"\r\n".join([*rows, b"", b""]))
     address = _address(scope.get("client")) or "unix:"
     secure = scope.get("scheme") in ("https", "wss")

@@ -48,6 +48,7 @@ from ._adapters.environ import (
 )
 from ._adapters.gate import Gate
 from ._adapters.running import decide, log_refusal, run_handler
+from ._adapters.table import Table
 from ._connection.connection import Connection
 from ._errors import HandshakeError
 from ._handshakes.head import Refused
@@ -60,8 +61,7 @@ from ._options import check_count, check_names
 from ._server.http import http_date, write_all
 from ._server.log import RareWarning
 from ._server.response import phrase, refusal
-from ._server.routes import Routes
-from ._server.settings import Settings, keep
+from ._server.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from ._options import RouteOptions
     from ._server.authorization import Verdict
     from ._server.response import Response
+    from ._server.routes import Routes
 
     Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -128,35 +129,22 @@ class Middleware:
             TypeError: an argument is of the wrong type, or an option is unknown.
             ValueError: an argument cannot be used, or there is no route.
         """
-        if not callable(application):
-            raise TypeError(
-                f"application has to be a WSGI application, not {type(application).__name__}"
-            )
-        if not isinstance(routes, Routes):
-            raise TypeError(f"routes has to be a Routes, not {type(routes).__name__}")
         check_names("Middleware", options)
-        own = keep({"binary_type": binary_type, **options})
-        Settings.of(own)  # so that a wrong one fails without a route too
+        own = {"binary_type": binary_type, **options}
+        self._table = Table(application, routes, "a WSGI", own)
         self._application = application
-        self._table = routes.table()
-        if not self._table.websockets:
-            raise ValueError("the routes have no WebSocket: register one, then make the Middleware")
         self._door = _Door(allowed_hosts, max_connections)
-        self._settings = {
-            route: Settings.of({**own, **route.options}) for route in self._table.websockets
-        }
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """Answer a request: see PEP 3333."""
         path = path_of(environ) if wants_websocket(environ) else None
-        found = None if path is None else self._table.websocket(path)
+        found = None if path is None else self._table.find(path)
         if found is None:
             return self._application(environ, start_response)
-        route, params = found
         try:
-            client, seat = self._door.open(environ, self._settings[route], params)
+            client, seat = self._door.open(environ, found.settings, found.params)
         except _Answered as answered:
             start_response(*_head(answered.response))
             return [answered.response.body]
@@ -165,7 +153,7 @@ class Middleware:
             return _nothing(start_response)
         assert client.request is not None
         try:
-            run_handler(route.handler, client, client.request)
+            run_handler(found.route.handler, client, client.request)
         finally:
             seat.leave()
         return _nothing(start_response)
@@ -294,9 +282,15 @@ class _Door:
         try:
             verdict = _decide(request, settings, upgrade)
             connection = _open(environ, sock, request, upgrade, settings, verdict)
+        except BaseException:
+            seat.leave()
+            raise
+        try:
             seat.fill(connection, worker)
         except BaseException:
             seat.leave()
+            connection._abort()
+            connection.close()
             raise
         return connection, seat
 

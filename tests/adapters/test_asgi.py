@@ -48,8 +48,12 @@ class Server:
             **scope,
         }
 
-    def run(self, *events, refuse=None):
-        """Say these events, then nothing more, until the application has ended."""
+    def run(self, *events, first=None, refuse=None, stuck=None):
+        """Say these events, then nothing more, until the application has ended.
+
+        An event that is an exception is raised; `refuse` names events that fail, `stuck` those
+        that are never taken.
+        """
 
         async def serve():
             ended = asyncio.Event()
@@ -57,14 +61,19 @@ class Server:
             async def receive():
                 self.taken += 1
                 if self.taken == 1:
-                    return {"type": "websocket.connect"}
+                    return first or {"type": "websocket.connect"}
                 if self.taken - 2 < len(events):
-                    return events[self.taken - 2]
+                    event = events[self.taken - 2]
+                    if isinstance(event, Exception):
+                        raise event
+                    return event
                 return await ended.wait()
 
             async def send(event):
                 if refuse == event["type"]:
                     raise OSError("the peer has left")
+                if stuck == event["type"]:
+                    await ended.wait()
                 self.sent.append(event)
 
             await self._middleware(self.scope, receive, send)
@@ -195,6 +204,7 @@ def test_what_is_no_websocket_of_a_route_is_the_applications():
         ([(b"host", b"foreign.example")], {}, 400),
         ([], {"raw_path": b"/a%2f/ws"}, 404),
         ([(b"bad name", b"x")], {}, 400),
+        ([(b"x", b"a\r\nb: c")], {}, 400),
     ],
 )
 def test_a_refusal_has_its_status_where_the_server_takes_one(headers, options, status):
@@ -293,6 +303,104 @@ def test_a_server_that_cancels_wakes_the_handler():
     assert server.sent[1:] == [close(1001, "the server is shutting down")]
 
 
+@pytest.mark.parametrize(
+    "event", [RuntimeError("no more"), OSError("gone"), {"type": "websocket.receive"}]
+)
+def test_a_server_that_fails_to_receive_ends_the_connection(event, caplog):
+    seen = []
+
+    def handler(client):
+        seen.append(client.receive(None))
+        seen.append(client.close_code)
+
+    Server(middleware(handler)).run(event)
+    assert seen == [None, 1006]
+    assert "receiving from the ASGI server failed" in caplog.text
+
+
+def test_a_client_that_leaves_before_it_is_accepted_has_no_handler():
+    called = []
+    made = middleware(called.append)
+    assert Server(made).run(first=gone(1006)) == []
+    assert Server(made).run(refuse="websocket.accept") == []
+    foreign = {"headers": [*HEADERS, (b"host", b"foreign.example")]}
+    assert Server(made, **foreign).run(refuse="websocket.close") == []
+    taken = {"extensions": {"websocket.http.response": {}}}
+    assert Server(made, **foreign, **taken).run(refuse="websocket.http.response.start") == []
+    assert called == []
+    assert not ending()._seats
+
+
+def test_a_peer_that_does_not_read_keeps_no_connection():
+    """Nothing else would end what waits for it: not the server, where it sends no pings."""
+    seen = []
+
+    def handler(client):
+        with pytest.raises(ws.SendTimeout):
+            client.send("a")
+        seen.append(client.close_code)
+
+    Server(middleware(handler, send_timeout=0.1)).run(stuck="websocket.send")
+    assert seen == [1006]
+    until(lambda: not ending()._seats)
+
+
+def test_a_close_ends_a_send_that_waits():
+    seen = []
+
+    def send(client):
+        with pytest.raises(ws.ConnectionClosed) as caught:
+            client.send("a", timeout=None)
+        seen.append(caught.value.code)
+
+    def handler(client):
+        sender = threading.Thread(target=send, args=(client,))
+        sender.start()
+        client.close(4000)
+        sender.join()
+
+    Server(middleware(handler, close_timeout=0.1)).run(stuck="websocket.send")
+    assert seen == [4000]
+
+
+def test_a_close_that_is_not_taken_ends_the_connection():
+    Server(middleware(print, close_timeout=0.1)).run(stuck="websocket.close")
+    until(lambda: not ending()._seats)
+
+
+def test_a_full_inbox_does_not_hide_the_end():
+    def handler(client):
+        until(lambda: len(client._inbox) == 64)
+        client._begin_close(1001)
+        until(lambda: server.taken > 100)
+
+    server = Server(middleware(handler))
+    server.run(*(text("a") for _ in range(100)))
+
+
+def test_a_handler_has_its_seat_until_it_returns():
+    go_on = threading.Event()
+
+    def handler(client):
+        with pytest.raises(ws.SendTimeout):
+            client.send("a")
+        assert go_on.wait(TIMEOUT)
+
+    made = middleware(handler, send_timeout=0.1, max_connections=1)
+    Server(made).run(stuck="websocket.send")
+    taken = {"extensions": {"websocket.http.response": {}}}
+    assert Server(made, **taken).run()[0]["status"] == 503
+    go_on.set()
+    until(lambda: not ending()._seats)
+
+
+def test_the_path_of_the_mount_itself():
+    seen = []
+    scope = {"path": "/app", "root_path": "/app/", "raw_path": b"/app"}
+    Server(middleware(lambda c: seen.append(c.request.path), "/"), **scope).run()
+    assert seen == ["/"]
+
+
 # -- the client by itself ------------------------------------------------------------------
 
 
@@ -303,7 +411,8 @@ def posted():
 
 @pytest.fixture
 def client(posted):
-    return Client(posted.append, Options(send_timeout=0, close_timeout=0), Request("GET", "/"))
+    options = Options(send_timeout=0, close_timeout=0)
+    return Client(posted.append, lambda: None, options, Request("GET", "/"))
 
 
 def test_it_has_the_calls_of_a_connection(client):
@@ -406,6 +515,37 @@ def test_on_close_is_called_once(client, posted):
     assert not client._settled()
     posted[0].settle()
     assert client._settled()
+
+
+@pytest.mark.parametrize(("message", "fits"), [("é" * 5, True), ("é" * 5 + "a", False)])
+def test_of_a_text_the_bytes_count(posted, message, fits):
+    options = Options(max_message_size=10)
+    client = Client(posted.append, lambda: None, options, Request("GET", "/"))
+    assert client._feed(message)
+    assert client.connected() == fits
+
+
+def test_a_receiver_that_is_interrupted_keeps_no_other_from_its_message(client, monkeypatch):
+    seen = []
+    plain = engine().event
+    other = threading.Thread(target=lambda: seen.append(client.receive(TIMEOUT)))
+
+    class Interrupted:
+        def set(self):
+            pass
+
+        def wait(self, seconds):
+            monkeypatch.setattr(type(engine()), "event", staticmethod(plain))
+            other.start()
+            until(lambda: len(client._inbox._waiters) == 2)
+            client._feed("a")
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(engine()), "event", staticmethod(Interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        client.receive(TIMEOUT)
+    other.join()
+    assert seen == ["a"]
 
 
 def test_it_cannot_be_copied(client):

@@ -20,6 +20,8 @@ pytestmark = runs_once
 
 ALL = [*HAS_SOCKET, *HAS_EVENTS]
 SIZES = [0, 125, 126, 65_536, MIB]
+TRIES = 3
+OWN_WAIT = {"hypercorn-worker": 1}  # the server's graceful timeout, before it says anything
 CLOSES = [(1000, ""), (3000, "é" * 61), (4999, "r" * 123)]
 
 
@@ -216,18 +218,28 @@ def test_chromium(server, browser):
     ],
 )
 def test_sigterm_closes_all_with_1001(name, tls, tmp_path):
-    with adapted(name, tmp_path if tls else None) as server:
+    """Within a second: on a busy machine the best of a few times counts."""
+    folder = tmp_path if tls else None
+    for _ in range(TRIES):
+        if seconds_to_the_end(name, folder) < 1 + OWN_WAIT.get(name, 0):
+            return
+    pytest.fail(f"{name} has not told all of its end within a second, {TRIES} times")
+
+
+def seconds_to_the_end(name, folder):
+    """How long after SIGTERM the last of three connections is closed, with 1001."""
+    with adapted(name, folder) as server:
         conns = [server.connect("/until-sigterm-is-heard") for _ in range(3)]
         assert [conn.receive(TIMEOUT) for conn in conns] == ["heard"] * 3
         since = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         assert [conn.receive(TIMEOUT) for conn in conns] == [None] * 3
+        seconds = time.monotonic() - since
         assert [conn.close_code for conn in conns] == [1001] * 3
-        # gunicorn would wait for half a minute, and the others not at all.
-        assert time.monotonic() - since < 5
         for conn in conns:
             conn.close()
         server.process.finish()
+    return seconds
 
 
 assert set(TLS) == set(ALL)

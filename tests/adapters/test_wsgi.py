@@ -1,6 +1,7 @@
 """`scriptling_ws.wsgi`: threads that run out, servers without a socket, reloads, bad input."""
 
 import io
+import os
 import socket
 import ssl
 import threading
@@ -11,11 +12,15 @@ import scriptling_ws as ws
 from adapting import TIMEOUT, adapted, need, serving_command
 from heads import UPGRADE
 from pairs import tcp_pair, until
+from places import TESTS
+from processes import Process, python_environment
 from programs import free_port, runs_once
 from scriptling_ws import wsgi
-from scriptling_ws._adapters.ending import ending
+from scriptling_ws._adapters import running
+from scriptling_ws._adapters.ending import Seat, ending
 from scriptling_ws._adapters.environ import take_read
 from scriptling_ws.runtime import HTTP
+from servers import read_all
 
 HEADERS = {f"HTTP_{name.upper().replace('-', '_')}": text for name, text in UPGRADE.items()}
 
@@ -300,9 +305,6 @@ def test_a_preloaded_application_and_max_requests():
 FLASK = """
 from flask import Flask, request
 from scriptling_ws import wsgi
-from scriptling_ws._adapters.ending import ending
-from scriptling_ws._adapters.environ import take_read
-from scriptling_ws.runtime import HTTP
 
 app = Flask(__name__)
 
@@ -395,6 +397,23 @@ def test_a_client_that_has_left_is_no_error_of_the_middleware(pair):
     assert Called(middleware, environ(**{"werkzeug.socket": far})).body == b""
 
 
+@pytest.mark.parametrize(
+    ("owner", "name"), [(running, "log_answer"), (Seat, "fill")], ids=["its line", "its seat"]
+)
+def test_what_fails_once_it_is_open_keeps_nothing(pair, monkeypatch, owner, name):
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    near, far = pair
+    monkeypatch.setattr(owner, name, fail)
+    middleware = wsgi.Middleware(application, routes_of(), close_timeout=0.1)
+    with pytest.raises(KeyboardInterrupt):
+        middleware(environ(**{"werkzeug.socket": far}), lambda *_: None)
+    assert near.recv(1000).startswith(b"HTTP/1.1 101 ")
+    assert read_all(near) in (b"", b"\x88\x02\x03\xe9")  # the end of the stream
+    assert not ending()._seats
+
+
 def test_a_client_that_does_not_read_the_answer_is_left(pair, monkeypatch):
     def write_all(*_):
         raise TimeoutError("the peer does not read")
@@ -439,6 +458,76 @@ def test_a_server_of_greenlets_in_a_process_of_threads_is_told_so(pair):
         with pytest.raises(ws.HandshakeError, match="500 this server waits by gevent") as caught:
             wsgi.accept(environ(**{"werkzeug.socket": sock}))
         assert b"choose the engine before the first" in caught.value.body
+
+
+ENGINE = """
+import socket, sys
+import scriptling_ws as ws
+from gevent import socket as greens
+from scriptling_ws import asgi, wsgi
+from scriptling_ws._network import waiting
+from test_wsgi import application, environ, only_ann, routes_of
+
+way = sys.argv[1]
+routes = routes_of(lambda client: client.send("hello"), authorize=lambda request: None)
+routes.websocket("/room/{name}", print, subprotocols=lambda offered: None, authorize=only_ann)
+hosts = ["localhost"]
+middleware = wsgi.Middleware(
+    application, routes, allowed_hosts=hosts, origins=["https://friend.example"]
+)
+asgi.Middleware(application, routes, max_connections=3)
+
+
+def answer(**changes):
+    near, far = greens.socketpair()
+    made = environ(**{"werkzeug.socket": far, **changes})
+    near.sendall(b"\\x88\\x82\\0\\0\\0\\0\\x03\\xe8")
+    near.shutdown(socket.SHUT_WR)
+    if way == "middleware":
+        list(middleware(made, lambda *_: None))
+    else:
+        try:
+            with wsgi.accept(made, allowed_hosts=hosts, authorize=lambda request: None) as client:
+                client.send("hello")
+        except ws.HandshakeError as error:
+            assert changes, error
+    far.close()
+    try:
+        return near.recv(1000)
+    except ConnectionResetError:  # nobody has read the frame
+        return b""
+
+
+for changes in (
+    {"HTTP_UPGRADE": "", "HTTP_SEC_WEBSOCKET_KEY": None},
+    {"HTTP_X": "a\\r\\nb: c"},
+    {"PATH_INFO": "/\\xff"},
+    {"RAW_URI": "/a%2f../echo"},
+    {"HTTP_SEC_WEBSOCKET_KEY": "short"},
+    {"HTTP_HOST": "foreign.example"},
+    {"HTTP_ORIGIN": "https://foreign.example"},
+    {"PATH_INFO": "/room/one"},
+):
+    answer(**changes)
+    assert waiting._engine is None or waiting._engine.name == "gevent", changes
+opened = answer()
+assert b"hello" in opened and waiting.engine().name == "gevent", opened
+print("open", flush=True)
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("way", ["middleware", "accept"])
+def test_nothing_asks_for_an_engine_before_the_servers_is_chosen(way):
+    """In a process of gevent's that nothing has patched: threads would be chosen for good."""
+    need("gevent")
+    path = os.pathsep.join([str(TESTS / "adapters"), str(TESTS / "support")])
+    env = python_environment()
+    env = {**env, "PYTHONPATH": os.pathsep.join([path, env["PYTHONPATH"]])}
+    for name in ("SCRIPTLING_WS_ENGINE", "PYTHONWARNINGS"):
+        env.pop(name, None)
+    with Process.python("-c", ENGINE, way, env=env) as process:
+        assert process.line() == "open"
 
 
 def test_a_path_that_is_no_text_leads_nowhere(pair):

@@ -88,6 +88,11 @@ class Seat:
         self.connection = weakref.ref(connection, self._forget)
         self._ending._watch(connection, worker)
 
+    @property
+    def filled(self) -> bool:
+        """Whether there has been a connection."""
+        return self.connection is not _nobody
+
     def _forget(self, _: object) -> None:
         self.leave()
 

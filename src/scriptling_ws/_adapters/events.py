@@ -7,8 +7,10 @@ Rules:
   it.
 - What is to be sent is checked as for `Connection`, by the same code, before anything is handed on.
 - A message is sent when the server has taken it: `send` waits for that, send_timeout at most.
-- Messages that are not received wait here, a few of them; then no more are taken from the server,
-  which stops to read from the peer.
+- Messages that are not received wait in `inbox`, a few of them; then no more are taken from the
+  server, which stops to read from the peer.
+- Where the server does not take a message or the close in time, it is given up: nothing else
+  would end its wait for a peer that does not read.
 - The lock is held for a moment alone: the event loop takes it too.
 """
 
@@ -16,7 +18,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from .. import _kernel as kernel
@@ -27,6 +28,7 @@ from .._network.deadline import Deadline, check_timeout
 from .._network.waiting import engine
 from .._options import check_count
 from .._wire.outgoing import binary_payload, check_close, text_of, text_payload
+from .inbox import Inbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -35,15 +37,12 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .._handshakes.head import Request
-    from .._network.waiting import Event
     from .._options import Options
 
 __all__ = ["Client", "Posted", "close_event"]
 
 _logger = logging.getLogger("scriptling_ws.server")
 
-_MOST: Final = 64  # messages that wait
-_MOST_BYTES: Final = 1024 * 1024  # of them, about
 _NOT_CARRIED: Final = (
     "ASGI does not carry {what}: the server sends pings of its own (uvicorn: --ws-ping-interval, "
     "hypercorn: websocket_ping_interval). Where a handler needs it, run it under WSGI or "
@@ -99,7 +98,8 @@ class Client:
 
     def __init__(
         self,
-        post: Callable[[Posted | None], None],
+        post: Callable[[Posted], None],
+        give_up: Callable[[], None],
         options: Options,
         request: Request,
         *,
@@ -110,22 +110,20 @@ class Client:
 
         Args:
             post: Hands something over to the loop; does not wait.
+            give_up: Has the loop end the connection, whatever it waits for; does not wait.
             options: How the connection behaves.
             request: The request.
             subprotocol: The subprotocol agreed on.
             local_addr: The server's address.
         """
         self._post = post
+        self._give_up = give_up
         self._options = options
         self._as_list = options.binary_type is list
-        self._lock = engine().lock()  # guards all below
-        self._inbox: deque[str | list[int] | bytes] = deque()
-        self._bytes = 0
-        self._full = False
-        self._waiters: deque[Event] = deque()
+        self._inbox = Inbox(lambda: post(Posted(None)))
+        self._lock = engine().lock()  # guards the close code, its reason, and the callbacks
         self._callbacks: list[Callable[[], object]] = []
         self._goodbye: Posted | None = None
-        self._gone = False
         self.request: Request = request
         self.state: SimpleNamespace = request.state
         self.subprotocol: str | None = subprotocol
@@ -148,25 +146,15 @@ class Client:
 
     def _feed(self, message: str | bytes) -> bool:
         """A message has come; whether more may come now."""
-        size, most = len(message), self._options.max_message_size
-        if most is not None and size > most:
+        most = self._options.max_message_size
+        if most is not None and _is_over(message, most):
             text = f"a message is over the {most} bytes of max_message_size"
             self._begin_close(CloseCode.TOO_LARGE, text)
             return True
-        binary = isinstance(message, bytes) and self._as_list
-        value = kernel.bytes_to_list(message) if binary else message  # type: ignore[arg-type]
-        with self._lock:
-            if self.close_code is None:
-                self._inbox.append(value)
-                self._bytes += size
-                if self._waiters:
-                    self._waiters.popleft().set()
-            self._full = len(self._inbox) >= _MOST or self._bytes >= _MOST_BYTES
-            return not self._full
+        return self._inbox.put(message)
 
     def _left(self, code: int, reason: str = "") -> None:
         """The server says that the connection is over."""
-        self._gone = True
         self._end(code, reason)
 
     def _begin_close(self, code: int, reason: str = "") -> None:
@@ -182,10 +170,8 @@ class Client:
             if self.close_code is not None:
                 return False
             self.close_code, self.close_reason = int(code), reason
-            waiters, self._waiters = self._waiters, deque()
             callbacks, self._callbacks = self._callbacks, []
-        for waiter in waiters:
-            waiter.set()
+        self._inbox.end()
         for callback in callbacks:
             _call(callback)
         return True
@@ -235,6 +221,7 @@ class Client:
         if not posted.wait(deadline.left()):
             # Part of it may be on its way: what comes after it would be out of order.
             self._left(CloseCode.ABNORMAL)
+            self._give_up()
             raise SendTimeout("the peer does not read, and the ASGI server took no more messages")
         if posted.error is not None:
             self._left(CloseCode.ABNORMAL)
@@ -247,31 +234,10 @@ class Client:
 
     def receive(self, timeout: float | None = 30) -> str | list[int] | bytes | None:
         """As `Connection.receive`."""
-        deadline = Deadline(check_timeout(timeout))
-        while True:
-            resumes = False
-            with self._lock:
-                if self._inbox:
-                    message = self._inbox.popleft()
-                    self._bytes -= len(message)
-                    if self._full and len(self._inbox) <= _MOST // 2:
-                        resumes, self._full = True, False
-                elif self.close_code is not None or deadline.passed():
-                    return None
-                else:
-                    message = None
-                    event = engine().event()
-                    self._waiters.append(event)
-            if resumes:
-                self._post(Posted(None))
-            if message is not None:
-                return message
-            left = deadline.left()
-            if not event.wait(left):
-                deadline.waited(left)
-                with self._lock:
-                    if event in self._waiters:  # pragma: no branch - a race
-                        self._waiters.remove(event)
+        message = self._inbox.take(Deadline(check_timeout(timeout)))
+        if self._as_list and isinstance(message, bytes):
+            return kernel.bytes_to_list(message)
+        return message
 
     def receive_many(
         self, limit: int = 1000, timeout: float | None = 30
@@ -315,8 +281,7 @@ class Client:
 
     def connected(self) -> bool:
         """As `Connection.connected`, as far as the server has said so."""
-        with self._lock:
-            return self.close_code is None or bool(self._inbox and self._goodbye is None)
+        return self.close_code is None or bool(self._inbox and self._goodbye is None)
 
     # -- what ASGI does not carry -----------------------------------------------------
 
@@ -395,13 +360,15 @@ class Client:
         _call(callback)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """As `Connection.close`; blocks until the server has taken it, at most close_timeout."""
+        """As `Connection.close`; blocks until the server has taken it, at most close_timeout.
+
+        If the server has not taken it by then, the connection is ended without it.
+        """
         check_close(code, reason)
         self._begin_close(code, reason)
-        with self._lock:
-            self._inbox.clear()
-        if self._goodbye is not None:
-            self._goodbye.wait(self._options.close_timeout)
+        self._inbox.clear()
+        if self._goodbye is not None and not self._goodbye.wait(self._options.close_timeout):
+            self._give_up()
 
     def __reduce_ex__(self, protocol: object) -> str:
         """Refuse to be copied or pickled: there is one socket."""
@@ -429,6 +396,14 @@ class Client:
 def close_event(code: int, reason: str) -> dict[str, Any]:
     """What has a server close a connection."""
     return {"type": "websocket.close", "code": int(code), "reason": reason}
+
+
+def _is_over(message: str | bytes, most: int) -> bool:
+    """Whether a message is larger than so many bytes; of a text those in UTF-8 count."""
+    if len(message) > most or isinstance(message, bytes):
+        return len(message) > most
+    # A character has four bytes at most.
+    return 4 * len(message) > most and len(message.encode("utf-8", "replace")) > most
 
 
 def _call(callback: Callable[[], object]) -> None:

@@ -46,10 +46,10 @@ def run_handler(handler: Callable[[Any], object], client: Any, request: Request)
         request: What it came by.
     """
     path, address = shown(request.path), request.remote_addr
-    log_answer(address, request.method, request.path, 101)
     since = monotonic()
     code = CloseCode.INTERNAL_ERROR
     try:
+        log_answer(address, request.method, request.path, 101)
         handler(client)
         code = CloseCode.NORMAL
     except (ConnectionClosed, SendTimeout) as error:

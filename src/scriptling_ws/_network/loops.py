@@ -66,16 +66,22 @@ class Mailbox(Generic[_T]):
         return left
 
 
-async def together(first: Coroutine[Any, Any, object], other: Coroutine[Any, Any, object]) -> None:
-    """Run two coroutines until the first has ended, however the other one does.
+async def together(
+    first: Coroutine[Any, Any, object],
+    other: Coroutine[Any, Any, object],
+    stop: Coroutine[Any, Any, object],
+) -> None:
+    """Run three coroutines until the first or the third has ended, however the other one does.
 
     Raises:
         BaseException: what the first one has raised.
     """
-    task = asyncio.ensure_future(other)
+    tasks = [asyncio.ensure_future(one) for one in (first, other, stop)]
     try:
-        await first
+        await asyncio.wait([tasks[0], tasks[2]], return_when=asyncio.FIRST_COMPLETED)
+        if tasks[0].done():
+            tasks[0].result()
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await task
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
