@@ -5,63 +5,29 @@ show that nothing stops the others. (Programs that gevent has patched are in tes
 """
 
 import pytest
-from test_gevent import run_program
+
+from ticking import run_program
 
 pytest.importorskip("gevent")
 
-PROLOGUE = """
+OWN = """
 import os
 os.environ["SCRIPTLING_WS_ENGINE"] = "gevent"
-import logging, math, random, socket, ssl, sys, threading, time
+import logging, math
 import gevent
 from gevent import event, pool
-import scriptling_ws as ws
 from scriptling_ws._network import waiting
 from scriptling_ws._network.greenlets import Parking
-
-ticks = 0
-def tick():
-    global ticks
-    while True:
-        gevent.sleep(0.005)
-        ticks += 1
-gevent.spawn(tick)
-
-def took(least, most, call, *arguments):
-    # How long a call takes, and that others run meanwhile.
-    before, start = ticks, time.monotonic()
-    with gevent.Timeout(20):
-        result = call(*arguments)
-    seconds = time.monotonic() - start
-    assert least <= seconds < most, (call, seconds)
-    assert seconds < 0.1 or ticks > before, "the loop stood still"
-    return result
 
 def until(condition):
     with gevent.Timeout(20):
         while not condition():
             gevent.sleep(0.001)
-
-def echo(client):
-    for message in client:
-        client.send(message) if isinstance(message, str) else client.send_binary(message)
-
-client_tls = server_tls = None
-if len(sys.argv) > 1:
-    server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server_tls.load_cert_chain(sys.argv[1])
-    client_tls = ssl.create_default_context(cafile=sys.argv[2])
-
-def open(server, **options):
-    url = server.url.replace("127.0.0.1", "localhost")
-    return ws.connect(url, ssl_context=client_tls, **options)
-def serve(handler, **options):
-    return ws.Server(handler, port=0, ssl_context=server_tls, **options)
 """
 
 
 def run(body, *arguments):
-    run_program(PROLOGUE, body, *arguments)
+    run_program(OWN, body, *arguments)
 
 
 def test_many_connections_talk_at_a_time(certificates):
