@@ -266,17 +266,39 @@ def _checked_length(file: BinaryIO | None, length: int | None) -> int:
 
 
 def html(status: int, body: str, headers: Headers = None) -> Response:
-    """What `runtime.http.html` returns; the arguments and errors are documented there."""
+    """A page of HTML as the result of a page handler.
+
+    Args:
+        status: The HTTP status, 200 to 599.
+        body: The page.
+        headers: More headers for the response, as a dict, or as pairs where one comes
+            several times: `[("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]`.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: the status or a header cannot be sent.
+    """
     return Response(status, _encode(body), "text/html; charset=utf-8", headers)
 
 
 def text(status: int, body: str, headers: Headers = None) -> Response:
-    """What `runtime.http.text` returns; the arguments and errors are documented there."""
+    """Plain text as the result of a page handler; arguments and errors as for `html`."""
     return Response(status, _encode(body), _TEXT, headers)
 
 
 def json(status: int, value: Any, headers: Headers = None) -> Response:
-    """What `runtime.http.json` returns; the arguments and errors are documented there."""
+    """A value as JSON as the result of a page handler.
+
+    Args:
+        status: The HTTP status, 200 to 599.
+        value: What `json.dumps` takes; NaN and infinity are refused, JSON has none.
+        headers: More headers for the response.
+
+    Raises:
+        TypeError: the value holds something that JSON cannot say.
+        ValueError: it holds NaN, itself or a lone surrogate; or the status or a header
+            cannot be sent.
+    """
     body = _json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Response(status, _encode(body), "application/json", headers)
 
@@ -284,7 +306,19 @@ def json(status: int, value: Any, headers: Headers = None) -> Response:
 def redirect(
     location: str, status: int = 303, headers: Headers = None, *, absolute: bool = False
 ) -> Response:
-    """What `runtime.http.redirect` returns; the arguments and errors are documented there."""
+    """A redirect as the result of a page handler.
+
+    Args:
+        location: A path of this server, such as "/done", "./done" or "?page=2".
+        status: 303 (the default), 302, 307, or one that browsers keep for good: 301, 308.
+        headers: More headers for the response.
+        absolute: Whether `location` is a URL, with its host: never let a request choose it.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: the location leads to another host without `absolute`, is malformed, or
+            the status is not that of a redirect.
+    """
     if not isinstance(location, str):
         raise TypeError(f"the location has to be a str, not {type(location).__name__}")
     if status not in _REDIRECTS:
