@@ -183,6 +183,21 @@ def test_a_connection_in_which_another_thread_receives_is_left_to_it(quiet):
         assert receiving.result() == "a"
 
 
+@transports
+def test_a_connection_of_which_a_message_is_streamed_is_left_to_the_stream(quiet, tls):
+    with both_ends(tls=tls) as (near, far):
+        far.send_stream([b"a"])
+        far.send("held")
+        send = running(lambda: far.send_stream([b"b" * 100] * 10_000, fragment_size=1000))
+        with near.receive_stream(SOON) as stream, send:
+            assert stream.read() == b"a"
+            assert ws.wait([quiet, near], 3 * SHORT) == []
+            stream.__exit__(None, None, None)
+            assert ws.wait([quiet, near], SOON) == [near]
+            assert near.receive(SOON) == "held"
+            assert len(near.receive(SOON)) == 1_000_000
+
+
 def allow_descriptors(stack, count):
     """Have so many for a while."""
     resource = pytest.importorskip("resource")

@@ -5,6 +5,7 @@ import io
 import os
 import random
 import socket
+import sys
 import threading
 from itertools import pairwise
 
@@ -33,7 +34,9 @@ from pairs import (
     transports,
     until,
 )
+from scriptling_ws._connection.unsent import Unsent
 from scriptling_ws._handshakes.terms import Terms
+from scriptling_ws._wire.piecemeal import Piecemeal
 
 CONTINUATION, TEXT, BINARY, PING, PONG = 0, 1, 2, 9, 10
 TERMS = Terms(
@@ -415,6 +418,88 @@ def test_a_large_stream_takes_little_memory(way, fragmented):
         assert peak < 4 * MIB
 
 
+def test_a_timeout_of_readinto_or_of_a_turn_loses_nothing():
+    with raw_peer() as (conn, far):
+        far.sendall(frame(BINARY, b"abc", fin=False))
+        room = bytearray(5)
+        with conn.receive_stream(0.05) as stream:
+            with pytest.raises(TimeoutError):
+                stream.readinto(room)
+            assert stream.received == 0
+            pieces = iter(stream)
+            assert next(pieces) == b"abc"
+            with pytest.raises(TimeoutError):
+                next(pieces)
+            far.sendall(frame(CONTINUATION, b"defg", fin=False))
+            assert next(pieces) == b"defg"
+            far.sendall(frame(CONTINUATION, b"hijklm"))
+            assert stream.readinto(room) == 5
+            assert room == b"hijkl"
+            assert stream.readinto(bytearray()) == 0
+            assert list(pieces) == [b"m"]
+        assert stream.received == 13
+
+
+def test_a_stream_that_is_open_is_not_begun_again():
+    with raw_peer() as (conn, far):
+        far.sendall(frame(TEXT, b"one") + frame(TEXT, b"two") + frame(TEXT, b"three"))
+        stream = conn.receive_stream(SOON)
+        with stream:
+            with pytest.raises(RuntimeError, match="leave it first"):
+                stream.__enter__()
+            assert stream.read(1) == "o"
+        with stream:  # the next message
+            assert (stream.read(), stream.received) == ("two", 3)
+        assert conn.receive(SOON) == "three"
+
+
+@pytest.mark.threads
+def test_what_comes_while_something_is_taken_is_counted():
+    message = Piecemeal()
+    message.text = False
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with running(lambda: [message.add(b"x") for _ in range(50_000)]):
+            taken = 0
+            while taken < 50_000:
+                taken += len(message.take(message.first()))
+                assert message.size >= 0
+    finally:
+        sys.setswitchinterval(before)
+    assert message.size == 0
+    assert message.received == 50_000
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["first", "second"])
+def test_what_a_servers_shutdown_leaves_is_streamed(begun):
+    with raw_peer(binary_type=bytes, close_timeout=0.1) as (conn, far):
+        far.sendall(frame(BINARY, b"one") + frame(BINARY, b"two") + frame(TEXT, b"three"))
+        assert conn.receive(SOON) == b"one"
+        with contextlib.ExitStack() as stack:
+            if begun:
+                stream = stack.enter_context(conn.receive_stream(SOON))
+            conn._begin_close(1001)
+            if not begun:
+                stream = stack.enter_context(conn.receive_stream(SOON))
+            assert stream.read() == b"two"
+        assert conn.receive_into(bytearray(9), SOON) == "three"
+        assert conn.receive_into(bytearray(9), SOON) is None
+        with pytest.raises(ws.ConnectionClosed):
+            conn.receive_stream(SOON).__enter__()
+
+
+def test_close_drops_what_a_stream_could_begin_with():
+    with raw_peer(close_timeout=0.1) as (conn, far):
+        far.sendall(frame(TEXT, b"one") + frame(TEXT, b"two"))
+        assert conn.receive(SOON) == "one"
+        far.close()
+        conn.close()
+        with pytest.raises(ws.ConnectionClosed):
+            conn.receive_stream(SOON).__enter__()
+        assert conn.receive_into(bytearray(9), SOON) is None
+
+
 # -- sending ---------------------------------------------------------------------
 
 
@@ -682,6 +767,83 @@ def test_what_cannot_be_streamed_is_refused_before_anything_is_sent(source, text
         assert server.receive(SOON) == "next"
 
 
+def unsent_watched(monkeypatch, conn):
+    """Notes the changes of what is unsent that are made without the lock."""
+    unsent, bare = conn._link.unsent, []
+    for name in ("rest", "fragmented"):
+        plain = getattr(Unsent, name)
+
+        def change(self, value, plain=plain, name=name):
+            if self is unsent and not conn._outlet.lock.locked():
+                bare.append(name)
+            plain.__set__(self, value)
+
+        monkeypatch.setattr(Unsent, name, property(plain.__get__, change))
+    return bare
+
+
+@roles
+def test_what_is_unsent_is_changed_under_its_lock_alone(monkeypatch, client):
+    with both_ends(send_timeout=0.1) as ends:
+        near, far = ends if client else reversed(ends)
+        bare, quick = unsent_watched(monkeypatch, near), []
+
+        def done(sent, total):
+            if sent == total:
+                quick.append(near._channel.rest is None)
+
+        near.send_stream(b"abc", fragment_size=1, progress=done)
+        assert far.receive(SOON) == [97, 98, 99]
+        with stuck(near):
+            with pytest.raises(ws.SendTimeout):
+                near.send_stream(b"never")
+            assert near._channel.rest is None
+        near.send("next")
+        assert far.receive(SOON) == "next"
+        with pytest.raises(ValueError, match="abc"):
+            near.send_stream(failing(), fragment_size=1)
+        assert bare == []
+        assert quick[-1]
+
+
+def failing():
+    yield b"xy"
+    raise ValueError("abc")
+
+
+@contextlib.contextmanager
+def stuck(conn):
+    """The system takes nothing."""
+    restore = stand_in(
+        conn._link.transport, write=lambda _: 0, wait=lambda *_, **__: None, flush=lambda: True
+    )
+    try:
+        yield
+    finally:
+        restore()
+
+
+@pytest.mark.parametrize("call", ["send", "send_stream"])
+def test_an_interrupt_of_giving_up_lets_no_message_follow_half_of_one(call):
+    with both_ends(send_timeout=0.1) as (client, server):
+
+        def start(*_, **__):
+            raise Interrupt
+
+        restore = stand_in(client._closer, start=start)
+        with pytest.raises(Interrupt):
+            client.send_stream(failing(), fragment_size=1)
+        restore()
+        with pytest.raises((ws.SendTimeout, ws.ConnectionClosed)):
+            getattr(client, call)(b"more" if call == "send_stream" else "more")
+        client._begin_close(1011)
+        with server.receive_stream(SOON) as stream:
+            assert stream.read(2) == b"xy"
+            with pytest.raises(ws.ConnectionClosed) as caught:
+                stream.read()
+        assert caught.value.code == 1011
+
+
 # -- receive_into ------------------------------------------------------------------
 
 
@@ -787,3 +949,51 @@ def test_a_closed_connection_gives_nothing_into_a_buffer():
         assert conn.receive_into(bytearray(2), SOON) == 2
         assert conn.receive_into(bytearray(2), SOON) is None
         assert not conn.connected()
+
+
+@pytest.mark.threads
+def test_a_receiver_beside_receive_into_waits_for_its_turn():
+    with raw_peer(binary_type=bytes) as (conn, far):
+        read, take = conn._intake.read, conn._reader._take
+        inside, go, looked = threading.Event(), threading.Event(), threading.Event()
+
+        def slowly(*args, **kwargs):
+            count = read(*args, **kwargs)
+            inside.set()
+            assert go.wait(SOON)
+            return count
+
+        def look():
+            try:
+                return take()
+            finally:
+                looked.set()
+
+        stand_in(conn._reader, _take=look)
+        restore = stand_in(conn._intake, read=slowly)
+        with running(lambda: conn.receive_into(bytearray(9), SOON)) as (first,):
+            far.sendall(frame(TEXT, b"one") + frame(TEXT, b"two"))
+            assert inside.wait(SOON)  # both are held for it
+            with running(lambda: conn.receive(SOON)) as (second,):
+                assert looked.wait(SOON)
+                restore()
+                go.set()
+        assert (first.result(), second.result()) == ("one", "two")
+
+
+def test_an_interrupt_at_the_end_of_a_message_lets_go_of_the_buffer():
+    with raw_peer() as (conn, far):
+        far.sendall(frame(BINARY, b"abc"))
+
+        def hand_over():
+            raise Interrupt
+
+        restore = stand_in(conn._link.protocol, _hand_over=hand_over)
+        room = bytearray(3)
+        with pytest.raises(Interrupt):
+            conn.receive_into(room, SOON)
+        restore()
+        room.clear()  # which a view of it would not allow
+        far.sendall(frame(BINARY, b"more"))
+        assert conn.receive(SOON) is None
+        assert conn.close_code == 1011

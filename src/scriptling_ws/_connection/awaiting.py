@@ -16,12 +16,12 @@ from .._errors import ReceiveTimeout
 from .._network.deadline import Deadline, check_timeout
 from .._network.locks import holding
 from .._network.waiting import engine
+from .._wire.piecemeal import Piecemeal
 from .link import LOOK_AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._wire.piecemeal import Piecemeal
     from .closer import Closer
     from .intake import Intake
     from .link import Link
@@ -62,20 +62,23 @@ class Awaiting:
         self._closer = closer
         self.message: Piecemeal | None = None
 
-    def begin(self, message: Piecemeal) -> None:
-        """Wait for the next message to begin, as the one that is given.
+    def begin(self) -> Piecemeal:
+        """Wait for the next message to begin, and return it.
 
         Raises:
             ReceiveTimeout: none has begun in time; nothing is lost.
             ConnectionClosed: the connection is closed, and no message is left.
-            RuntimeError: another one is being taken.
+            RuntimeError: this one, or another one, is being taken.
         """
-        self.message = message
+        if self.message is not None:
+            raise RuntimeError(_ANOTHER)
+        message = self.message = Piecemeal()
         try:
             self.until(lambda: message.text is not None, "no message has begun")
         except BaseException:
             self.leave()
             raise
+        return message
 
     def leave(self) -> None:
         """What was not taken of it is dropped, now or as it comes."""
@@ -100,7 +103,7 @@ class Awaiting:
         try:
             # In slices: another thread may read what this one waits for, or close.
             while not enough():
-                if self._lifecycle.closing:
+                if self._lifecycle.closing and not self._left_to_begin():
                     raise self._link.closed_error()
                 slice_ = deadline.sooner(LOOK_AGAIN)
                 left = slice_.left()
@@ -121,6 +124,8 @@ class Awaiting:
         try:
             self._intake.flush()
             while True:
+                if lifecycle.closing:
+                    protocol.drop_late()
                 self._seek()
                 engine().share(_READ)
                 if enough():
@@ -138,6 +143,12 @@ class Awaiting:
             channel.reader = 0
             if channel.orphaned:
                 self._intake.dispose()
+
+    def _left_to_begin(self) -> bool:
+        """Whether it can be a message that a server's shutdown leaves."""
+        message, protocol = self.message, self._protocol
+        begun = message is None or message.text is not None
+        return bool((protocol.ready or protocol.held) and not begun)
 
     def _seek(self) -> None:
         """Begin with the message, if there is one."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .._wire.piecemeal import Piecemeal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import TracebackType
 
     from typing_extensions import Self
@@ -36,10 +36,10 @@ class MessageStream:
         binary: Whether it is binary.
         total: How many bytes it has, where its header tells: if it comes in one frame, and not
             compressed. Else None.
-        received: How many bytes were read so far.
+        received: How many bytes were read so far; known after the block too.
     """
 
-    __slots__ = ("_awaiting", "_progress", "received")
+    __slots__ = ("_awaiting", "_latest", "_progress")
 
     def __init__(self, awaiting: Any, progress: Callable[[int, int | None], object] | None) -> None:
         """Not for callers: `Connection.receive_stream` makes streams."""
@@ -47,7 +47,7 @@ class MessageStream:
             raise TypeError(f"progress has to be a function, not {type(progress).__name__}")
         self._awaiting: Awaiting = awaiting
         self._progress = progress
-        self.received: int = 0
+        self._latest = Piecemeal()  # the message that was begun last, or is to be
 
     def __enter__(self) -> Self:
         """Wait for the message to begin.
@@ -55,9 +55,9 @@ class MessageStream:
         Raises:
             ReceiveTimeout: none has begun in time; nothing is lost.
             ConnectionClosed: the connection is closed, and no message is left.
-            RuntimeError: another stream of the connection is open.
+            RuntimeError: a stream of the connection is open, this one or another.
         """
-        self._awaiting.begin(Piecemeal())
+        self._latest = self._awaiting.begin()
         return self
 
     def __exit__(
@@ -83,6 +83,11 @@ class MessageStream:
     def total(self) -> int | None:
         """How many bytes the message has, where that is known from its beginning; else None."""
         return self._here().total
+
+    @property
+    def received(self) -> int:
+        """How many bytes of the message were read so far."""
+        return self._latest.received
 
     def read(self, size: int = -1) -> Any:
         """Read so much of the message.
@@ -115,7 +120,7 @@ class MessageStream:
     def readinto(self, buffer: Any) -> int:
         """Read into a writable buffer, until it is full or the message has ended.
 
-        Blocks and raises as `read`.
+        Blocks and raises as `read`, in which case nothing was read.
 
         Args:
             buffer: A writable, contiguous bytes-like object.
@@ -129,32 +134,32 @@ class MessageStream:
         message = self._here()
         if message.text:
             raise TypeError("the message is text: use read()")
-        with memoryview(buffer) as view, view.cast("B") as room:
-            if room.readonly:
-                raise TypeError("the buffer cannot be written: use a bytearray")
-            filled = 0
-            while filled < len(room):
-                self._awaiting.until(lambda: message.done or bool(message.size))
-                piece = self._take(message, min(message.first(), len(room) - filled))
-                if not piece:
-                    break
-                room[filled : filled + len(piece)] = piece
-                filled += len(piece)
-        return filled
+        with memoryview(buffer) as view:
+            if view.readonly or not view.c_contiguous:
+                raise TypeError("the buffer cannot be written in one piece: use a bytearray")
+            with view.cast("B") if view.nbytes else memoryview(bytearray()) as room:
+                self._awaiting.until(lambda: message.done or message.size >= len(room))
+                count = message.take_into(room)
+        if count and self._progress is not None:
+            self._progress(message.received, message.total)
+        return count
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Self:
         """Read what has come, piece by piece, until the message's end.
 
-        Each turn blocks until something more has come, and raises as `read`.
+        Each turn blocks until something more has come, and raises as `read`. After a
+        ReceiveTimeout the same loop can go on.
         """
-        while True:
-            message = self._here()
-            self._awaiting.until(lambda: message.done or bool(message.size))  # noqa: B023 - called at once
-            piece = self._take(message, message.first())
-            if not piece:
-                return
-            yield piece
-            del piece  # not to be kept while the next one is waited for
+        return self
+
+    def __next__(self) -> Any:
+        """The next piece; see `__iter__`."""
+        message = self._here()
+        self._awaiting.until(lambda: message.done or bool(message.size))
+        piece = self._take(message, message.first())
+        if not piece:
+            raise StopIteration
+        return piece
 
     def _here(self) -> Piecemeal:
         message = self._awaiting.message
@@ -164,8 +169,6 @@ class MessageStream:
 
     def _take(self, message: Piecemeal, size: int) -> Any:
         piece = message.take(size)
-        if piece:
-            self.received += len(piece) if isinstance(piece, bytes) else len(piece.encode())
-            if self._progress is not None:
-                self._progress(self.received, message.total)
+        if piece and self._progress is not None:
+            self._progress(message.received, message.total)
         return piece

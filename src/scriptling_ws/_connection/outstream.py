@@ -20,7 +20,6 @@ from .._errors import SendTimeout
 from .._network.deadline import Deadline
 from .._network.locks import holding
 from .._network.waiting import engine
-from .unsent import BETWEEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,6 +71,8 @@ class OutStream:
         def send() -> bool:
             self._writer.fragmenter = engine().identity()
             try:
+                if self._unsent.fragmented:  # an exception has kept another one from its `_give_up`
+                    self._give_up()
                 self._send_all(first, payloads, progress, total)
             finally:
                 self._writer.fragmenter = 0
@@ -100,12 +101,15 @@ class OutStream:
                 payload, last = next(payloads)
         except BaseException:
             if self._spoilt(last):
-                self._closer.start(CloseCode.INTERNAL_ERROR, _GIVEN_UP, discard=False)
+                self._give_up()
+            # Only now others may send.
+            if self._unsent.fragmented:
+                holding(self._outlet.lock, self._unsent.end_fragments, None)
             raise
-        finally:
-            self._unsent.fragmented = False
-            if self._unsent.rest is BETWEEN:  # else who sets it next finds the turn over
-                self._unsent.rest = None
+
+    def _give_up(self) -> None:
+        """Close the connection: the peer has half a message."""
+        self._closer.start(CloseCode.INTERNAL_ERROR, _GIVEN_UP, discard=False)
 
     def _spoilt(self, last: bool) -> bool:
         """Whether the peer has a part of the message, and will not get the rest."""
@@ -126,6 +130,7 @@ class OutStream:
             self._writer.go_on(self._fragments.frame(payload, last=last), deadline)
             self._left += 1
             if last:
+                unsent.end_fragments()
                 self._fragments.sent()
                 link.sent += 1
             return True

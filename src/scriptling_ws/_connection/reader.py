@@ -137,15 +137,21 @@ class Reader:
 
     def _take(self) -> Message | None:
         """A message that was read; None if there is none. Needs no lock."""
-        ready, protocol = self._ready, self._protocol
-        while ready or protocol.held:
+        ready = self._ready
+        while ready or self._held():
             self._release()
             with contextlib.suppress(IndexError):  # another thread took it
                 return ready.popleft()
         return None
 
+    def _held(self) -> bool:
+        """Whether something is held, unless it is for a `receive_into` of another thread."""
+        streamed = self._protocol.streamed
+        return bool(self._protocol.held) and (streamed is None or streamed.target is None)
+
     def _release(self) -> None:
-        if self._protocol.streamed is not None:
+        streamed = self._protocol.streamed
+        if streamed is not None and streamed.target is None:
             raise RuntimeError(_STREAMED)
         with self._lifecycle.lock:
             self._protocol.release()
@@ -200,8 +206,8 @@ class Reader:
 
     def at_hand(self) -> bool:
         """Whether a message was read, or the end: `receive(0)` would show it. Needs no lock."""
-        protocol = self._protocol
-        return bool(self._ready or protocol.held or self._lifecycle.closing or protocol.ended)
+        protocol, over = self._protocol, self._lifecycle.closing or self._protocol.ended
+        return bool(self._ready or over or (protocol.held and protocol.streamed is None))
 
     def tend(self) -> None:
         """Look after the connection, if that is due and there is no thread for it."""
@@ -215,7 +221,8 @@ class Reader:
         """Receive until something is at hand, or nothing is there, without waiting.
 
         Returns:
-            False, at once, if another thread receives.
+            False, at once, if another thread receives, or a message is streamed: how much of that
+            is read is for its reader to say.
         """
 
         def read() -> None:
@@ -223,7 +230,7 @@ class Reader:
                 if self.at_hand() or self._intake.read_some(nap=False) is None:
                     return
 
-        return self._intake.if_free(read)
+        return self._intake.if_free(read, wanted=self._protocol.streamed is None)
 
     def connected(self) -> bool:
         """As `Connection.connected`."""

@@ -7,7 +7,8 @@ Rules:
 - Then one poll of all, whatever their number. A connection that is readable is read, until it has
   a message, the end, or nothing more: part of a message, or a ping, names nobody.
 - Nothing is taken: the messages stay ready for `receive`. One connection is read on by one
-  thread at a time, so that one in which another thread receives is left to that thread.
+  thread at a time, so that one in which another thread receives is left to that thread; and one
+  of which a message is streamed, to the stream.
 - What other threads do to a connection (close it, or read while they send) shows no later than a
   tenth of a second: so often is all of it looked at again.
 - Objects with a descriptor, such as sockets, may be in the list. They are polled, and no more.
@@ -49,7 +50,8 @@ def wait(conns: Iterable[Item], timeout: float | None = None) -> list[Item]:
     """Wait until there is something to receive on some of many connections.
 
     Blocks until then. Thread-safe; a connection on which another thread receives is that thread's,
-    and named only if that leaves something. Where nothing has come it is one system call for all,
+    and named only if that leaves something. While a message of it is streamed (`receive_stream`), a
+    connection is named only if it has ended. Where nothing has come it is one system call for all,
     ten times a second at most.
 
     Args:
@@ -144,9 +146,8 @@ class _Watch:
         left = False
         for number, reader in self._readers.items():
             reader.tend()
-            if not reader.at_hand() and reader.keeps():
-                reader.fetch()
-                left = left or reader.keeps()
+            if not reader.at_hand() and reader.keeps() and reader.fetch():
+                left = left or reader.keeps()  # else another thread reads that
             self.found[number] = reader.at_hand()
         return left
 

@@ -9,7 +9,7 @@ Rules:
   was written.
 - Answers (pongs, close frames) go between frames, in their order.
 - A message that is sent in fragments (`outstream`) has the turn of all messages until its end.
-  Between two of its fragments, `rest` is BETWEEN, which keeps the channel's quick ways shut;
+  Between two of its fragments, `rest` is _BETWEEN, which keeps the channel's quick ways shut;
   answers go all the same.
 
 Guarded by the lock of `outlet`; `answers` by the lock of `lifecycle`.
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from .._network.transport import Transport
     from .._network.waiting import RLock
 
-__all__ = ["BETWEEN", "Rest", "Unsent"]
+__all__ = ["Rest", "Unsent"]
 
 # What is left to send of a frame: `data[sent:]`, then the pieces of `more`; and whether it
 # has to be sent, because part of it has left, or because it is an answer.
 Rest = tuple["bytes | memoryview", int, "Iterable[memoryview]", bool]
 
 _NOTHING: Final = ()
-BETWEEN: Final[Rest] = (b"", 0, _NOTHING, False)
+_BETWEEN: Final[Rest] = (b"", 0, _NOTHING, False)
 """What is left while a message in fragments is under way, and none of them is: nothing."""
 
 _DUE: Final = 3  # the index in a Rest
@@ -82,11 +82,17 @@ class Unsent:
     def begun(self) -> bool:
         """Whether something of a frame is left in `rest`."""
         rest = self._channel.rest
-        return rest is not None and rest is not BETWEEN
+        return rest is not None and rest is not _BETWEEN
 
     def idle(self) -> None:
         """There is no frame that was begun."""
-        self.rest = BETWEEN if self.fragmented else None
+        self.rest = _BETWEEN if self.fragmented else None
+
+    def end_fragments(self) -> None:
+        """No message in fragments has the turn any more. Holds the lock."""
+        self.fragmented = False
+        if self.rest is _BETWEEN:
+            self.idle()
 
     @property
     def due(self) -> bool:

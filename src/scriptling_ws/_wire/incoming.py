@@ -186,7 +186,8 @@ class Protocol:
         """
         if self.window.unfed is None or self._parsing or self._into_frame:
             return False
-        if self.streamed is not None and self.streamed.target is not None:
+        streamed = self.streamed  # another thread may leave it meanwhile
+        if streamed is not None and streamed.target is not None:
             return False
         if self._assembly.opcode != CONTINUATION or self.ended:
             return False
@@ -385,7 +386,9 @@ class Protocol:
             del self.held[0]
         elif message.target is None and assembly.opcode != CONTINUATION and not busy:
             message.begin(assembly)
+            self._parsing = True  # as in `feed_rest`: what was cut short ends the connection
             self._deliver()
+            self._parsing = False
 
     def _sought(self) -> bool:
         """Whether the next message that begins is the one that is streamed."""
@@ -397,7 +400,9 @@ class Protocol:
         self.streamed = None
         if not assembly.piecemeal or assembly.dropped:
             return
-        if message is not None and message.target is not None:
+        if assembly.frame is None and message is not None and message.target is not None:
+            assembly.forget()  # cut short at its end: `feed_rest` ends the connection
+        elif message is not None and message.target is not None:
             assembly.piecemeal = False
             try:
                 assembly.move_out(self.window.unfed or 0 if self._into_frame else 0)

@@ -10,7 +10,8 @@ Rules:
 - What was given out has been checked as any message is (RFC 6455 sections 5.4, 8.1): a text that
   turns out not to be UTF-8 ends the connection, and the message never ends.
 
-Not thread-safe: what fills it holds the lifecycle's lock; one thread at a time takes.
+What fills it holds the lifecycle's lock. One thread at a time takes, without a lock, perhaps while
+another one fills: so each number is written by one side alone, and the rest follows from both.
 """
 
 from __future__ import annotations
@@ -33,21 +34,33 @@ class Piecemeal:
         text: Whether it is text, else binary; None until it has begun.
         total: Its bytes, where that is known; None where it is not.
         target: Where it is received into; None to give it out.
-        size: How many bytes or characters wait to be taken.
         done: Whether all of it has come.
+        received: How many bytes were taken.
     """
 
-    __slots__ = ("_at", "_chunks", "done", "size", "target", "text", "total")
+    __slots__ = (
+        "_at",
+        "_chunks",
+        "_come",
+        "_taken",
+        "done",
+        "received",
+        "target",
+        "text",
+        "total",
+    )
 
     def __init__(self, target: memoryview | None = None) -> None:
         """Wait for a message to begin."""
         self.target = target
         self.text: bool | None = None
         self.total: int | None = None
-        self.size = 0
         self.done = False
+        self.received = 0
         self._chunks: list[bytes | str] = []
         self._at = 0  # where in the first of them
+        self._come = 0  # bytes or characters that have come
+        self._taken = 0  # those that were taken
 
     def begin(self, assembly: Assembly) -> None:
         """It begins with what is being put together there."""
@@ -79,7 +92,12 @@ class Piecemeal:
         """More of it has come."""
         if chunk:
             self._chunks.append(chunk)
-            self.size += len(chunk)
+            self._come += len(chunk)
+
+    @property
+    def size(self) -> int:
+        """How many bytes or characters wait to be taken."""
+        return self._come - self._taken
 
     def text_or_size(self) -> str | int:
         """The message, if it is text; else how many bytes of the target it fills."""
@@ -93,6 +111,34 @@ class Piecemeal:
 
     def take(self, most: int) -> bytes | str:
         """Take so many bytes or characters, or all that wait if they are fewer."""
+        parts, used, at = self._next(most)
+        piece = parts[0] if len(parts) == 1 else self._joined(parts)
+        taken = self._taken + len(piece)
+        received = self.received + len(piece if isinstance(piece, bytes) else piece.encode())
+        # No call from here to the caller's hands, so no signal handler's exception loses it.
+        del self._chunks[:used]
+        self._at = at
+        self._taken = taken
+        self.received = received
+        return piece
+
+    def take_into(self, room: memoryview) -> int:
+        """Take so many bytes as there is room for, or all that wait; how many they were."""
+        parts, used, at = self._next(len(room))
+        filled = 0
+        for part in parts:
+            stop = filled + len(part)
+            room[filled:stop] = part  # type: ignore[assignment]  # bytes of a binary one
+            filled = stop
+        # As in `take`.
+        del self._chunks[:used]
+        self._at = at
+        self._taken += filled
+        self.received += filled
+        return filled
+
+    def _next(self, most: int) -> tuple[list[bytes | str], int, int]:
+        """What waits, in parts; how many chunks that uses up, and where in the next one it ends."""
         parts: list[bytes | str] = []
         used, at, left = 0, self._at, most
         for chunk in self._chunks:
@@ -103,13 +149,7 @@ class Piecemeal:
                 at += len(part)
                 break
             used, at = used + 1, 0
-        piece = parts[0] if len(parts) == 1 else self._joined(parts)
-        size = self.size - len(piece)
-        # No call in these, so no signal handler runs between them.
-        del self._chunks[:used]
-        self._at = at
-        self.size = size
-        return piece
+        return parts, used, at
 
     def _joined(self, parts: list[bytes | str]) -> bytes | str:
         return "".join(parts) if self.text else b"".join(parts)  # type: ignore[arg-type]
