@@ -122,7 +122,7 @@ class Middleware:
             await self._application(scope, receive, send)
             return
         if not in_a_loop():
-            raise RuntimeError("scriptling_ws.asgi waits by asyncio: run the server with that")
+            raise RuntimeError("scriptling_ws.asgi needs asyncio: run the server with its asyncio event loop")
         await receive()  # websocket.connect
         request: Request | None = None
         route, params = found
