@@ -15,6 +15,7 @@ import scriptling_ws as ws
 from pairs import until
 from places import REPOSITORY
 from processes import Process
+from scriptling_ws._network.waiting import Engine
 from scriptling_ws._options import Options
 
 pytestmark = pytest.mark.once("the examples do what they say; how, other tests have")
@@ -40,11 +41,17 @@ def section(page, title):
 
 
 def rows(text):
-    """The cells of a text's tables, without the headings and code's marks."""
+    """The cells of a text's tables, without the lines under headings and code's marks."""
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.replace("`", "").strip().strip("|").split("|")]
         if line.startswith("|") and not set(line) <= set("|-"):
             yield cells
+
+
+def tables(page, title):
+    """The tables of a section, each as its rows."""
+    blocks = section(page, title).split("\n\n")
+    return [list(rows(block)) for block in blocks if block.lstrip().startswith("|")]
 
 
 # -- the examples --------------------------------------------------------------
@@ -170,6 +177,12 @@ def test_timeouts():
         assert f"{keywords(function)['timeout']} s ({names})" in table[1]
 
 
+def test_the_calls_of_the_engine():
+    _, *table = tables("docs/design.md", "Waiting")[0]
+    calls = {re.sub(r"\(.*\)", "", call) for cells in table for call in cells[0].split(", ")}
+    assert calls == {name for name in vars(Engine) if not name.startswith("_")} - {"name"}
+
+
 # -- the figures ---------------------------------------------------------------
 
 
@@ -181,13 +194,49 @@ def measured():
 
 
 def test_speed():
-    heading, *table = rows(section("README.md", "Speed"))
+    (heading, *table), _ = tables("README.md", "Speed")
     columns = ["floor", *heading[2:]]
     assert heading[1] == "bare socket"
     columns = [column.removesuffix(" (asyncio)") for column in columns]
     figures = measured()
     for name, *cells in table:
         assert cells == [figures[name][column] for column in columns], name
+
+
+SERVERS = {
+    "threads": "scriptling-ws: threads",
+    "bare threads, without frames": "bare threads",
+    "websockets.sync": "websockets.sync",
+    "gevent": "scriptling-ws: gevent",
+    "picows on uvloop": "picows",
+}
+
+
+def test_speed_of_servers():
+    _, (heading, *table) = tables("README.md", "Speed")
+    _, (columns, *measured), *_ = tables("docs/performance.md", "The server under load")
+    figures = {row[0]: dict(zip(columns, row, strict=True)) for row in measured}
+    assert heading[1:] == list(SERVERS)
+    for number, *cells in table:
+        found = figures[f"echo, {number} active"]
+        assert cells == [found[column] for column in SERVERS.values()], number
+
+
+def test_every_missed_target_is_explained():
+    """Its ratio is in the table of what was missed, as it is or rounded."""
+    page = read("docs/performance.md")
+    explained = section_of_missed(page)
+    missed = re.findall(r"\| ([\d.]+)(?: \([^|]*)? \| missed", page)
+    missed += re.findall(r"([\d.]+) KiB (?:traced|resident)[^|]*\| missed", page)
+    assert len(missed) > 20
+    for ratio in missed:
+        assert {ratio, f"{float(ratio):.1f}"} & explained, ratio
+
+
+def section_of_missed(page):
+    """The numbers of that table."""
+    text = page.partition("### What was missed, and the limit\n")[2].partition("\n## ")[0]
+    return set(re.findall(r"\d+(?:\.\d+)?", text))
 
 
 def test_speed_says_when_and_where():
@@ -212,7 +261,27 @@ def test_conformance():
         assert run["INFORMATIONAL"] == informational
 
 
-# -- links and commands ----------------------------------------------------------
+# -- names, links and commands ---------------------------------------------------
+
+LINKED = set(re.findall(r"\]\(([^)#]+\.md)", read("README.md")))
+
+
+@pytest.mark.parametrize("name", ws.__all__)
+def test_every_public_name_is_on_a_page(name):
+    """The README has it, or a page that the README links."""
+    pages = ["README.md", *LINKED - {"docs/design.md", "docs/performance.md"}]
+    assert any(re.search(rf"`[^`]*\b{name}\b|\b{name}\(", read(page)) for page in pages)
+
+
+def test_the_table_of_errors():
+    _, *table = tables("README.md", "Errors")[0]
+    said = {name: set(kinds.split(", ")) for name, kinds, _ in table}
+    found = {
+        name: {base.__name__ for base in value.__bases__} - {"WebSocketError"} or {"Exception"}
+        for name in ws.__all__
+        if isinstance(value := getattr(ws, name), type) and issubclass(value, Exception)
+    }
+    assert said == found
 
 
 def anchors(page):

@@ -165,14 +165,14 @@ class SendTimeout(WebSocketError, TimeoutError):
     """A message could not be written within `send_timeout`.
 
     The peer does not read. If part of the message had left, the connection is dead;
-    if none had, it stays as it was.
+    otherwise the connection stays usable.
     """
 
 
 class ReceiveTimeout(WebSocketError, TimeoutError):
     """No message, or no more of one, has come within a timeout.
 
-    Nothing is lost, and the connection stays as it was.
+    Nothing is lost, and the connection stays usable.
     """
 
 

@@ -118,7 +118,9 @@ class Middleware:
             await self._application(scope, receive, send)
             return
         if not in_a_loop():
-            raise RuntimeError("scriptling_ws.asgi waits by asyncio: run the server with that")
+            raise RuntimeError(
+                "scriptling_ws.asgi needs asyncio: run the server with its asyncio loop"
+            )
         if (await receive())["type"] != "websocket.connect":
             return  # the client has left already
         request: Request | None = None

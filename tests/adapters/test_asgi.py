@@ -579,7 +579,7 @@ def test_without_a_thread_a_connection_is_told_to_come_later(monkeypatch):
 
 def test_a_loop_that_is_not_asyncios_is_an_error():
     call = middleware(print)(Server(None).scope, None, None)
-    with pytest.raises(RuntimeError, match="waits by asyncio"):
+    with pytest.raises(RuntimeError, match="needs asyncio"):
         call.send(None)
 
 

@@ -168,10 +168,10 @@ def test_the_name_for_the_certificate_stays_with_its_origin():
         ("http://127.0.0.1:1/", "without TLS"),
         ("ws+unix:///run/app.sock", "Unix socket"),
         ("wss+unix:///run/app.sock", "Unix socket"),
-        ("ftp://h/", "no WebSocket URL"),
-        ("wss://h:0/", "no WebSocket URL"),
-        ("wss://[x/", "no WebSocket URL"),
-        ("wss://me:secret@h:x/", "no WebSocket URL"),
+        ("ftp://h/", "cannot be used for a WebSocket"),
+        ("wss://h:0/", "cannot be used for a WebSocket"),
+        ("wss://[x/", "cannot be used for a WebSocket"),
+        ("wss://me:secret@h:x/", "cannot be used for a WebSocket"),
         ("", "more than 5 redirects"),  # the same again
     ],
 )

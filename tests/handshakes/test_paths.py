@@ -155,7 +155,7 @@ def test_a_handler_of_any_path_sees_the_others():
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("/users/{id", "no parameter: a whole segment"),
+        ("/users/{id", "no parameter: write a whole segment"),
         ("/users/<id>", "which is no pattern"),
         ("/users/:id", "which is no pattern"),
         ("/files/*", "which is no pattern"),

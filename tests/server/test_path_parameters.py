@@ -214,7 +214,7 @@ def test_a_path_without_parameters_has_none():
         ("/room/{}", "no parameter"),
         ("/room/{a b}", "no parameter"),
         ("/room/{1}", "no parameter"),
-        ("/room/x{name}", "no parameter: a whole segment"),
+        ("/room/x{name}", "no parameter: write a whole segment"),
         ("/room/{name}.json", "no parameter"),
         ("/room/{a}{b}", "no parameter"),
         ("/room/{{name}}", "no parameter"),

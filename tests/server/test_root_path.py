@@ -305,7 +305,7 @@ def test_headers_of_the_program():
         ({"A b": "c"}, ValueError, "is not a header name"),
         ({"A": "b\r\nC: d"}, ValueError, "HTTP does not allow"),
         ({"Connection": "close"}, ValueError, "leave it out"),
-        ({"Content-Type": "text/html"}, ValueError, "not one for all answers"),
+        ({"Content-Type": "text/html"}, ValueError, "the same for all answers"),
     ],
 )
 def test_wrong_headers(given, error, text):

@@ -157,7 +157,7 @@ def test_connections_property():
         ({"routes": Routes()}, ValueError, "routes are empty"),
         ({"routes": {}}, TypeError, "has to be a Routes"),
         ({"handler": echo, "routes": routes_of(), "path": "/x"}, ValueError, "exclude each other"),
-        ({"routes": routes_of(), "path": "/x"}, ValueError, "no handler"),
+        ({"routes": routes_of(), "path": "/x"}, ValueError, "without a handler"),
         ({"handler": 5}, TypeError, "is not a function"),
         ({"handler": "os.system"}, ValueError, "standard library"),
         ({"handler": echo, "path": "x"}, ValueError, "start with '/'"),

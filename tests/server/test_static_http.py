@@ -357,7 +357,7 @@ def test_headers_of_the_directory(folder):
     assert headers["vary"] == "Cookie, Accept-Encoding"
     assert fetch(files)[1]["vary"] == "Cookie"
     for name in ("ETag", "Last-Modified", "Content-Encoding", "Content-Type", "Content-Range"):
-        with pytest.raises(ValueError, match="not one for all files"):
+        with pytest.raises(ValueError, match="the same for all files"):
             StaticFiles("/", folder, {name: "x"})
 
 

@@ -410,4 +410,4 @@ def _call(callback: Callable[[], object]) -> None:
     try:
         callback()
     except Exception:
-        _logger.exception("what was to be called at the close has failed")
+        _logger.exception("an on_close callback failed")

@@ -177,7 +177,7 @@ def _proxy(proxy: object, context: object) -> Proxy | Literal[True] | None:
             import_socksio()
     if context is not None:
         if chosen is None or (chosen is not True and chosen.scheme != "https"):
-            raise ValueError("proxy_ssl_context is given, but no proxy with https://")
+            raise ValueError("proxy_ssl_context is given, but no proxy with https://: leave it out")
         check_context(context, server_side=False)
     return chosen
 

@@ -24,7 +24,7 @@ from .._options import check_count
 
 __all__ = ["Trail"]
 
-_NO_URL: Final = "the server redirects to what is no WebSocket URL"
+_NO_URL: Final = "the server redirects to a URL that cannot be used for a WebSocket"
 _LOCATION: Final = "location"
 _SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
@@ -69,7 +69,9 @@ class Trail:
             HandshakeError: it is one too many, or leads where none is followed.
         """
         if not self.follows:
-            raise _error(refusal, f"more than {self._most} redirects, the most of max_redirects")
+            raise _error(
+                refusal, f"more than {self._most} redirects: raise max_redirects to follow more"
+            )
         self._left -= 1
         return _target(url, refusal.headers[_LOCATION], refusal)
 

@@ -161,7 +161,7 @@ def _authenticate(proxy: Proxy, socks5: Any, stream: Any, conversation: Conversa
         advice = "" if proxy.user else ": put them into its URL, socks5h://user:password@host:port"
         raise _refused(conversation, f"it wants other credentials than it was offered{advice}")
     if answer[1] not in [each[0] for each in offered]:
-        raise _refused(conversation, "it has chosen what was not offered")
+        raise _refused(conversation, "it chose a way to authenticate that was not offered")
     stream.receive_data(answer)
     if answer[1] == _PASSWORD:
         stream.send(socks5.SOCKS5UsernamePasswordRequest(proxy.user, proxy.password))

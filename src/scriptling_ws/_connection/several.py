@@ -74,7 +74,9 @@ def wait(conns: Iterable[Item], timeout: float | None = None) -> list[Item]:
     items = _checked(conns)
     if not items:
         if timeout is None or deadline.left() is None:
-            raise ValueError("there is nothing in conns, and no timeout: this would wait for ever")
+            raise ValueError(
+                "conns is empty and there is no timeout: pass connections, or a timeout"
+            )
         engine().sleep(deadline.left() or 0.0)
         return []
     watch = _Watch(items)
@@ -93,7 +95,7 @@ def _checked(conns: Iterable[Item]) -> list[Item]:
     for number, item in enumerate(items):
         if isinstance(item, type) or not callable(getattr(item, "fileno", None)):
             raise TypeError(
-                f"conns[{number}] is neither a Connection nor has it a fileno(): "
+                f"conns[{number}] is neither a Connection nor an object with fileno(): "
                 f"{type(item).__name__}"
             )
     return items

@@ -44,8 +44,8 @@ _T = TypeVar("_T")
 
 _PROGRESS: Final = 64 * 1024  # bytes of a message that a peer has to take within send_timeout
 _INSIDE: Final = (
-    "send_stream() is sending a message in this thread: no other one can be sent until its end, "
-    "so what it is given to send may not send"
+    "send_stream() is sending a message in this thread: its source and its progress function "
+    "may not send another one"
 )
 _SEND: Final = 4  # what a send counts where tasks share a thread: see the kernel's `share`
 _BYTES: Final = 256  # of a frame, that count one

@@ -120,10 +120,10 @@ def _check_text(name: object, value: object) -> None:
             f"{type(value).__name__}"
         )
     if not TOKEN.fullmatch(name):
-        raise ValueError(f"{name!r} is no name of a cookie: letters, digits, '-' and '_'")
+        raise ValueError(f"{name!r} is not a cookie name: use letters, digits, '-' and '_'")
     if not _VALUE.fullmatch(value):
         raise ValueError(
-            f"the value of the cookie {name!r} has a character that cookies have not (a blank, "
+            f"the value of the cookie {name!r} has a character that no cookie may have (a blank, "
             "a comma, a semicolon, a quote, a backslash, or one outside ASCII): encode it, such "
             "as by urllib.parse.quote, and decode what comes back"
         )

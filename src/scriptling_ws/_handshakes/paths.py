@@ -116,8 +116,8 @@ def _parameter(path: str, part: str) -> str | Parameter:
     found = _PARAMETER.fullmatch(part)
     if found is None or not found[1].isidentifier():
         raise ValueError(
-            f"the path {path!r} has {part!r} in it, which is no parameter: a whole segment is "
-            "one, {name}; or the last and all that is left, {name:path}"
+            f"the path {path!r} has {part!r} in it, which is no parameter: write a whole "
+            "segment as {name}, or the rest of the path as {name:path}"
         )
     return Parameter(found[1], found[2] is not None)
 

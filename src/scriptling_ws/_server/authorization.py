@@ -38,7 +38,7 @@ REFUSED: Final = "authorize has refused it"
 """Why a request has not come in, for the log."""
 FAILED: Final = "authorize has failed"
 """The same, where the program has raised, or returned what it may not."""
-LATE: Final = "the server takes too long to decide about it: try again later"
+LATE: Final = "deciding about this request took too long: try again later"
 """The same, where the time was over before."""
 
 # What the answer to an upgrade says itself, or must not.
@@ -119,5 +119,5 @@ def ask(decide: Callable[[Request], Verdict], request: Request) -> Verdict:
         return Verdict(response=refusal(refused), reason=refused.text)
     except BaseException:
         _logger.exception("deciding about a request for %s failed", shown(request.path))
-        failed = Refused(500, "the server failed to decide about it; its log says why")
+        failed = Refused(500, "the server failed to decide about this request; its log says why")
         return Verdict(response=refusal(failed), reason=FAILED)

@@ -72,9 +72,9 @@ def is_unchanged(headers: Mapping[str, str], validators: Validators) -> bool:
     """
     if (tags := headers.get("if-match")) is not None:
         if not _lists(tags, validators.etag, strong=True):
-            raise Refused(412, "If-Match names another state of what is here")
+            raise Refused(412, "If-Match names another version of this file")
     elif _is_later(validators.modified, headers.get("if-unmodified-since")):
-        raise Refused(412, "what is here has changed since If-Unmodified-Since")
+        raise Refused(412, "this file has changed since If-Unmodified-Since")
     if (tags := headers.get("if-none-match")) is not None:
         return _lists(tags, validators.etag, strong=False)
     since = _read_date(headers.get("if-modified-since"))

@@ -163,11 +163,11 @@ class _Decision:
         address = arrival.transport.remote_addr
         if not self._all.take(self):
             # The transport is the acceptor's; the place is left as this thread ends.
-            _logger.debug("what was decided about %s comes too late", address)
+            _logger.debug("the decision about %s came too late", address)
         elif verdict.response is not None:
             self._refuse(session, arrival, verdict.response, verdict.reason)
         elif self.decided.kind == WEBSOCKET and _has_left(arrival.transport):
-            _logger.debug("%s left while it was decided about", address)
+            _logger.debug("%s left before authorize had decided", address)
             session.end()
         else:
             self.decided.run(session, arrival, verdict)
@@ -178,7 +178,9 @@ class _Decision:
             delivery = self._delivery(arrival, response)
         except BaseException:  # its file's, perhaps
             _logger.exception("the refusal of %s cannot be sent", arrival.transport.remote_addr)
-            failed = Refused(500, "the server failed to decide about it; its log says why")
+            failed = Refused(
+                500, "the server failed to decide about this request; its log says why"
+            )
             delivery, reason = self._delivery(arrival, refusal(failed)), FAILED
         self._tell(delivery, reason)
         sessions.answer(session, arrival, delivery)

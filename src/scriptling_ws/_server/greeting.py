@@ -99,7 +99,7 @@ class Greeting:
         if first is None:
             return READ
         if not first:
-            raise ConnectionResetError("the peer left without a word")
+            raise ConnectionResetError("the peer left before it had sent anything")
         if _HTTP.match(first):
             count = self.transport.read_into(buffer) or 0
             self.heard = bytes(memoryview(buffer)[:count])

@@ -87,7 +87,7 @@ def page_headers_of(given: object) -> tuple[tuple[str, str], ...]:
     for name, value in given.items():
         (field,) = Response(200, headers=[(name, "" if value is None else value)]).headers
         if name.lower() in _OWN:
-            raise ValueError(f"{name} is not one for all answers: a handler gives its own")
+            raise ValueError(f"{name} cannot be the same for all answers: set it in the handler")
         fields[name.lower()] = field
         if value is None:
             del fields[name.lower()]

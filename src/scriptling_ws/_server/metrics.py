@@ -67,7 +67,7 @@ _REASONS: Final = {
     "no request came": "timeout",
     "authorize has refused it": "authorize",
     "authorize has failed": "failed",
-    "the server takes too long to decide about it: try again later": "timeout",
+    "deciding about this request took too long: try again later": "timeout",
 }
 _BY_STATUS: Final = {
     400: "malformed",

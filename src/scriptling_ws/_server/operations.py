@@ -119,7 +119,7 @@ class Operations:
             "nothing else could run for %.2f s%s: a handler that computes, or waits by calls that "
             "gevent has not patched, holds up all others",
             seconds,
-            f"; last let run was {name!r}" if name else "",
+            f"; the last to run was {name!r}" if name else "",
         )
 
     def end(self) -> None:

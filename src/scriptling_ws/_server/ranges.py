@@ -52,7 +52,7 @@ def wanted_range(value: str, size: int) -> tuple[int, int] | None:
     if start >= size:
         raise Refused(
             416,
-            f"there are {size} bytes: ask for some of them",
+            f"this file has {size} bytes: ask for a range within them",
             [("Content-Range", f"bytes */{size}"), ("Accept-Ranges", "bytes")],
         )
     return start, end - start

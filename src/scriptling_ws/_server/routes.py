@@ -153,7 +153,7 @@ def make_table(
     if routes is not None and not isinstance(routes, Routes):
         raise TypeError(f"routes has to be a Routes, not {type(routes).__name__}")
     if path is not None and handler is None:
-        raise ValueError("path is the handler's, and there is no handler")
+        raise ValueError("path is given without a handler: pass the handler, or leave path out")
     if path is not None and routes is not None:
         raise ValueError("path and routes exclude each other: register the handler there")
     if handler is None and routes is None:

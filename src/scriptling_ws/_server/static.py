@@ -117,7 +117,7 @@ class StaticFiles:
         self._headers = Response(200, headers=headers).headers  # checked now
         for name, _ in self._headers:
             if name.lower() in _OWN:
-                raise ValueError(f"{name} is not one for all files: each has its own")
+                raise ValueError(f"{name} cannot be the same for all files: leave it out")
         self._named = frozenset(name.lower() for name, _ in self._headers)
         if not Path(self.directory).is_dir():
             raise ValueError(f"{os.fspath(directory)!r} is not a directory")
