@@ -14,7 +14,7 @@ Rules:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._handshakes.cookies import make_cookie
 from ._handshakes.head import Request
@@ -24,6 +24,7 @@ from ._server.routes import Routes
 
 if TYPE_CHECKING:
     from ._handshakes.cookies import SameSite
+    from ._server.response import Headers
     from ._server.server import Server
 
 __all__ = ["HTTP", "Request", "Response", "http"]
@@ -39,10 +40,61 @@ class HTTP(Routes):
 
     server: Server | None = None
 
-    html = staticmethod(_response.html)
-    json = staticmethod(_response.json)
-    text = staticmethod(_response.text)
-    redirect = staticmethod(_response.redirect)
+    @staticmethod
+    def html(status: int, body: str, headers: Headers = None) -> Response:
+        """A page of HTML as the result of a page handler.
+
+        Args:
+            status: The HTTP status, 200 to 599.
+            body: The page.
+            headers: More headers for the response, as a dict, or as pairs where one comes
+                several times: `[("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]`.
+
+        Raises:
+            TypeError: an argument is of the wrong type.
+            ValueError: the status or a header cannot be sent.
+        """
+        return _response.html(status, body, headers)
+
+    @staticmethod
+    def json(status: int, value: Any, headers: Headers = None) -> Response:
+        """A value as JSON as the result of a page handler.
+
+        Args:
+            status: The HTTP status, 200 to 599.
+            value: What `json.dumps` takes; NaN and infinity are refused, JSON has none.
+            headers: More headers for the response.
+
+        Raises:
+            TypeError: the value holds something that JSON cannot say.
+            ValueError: it holds NaN, itself or a lone surrogate; or the status or a header
+                cannot be sent.
+        """
+        return _response.json(status, value, headers)
+
+    @staticmethod
+    def text(status: int, body: str, headers: Headers = None) -> Response:
+        """Plain text as the result of a page handler; arguments and errors as for `html`."""
+        return _response.text(status, body, headers)
+
+    @staticmethod
+    def redirect(
+        location: str, status: int = 303, headers: Headers = None, *, absolute: bool = False
+    ) -> Response:
+        """A redirect as the result of a page handler.
+
+        Args:
+            location: A path of this server, such as "/done", "./done" or "?page=2".
+            status: 303 (the default), 302, 307, or one that browsers keep for good: 301, 308.
+            headers: More headers for the response.
+            absolute: Whether `location` is a URL, with its host: never let a request choose it.
+
+        Raises:
+            TypeError: an argument is of the wrong type.
+            ValueError: the location leads to another host without `absolute`, is malformed, or
+                the status is not that of a redirect.
+        """
+        return _response.redirect(location, status, headers, absolute=absolute)
 
     @staticmethod
     def cookie(

@@ -266,39 +266,17 @@ def _checked_length(file: BinaryIO | None, length: int | None) -> int:
 
 
 def html(status: int, body: str, headers: Headers = None) -> Response:
-    """A page of HTML as the result of a page handler.
-
-    Args:
-        status: The HTTP status, 200 to 599.
-        body: The page.
-        headers: More headers for the response, as a dict, or as pairs where one comes
-            several times: `[("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]`.
-
-    Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: the status or a header cannot be sent.
-    """
+    """What `runtime.http.html` returns; the arguments and errors are documented there."""
     return Response(status, _encode(body), "text/html; charset=utf-8", headers)
 
 
 def text(status: int, body: str, headers: Headers = None) -> Response:
-    """Plain text as the result of a page handler; arguments and errors as for `html`."""
+    """What `runtime.http.text` returns; the arguments and errors are documented there."""
     return Response(status, _encode(body), _TEXT, headers)
 
 
 def json(status: int, value: Any, headers: Headers = None) -> Response:
-    """A value as JSON as the result of a page handler.
-
-    Args:
-        status: The HTTP status, 200 to 599.
-        value: What `json.dumps` takes; NaN and infinity are refused, JSON has none.
-        headers: More headers for the response.
-
-    Raises:
-        TypeError: the value holds something that JSON cannot say.
-        ValueError: it holds NaN, itself or a lone surrogate; or the status or a header
-            cannot be sent.
-    """
+    """What `runtime.http.json` returns; the arguments and errors are documented there."""
     body = _json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Response(status, _encode(body), "application/json", headers)
 
@@ -306,19 +284,7 @@ def json(status: int, value: Any, headers: Headers = None) -> Response:
 def redirect(
     location: str, status: int = 303, headers: Headers = None, *, absolute: bool = False
 ) -> Response:
-    """A redirect as the result of a page handler.
-
-    Args:
-        location: A path of this server, such as "/done", "./done" or "?page=2".
-        status: 303 (the default), 302, 307, or one that browsers keep for good: 301, 308.
-        headers: More headers for the response.
-        absolute: Whether `location` is a URL, with its host: never let a request choose it.
-
-    Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: the location leads to another host without `absolute`, is malformed, or
-            the status is not that of a redirect.
-    """
+    """What `runtime.http.redirect` returns; the arguments and errors are documented there."""
     if not isinstance(location, str):
         raise TypeError(f"the location has to be a str, not {type(location).__name__}")
     if status not in _REDIRECTS:
