@@ -314,6 +314,7 @@ def test_a_server_that_fails_to_receive_ends_the_connection(event, caplog):
         seen.append(client.close_code)
 
     Server(middleware(handler)).run(event)
+    until(lambda: not ending()._seats)  # the handler has returned, which nobody else waits for
     assert seen == [None, 1006]
     assert "receiving from the ASGI server failed" in caplog.text
 
@@ -341,8 +342,8 @@ def test_a_peer_that_does_not_read_keeps_no_connection():
         seen.append(client.close_code)
 
     Server(middleware(handler, send_timeout=0.1)).run(stuck="websocket.send")
-    assert seen == [1006]
     until(lambda: not ending()._seats)
+    assert seen == [1006]
 
 
 def test_a_close_ends_a_send_that_waits():
@@ -360,6 +361,7 @@ def test_a_close_ends_a_send_that_waits():
         sender.join()
 
     Server(middleware(handler, close_timeout=0.1)).run(stuck="websocket.send")
+    until(lambda: not ending()._seats)
     assert seen == [4000]
 
 
