@@ -282,7 +282,7 @@ def test_it_tries_less_and_less_often(browser):
             ann.page.get_by_role("button", name="Try now").click()
         ann.is_("waiting")
         chat.start()
-        ann.page.get_by_role("button", name="Try now").click()
+        ann.page.clock.fast_forward(15_000)  # a click could come as it tries by itself
         ann.is_("online")
 
 
@@ -300,7 +300,7 @@ def test_a_connection_that_is_silent_is_given_up(browser):
         ann.page.clock.fast_forward(13_000)
         ann.is_("waiting")
         chat.signal(signal.SIGCONT)
-        ann.page.get_by_role("button", name="Try now").click()
+        ann.page.clock.fast_forward(15_000)
         ann.page.locator(".own.sent").wait_for()
         ann.say("the last")
         said = [eve.next("said") for _ in range(3)]
