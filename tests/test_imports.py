@@ -108,9 +108,11 @@ WINGS = {
     ],
     "_wire": [
         ["backend", "opcodes"],
-        ["deflate"],
+        ["deflate", "headers", "outbox"],
         ["assembly", "control", "outgoing"],
         ["deflating", "fragments", "inflation", "piecemeal"],
+        ["unreceived"],
+        ["arriving"],
         ["incoming"],
     ],
     "_handshakes": [

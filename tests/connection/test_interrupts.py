@@ -397,7 +397,7 @@ def test_what_came_as_a_handler_raised_is_not_overwritten_by_what_comes_next(kin
         peer.sendall(frame(TEXT, b"one"))
         arrived(conn, 5)
         if held:
-            conn._link.protocol.hold()
+            conn._link.protocol.unreceived.hold()
         interrupted(conn._link.protocol, "feed_run", KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):
             conn.receive(0)

@@ -418,7 +418,7 @@ def test_send_leaves_messages_to_a_caller_that_waits_on_the_descriptor():
 def test_a_part_of_a_fragmented_message_is_left_and_a_ping_between_is_answered():
     with raw_peer(ping_interval=AGES) as (conn, peer):
         peer.sendall(frame(TEXT, b"one ", fin=False))
-        until(lambda: conn.receive(0) is None and conn._link.protocol._assembly.size == 4)
+        until(lambda: conn.receive(0) is None and conn._link.protocol._arriving.assembly.size == 4)
         peer.sendall(frame(PING, b"between"))
         until(lambda: answers(conn, peer))
         assert receive_frame(peer) == (0x80 | PONG, b"between")

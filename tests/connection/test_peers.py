@@ -329,7 +329,7 @@ def terms(conn):
     """What a client of ours does, as the header would say it."""
     compressor, decompressor = (
         conn._encoder._compressor,
-        conn._link.protocol._inflation._decompressor,
+        conn._link.protocol._arriving._inflation._decompressor,
     )
     parts = [
         "client_no_context_takeover" * (not compressor._takeover),

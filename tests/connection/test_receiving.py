@@ -620,7 +620,7 @@ def test_lists_are_made_as_they_are_received():
     with raw_peer() as (conn, peer):
         read_ahead(conn, peer, b"".join(PARTS))
         assert not conn._ready
-        assert [type(each) for each in conn._link.protocol.held] == [
+        assert [type(each) for each in conn._link.protocol.unreceived.held] == [
             bytes if isinstance(each, list) else str for each in MESSAGES
         ]
         assert conn.connected()
@@ -723,7 +723,7 @@ def test_what_a_receiver_brings_as_a_close_begins_is_dropped():
 
         def discard(**options):
             restore()
-            protocol.discard(**options)
+            protocol.unreceived.discard(**options)
             protocol.ready.append("late")  # as another thread's receive does
 
         restore = stand_in(protocol, discard=discard)

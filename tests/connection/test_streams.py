@@ -988,7 +988,7 @@ def test_an_interrupt_at_the_end_of_a_message_lets_go_of_the_buffer():
         def hand_over():
             raise Interrupt
 
-        restore = stand_in(conn._link.protocol, _hand_over=hand_over)
+        restore = stand_in(conn._link.protocol._arriving, _hand_over=hand_over)
         room = bytearray(3)
         with pytest.raises(Interrupt):
             conn.receive_into(room, SOON)

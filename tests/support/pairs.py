@@ -191,7 +191,7 @@ def reset(sock):
 
 def unread(conn):
     """How many messages a connection has read that nobody has received."""
-    return len(conn._ready) + len(conn._link.protocol.held)
+    return len(conn._ready) + len(conn._link.protocol.unreceived.held)
 
 
 def writable(conn):

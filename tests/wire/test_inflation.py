@@ -155,7 +155,7 @@ def test_any_messages_in_any_pieces(messages, client, step):
 
 def test_messages_that_are_dropped_are_inflated_all_the_same():
     proto = protocol()
-    proto.discard(keep_ready=False)
+    proto.unreceived.discard(keep_ready=False)
     peer = Peer(client=False)
     feed(proto, peer.message("one") + peer.message(b"two", cuts=1))
     assert not proto.ready

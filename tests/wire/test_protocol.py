@@ -779,7 +779,7 @@ def test_pings_of_a_peer_that_does_not_read_do_not_pile_up(size):
     tracemalloc.start()
     for _ in range(5):
         feed(proto, burst)
-        proto.drop_stale_pongs()
+        proto.outbox.drop_stale_pongs()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(proto.outbox) == 1
@@ -800,10 +800,10 @@ def test_of_unsent_pongs_the_newest_stays():
     proto = protocol()
     feed(proto, b"".join(frame(PING, b"%d" % number) for number in range(10)))
     assert len(proto.outbox) == 10
-    proto.drop_stale_pongs()
+    proto.outbox.drop_stale_pongs()
     assert answers(proto) == [(0x8A, b"9")]
     feed(proto, frame(PING, b"10") + frame(CLOSE))
-    proto.drop_stale_pongs()
+    proto.outbox.drop_stale_pongs()
     assert answers(proto) == [(0x8A, b"10"), (0x88, b"")]
 
 
@@ -945,7 +945,7 @@ def test_a_failure_is_told_in_the_close_frame():
 def test_discarding(keep):
     proto = protocol()
     feed(proto, frame(TEXT, b"old") + frame(TEXT, b"ha", fin=False))
-    proto.discard(keep_ready=keep)
+    proto.unreceived.discard(keep_ready=keep)
     feed(proto, frame(CONTINUATION, b"lf") + frame(TEXT, b"new") + frame(BINARY, bytes(200_000)))
     feed(proto, frame(PING))
     assert list(proto.ready) == (["old"] if keep else [])
@@ -1035,5 +1035,5 @@ def test_how_much_of_what_comes_next_is_no_message(before, ahead, count):
 
 def test_once_a_message_is_of_no_use_all_that_comes_next_is_none():
     proto = protocol()
-    proto.discard(keep_ready=True)
+    proto.unreceived.discard(keep_ready=True)
     assert proto.controls(frame(TEXT, b"late")) == 6

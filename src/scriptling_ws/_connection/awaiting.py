@@ -84,7 +84,7 @@ class Awaiting:
         """What was not taken of it is dropped, now or as it comes."""
         message, self.message = self.message, None
         with self._lifecycle.lock:
-            if message is not None and self._protocol.streamed is message:
+            if message is not None and self._protocol.unreceived.streamed is message:
                 self._protocol.stream_no_more()
 
     def until(
@@ -125,7 +125,7 @@ class Awaiting:
             self._intake.flush()
             while True:
                 if lifecycle.closing:
-                    protocol.drop_late()
+                    protocol.unreceived.drop_late()
                 self._seek()
                 engine().share(_READ)
                 if enough():
@@ -148,7 +148,7 @@ class Awaiting:
         """Whether it can be a message that a server's shutdown leaves."""
         message, protocol = self.message, self._protocol
         begun = message is None or message.text is not None
-        return bool((protocol.ready or protocol.held) and not begun)
+        return bool((protocol.ready or protocol.unreceived.held) and not begun)
 
     def _seek(self) -> None:
         """Begin with the message, if there is one."""
@@ -156,9 +156,9 @@ class Awaiting:
         if message is None or message.text is not None:
             return
         with self._lifecycle.lock:
-            if protocol.streamed is None:
-                protocol.stream(message)
-            elif protocol.streamed is not message:
+            if protocol.unreceived.streamed is None:
+                protocol.unreceived.stream(message)
+            elif protocol.unreceived.streamed is not message:
                 raise RuntimeError(_ANOTHER)
             protocol.seek()
 

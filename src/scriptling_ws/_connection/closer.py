@@ -61,7 +61,7 @@ class Closer:
             frame = link.protocol.control.close(code, reason)
             if frame:
                 link.protocol.outbox.append(frame)
-            link.protocol.discard(keep_ready=not discard)
+            link.protocol.unreceived.discard(keep_ready=not discard)
             self._lifecycle.go(CLOSE)
         link.wake()
         self._intake.answer()
@@ -74,7 +74,7 @@ class Closer:
         """
         link = self._link
         with self._lifecycle.lock:
-            link.protocol.discard(keep_ready=True)
+            link.protocol.unreceived.discard(keep_ready=True)
             self._lifecycle.go(CLOSE)
         link.wake()
         link.transport.abort()
@@ -95,7 +95,7 @@ class Closer:
 
     def _finish(self) -> bool:
         self._link.channel.reader = self._identity()
-        self._link.protocol.drop_late()  # what a receiver has brought since `start`
+        self._link.protocol.unreceived.drop_late()  # what a receiver has brought since `start`
         while not (self._link.protocol.ended or self._over()):
             self._intake.read(self._lifecycle.close_by or FOREVER, wakeable=False)
         self.settle(FOREVER)

@@ -242,10 +242,11 @@ class Intake:
     def read_ahead(self) -> bool:
         """Receive once for others, and count it; False if nothing was there. Holds the lock."""
         protocol = self._protocol
-        protocol.hold()
-        before, inflated = len(self._ready) + len(protocol.held), protocol.inflated
+        held = protocol.unreceived.held
+        protocol.unreceived.hold()
+        before, inflated = len(self._ready) + len(held), protocol.inflated
         count = self.read_some(nap=False)
-        more = len(self._ready) + len(protocol.held) - before  # less what was taken meanwhile
+        more = len(self._ready) + len(held) - before  # less what was taken meanwhile
         size = (count or 0) + protocol.inflated - inflated
         self._backlog += size + _MESSAGE_OVERHEAD * max(more, 0)
         return count is not None
@@ -255,9 +256,9 @@ class Intake:
         if self._backlog >= self._max_backlog:  # perhaps some were taken since: count
             # Without the GIL the copy fails where a message is taken meanwhile: full for now.
             with contextlib.suppress(RuntimeError):
-                waiting = [*self._ready.copy(), *self._protocol.held]
+                waiting = [*self._ready.copy(), *self._protocol.unreceived.held]
                 size = sum(len(m) * (_ITEM if isinstance(m, list) else 1) for m in waiting)
-                streamed = self._protocol.streamed
+                streamed = self._protocol.unreceived.streamed
                 size += 0 if streamed is None else streamed.size
                 self._backlog = size + _MESSAGE_OVERHEAD * len(waiting)
         return self._backlog >= self._max_backlog

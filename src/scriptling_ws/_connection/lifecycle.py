@@ -78,7 +78,7 @@ class Lifecycle:
 
     Attributes:
         lock: Guards all of this, the protocol's control plane and its answers, and the way of
-            what is held to what is ready (`Protocol.release`). Never held while waiting, and the
+            what is held to what is ready (`Unreceived.release`). Never held while waiting, and the
             last one taken. An RLock, because `close` may be called by a signal handler that has
             interrupted its holder.
         state: The state.

@@ -165,7 +165,7 @@ class Link:
         pulse = self._last or pulse  # that of a descriptor that is closed meanwhile is another's
         moved = (0, 0) if pulse is None else (pulse.received, pulse.acknowledged)
         protocol = self.protocol
-        received = protocol.received + protocol.window.received
+        received = protocol.unreceived.total + protocol.window.received
         return Traffic(received, self.sent + self.channel.sent, *moved)
 
     def closed_error(self) -> ConnectionClosed:
@@ -199,4 +199,4 @@ class Link:
         self.send_error = OSError(errno.EBADF, _NOT_OURS)
         self.protocol.outbox.clear()
         self.protocol.ready.clear()
-        self.protocol.held.clear()
+        self.protocol.unreceived.held.clear()

@@ -3,7 +3,7 @@
 Rules (those about locks are in `link`):
 
 - A message that is ready is taken without a lock, by `Connection` itself; what is here reads.
-  Before it reads, it takes what was read for others (`Protocol.release`), under the lifecycle's
+  Before it reads, it takes what was read for others (`Unreceived.release`), under the lifecycle's
   lock alone: a sender that has read it may hold the intake's, and wait.
 - Every call is over at its timeout, and a timeout loses nothing, wherever in a message it strikes.
 - A message that is there is read on for a moment after the timeout, so that pings and fragments
@@ -61,6 +61,7 @@ class Reader:
         "_ready",
         "_share",
         "_sleep",
+        "_unreceived",
     )
 
     def __init__(self, link: Link, intake: Intake, closer: Closer) -> None:
@@ -69,6 +70,7 @@ class Reader:
         self._lifecycle = link.lifecycle
         self._protocol = link.protocol
         self._ready = link.protocol.ready
+        self._unreceived = link.protocol.unreceived
         self._intake = intake
         self._closer = closer
         self._nones = 0  # receives since all was over
@@ -129,7 +131,7 @@ class Reader:
             slice_.waited(left)
             if deadline.passed():
                 return None
-        self._protocol.drop_late()
+        self._unreceived.drop_late()
         message = self._take()  # what a server's shutdown leaves
         if message is None:
             self._lifecycle.told = True
@@ -146,32 +148,33 @@ class Reader:
 
     def _held(self) -> bool:
         """Whether something is held, unless it is for a `receive_into` of another thread."""
-        streamed = self._protocol.streamed
-        return bool(self._protocol.held) and (streamed is None or streamed.target is None)
+        streamed = self._unreceived.streamed
+        return bool(self._unreceived.held) and (streamed is None or streamed.target is None)
 
     def _release(self) -> None:
-        streamed = self._protocol.streamed
+        streamed = self._unreceived.streamed
         if streamed is not None and streamed.target is None:
             raise RuntimeError(_STREAMED)
         with self._lifecycle.lock:
-            self._protocol.release()
+            self._unreceived.release()
 
     def _receive(self, timeout: float | None, quick: bool) -> Message | None:
         """As receive, for what is no message yet, or long in coming. Holds the intake's lock."""
         ready, protocol, lifecycle = self._ready, self._protocol, self._lifecycle
+        unreceived = self._unreceived
         first = quick and not protocol.window.plain  # else the channel's read was just made
         deadline: Deadline | None = None
         overtime: Deadline | None = None
         while True:
             if lifecycle.closing:
-                protocol.drop_late()
+                unreceived.drop_late()
             self._share(len(ready) or _READ)
             if ready:
                 try:
                     return ready.popleft()
                 except IndexError:  # pragma: no cover - a race
                     continue  # another task took it
-            if protocol.holding and not (protocol.streamed is not None and lifecycle.closing):
+            if unreceived.holding and not (unreceived.streamed is not None and lifecycle.closing):
                 self._release()
                 protocol.hold_no_more()
                 continue
@@ -206,8 +209,8 @@ class Reader:
 
     def at_hand(self) -> bool:
         """Whether a message was read, or the end: `receive(0)` would show it. Needs no lock."""
-        protocol, over = self._protocol, self._lifecycle.closing or self._protocol.ended
-        return bool(self._ready or over or (protocol.held and protocol.streamed is None))
+        unreceived, over = self._unreceived, self._lifecycle.closing or self._protocol.ended
+        return bool(self._ready or over or (unreceived.held and unreceived.streamed is None))
 
     def tend(self) -> None:
         """Look after the connection, if that is due and there is no thread for it."""
@@ -230,7 +233,7 @@ class Reader:
                 if self.at_hand() or self._intake.read_some(nap=False) is None:
                     return
 
-        return self._intake.if_free(read, wanted=self._protocol.streamed is None)
+        return self._intake.if_free(read, wanted=self._unreceived.streamed is None)
 
     def connected(self) -> bool:
         """As `Connection.connected`."""
@@ -238,11 +241,11 @@ class Reader:
             return False  # though another thread may bring what it had begun to receive
         lifecycle = self._lifecycle
         closing = lifecycle.closing  # before _ready: from then on hardly anything is added to that
-        if self._ready or self._protocol.held:
+        if self._ready or self._unreceived.held:
             return True
         self._intake.if_free(self._closer.look, wanted=not lifecycle.disposed)
         ended = closing or self._protocol.ended  # as above
-        if ended and not (self._ready or self._protocol.held):
+        if ended and not (self._ready or self._unreceived.held):
             self._over = lifecycle.told = True
             return False
         return True

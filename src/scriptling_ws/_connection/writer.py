@@ -214,7 +214,7 @@ class Writer:
             gone = False  # it does not read
         lately = lifecycle.grace is not None and not (lifecycle.grace.passed() or error)
         protocol = self._link.protocol
-        if (protocol.ready or protocol.held) and lifecycle.unread_grace is not None:
+        if (protocol.ready or protocol.unreceived.held) and lifecycle.unread_grace is not None:
             lately = not lifecycle.unread_grace.passed()
         if lifecycle.told or not (gone and lately):
             # If close() has left the descriptor to this thread:

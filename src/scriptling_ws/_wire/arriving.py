@@ -1,0 +1,141 @@
+"""The message that comes in more than one piece, and where it goes.
+
+Rules (RFC 6455 section 5.4, RFC 7692 section 6):
+
+- Its first frame says whether it is compressed, and so what puts it together: an `Assembly` or an
+  `Inflation`. There is one message at a time, so one of the two is at work.
+- A length is checked against the limit before memory is taken for it.
+- A whole message goes where all others do (`Unreceived.queue`). Of one that is streamed each piece
+  is given out, or dropped once nobody streams it any more.
+
+The headers were checked before anything gets here. No I/O, and not thread-safe.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._errors import Violation
+from .assembly import Assembly
+from .inflation import Inflation
+from .opcodes import BINARY, COMPRESSED, CONTINUATION, FIN
+
+if TYPE_CHECKING:
+    from .._handshakes.terms import Terms
+    from .unreceived import Unreceived
+
+__all__ = ["Arriving"]
+
+
+class Arriving:
+    """The message that is coming in on one connection, if there is one.
+
+    Attributes:
+        assembly: What puts it together: the one that is at work, or was last.
+        inflates: Whether a message may be compressed.
+        inflated: How many bytes of messages have come compressed.
+    """
+
+    __slots__ = (
+        "_inflation",
+        "_limit",
+        "_uncompressed",
+        "_unreceived",
+        "assembly",
+        "inflated",
+        "inflates",
+    )
+
+    def __init__(
+        self,
+        unreceived: Unreceived,
+        *,
+        masked: bool,
+        limit: int,
+        max_fragments: int,
+        deflate: Terms | None,
+    ) -> None:
+        """Start without a message.
+
+        Args:
+            unreceived: Where messages go.
+            masked: Whether frames are masked.
+            limit: The most bytes in a message.
+            max_fragments: The most frames in a message.
+            deflate: The terms of compression, None for none.
+        """
+        options: dict[str, Any] = {
+            "masked": masked,
+            "limit": limit,
+            "max_fragments": max_fragments,
+        }
+        self._unreceived = unreceived
+        self._limit = limit
+        self._uncompressed = Assembly(**options)
+        self._inflation = None if deflate is None else Inflation(deflate, **options)
+        self.assembly = self._uncompressed
+        self.inflates = deflate is not None
+        self.inflated = 0
+
+    def begin(self, first: int, length: int, key: bytes | None) -> None:
+        """Begin a data frame, and its message if it is the first one of it."""
+        opcode, unreceived = first & 0x0F, self._unreceived
+        if opcode != CONTINUATION:
+            compressed = first & COMPRESSED and self._inflation
+            self.assembly = compressed or self._uncompressed
+        if length > self.assembly.left:
+            raise Violation.too_large(self._limit)
+        fin = bool(first & FIN)
+        sought = unreceived.streamed if opcode != CONTINUATION and unreceived.sought() else None
+        if sought is not None and sought.target is not None:
+            fits = opcode == BINARY and fin and length <= len(sought.target)
+            sought = sought if fits and self.assembly is self._uncompressed else None
+        self.assembly.piecemeal = self.assembly.piecemeal or sought is not None
+        self.assembly.begin(opcode, fin, length, key)
+        if sought is not None:
+            sought.begin(self.assembly)
+
+    def deliver(self) -> None:
+        """Put the message where it belongs: what has come of one that is streamed, others whole."""
+        assembly, unreceived = self.assembly, self._unreceived
+        if assembly.piecemeal:
+            self._hand_over()
+            return
+        if not assembly.complete:
+            return
+        if assembly is self._inflation:
+            self.inflated += assembly.size
+        if unreceived.discarding:
+            assembly.forget()
+        else:
+            as_list = unreceived.as_list and not unreceived.holding
+            unreceived.queue().append(assembly.finish(as_list=as_list))
+            unreceived.total += 1
+
+    def _hand_over(self) -> None:
+        """Give out what has come of the message that is streamed."""
+        assembly, unreceived = self.assembly, self._unreceived
+        message = unreceived.streamed
+        if message is not None and message.target is not None and not assembly.dropped:
+            if assembly.complete:
+                assembly.forget()
+                unreceived.total += 1
+                message.done = True
+            return
+        piece, complete = assembly.drain(), assembly.complete
+        if assembly is self._inflation:
+            self.inflated += len(piece)
+        wanted = not (assembly.dropped or unreceived.discarding)
+        if complete:
+            assembly.forget()
+            unreceived.total += 1
+        if wanted and message is not None:  # pragma: no branch - else it would be dropped
+            message.add(piece)
+            message.done = complete
+
+    def end(self) -> None:
+        """No message comes any more: let go of what was kept for it."""
+        self.assembly = self._uncompressed
+        self.assembly.forget()
+        self._inflation = None
+        self.inflates = False
