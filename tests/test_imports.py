@@ -133,8 +133,8 @@ WINGS = {
         ["client", "exchange", "server", "tunnel"],
     ],
     "_network": [
-        ["alarm", "authority", "deadline", "fork"],
-        ["greenlets", "threads"],
+        ["alarm", "authority", "contexts", "deadline", "fork", "pulse"],
+        ["contract", "greenlets", "threads"],
         ["waiting"],
         ["listen", "locks", "loops", "race", "transport"],
         ["dial", "foreign", "tls", "unix"],

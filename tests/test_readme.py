@@ -15,7 +15,7 @@ import scriptling_ws as ws
 from pairs import until
 from places import REPOSITORY
 from processes import Process
-from scriptling_ws._network.waiting import Engine
+from scriptling_ws._network.contract import Engine
 from scriptling_ws._options import Options
 
 pytestmark = pytest.mark.once("the examples do what they say; how, other tests have")

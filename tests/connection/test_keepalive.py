@@ -42,7 +42,7 @@ from scriptling_ws._connection import keepalive as _keepalive
 from scriptling_ws._connection import pinger as _pinger
 from scriptling_ws._connection.pings import Ping
 from scriptling_ws._handshakes.terms import Terms
-from scriptling_ws._network import transport as _transport
+from scriptling_ws._network import pulse as _pulse
 from scriptling_ws._network.transport import Transport
 from scriptling_ws._network.waiting import engine
 from servers import echo, serving
@@ -633,8 +633,8 @@ def test_what_the_peer_has_no_room_for_is_queued_though_nothing_is_under_way():
             pass
 
         def under_way():
-            info = near.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _transport._INFO.size)
-            return _transport._INFO.unpack(info)[1]
+            info = near.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _pulse._INFO.size)
+            return _pulse._INFO.unpack(info)[1]
 
         until(lambda: not under_way())
         assert transport.pulse().queued

@@ -3,7 +3,7 @@
 import pytest
 
 from scriptling_ws._connection.liveness import Facts, Liveness
-from scriptling_ws._network.transport import Pulse
+from scriptling_ws._network.pulse import Pulse
 
 INTERVAL = 1000.0
 TIMEOUT = 4.0

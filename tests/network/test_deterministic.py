@@ -6,7 +6,7 @@ import re
 import pytest
 
 from deterministic import START, Broken, Deadlock, Endless, Engine, Schedule, explore, run, wander
-from scriptling_ws._network import waiting as _waiting
+from scriptling_ws._network import contract as _contract
 from scriptling_ws._network.deadline import FOREVER, Deadline, check_timeout
 from scriptling_ws._network.waiting import READ, WRITE
 
@@ -244,5 +244,5 @@ def test_lines_of_the_package_are_points_in_every_task():
 
 
 def test_it_is_an_engine():
-    missing = [name for name in vars(_waiting.Engine) if not hasattr(Engine, name)]
+    missing = [name for name in vars(_contract.Engine) if not hasattr(Engine, name)]
     assert not [name for name in missing if not name.startswith("_")]

@@ -10,6 +10,7 @@ import pytest
 
 from pairs import SOON, Running, read_from, receive_exactly, reset, running, tcp_pair
 from processes import Process
+from scriptling_ws._network import pulse as _pulse
 from scriptling_ws._network import transport as _transport
 from scriptling_ws._network.deadline import FOREVER, Deadline
 from scriptling_ws._network.transport import NAP, Transport, address_text
@@ -417,12 +418,12 @@ def test_what_is_asked_of_a_socket_tells_its_errors_from_a_signal_handlers(error
         else:
             with pytest.raises(TimeoutError, match="a handler's"):
                 transport.unread()
-            if _transport._TCP_INFO:
+            if _pulse._TCP_INFO:
                 with pytest.raises(TimeoutError, match="a handler's"):
                     transport.pulse()
 
 
-@pytest.mark.skipif(not _transport._TCP_INFO, reason="Linux' struct tcp_info")
+@pytest.mark.skipif(not _pulse._TCP_INFO, reason="Linux' struct tcp_info")
 @pytest.mark.parametrize("end", [socket.socket.close, reset])
 def test_the_pulse_tells_that_the_peer_has_ended(end):
     with plain() as (transport, far):

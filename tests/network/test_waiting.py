@@ -10,8 +10,8 @@ import time
 import pytest
 
 from pairs import SOON, Running, tcp_pair
+from scriptling_ws._network import contract as _contract
 from scriptling_ws._network import threads as _threads
-from scriptling_ws._network import waiting as _waiting
 from scriptling_ws._network.deadline import FOREVER, Deadline
 from scriptling_ws._network.waiting import READ, WRITE, engine, forget, use
 
@@ -241,5 +241,5 @@ def test_a_call_that_a_disk_may_delay_is_made_here():
 
 
 def test_the_threads_are_an_engine():
-    missing = [name for name in vars(_waiting.Engine) if not hasattr(_threads.Threads, name)]
+    missing = [name for name in vars(_contract.Engine) if not hasattr(_threads.Threads, name)]
     assert not [name for name in missing if not name.startswith("_")]

@@ -230,7 +230,7 @@ class Engine:
         self._choose = choose
         self._late = START + late
 
-    # -- what the package asks for: see `_waiting.Engine` ----------------------
+    # -- what the package asks for: see `contract.Engine` ----------------------
 
     def parking(self, sock):
         return None

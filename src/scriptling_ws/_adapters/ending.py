@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from .._network.waiting import Task
+    from .._network.contract import Task
 
 __all__ = ["REASON", "Closing", "Ending", "Seat", "ending", "gunicorn_worker", "room_of"]
 

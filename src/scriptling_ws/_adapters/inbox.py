@@ -19,8 +19,8 @@ from .._network.waiting import engine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .._network.contract import Event
     from .._network.deadline import Deadline
-    from .._network.waiting import Event
 
 __all__ = ["Inbox"]
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .._handshakes.idna import ascii_name
 from .._network.authority import has_whole_labels
+from .._network.contexts import check_context
 from .._network.race import PLAIN, SocketSettings
-from .._network.tls import check_context
 from .proxy import parse_proxy
 from .way import Way
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from .._errors import ConnectionClosed
-    from .._network.waiting import Waker
+    from .._network.contract import Waker
     from .._options import ReconnectingOptions
 
     Headers = Mapping[str, str] | Iterable[tuple[str, str]] | None

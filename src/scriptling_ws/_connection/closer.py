@@ -26,7 +26,7 @@ from .lifecycle import CLOSE
 from .link import LOOK_AGAIN
 
 if TYPE_CHECKING:
-    from .._network.transport import Pulse
+    from .._network.pulse import Pulse
     from .intake import Intake
     from .link import Link
     from .outlet import Outlet

@@ -29,7 +29,7 @@ from .link import LOOK_AGAIN
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._network.waiting import Lock
+    from .._network.contract import Lock
     from .link import Link
     from .outlet import Outlet
 

@@ -33,7 +33,7 @@ from .._network.waiting import READ, engine
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .._network.waiting import Engine, Key
+    from .._network.contract import Engine, Key
 
 __all__ = ["NAME", "Next", "Watched", "start", "watch"]
 

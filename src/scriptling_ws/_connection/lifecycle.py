@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._kernel import Channel
-    from .._network.waiting import RLock
+    from .._network.contract import RLock
 
 __all__ = ["BREAK", "CLOSE", "DISPOSE", "END", "Lifecycle", "State"]
 

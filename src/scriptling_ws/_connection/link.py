@@ -28,7 +28,8 @@ from .pings import Pings
 from .unsent import Unsent
 
 if TYPE_CHECKING:
-    from .._network.transport import Pulse, Transport
+    from .._network.pulse import Pulse
+    from .._network.transport import Transport
     from .._wire.incoming import Protocol
 
 __all__ = ["LOOK", "LOOK_AGAIN", "Link", "Traffic"]

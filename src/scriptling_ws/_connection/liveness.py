@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from .._network.transport import Pulse
+    from .._network.pulse import Pulse
 
 __all__ = ["Facts", "Liveness"]
 

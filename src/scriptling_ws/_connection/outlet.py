@@ -17,7 +17,7 @@ from .._network.deadline import Deadline
 from .._network.locks import holding
 
 if TYPE_CHECKING:
-    from .._network.waiting import Lock
+    from .._network.contract import Lock
     from .link import Link
 
 __all__ = ["Outlet"]

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .._kernel import Channel
+    from .._network.contract import RLock
     from .._network.transport import Transport
-    from .._network.waiting import RLock
 
 __all__ = ["Rest", "Unsent"]
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import EllipsisType
 
-    from .._network.waiting import Lock
+    from .._network.contract import Lock
     from .intake import Intake
     from .link import Link
     from .outlet import Outlet

@@ -1,6 +1,6 @@
 """Waiting with gevent: all tasks are greenlets, which share a thread and its event loop.
 
-What each call promises is said in `waiting`.
+What each call promises is said in `contract`.
 
 Rules:
 
@@ -162,18 +162,18 @@ class Parking(kernel.Place):
         self._timer: Any = None
 
     def wake(self) -> None:
-        """As `waiting.Parking.wake`."""
+        """As `contract.Parking.wake`."""
         self.woken = True
         hub = self.hub
         if hub is not None and self.task is not None and hub.loop is not None:
             hub.loop.run_callback_threadsafe(self._on_wake)
 
     def rest(self) -> None:
-        """As `waiting.Parking.rest`."""
+        """As `contract.Parking.rest`."""
         _rest()
 
     def close(self) -> None:
-        """As `waiting.Parking.close`."""
+        """As `contract.Parking.close`."""
         self.woken = True
         self._let_go()
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .waiting import Lock, RLock
+    from .contract import Lock, RLock
 
 __all__ = ["attempt", "attempts", "holding", "turns"]
 

@@ -28,8 +28,8 @@ from .waiting import WRITE, engine
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .contract import Poller
     from .deadline import Deadline
-    from .waiting import Poller
 
 __all__ = ["IN_PROGRESS", "PLAIN", "Address", "SocketSettings", "race"]
 

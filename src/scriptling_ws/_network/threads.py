@@ -1,4 +1,4 @@
-"""Waiting with threads: the default engine. What each call promises is said in `waiting`.
+"""Waiting with threads: the default engine. What each call promises is said in `contract`.
 
 Rules:
 

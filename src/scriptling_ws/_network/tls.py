@@ -13,12 +13,12 @@ Rules:
 - Nothing is left in OpenSSL that could be decrypted when the reader is told that nothing is
   there: no poll of the socket would show it.
 - What was decrypted by `peek` is kept, and its ciphertext left in the socket until all of it
-  was read (`_ahead`, `_owed`): a poll of the socket goes on showing that something is there.
+  was read (`Session.ahead`, `_owed`): a poll of the socket goes on showing that something is there.
 - A peer can send records without data for as long as it likes (requests for renegotiation,
   updates of keys, empty records). A step of the handshake takes in so many pieces and then comes
   back to its deadline; and more than _BARREN bytes without data end the connection.
 - Once this end has said close_notify, OpenSSL may refuse what still comes. That is no error, nor
-  the end: it is received and dropped (`_draining`), so that the peer is not reset while it
+  the end: it is received and dropped (`Session.draining`), so that the peer is not reset while it
   reads. The reader gets as many zeros: bytes that no key has vouched for are nobody's to see.
 - The end of the stream is the end, with or without close_notify: WebSocket has a
   close of its own.
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from .deadline import Deadline
 
-__all__ = ["TLSTransport", "check_context"]
+__all__ = ["TLSTransport"]
 
 # One TLS record holds 16 KiB of data. Handing OpenSSL four of them at a time
 # bounds what a message adds to the memory while it is sent.
@@ -72,38 +72,6 @@ def _forget_errors() -> None:
         ended.write_eof()
         with contextlib.suppress(ssl.SSLError):
             ended.write(b"")
-
-
-def check_context(context: object, *, server_side: bool) -> None:
-    """Check TLS settings that a caller gives, by what they can do.
-
-    Their class says nothing: programs replace `ssl.SSLContext` at any time, as
-    `truststore.inject_into_ssl()` does, and contexts of both classes are there then.
-
-    Args:
-        context: The settings.
-        server_side: Which side they are for.
-
-    Raises:
-        TypeError: no TLS session can be made of it.
-        ValueError: it is for the other side, which every handshake would fail by.
-    """
-    if isinstance(context, type) or not callable(getattr(context, "wrap_bio", None)):
-        raise TypeError(
-            "ssl_context has to be an ssl.SSLContext, or another object with its wrap_bio, "
-            f"not {type(context).__name__}"
-        )
-    protocol = getattr(context, "protocol", None)
-    if server_side and protocol == ssl.PROTOCOL_TLS_CLIENT:
-        raise ValueError(
-            "ssl_context is a client's: make it with ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) "
-            "and load_cert_chain"
-        )
-    if not server_side and protocol == ssl.PROTOCOL_TLS_SERVER:
-        raise ValueError(
-            "ssl_context is a server's: make it with ssl.create_default_context(), and "
-            "load_verify_locations for an authority of your own"
-        )
 
 
 class TLSTransport(Transport):

@@ -36,21 +36,23 @@ import socket
 import struct
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import _kernel as kernel
 from .authority import host_port
 from .fork import tell_after_fork
+from .pulse import pulse_of
 from .waiting import READ, WRITE, engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._wsframe import Descriptor
+    from .contract import Parking, Waker
     from .deadline import Deadline
-    from .waiting import Parking, Waker
+    from .pulse import Pulse
 
-__all__ = ["NAP", "SEND_FLAGS", "Pulse", "Transport", "address_text", "write_rest"]
+__all__ = ["NAP", "SEND_FLAGS", "Transport", "address_text", "write_rest"]
 
 NAP: Final = 0.01
 """How long, in seconds, a read may sleep where `wake` does not reach it."""
@@ -71,11 +73,6 @@ _PEEK: Final = _DONTWAIT | socket.MSG_PEEK
 _CAN_NAP: Final = bool(_DONTWAIT) and hasattr(socket, "SO_RCVTIMEO") and sys.platform != "win32"
 _UNWOKEN: Final = 0.1  # seconds for which a wait sleeps that no descriptor is left to wake
 _NAP_TIMEVAL: Final = struct.pack("@ll", 0, int(NAP * 1_000_000))
-_TCP_INFO: Final[int] = getattr(socket, "TCP_INFO", 0) if sys.platform == "linux" else 0
-# In Linux' struct tcp_info: state at 0, unacked at 24, bytes_acked and bytes_received at 120,
-# notsent_bytes at 144, snd_wnd at 228.
-_INFO: Final = struct.Struct("=B23xI92xQQ8xI80xI")
-_ENDED: Final = (7, 8)  # TCP_CLOSE and TCP_CLOSE_WAIT
 
 
 def address_text(address: Any) -> str:
@@ -90,24 +87,6 @@ def address_text(address: Any) -> str:
     if path.startswith("\0"):
         path = "@" + path[1:]
     return "unix:" + path.encode("unicode_escape").decode("ascii")
-
-
-class Pulse(NamedTuple):
-    """What the system's kernel counts on one connection.
-
-    Attributes:
-        received: The bytes that have come, read or not.
-        acknowledged: The bytes that the other end's kernel has taken.
-        window: The bytes that it has room for: more of them where the peer reads.
-        queued: Whether bytes were sent that it has not taken.
-        ended: Whether the other end has ended its stream: what has come is all that will.
-    """
-
-    received: int
-    acknowledged: int
-    window: int
-    queued: bool = False
-    ended: bool = False
 
 
 class Transport:
@@ -266,19 +245,7 @@ class Transport:
 
     def pulse(self) -> Pulse | None:
         """What the kernel has counted on this connection; None where it does not tell."""
-        if not _TCP_INFO:
-            return None
-        try:
-            info = self._sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _INFO.size)
-        except OSError as error:
-            if error.errno is None:
-                raise  # a signal handler's, such as TimeoutError
-            return None  # not TCP, or closed
-        if len(info) < _INFO.size:
-            return None  # a Linux before 5.4
-        state, unacknowledged, acknowledged, received, unsent, window = _INFO.unpack(info)
-        queued = bool(unacknowledged or unsent)
-        return Pulse(received, acknowledged, window, queued, state in _ENDED)
+        return pulse_of(self._sock)
 
     def write(self, data: bytes | memoryview) -> int:
         """Send what the kernel takes at once.

@@ -27,7 +27,7 @@ from .._network.alarm import Alarm
 from .._network.waiting import READ, WRITE, engine
 
 if TYPE_CHECKING:
-    from .._network.waiting import Engine
+    from .._network.contract import Engine
 
 __all__ = ["NAME", "Progress", "Stalled", "take"]
 

@@ -40,7 +40,7 @@ from .envelope import new_origin
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._network.waiting import Event
+    from .._network.contract import Event
     from .carrier import Carried
 
 __all__ = ["Redis"]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
 
-    from .._network.waiting import Poller
+    from .._network.contract import Poller
 
 __all__ = ["Doors"]
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .._connection.connection import Connection
     from .._connection.link import Traffic
     from .._handshakes.head import Request
-    from .._network.waiting import Task
+    from .._network.contract import Task
 
 __all__ = ["REFRESH", "Metrics", "for_workers", "shared", "worker_left"]
 

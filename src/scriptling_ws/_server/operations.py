@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .._handshakes.head import Request
-    from .._network.waiting import Closeable
+    from .._network.contract import Closeable
     from .delivery import Delivery
     from .figures import Figures
     from .limits import Place

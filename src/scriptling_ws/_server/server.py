@@ -16,9 +16,9 @@ import errno
 import logging
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
+from .._network.contexts import check_context
 from .._network.deadline import Deadline, check_timeout
 from .._network.fork import tell_after_fork
-from .._network.tls import check_context
 from .._network.unix import OWN_USER
 from .._network.waiting import choose
 from .._options import HeadLimits, check_count, check_names
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .._connection.connection import Connection
-    from .._network.waiting import Task
+    from .._network.contract import Task
     from .._options import ServerOptions
     from .route_table import BytesHandler, Handler, ListHandler
 

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from .._connection.connection import Connection
+    from .._network.contract import Task
     from .._network.transport import Transport
-    from .._network.waiting import Task
     from .access import AccessLog
     from .arrival import Arrival
     from .figures import Figures

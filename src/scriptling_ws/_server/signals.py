@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import FrameType, TracebackType
 
+    from .._network.contract import Descriptor
     from .._network.deadline import Deadline
-    from .._network.waiting import Descriptor
 
 __all__ = ["ENDING", "HANGUP", "SET", "Signals", "StopSignal", "Terminal"]
 
