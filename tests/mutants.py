@@ -139,7 +139,8 @@ WINGS = {
             "_server.log _server.provenance _server.master _server.peer _server.restarts "
             "_server.routes _server.serve "
             "_server.server _server.sessions _server.signals _server.static _server.systemd "
-            "_server.worker _server.codings _server.conditions _server.greeting _server.kept "
+            "_server.worker _server.codings _server.conditions _server.greeting _server.inbox "
+            "_server.kept "
             "_server.persistence _server.ranges _server.reading _server.reports runtime"
         ),
         (

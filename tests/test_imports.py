@@ -81,7 +81,7 @@ WINGS = {
             "worker",
         ],
         ["arrival", "callers", "cors", "crew", "delivery", "provenance", "route_table"],
-        ["greeting", "health", "master", "reading", "sessions", "settings"],
+        ["greeting", "health", "inbox", "master", "reading", "sessions", "settings"],
         ["operations", "peer"],
         ["decisions", "kept", "page_routes", "reports"],
         ["acceptor", "admitted", "routes"],

@@ -315,7 +315,7 @@ def test_the_locks_of_a_server_that_other_threads_hold_are_free_in_the_child():
         with (
             sessions._lock,
             limits._lock,
-            acceptor._lock,
+            acceptor._inbox._lock,
             server._closing._lock,
         ):
             assert Running(in_child, call).result() is True

@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Final
 
 from .._errors import forget_frames
 from .._handshakes.head import Refused
-from .._network.alarm import Alarm
 from .._network.deadline import Deadline
 from .._network.fork import tell_after_fork
 from .._network.tls import TLSTransport
@@ -38,6 +37,7 @@ from .._network.waiting import READ, engine
 from .callers import TurnedAway
 from .doors import Doors
 from .figures import NO_FIGURES
+from .inbox import Inbox, let_go
 from .kept import Kept
 from .peer import AGAIN, ASKING, CLOSE, KEPT, READY, WRITTEN, Peer
 from .peer_queue import PeerQueue
@@ -117,7 +117,7 @@ class Acceptor:
                 undo.callback(listener.close)
             self._poller = engine().poller(many=True)
             undo.callback(self._poller.close)
-            self._alarm = Alarm()
+            self._inbox = Inbox()
             undo.pop_all()
         self._most = engine().capacity(self._poller)
         self._doors = Doors(listeners, self._poller)
@@ -129,21 +129,19 @@ class Acceptor:
         callers.give_way = self._kept.give_way_of
         self._again: dict[Peer, None] = {}  # had their turn, with more to do at once
         self._buffer = bytearray(_BUFFER)
-        self._lock = engine().lock()  # guards _inbox, and _stopped as it is set
-        self._inbox: list[tuple[Delivery, Place]] = []
         self._retiring = self._leaving = False
         self._left = engine().event()  # nothing is accepted any more
         self._last: Deadline | None = None  # when to stop, at the latest
-        self._stopped = False
         tell_after_fork(self)
 
     def _after_fork(self) -> None:
         """In a forked child, which has no acceptor thread: let go of the port."""
-        self._lock, self._left = engine().lock(), engine().event()
+        self._left = engine().event()
+        self._inbox.after_fork()
         # Their transports close themselves; and the parent's poller is not to forget them.
         self._opening, self._delivering, self._closing = PeerQueue(), PeerQueue(), PeerQueue()
         self._kept = Kept(self._options.keep_alive, 1, self._drop)
-        self._again, self._inbox = {}, []
+        self._again = {}
         self.close()
 
     # -- from any thread ---------------------------------------------------
@@ -153,17 +151,12 @@ class Acceptor:
 
         Its peer gets it, has time to read it, and is closed.
         """
-        with self._lock:
-            if not self._stopped:
-                self._inbox.append((delivery, place))
-                self._alarm.ring()
-                return
-        _let_go(delivery, place)
+        self._inbox.put(delivery, place)
 
     def retire(self) -> None:
         """Stop listening; those who have arrived are answered as ever. Never waits."""
         self._retiring = True
-        self._alarm.ring()
+        self._inbox.ring()
 
     @property
     def is_idle(self) -> bool:
@@ -183,21 +176,21 @@ class Acceptor:
             Whether that was done by the deadline.
         """
         self._leaving = True
-        self._alarm.ring()
+        self._inbox.ring()
         return self._left.wait(deadline.left())
 
     def stop(self, deadline: Deadline) -> None:
         """Make `run` return, once the answers are written, or at the deadline."""
         self._last = deadline
         self._leaving = True
-        self._alarm.ring()
+        self._inbox.ring()
 
     # -- the thread --------------------------------------------------------
 
     def run(self) -> None:
         """Accept until `stop`. Blocks."""
         try:
-            self._poller.register(self._alarm, READ, None)
+            self._poller.register(self._inbox, READ, None)
             self._doors.open()
             while not self._over():
                 self._turn()
@@ -387,16 +380,12 @@ class Acceptor:
 
     def _look_up(self) -> None:
         """Do what another thread has woken this one for."""
-        while self._alarm.heard():
-            pass
-        with self._lock:
-            inbox, self._inbox = self._inbox, []
-        for delivery, place in inbox:
+        for delivery, place in self._inbox.take():
             try:
                 peer = Peer.to_deliver(delivery, place)
             except Exception:  # such as: no memory
                 _logger.exception("the answer to %s cannot be sent", delivery.transport.remote_addr)
-                _let_go(delivery, place)
+                let_go(delivery, place)
             else:
                 self._delivering.add(peer)
                 self._advance(peer)
@@ -414,20 +403,12 @@ class Acceptor:
 
     def close(self) -> None:
         """Close everything: the end of `run`, or in its place where it cannot be started."""
-        with self._lock:
-            self._stopped = True
-            inbox, self._inbox = self._inbox, []
+        left = self._inbox.end()
         self._doors.close(watched=False)
         for queue in self._queues():
             self._drop_all(queue)
-        for delivery, place in inbox:
-            _let_go(delivery, place)
+        for delivery, place in left:
+            let_go(delivery, place)
         self._poller.close()
-        self._alarm.close()
+        self._inbox.close()
         self._left.set()
-
-
-def _let_go(delivery: Delivery, place: Place) -> None:
-    delivery.close()
-    delivery.transport.close()
-    place.leave()
