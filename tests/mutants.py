@@ -99,8 +99,8 @@ WINGS = {
         (
             "_network.authority _fields _handshakes.additions _handshakes.bodies "
             "_handshakes.client _handshakes.cookies _handshakes.exchange _handshakes.server "
-            "_handshakes.head _handshakes.refused _handshakes.request _server.dates _server.http "
-            "_handshakes.idna _handshakes.paths _handshakes.plain _handshakes.response "
+            "_handshakes.head _handshakes.refused _handshakes.rejection _handshakes.request "
+            "_server.dates _server.http _handshakes.idna _handshakes.paths _handshakes.plain _handshakes.response "
             "_server.response _handshakes.terms _handshakes.tunnel _handshakes.url"
         ),
         (

@@ -130,6 +130,7 @@ WINGS = {
         ["bodies", "url"],
         ["request"],
         ["head"],
+        ["rejection"],
         ["client", "exchange", "server", "tunnel"],
     ],
     "_network": [

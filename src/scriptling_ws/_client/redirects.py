@@ -18,7 +18,7 @@ from typing import Final
 from urllib.parse import urldefrag, urljoin
 
 from .._errors import HandshakeError, InvalidURL
-from .._handshakes.client import REDIRECTS
+from .._handshakes.rejection import REDIRECTS
 from .._handshakes.url import URL, parse_url
 from .._options import check_count
 

@@ -13,7 +13,6 @@ Rules (RFC 6455 section 4.1):
   a doubled Sec-WebSocket-Accept.
 - A field that is a list may come in several lines, and have empty elements (RFC 9110
   sections 5.3 and 5.6.1). wsproto looks at the last line only, so it is given one.
-- Of a rejection's body the beginning is enough: it may have no end.
 - Interim responses (RFC 9110 section 15.2), for wsproto rejections, are skipped: a bounded number.
 - Compression is agreed on in `terms`, and wsproto knows of none.
 - Whatever goes wrong inside h11 or wsproto leaves as HandshakeError.
@@ -32,12 +31,13 @@ from wsproto.connection import Connection as WSProtoConnection
 from wsproto.utilities import generate_accept_token, generate_nonce
 
 from .._errors import HandshakeError, forget_frames
-from .._fields import count_header, joined_headers, shown_target
+from .._fields import count_header, joined_headers
 from .._options import DEFAULT_HEADS, check_subprotocols
 from .._version import __version__
 from .additions import Additions
 from .head import FOREIGN_ERRORS, HeadReader, Refused
 from .plain import plain_answer
+from .rejection import Rejection
 from .terms import DeflateOffer, Terms
 
 if TYPE_CHECKING:
@@ -46,12 +46,8 @@ if TYPE_CHECKING:
     from .._options import HeadLimits
     from .url import URL
 
-__all__ = ["REDIRECTS", "ClientHandshake"]
+__all__ = ["ClientHandshake"]
 
-REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-"""The statuses by which a server sends a client to another URL (RFC 9110 section 15.4)."""
-
-_MAX_BODY: Final = 64 * 1024
 _MAX_INTERIM: Final = 16
 _STATUS_LINE = re.compile(rb"HTTP/(\d\.\d) ([1-9]\d\d)(?: [^\r\n]*)?\r\n")
 _KEY: Final = b"\r\nSec-WebSocket-Key: "
@@ -122,9 +118,7 @@ class ClientHandshake:
         self._reader: HeadReader | None = HeadReader(False, limits)
         self._start = b""  # the first bytes, until it is clear that they are HTTP
         self._interim = 0
-        # What the error is made of, not the error: that would hold its frames, and they this.
-        self._rejection: tuple[str, int, dict[str, str]] | None = None
-        self._body = bytearray()  # of the rejection
+        self._rejection: Rejection | None = None
         self.subprotocol: str | None = None
         self.answer = b""
         self.rest = b""
@@ -150,8 +144,7 @@ class ClientHandshake:
     @property
     def redirects(self) -> bool:
         """Whether that refusal leads to another URL."""
-        status, headers = (0, {}) if self._rejection is None else self._rejection[1:]
-        return status in REDIRECTS and "location" in headers
+        return self._rejection is not None and self._rejection.redirects
 
     @property
     def deflate(self) -> Terms | None:
@@ -171,7 +164,7 @@ class ClientHandshake:
             HandshakeError: the server refused, or its answer is not valid.
         """
         if self._rejection is not None:
-            self._collect_body(data)
+            self._collect(self._rejection, data)
             return False
         if not data:
             raise HandshakeError("the server closed the connection without an answer")
@@ -188,7 +181,7 @@ class ClientHandshake:
             if self._take_head(head, rest):
                 return True
             if self._rejection is not None:
-                self._collect_body(rest, more=True)
+                self._collect(self._rejection, rest, more=True)
                 return False
             self._reader, data = HeadReader(False, self._limits), rest
 
@@ -225,7 +218,7 @@ class ClientHandshake:
             forget_frames(error)
             raise HandshakeError("the server's answer is not valid HTTP", status) from error
         assert isinstance(event, h11.Response)
-        self._rejection = _rejection(event)
+        self._rejection = Rejection(event)
         return False
 
     def _accept(self, head: bytes, version: bytes) -> None:
@@ -273,25 +266,15 @@ class ClientHandshake:
             return _verdict(self._subprotocols, None, lists, right)
         return _verdict.__wrapped__(self._subprotocols, self._offer, lists, right)
 
-    def _collect_body(self, data: bytes, more: bool = False) -> None:
-        """Add to a rejection's body; raise the rejection once it is complete."""
-        done = not data and not more
-        try:
-            if data or done:
-                self._http.receive_data(data)
-            while isinstance(event := self._http.next_event(), h11.Data):
-                self._body += event.data
-            done = done or isinstance(event, h11.EndOfMessage)
-        except FOREIGN_ERRORS as error:
-            forget_frames(error)
-            done = True  # the status is known; a broken body changes nothing
-        if done or len(self._body) >= _MAX_BODY:
-            self.give_up()
+    def _collect(self, rejection: Rejection, data: bytes, more: bool = False) -> None:
+        """Take in a rejection's body, and raise the rejection once that is complete."""
+        if rejection.collect(self._http, data, more):
+            raise rejection.error()
 
     def give_up(self) -> None:
         """Raise the rejection, if there is one: no more of its body can be had."""
         if self._rejection is not None:
-            raise HandshakeError(*self._rejection, bytes(self._body[:_MAX_BODY]))
+            raise self._rejection.error()
 
 
 @lru_cache(maxsize=_REQUESTS)
@@ -373,29 +356,3 @@ def _raw_headers(head: bytes) -> dict[str, str]:
     lines = (line.partition(b":") for line in head.split(b"\r\n")[1:] if b":" in line)
     pairs = ((name, value.strip()) for name, _, value in lines if name.isascii())
     return joined_headers(pairs)
-
-
-_ADVICE = {
-    301: "it redirects, which is not followed: connect to that URL, or give max_redirects",
-    401: "it wants credentials: pass headers={'Authorization': ...}",
-    403: "it forbids this client, perhaps for its Origin or credentials",
-    404: "there is nothing at this path",
-    414: "the URL is too long for it",
-    426: "it wants another protocol or WebSocket version",
-    431: "a header is too long for it, or all of them are",
-    503: "it is overloaded: try again later",
-}
-_ADVICE.update(dict.fromkeys(REDIRECTS, _ADVICE[301]))
-_USER = re.compile(r"//[^/?#]*@")
-
-
-def _rejection(event: h11.Response) -> tuple[str, int, dict[str, str]]:
-    """A HandshakeError's text, status and headers."""
-    status = event.status_code
-    advice = _ADVICE.get(status, "it may not be a WebSocket endpoint")
-    headers = joined_headers((bytes(name), bytes(value)) for name, value in event.headers)
-    where = ""
-    if "location" in headers:  # it may have a password, or in the query a token: neither is shown
-        location, _, _ = _USER.sub("//", headers["location"]).partition("#")
-        where = f" (Location: {shown_target(location)})"
-    return f"the server answered with HTTP status {status}: {advice}{where}", status, headers
