@@ -100,8 +100,9 @@ WINGS = {
             "_network.authority _fields _handshakes.additions _handshakes.bodies "
             "_handshakes.client _handshakes.cookies _handshakes.exchange _handshakes.server "
             "_handshakes.head _handshakes.refused _handshakes.rejection _handshakes.request "
-            "_server.dates _server.http _handshakes.idna _handshakes.paths _handshakes.plain _handshakes.response "
-            "_server.response _handshakes.terms _handshakes.tunnel _handshakes.url"
+            "_server.dates _server.http _handshakes.idna _handshakes.paths _handshakes.plain "
+            "_handshakes.response _server.response _handshakes.terms _handshakes.tunnel "
+            "_handshakes.url"
         ),
         (
             "head http plain terms url handshake_client handshake_server client "
@@ -113,7 +114,8 @@ WINGS = {
     "adapters": (
         (
             "_adapters.ending _adapters.environ _adapters.events _adapters.gate _adapters.inbox "
-            "_adapters.running _adapters.table _network.foreign _network.loops asgi wsgi"
+            "_adapters.running _adapters.table _adapters.uncarried _network.foreign "
+            "_network.loops asgi wsgi"
         ),
         "wsgi asgi foreign inside options",
     ),

@@ -30,7 +30,7 @@ HOUSE = [
 ]
 WINGS = {
     "_adapters": [
-        ["ending", "environ", "gate", "inbox", "running", "table"],
+        ["ending", "environ", "gate", "inbox", "running", "table", "uncarried"],
         ["events"],
     ],
     "_client": [

@@ -2,9 +2,8 @@
 
 Rules:
 
-- The server has the socket, the frames, the pings and their answers. What it does not hand on
-  (`ping`, `latency`, `fileno`, messages in parts) raises NotImplementedError, which says who has
-  it.
+- The server has the socket, the frames, the pings and their answers. The calls for what it does not
+  hand on are in `uncarried`.
 - What is to be sent is checked as for `Connection`, by the same code, before anything is handed on.
 - A message is sent when the server has taken it: `send` waits for that, send_timeout at most.
 - Messages that are not received wait in `inbox`, a few of them; then no more are taken from the
@@ -18,7 +17,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from .. import _kernel as kernel
 from .._codes import CloseCode
@@ -29,6 +28,7 @@ from .._network.waiting import engine
 from .._options import check_count
 from .._wire.outgoing import binary_payload, check_close, text_of, text_payload
 from .inbox import Inbox
+from .uncarried import Uncarried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -42,17 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["Client", "Posted", "close_event"]
 
 _logger = logging.getLogger("scriptling_ws.server")
-
-_NOT_CARRIED: Final = (
-    "ASGI does not carry {what}: the server sends pings of its own (uvicorn: --ws-ping-interval, "
-    "hypercorn: websocket_ping_interval). Where a handler needs it, run it under WSGI or "
-    "scriptling_ws.Server"
-)
-
-_WHOLE: Final = (
-    "ASGI carries whole messages: use send and receive, or run the handler under WSGI or "
-    "scriptling_ws.Server"
-)
 
 
 class Posted:
@@ -80,7 +69,7 @@ class Posted:
         return self._done.wait(seconds)
 
 
-class Client:
+class Client(Uncarried):
     """One WebSocket of an ASGI server, for a blocking handler; see `Connection` for its calls.
 
     Every method may be called from any thread but that of the event loop.
@@ -282,70 +271,6 @@ class Client:
     def connected(self) -> bool:
         """As `Connection.connected`, as far as the server has said so."""
         return self.close_code is None or bool(self._inbox and self._goodbye is None)
-
-    # -- what ASGI does not carry -----------------------------------------------------
-
-    def receive_into(self, buffer: Any, timeout: float | None = 30) -> int | str | None:
-        """Not over ASGI.
-
-        Raises:
-            NotImplementedError: always.
-        """
-        raise NotImplementedError(_WHOLE)
-
-    def receive_stream(
-        self,
-        timeout: float | None = 30,
-        *,
-        progress: Callable[[int, int | None], object] | None = None,
-    ) -> NoReturn:
-        """Not over ASGI.
-
-        Raises:
-            NotImplementedError: always.
-        """
-        raise NotImplementedError(_WHOLE)
-
-    def send_stream(
-        self,
-        source: Any,
-        text: bool = False,
-        compress: bool = True,
-        *,
-        fragment_size: int = 64 * 1024,
-        progress: Callable[[int, int | None], object] | None = None,
-    ) -> None:
-        """Not over ASGI.
-
-        Raises:
-            NotImplementedError: always.
-        """
-        raise NotImplementedError(_WHOLE)
-
-    def ping(self, timeout: float | None = 30) -> float | None:
-        """Not over ASGI.
-
-        Raises:
-            NotImplementedError: always.
-        """
-        raise NotImplementedError(_NOT_CARRIED.format(what="pings"))
-
-    @property
-    def latency(self) -> float | None:
-        """Not over ASGI.
-
-        Raises:
-            NotImplementedError: always.
-        """
-        raise NotImplementedError(_NOT_CARRIED.format(what="pings, nor how long they took"))
-
-    def fileno(self) -> int:
-        """Not over ASGI.
-
-        Raises:
-            NotImplementedError: always.
-        """
-        raise NotImplementedError(_NOT_CARRIED.format(what="the socket"))
 
     # -- closing ------------------------------------------------------------------------
 

@@ -10,14 +10,12 @@ Rules:
 
 from __future__ import annotations
 
-import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .._codes import CloseCode
-from .._errors import ConnectionClosed, SendTimeout
 from .._server.authorization import Verdict, ask
-from .._server.log import log_answer, log_closed, shown
+from .._server.log import log_answer, log_closed, log_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     from .._server.settings import Settings
 
 __all__ = ["decide", "log_refusal", "run_handler"]
-
-_logger = logging.getLogger("scriptling_ws.server")
 
 
 def decide(request: Request, settings: Settings, offered: list[str]) -> Verdict:
@@ -45,26 +41,21 @@ def run_handler(handler: Callable[[Any], object], client: Any, request: Request)
         client: The connection.
         request: What it came by.
     """
-    path, address = shown(request.path), request.remote_addr
+    path, address = request.path, request.remote_addr
     since = monotonic()
     code = CloseCode.INTERNAL_ERROR
     try:
-        log_answer(address, request.method, request.path, 101)
+        log_answer(address, request.method, path, 101)
         handler(client)
         code = CloseCode.NORMAL
-    except (ConnectionClosed, SendTimeout) as error:
-        if client.close_code is None:  # it is another connection that has closed
-            _logger.exception("the handler of %s failed for %s", path, address)
-        else:
-            _logger.debug("the handler of %s ended by: %s", path, shown(str(error)))
-    except Exception:
-        _logger.exception("the handler of %s failed for %s", path, address)
+    except Exception as error:  # noqa: BLE001  # whatever the program raises
+        log_failure(address, path, error, client.close_code)
     except BaseException:
         code = CloseCode.GOING_AWAY
         raise
     finally:
         client.close(code)
-        log_closed(address, request.path, client.close_code, monotonic() - since)
+        log_closed(address, path, client.close_code, monotonic() - since)
 
 
 def log_refusal(request: Request | None, refused: Refused) -> None:

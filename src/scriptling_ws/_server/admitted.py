@@ -23,13 +23,12 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from .._codes import CloseCode
 from .._connection.connection import Connection
-from .._errors import ConnectionClosed, SendTimeout
 from .._handshakes.head import Refused
 from .._handshakes.terms import Terms
 from .authorization import Verdict, verdict_of
 from .http import http_date, refusal, to_response, write_all
 from .limits import REQUEST, WEBSOCKET
-from .log import shown
+from .log import log_failure, shown
 from .sessions import delivery_of
 
 if TYPE_CHECKING:
@@ -118,19 +117,14 @@ class AdmittedUpgrade:
         sessions.access.opened(transport, asked)
         sessions.figures.opened(connection, arrival.since)
         called = sessions.figures.now()
-        path = shown(arrival.request.path)
         since = monotonic()
         code = CloseCode.INTERNAL_ERROR
         try:
             self.route.handler(connection)
             code = CloseCode.NORMAL
-        except (ConnectionClosed, SendTimeout) as error:
-            if connection.close_code is None:  # it is another connection that has closed
-                _logger.exception("the handler of %s failed for %s", path, transport.remote_addr)
-            else:
-                _logger.debug("the handler of %s ended by: %s", path, shown(str(error)))
-        except BaseException:
-            _logger.exception("the handler of %s failed for %s", path, transport.remote_addr)
+        except BaseException as error:  # noqa: BLE001  # SystemExit too is the handler's alone
+            path, address = arrival.request.path, transport.remote_addr
+            log_failure(address, path, error, connection.close_code)
         finally:
             connection.close(code)
             seconds = monotonic() - since

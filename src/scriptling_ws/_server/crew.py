@@ -34,17 +34,15 @@ class Worker:
         link: The master's end.
         ready: Whether it serves.
         deadline: When it has to have ended.
-        killed: Whether it was killed, as it has not.
     """
 
-    __slots__ = ("_word", "deadline", "killed", "link", "process", "ready")
+    __slots__ = ("_word", "deadline", "link", "process", "ready")
 
     def __init__(self, process: int, link: Link) -> None:
         self.process = process
         self.link = link
         self.ready = False
         self.deadline: Deadline = FOREVER
-        self.killed = False
         self._word = b""  # what it was told, if anything
 
     def listen(self) -> None:
@@ -76,7 +74,6 @@ class Worker:
         """End it at once."""
         if sys.platform == "win32":  # pragma: no cover - `serve_with_workers` has refused
             raise AssertionError
-        self.killed = True
         self.deadline = FOREVER
         self._send(signal.SIGKILL)
 

@@ -10,6 +10,7 @@ Rules:
   says how many were left out meanwhile. Where the kind has many subjects, each of the first
   dozens is rare by itself, and the others are one.
 - What is left out is there on the debug level.
+- A handler's failure has a traceback; that its peer has left is no failure.
 """
 
 from __future__ import annotations
@@ -17,10 +18,19 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from .._errors import ConnectionClosed, SendTimeout
 from .._network.deadline import Deadline
 from .._network.waiting import engine
 
-__all__ = ["LONGEST", "RareWarning", "RareWarnings", "log_answer", "log_closed", "shown"]
+__all__ = [
+    "LONGEST",
+    "RareWarning",
+    "RareWarnings",
+    "log_answer",
+    "log_closed",
+    "log_failure",
+    "shown",
+]
 
 LONGEST: Final = 200
 """The most characters that are shown of a peer's text."""
@@ -28,6 +38,7 @@ LONGEST: Final = 200
 _LONGEST_REASON: Final = 300  # the reasons are this package's own texts
 
 _access = logging.getLogger("scriptling_ws.access")
+_logger = logging.getLogger("scriptling_ws.server")
 
 _QUIET: Final = 10.0  # seconds
 _MOST: Final = 32  # subjects of one kind of warning
@@ -78,6 +89,23 @@ def log_closed(address: str, path: str, code: int | None, seconds: float) -> Non
     if not _access.isEnabledFor(logging.INFO):
         return
     _access.info("%s %s closed, code %s, after %.3f s", address, shown(path), code, seconds)
+
+
+def log_failure(address: str, path: str, error: BaseException, code: int | None) -> None:
+    """Log what a WebSocket's handler has raised.
+
+    A handler that is told by an exception that its own peer has left has not failed.
+
+    Args:
+        address: The peer's address.
+        path: The path of its request, without the query.
+        error: What was raised.
+        code: The connection's close code; None if it is another connection that has closed.
+    """
+    if isinstance(error, (ConnectionClosed, SendTimeout)) and code is not None:
+        _logger.debug("the handler of %s ended by: %s", shown(path), shown(str(error)))
+    else:
+        _logger.error("the handler of %s failed for %s", shown(path), address, exc_info=error)
 
 
 class RareWarning:
