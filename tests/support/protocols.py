@@ -7,6 +7,7 @@ import zlib
 from wsproto.connection import Connection as WSProtoConnection
 from wsproto.connection import ConnectionType
 
+from memory import tracemalloc
 from pairs import MIB
 from scriptling_ws import _kernel as kernel
 from scriptling_ws._wire.incoming import Protocol
@@ -41,6 +42,19 @@ def feed(proto, data, step=ALL):
         proto.feed(count)
     if proto.window.unfed is not None:
         proto.feed(proto.window.unfed)
+
+
+def fed_until_ended(proto, burst, count):
+    """Feed the same frames until there is an end: how many they were, and the most memory."""
+    fed = 0
+    tracemalloc.start()
+    try:
+        while not proto.ended:
+            feed(proto, burst)
+            fed += count
+        return fed, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 class Received:

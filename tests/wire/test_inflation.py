@@ -14,7 +14,7 @@ import protocols
 from frames import BINARY, CONTINUATION, PING, PONG, TEXT, frame
 from memory import tracemalloc
 from pairs import KIB, MIB, roles
-from protocols import ALL, bomb, feed
+from protocols import ALL, bomb, fed_until_ended, feed
 from scriptling_ws._handshakes.terms import Terms
 
 RSV1 = 4
@@ -308,13 +308,7 @@ def test_fragments_of_a_compressed_message_cost_little(payload):
     proto = protocol()
     feed(proto, frame(BINARY, b"", fin=False, rsv=RSV1))
     burst = frame(CONTINUATION, payload, fin=False) * 1000
-    tracemalloc.start()
-    fed = 0
-    while not proto.ended:
-        feed(proto, burst)
-        fed += 1000
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    fed, peak = fed_until_ended(proto, burst, 1000)
     assert fed <= 132_000
     assert peak < MIB
 

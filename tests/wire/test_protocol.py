@@ -21,7 +21,7 @@ from abuse import every_violation
 from frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 from memory import tracemalloc
 from pairs import MIB, roles
-from protocols import ALL, channel_receive, feed, protocol
+from protocols import ALL, channel_receive, fed_until_ended, feed, protocol
 from scriptling_ws import _kernel as kernel
 from scriptling_ws._errors import ProtocolError
 from scriptling_ws._wire.control import Control
@@ -482,13 +482,7 @@ def test_a_million_empty_fragments_cost_little(client, opcode, payload):
     proto = protocol(client=client)
     feed(proto, frame(opcode, payload, fin=False, mask=not client))
     burst = frame(CONTINUATION, payload, fin=False, mask=not client) * 1000
-    tracemalloc.start()
-    fed = 0
-    while not proto.ended:
-        feed(proto, burst)
-        fed += 1000
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    fed, peak = fed_until_ended(proto, burst, 1000)
     assert fed == 132_000  # the first burst that does not go into 131,072
     assert closed_with(proto) == 1008
     assert peak < MIB

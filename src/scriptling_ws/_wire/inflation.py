@@ -8,7 +8,7 @@ Rules:
   cannot send for ever what inflates to nothing; no compressor that is in its right mind
   makes a message twice as long.
 
-The rest is as with any other message: see _assembly.
+The rest is as with any other message: see `assembly`.
 """
 
 from __future__ import annotations
