@@ -773,7 +773,7 @@ def test_pings_of_a_peer_that_does_not_read_do_not_pile_up(size):
     tracemalloc.start()
     for _ in range(5):
         feed(proto, burst)
-        proto.outbox.drop_stale_pongs()
+        proto.drop_stale_pongs()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(proto.outbox) == 1
@@ -794,10 +794,10 @@ def test_of_unsent_pongs_the_newest_stays():
     proto = protocol()
     feed(proto, b"".join(frame(PING, b"%d" % number) for number in range(10)))
     assert len(proto.outbox) == 10
-    proto.outbox.drop_stale_pongs()
+    proto.drop_stale_pongs()
     assert answers(proto) == [(0x8A, b"9")]
     feed(proto, frame(PING, b"10") + frame(CLOSE))
-    proto.outbox.drop_stale_pongs()
+    proto.drop_stale_pongs()
     assert answers(proto) == [(0x8A, b"10"), (0x88, b"")]
 
 

@@ -61,7 +61,7 @@ class Outlet:
         link = self._link
         if self._unsent.answers:
             with link.lifecycle.lock:
-                link.protocol.outbox.drop_stale_pongs()
+                link.protocol.drop_stale_pongs()
                 if link.send_error is not None:
                     self._unsent.answers.clear()
         if link.protocol.ended:

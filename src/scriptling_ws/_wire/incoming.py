@@ -32,7 +32,7 @@ from .assembly import NOT_UTF_8, Message
 from .control import Control
 from .headers import check_header, whole_controls
 from .opcodes import CLOSE, CONTINUATION
-from .outbox import Outbox
+from .outbox import add_answer, drop_stale_pongs
 from .unreceived import Unreceived
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class Protocol:
         "_largest_window",
         "_limit",
         "_masked",
+        "_max_pending_pongs",
         "_parsing",
         "_violation",
         "control",
@@ -99,14 +100,15 @@ class Protocol:
             as_list: Whether binary messages come out as lists of ints, else bytes.
             max_message_size: The most bytes of payload in a message, None for no limit.
             max_fragments: The most frames in a message.
-            max_pending_pongs: The most answers to pings that wait: see `Outbox`.
+            max_pending_pongs: The most answers to pings that `drop_stale_pongs` keeps.
             deflate: The terms of compression, None for none.
         """
         self.control: Control = Control(ws)
         self.ready: deque[Message] = deque()
-        self.outbox = Outbox(max_pending_pongs)
+        self.outbox: deque[bytes] = deque()
         self.ended: bool = False
         self._masked = not client
+        self._max_pending_pongs = max_pending_pongs
         self._limit = _NO_LIMIT if max_message_size is None else max_message_size
         self._largest_window = _LARGEST_WINDOW if deflate is None else _LARGEST_DEFLATED
         self.window = kernel.Window(
@@ -404,9 +406,13 @@ class Protocol:
     def _take_control(self, opcode: int, payload: bytes, key: bytes | None) -> None:
         reply = self.control.receive(opcode, payload, key)
         if reply:
-            self.outbox.answer(reply)
+            add_answer(self.outbox, reply, self._max_pending_pongs)
         if opcode == CLOSE or self.control.error is not None:
             self._stop()
+
+    def drop_stale_pongs(self) -> None:
+        """Of the pongs that could not be sent, keep the newest."""
+        drop_stale_pongs(self.outbox, self._max_pending_pongs)
 
     # -- the window's end, and the connection's ------------------------------
 
