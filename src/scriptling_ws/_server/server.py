@@ -253,9 +253,9 @@ class Server:
         proxies = Proxies(trusted_proxies, proxy_protocol, forwarded_header)
         callers = Callers(limits, proxies, max_connection_rate, max_connection_burst)
         self._shutdown_timeout = check_timeout(shutdown_timeout, "shutdown_timeout")
-        if ssl_context is not None:
+        secure = ssl_context is not None
+        if secure:
             check_context(ssl_context, server_side=True)
-        self._secure = ssl_context is not None
         check_count("max_body_size", max_body_size, least=0)
         peers = PeerOptions(
             HeadLimits(max_line_size, max_headers, max_head_size),
@@ -273,8 +273,8 @@ class Server:
             self._entrance.listen_on(self._endpoints.hosts, self._endpoints.addresses)
             self.port: int = self._endpoints.port
             self.address: str = self._endpoints.address
-            self.url: str = self._endpoints.url(secure=self._secure)
-            self.page_url: str = self._endpoints.page_url(secure=self._secure, root_path=root_path)
+            self.url: str = self._endpoints.url(secure=secure)
+            self.page_url: str = self._endpoints.page_url(secure=secure, root_path=root_path)
             self._acceptor = Acceptor(
                 self._endpoints.sockets,
                 self._entrance.admit,
@@ -333,7 +333,7 @@ class Server:
             ValueError: it is a client's, or the server was made without TLS.
         """
         check_context(ssl_context, server_side=True)
-        if not self._secure:
+        if self._acceptor.context is None:
             raise ValueError("this server was made without TLS: give it an ssl_context then")
         self._acceptor.context = ssl_context
 

@@ -133,6 +133,27 @@ class Arriving:
             message.add(piece)
             message.done = complete
 
+    def leave(self, unnoted: int) -> None:
+        """Nobody streams the message any more: what is left of it is dropped, or put together.
+
+        Args:
+            unnoted: Bytes that have come into a streamer's own buffer, and were not taken in.
+
+        Raises:
+            Violation: there is no memory for what goes on in a room of its own.
+        """
+        message, assembly = self._unreceived.streamed, self.assembly
+        self._unreceived.streamed = None
+        if not assembly.piecemeal or assembly.dropped:
+            return
+        if assembly.frame is None and message is not None and message.target is not None:
+            assembly.forget()  # cut short at its end: `feed_rest` ends the connection
+        elif message is not None and message.target is not None:
+            assembly.piecemeal = False
+            assembly.move_out(unnoted)
+        else:
+            assembly.dropped = True
+
     def end(self) -> None:
         """No message comes any more: let go of what was kept for it."""
         self.assembly = self._uncompressed

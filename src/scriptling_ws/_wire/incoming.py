@@ -299,20 +299,11 @@ class Protocol:
 
     def stream_no_more(self) -> None:
         """What is left of the message that was streamed is dropped as it comes. As `seek`."""
-        message, assembly = self.unreceived.streamed, self._arriving.assembly
-        self.unreceived.streamed = None
-        if not assembly.piecemeal or assembly.dropped:
-            return
-        if assembly.frame is None and message is not None and message.target is not None:
-            assembly.forget()  # cut short at its end: `feed_rest` ends the connection
-        elif message is not None and message.target is not None:
-            assembly.piecemeal = False
-            try:
-                assembly.move_out(self.window.unfed or 0 if self._into_frame else 0)
-            except Violation as violation:
-                self.fail(violation.code, str(violation))
-        else:
-            assembly.dropped = True
+        unnoted = self.window.unfed or 0 if self._into_frame else 0
+        try:
+            self._arriving.leave(unnoted)
+        except Violation as violation:
+            self.fail(violation.code, str(violation))
 
     # -- parsing -----------------------------------------------------------
 
