@@ -84,9 +84,9 @@ WINGS = {
     ),
     "network": (
         (
-            "_network.alarm _network.deadline _network.dial _network.fork _network.greenlets "
-            "_network.layered _network.listen _network.race _network.threads _network.tls "
-            "_network.transport _network.waiting _network.contexts _network.contract "
+            "_network.ahead _network.alarm _network.deadline _network.dial _network.fork "
+            "_network.greenlets _network.layered _network.listen _network.race _network.threads "
+            "_network.tls _network.transport _network.waiting _network.contexts _network.contract "
             "_network.pulse _wstls_py"
         ),
         (

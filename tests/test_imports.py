@@ -138,7 +138,8 @@ WINGS = {
         ["contract", "greenlets", "threads"],
         ["waiting"],
         ["listen", "locks", "loops", "race", "transport"],
-        ["dial", "foreign", "tls", "unix"],
+        ["ahead", "dial", "foreign", "unix"],
+        ["tls"],
         ["layered"],
     ],
 }

@@ -48,7 +48,7 @@ class _Tunnel:
         """It does not block, whatever the socket does."""
 
     def recv_into(self, buffer: bytearray | memoryview, _size: int = 0, _flags: int = 0) -> int:
-        # No call behind it, as in TLSTransport._take_ahead: no signal handler comes in between.
+        # No call behind it, as in LookAhead.take: no signal handler comes in between.
         count = self._outer.read_into(buffer)
         if count is None:
             raise BlockingIOError(errno.EWOULDBLOCK, "nothing is there")

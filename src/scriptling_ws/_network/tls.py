@@ -12,8 +12,7 @@ Rules:
   adds little to the memory.
 - Nothing is left in OpenSSL that could be decrypted when the reader is told that nothing is
   there: no poll of the socket would show it.
-- What was decrypted by `peek` is kept, and its ciphertext left in the socket until all of it
-  was read (`Session.ahead`, `_owed`): a poll of the socket goes on showing that something is there.
+- What was decrypted by `peek` is kept, and its ciphertext left in the socket: see `ahead`.
 - A peer can send records without data for as long as it likes (requests for renegotiation,
   updates of keys, empty records). A step of the handshake takes in so many pieces and then comes
   back to its deadline; and more than _BARREN bytes without data end the connection.
@@ -24,7 +23,7 @@ Rules:
   close of its own.
 """
 
-# ruff: noqa: B007, B020 - a `for` that stores one result: see above read_into
+# ruff: noqa: B007 - a `for` that stores one result: see above read_into
 
 from __future__ import annotations
 
@@ -36,6 +35,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Final
 
 from .. import _kernel as kernel
+from .ahead import LookAhead
 from .locks import turns
 from .transport import _READ_AT_ONCE, _SEND_AT_ONCE, _WHOLE, Transport
 
@@ -53,7 +53,6 @@ _SLICE: Final = 4 * 16_384
 _NO_CONTROL: Final = b"\x00"  # in place of bytes that are not to be looked at: no control frame
 _READ: Final = 8 * 16_384  # OpenSSL's buffer keeps four thirds of that for the connection's life
 _IDLE: Final = 4 * 1024
-_AHEAD: Final = 4 * 1024  # what `peek` takes in, of ciphertext and of what is in it
 _TURNS: Final = 16  # pieces that one handshake step takes in; pragma: no mutate - just a bound
 _BARREN: Final = 256 * 1024  # bytes of ciphertext in which there has to be some data
 _RECORD: Final = 18 * 1024  # the longest record (RFC 5246 section 6.2.3), about
@@ -82,10 +81,10 @@ class TLSTransport(Transport):
     """
 
     __slots__ = (
+        "_ahead",
         "_finished",
         "_in",
         "_out",
-        "_owed",
         "_tls",
         "_tls_lock",
         "_turns",
@@ -132,7 +131,7 @@ class TLSTransport(Transport):
         )
         # These are the reader's, as most of the session is:
         self._finished = False  # this end has said close_notify
-        self._owed = 0  # bytes in the socket of which OpenSSL has a copy; 0 without `ahead`
+        self._ahead: LookAhead | None = None  # what `peek` has made, once it was called
 
     def handshake_step(self) -> bool:
         """Do what can be done of the TLS handshake at once, within bounds.
@@ -188,7 +187,8 @@ class TLSTransport(Transport):
         """Receive and decrypt what is there: as many records as the buffer holds, or a MiB."""
         session, turn = self.session, False
         if session.ahead is not None:
-            return self._take_ahead(buffer)
+            assert self._ahead is not None
+            return self._ahead.take(buffer)
         while True:
             if session.draining:
                 return self._drain(buffer, nap)
@@ -249,59 +249,9 @@ class TLSTransport(Transport):
             return raw and bytes(len(raw))
         if session.decrypted:  # a signal handler has cut a read short: that is the reader's
             return _NO_CONTROL
-        if session.ahead is None and session.unread and self._look_ahead():
-            return b""
-        if session.ahead is None:
-            data = super().peek(_AHEAD)
-            if not data:
-                return data
-            with self._tls_lock:
-                for self._owed in map(self._in.write, (data,)):
-                    session.unread = True
-                    break
-            session.barren += self._owed
-            if self._look_ahead():
-                return b""
-        return None if session.ahead is None else bytes(session.ahead[:size])
-
-    def _look_ahead(self) -> bool:
-        """Decrypt what comes next, and keep it; whether the stream ends here."""
-        session, room = self.session, bytearray(_AHEAD)
-        try:
-            ended = self._decrypt(room)
-            count, session.decrypted = session.decrypted, 0
-            session.ahead = memoryview(room)[:count] if count else None
-        except BaseException:
-            if session.decrypted:  # lost with the room
-                session.decrypted, session.in_doubt = 0, True
-            raise
-        if session.ahead is None:
-            self._repay()
-        return ended
-
-    def _take_ahead(self, buffer: bytearray | memoryview) -> int:
-        """Read what `peek` has decrypted."""
-        session = self.session
-        ahead = session.ahead
-        assert ahead is not None
-        count, rest = min(len(buffer), len(ahead)), ahead[len(buffer) :]
-        buffer[:count] = ahead[:count]
-        if not rest:
-            self._repay()
-        # No call from here on: a signal handler cannot come between taking and telling.
-        session.ahead = rest if rest else None
-        return count
-
-    def _repay(self) -> None:
-        """Take out of the socket what OpenSSL has a copy of."""
-        try:
-            for _ in map(self._sock.recv, (self._owed,), _READ_AT_ONCE) if self._owed else ():
-                self._owed = 0
-                break
-        except OSError as error:
-            if error.errno is None:
-                raise  # a signal handler's, such as TimeoutError
-            self._owed = 0  # reset: nothing lies there any more
+        if self._ahead is None:
+            self._ahead = LookAhead(session, self._sock, self._tls_lock)
+        return self._ahead.peek(size, super().peek, self._decrypt)
 
     def unread(self) -> bool:
         """As of a bare socket."""
