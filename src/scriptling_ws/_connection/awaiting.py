@@ -17,6 +17,7 @@ from .._network.deadline import Deadline, check_timeout
 from .._network.locks import holding
 from .._network.waiting import engine
 from .._wire.piecemeal import Piecemeal
+from .intake import A_READ, OVERTIME
 from .link import LOOK_AGAIN
 
 if TYPE_CHECKING:
@@ -28,10 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Awaiting"]
 
-_OVERTIME: Final = 0.05  # seconds that what is there is read on after the timeout
-_LINGER: Final = 0.25  # seconds that are waited for the stream's end after the last frame
 _ANOTHER: Final = "a message is being received by receive_stream() already: leave it first"
-_READ: Final = 32  # what a read counts where tasks share a thread
 
 
 class Awaiting:
@@ -127,7 +125,7 @@ class Awaiting:
                 if lifecycle.closing:
                     protocol.unreceived.drop_late()
                 self._seek()
-                engine().share(_READ)
+                engine().share(A_READ)
                 if enough():
                     return True
                 if lifecycle.closing or protocol.ended:
@@ -136,7 +134,7 @@ class Awaiting:
                     return False
                 if deadline.passed():
                     # More may be there, but pings and fragments can come without end.
-                    overtime = overtime or Deadline(_OVERTIME)
+                    overtime = overtime or Deadline(OVERTIME)
                     if overtime.passed():
                         return False
         finally:
@@ -164,7 +162,5 @@ class Awaiting:
 
     def _end(self, deadline: Deadline) -> None:
         """No more of it will come. Holds the intake's lock."""
-        if not self._lifecycle.closing:
-            self._closer.settle(deadline.sooner(_LINGER))
-        self._lifecycle.told = True
+        self._closer.tell_receiver(deadline)
         raise self._link.closed_error()

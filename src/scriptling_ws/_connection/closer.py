@@ -12,7 +12,7 @@ Rules (RFC 6455 section 7; those about locks are in `link`):
 - The handshake that a peer has begun ends within close_timeout, even if the caller never calls
   again: the keepalive thread then sees the connection off (`see_off`), without waiting.
 
-No lock of its own: `finish` and `settle` hold the intake's.
+No lock of its own: `finish`, `settle` and `tell_receiver` hold the intake's.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Closer"]
 
+_LINGER: Final = 0.25  # seconds that a receiver waits for the stream's end after the last frame
 _MAX_DRAIN: Final = 16 * 1024 * 1024  # what is read and dropped after the end, at most
 
 
@@ -136,6 +137,14 @@ class Closer:
                     return
             drained += count or 0
         self._intake.dispose()
+
+    def tell_receiver(self, deadline: Deadline) -> None:
+        """No message is left and none will come, which the caller is about to be told."""
+        if not self._lifecycle.closing:
+            # Mostly the peer ends the stream at once. One that does not is
+            # left to close(), so that the caller hears of the end in time.
+            self.settle(deadline.sooner(_LINGER))
+        self._lifecycle.told = True
 
     def look(self) -> None:
         """Read what is there, and go as far towards the end as that goes.

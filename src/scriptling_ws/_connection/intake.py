@@ -33,7 +33,13 @@ if TYPE_CHECKING:
     from .link import Link
     from .outlet import Outlet
 
-__all__ = ["Intake"]
+__all__ = ["A_READ", "OVERTIME", "Intake"]
+
+OVERTIME: Final = 0.05
+"""Seconds for which a receiver reads on after its timeout, where something is there."""
+
+A_READ: Final = 32
+"""What a read counts where tasks share a thread, and a message one: see `Engine.share`."""
 
 _AHEAD: Final = 4096  # bytes in which control frames are looked for
 _TURNS: Final = 16  # so often at a time: a peer can send pings without end

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from .._network.deadline import Deadline, check_timeout
 from .._network.locks import holding
 from .._network.waiting import engine
+from .intake import A_READ, OVERTIME
 from .link import LOOK_AGAIN
 
 if TYPE_CHECKING:
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Reader"]
 
-# How long a message that is there is read on after the timeout, in seconds.
-_OVERTIME: Final = 0.05
-_LINGER: Final = 0.25  # seconds that receive waits for the stream's end after the last frame
 _MANY: Final = 10_000  # receives on a closed connection, after which the next ones take their time
 _PACE: Final = 0.01  # seconds
 _STREAMED: Final = (
@@ -42,7 +40,6 @@ _STREAMED: Final = (
     "before the next one is received"
 )
 _TURNS: Final = 16  # reads of `fetch`: a peer can send pings without end
-_READ: Final = 32  # what a read counts where tasks share a thread, and a message one
 
 
 class Reader:
@@ -168,7 +165,7 @@ class Reader:
         while True:
             if lifecycle.closing:
                 unreceived.drop_late()
-            self._share(len(ready) or _READ)
+            self._share(len(ready) or A_READ)
             if ready:
                 try:
                     return ready.popleft()
@@ -190,17 +187,13 @@ class Reader:
                 return None
             if not ready and deadline.passed():
                 # More may be there, but pings and fragments can come without end.
-                overtime = overtime or Deadline(_OVERTIME)
+                overtime = overtime or Deadline(OVERTIME)
                 if overtime.passed():
                     return None
 
     def _end(self, timeout: float | None, deadline: Deadline) -> None:
         """There is no message any more, and none will come. Holds the intake's lock."""
-        if not self._lifecycle.closing:
-            # Mostly the peer ends the stream at once. One that does not is
-            # left to close(), so that the caller hears of the end in time.
-            self._closer.settle(deadline.sooner(_LINGER))
-        self._lifecycle.told = True
+        self._closer.tell_receiver(deadline)
         # A loop that receives on a closed connection, and never asks `connected`, slows down.
         if self._lifecycle.disposed:
             self._nones += 1
