@@ -1,5 +1,6 @@
 """The acceptor and its peers where a real socket does not easily lead them."""
 
+import contextlib
 import errno
 import gc
 import selectors
@@ -14,7 +15,7 @@ from pairs import Running, tcp_pair, until
 from scriptling_ws._handshakes.head import Refused
 from scriptling_ws._network.deadline import FOREVER, Deadline
 from scriptling_ws._network.listen import listen
-from scriptling_ws._network.transport import Transport
+from scriptling_ws._network.transport import Transport, address_text
 from scriptling_ws._network.waiting import engine
 from scriptling_ws._server import acceptor as _accept
 from scriptling_ws._server import endpoints as _endpoints
@@ -33,6 +34,7 @@ from scriptling_ws._server.figures import Figures
 from scriptling_ws._server.limits import REQUEST, WEBSOCKET, Limits
 from scriptling_ws._server.operations import Operations
 from scriptling_ws._server.peer import AGAIN, CLOSE, READ, READY, WRITE, WRITTEN, Peer
+from scriptling_ws._server.reading import Rest
 from scriptling_ws._server.response import text
 from scriptling_ws._server.server import Server
 from scriptling_ws._server.sessions import Sessions
@@ -352,6 +354,56 @@ def test_an_answer_in_the_inbox_at_the_end_is_closed():
         acceptor.run()
         assert near.fileno() == -1
         assert place.left
+
+
+@pytest.fixture
+def waiting():
+    """An acceptor that does not run, and the far end of a peer that may ask it again."""
+    with contextlib.ExitStack() as stack:
+        (listener,) = listen("127.0.0.1", 0)
+        acceptor = acceptor_of(listener)
+        stack.callback(acceptor.close)
+        acceptor._doors.open()
+        near, far = tcp_pair()
+        stack.enter_context(far)
+        sequel = Rest(admit_all, PeerOptions())
+        answer = Delivery(Transport(near), text(200, ""), head_only=False, sequel=sequel)
+        peer = Peer.to_deliver(answer, a_place())
+        acceptor._advance(peer)
+        assert len(acceptor._kept) == 1
+        yield acceptor, peer, far, listener.getsockname()
+
+
+def test_a_peer_that_gives_way_is_left_alone_in_the_same_turn(waiting, log):
+    """Its own event comes behind that of the connection for which it has given way."""
+    acceptor, peer, far, address = waiting
+    acceptor._most = 1
+    far.sendall(b"GET")
+    select = acceptor._poller.select
+
+    def both(timeout):
+        found = []
+        while len(found) < 2:
+            found = select(timeout)
+        return sorted(found, key=lambda each: each[0].data is peer)
+
+    acceptor._poller.select = both
+    with socket.create_connection(address) as other:
+        acceptor._turn()
+        assert (len(acceptor._kept), len(acceptor._opening)) == (0, 1)
+        assert acceptor._opening.front().transport.peer_addr == address_text(other.getsockname())
+    assert not log.texts()
+
+
+def test_a_peer_that_leaves_in_its_turn_has_no_second_one(waiting, log):
+    acceptor, peer, far, _ = waiting
+    acceptor._again[peer] = None  # as if it had more to do at once
+    far.shutdown(socket.SHUT_WR)
+    until(lambda: peer.transport.peek(1) == b"")
+    acceptor._turn()
+    assert not acceptor._again
+    assert not acceptor._kept
+    assert not log.texts()
 
 
 def test_an_answer_that_cannot_be_taken_is_one_peers_own(monkeypatch, log):
