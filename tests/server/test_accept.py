@@ -406,6 +406,15 @@ def test_a_peer_that_leaves_in_its_turn_has_no_second_one(waiting, log):
     assert not log.texts()
 
 
+def test_a_connection_that_comes_as_the_server_retires_is_left_to_others(waiting):
+    acceptor, peer, _, address = waiting
+    with socket.create_connection(address):
+        acceptor.retire()
+        acceptor._turn()
+        assert not acceptor._opening
+        assert acceptor._kept.front() is peer
+
+
 def test_an_answer_that_cannot_be_taken_is_one_peers_own(monkeypatch, log):
     def fail(cls, delivery, place):
         raise MemoryError
