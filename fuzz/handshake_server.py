@@ -21,7 +21,8 @@ from scriptling_ws._handshakes.plain import plain_request
 from scriptling_ws._handshakes.server import ServerUpgrade, wants_upgrade
 from scriptling_ws._server.admission import Hosts, Origins
 from scriptling_ws._server.arrival import body_length
-from scriptling_ws._server.http import refusal, render
+from scriptling_ws._server.http import render
+from scriptling_ws._server.response import refusal
 
 ORIGINS = (Origins(), Origins(["https://example.com"]), Origins("*"))
 HOSTS = Hosts(["example.com", "127.0.0.1:8080", "[::1]"])

@@ -26,9 +26,11 @@ from .._connection.connection import Connection
 from .._handshakes.head import Refused
 from .._handshakes.terms import Terms
 from .authorization import Verdict, verdict_of
-from .http import http_date, refusal, to_response, write_all
+from .dates import http_date
+from .http import write_all
 from .limits import REQUEST, WEBSOCKET
 from .log import log_failure, shown
+from .response import refusal, to_response
 from .sessions import delivery_of
 
 if TYPE_CHECKING:

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._network.transport import Transport
-    from .http import Response
     from .persistence import Sequel
+    from .response import Response
 
 __all__ = ["LEAST", "PERIOD", "PIECE", "TOO_SLOW", "BrokenOff", "Delivery"]
 

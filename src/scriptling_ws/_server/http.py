@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from .._network.transport import write_rest
 from .dates import http_date
-from .response import BODYLESS, Response, phrase, refusal, to_response
+from .response import BODYLESS, Response, phrase
 
 if TYPE_CHECKING:
     from .._network.deadline import Deadline
@@ -32,12 +32,8 @@ if TYPE_CHECKING:
 __all__ = [
     "SAFE_HEADERS",
     "Manner",
-    "Response",
-    "http_date",
     "page_headers_of",
-    "refusal",
     "render",
-    "to_response",
     "write_all",
 ]
 

@@ -29,9 +29,10 @@ from .access import Asked
 from .arrival import PeerOptions
 from .delivery import Delivery
 from .greeting import Greeting
-from .http import Manner, refusal
+from .http import Manner
 from .persistence import KeepAlive
 from .reading import COMPLETE, HEARD, Reading, Rest
+from .response import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
