@@ -43,8 +43,7 @@ def test_a_server(tmp_path, whose):
 
 @BOTH
 def test_flask(tmp_path, whose):
-    library = "flask-sock" if whose == "theirs" else "simple-websocket"
-    program = code(library, whose, "Flask(")
+    program = code("flask-sock", whose, "Flask(")
     with served(tmp_path, program, FLASK, "flask") as server, server.connect("/echo/ann") as conn:
         conn.send("hello")
         conn.send("you")
@@ -60,17 +59,34 @@ def test_another_wsgi_application(tmp_path, whose):
 
 
 @BOTH
-def test_foreign_origins(tmp_path, whose):
-    """Theirs lets every page in, ours the own host's."""
-    library = "flask-sock" if whose == "theirs" else "simple-websocket"
-    foreign = {"origin": "https://evil.example"}
-    with served(tmp_path, code(library, whose, "Flask("), FLASK, "flask") as server:
+@pytest.mark.parametrize(
+    ("library", "how", "path", "lines"),
+    [
+        ("websockets", MAIN, "/", ["def main(port)"]),
+        ("flask-sock", FLASK, "/echo/ann", ["Flask("]),
+        ("gevent-websocket", MAIN, "/echo", ["echo: {message}"]),
+    ],
+)
+def test_foreign_origins(tmp_path, library, how, path, lines, whose):
+    """Theirs let every page in, ours the own host's."""
+    with served(tmp_path, code(library, whose, *lines), how, "flask gevent") as server:
         if whose == "theirs":
-            server.connect("/echo/ann", **foreign).close()
+            server.connect(path, origin="https://evil.example").close()
             return
         with pytest.raises(ws.HandshakeError) as caught:
-            server.connect("/echo/ann", **foreign)
+            server.connect(path, origin="https://evil.example")
         assert caught.value.status == 403
+
+
+@BOTH
+def test_compression_that_is_offered(tmp_path, whose):
+    """Theirs accepts it, ours where it is asked to."""
+    with (
+        served(tmp_path, code("flask-sock", whose, "Flask("), FLASK, "flask") as server,
+        server.connect("/echo/ann", compression="deflate") as conn,
+    ):
+        agreed = conn.response.headers.get("sec-websocket-extensions", "")
+        assert ("permessage-deflate" in agreed) == (whose == "theirs")
 
 
 @BOTH
