@@ -7,14 +7,15 @@ from functools import cache
 import pytest
 
 import blocks
+import tables
 from places import TESTS
 
 pytestmark = pytest.mark.once
 
 PAGE = "docs/comparison.md"
 SECTIONS = re.findall(r"^## (.+)$", blocks.read(PAGE), re.M)[:-1]
-LIBRARIES = [row[0] for row in blocks.rows(blocks.read(PAGE).partition("\n## ")[0])][1:]
-ROWS = [row for title in SECTIONS for row in blocks.rows(blocks.section(PAGE, title)) if row[0]]
+LIBRARIES = [row[0] for row in tables.rows(blocks.read(PAGE).partition("\n## ")[0])][1:]
+ROWS = [row for title in SECTIONS for row in tables.rows(tables.section(PAGE, title)) if row[0]]
 
 
 @cache
@@ -26,7 +27,7 @@ def names_in(file):
 
 def test_the_columns_are_the_libraries():
     for title in SECTIONS:
-        heading = next(iter(blocks.rows(blocks.section(PAGE, title))))
+        heading = next(iter(tables.rows(tables.section(PAGE, title))))
         assert heading == ["", *LIBRARIES, "here", "shown by"]
     assert len(ROWS) > 70
 

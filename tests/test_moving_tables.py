@@ -9,6 +9,7 @@ import pytest
 
 import blocks
 import scriptling_ws as ws
+import tables
 from moving import PAGES, need
 from scriptling_ws import _options, runtime, wsgi
 
@@ -77,14 +78,14 @@ def check(text, tree, meaning):
 
 def column(page, index):
     """The cells of one column of all tables, the headings left out."""
-    tables = re.findall(r"(?:^\|.*\n)+", blocks.read(page), re.M)
-    return [row[index] for table in tables for row in list(blocks.rows(table))[1:]]
+    found = re.findall(r"(?:^\|.*\n)+", blocks.read(page), re.M)
+    return [row[index] for table in found for row in list(tables.rows(table))[1:]]
 
 
 @pytest.mark.parametrize("library", HERE)
 def test_what_is_named_here(library):
     cells = column(HERE[library], -1)
-    expressions = list(blocks.calls(cells))
+    expressions = list(tables.calls(cells))
     assert len(expressions) >= 10
     for text, tree in expressions:
         check(text, tree, OURS)
@@ -108,7 +109,7 @@ def test_what_is_named_there(library):
     need(library)
     meaning = {name: found(reference) for name, reference in THEIRS[library].items()}
     checked = 0
-    for text, tree in blocks.calls(column(HERE[library], -2)):
+    for text, tree in tables.calls(column(HERE[library], -2)):
         check(text, tree, meaning)
         checked += any(first in meaning for first, *_ in chains(tree))
     assert checked >= 4
