@@ -5,10 +5,7 @@ authority made for the tests has signed; nothing in the scripts or the library i
 """
 
 import re
-import signal
-import socket
 import ssl
-import sys
 import threading
 import time
 from queue import SimpleQueue
@@ -16,96 +13,40 @@ from queue import SimpleQueue
 import pytest
 import trustme
 
-import scriptling.websocket
 import scriptling_page as page
 import scriptling_ws as ws
-from pairs import authority, until
-from processes import Process
+import scripts
+from scripts import DEADLINE, records, sends, silent, silent_until_closed
 from servers import echo
 
 TEXT = page.read()
 BLOCKS, PROSE = page.split(TEXT) if TEXT is not None else ({}, "")
-HOSTS = sorted(set(re.findall(r"wss://([\w.]+)", TEXT or "")))
-DEADLINE = 30
+HOSTS = scripts.hosts_of(TEXT or "")
 
 pytestmark = pytest.mark.skipif(TEXT is None, reason=f"the page is not in {page.SEED}")
 
 
-# -- where the scripts lead --------------------------------------------------
-
-
 @pytest.fixture
 def trusted(tmp_path, monkeypatch):
-    """The authority is the system's: OpenSSL looks there for whom to trust by default."""
-    file = tmp_path / "authority.pem"
-    authority().cert_pem.write_to_path(file)
-    monkeypatch.setenv("SSL_CERT_FILE", str(file))
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    """The tests' authority is the system's."""
+    scripts.trust(monkeypatch, tmp_path)
 
 
 @pytest.fixture
 def serve(monkeypatch):
     """Starts the server to which every wss:// host of the page leads."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority().issue_cert(*HOSTS).configure_cert(context)
-    servers = []
-    lookup = socket.getaddrinfo
-
-    def on_loopback(host, port, *args, flags=0, **kwargs):
-        if host in HOSTS and port == 443 and not flags & socket.AI_NUMERICHOST:
-            host, port = "127.0.0.1", servers[0].port
-        return lookup(host, port, *args, flags=flags | socket.AI_NUMERICHOST, **kwargs)
-
-    def start(handler):
-        servers.append(ws.Server(handler, port=0, ssl_context=context, allowed_hosts=HOSTS))
-
-    monkeypatch.setattr(socket, "getaddrinfo", on_loopback)
-    yield start
-    for server in servers:
-        server.close()
+    with scripts.leading(monkeypatch, HOSTS) as start:
+        yield start
 
 
 def run(name, **names):
     """Run a block of the page; what it printed, and its variables."""
-    lines = []
-    names["print"] = lambda *parts: lines.append(" ".join(map(str, parts)))
-    exec(compile(BLOCKS[name].code, name, "exec"), names)
-    return lines, names
+    return scripts.run(BLOCKS[name].code, name, **names)
 
 
 def run_on(handler, name):
     """Run a block that goes on with an open connection, `conn`, to a server."""
-    with (
-        ws.Server(handler, port=0) as server,
-        scriptling.websocket.connect(server.url) as conn,
-    ):
-        return run(name, conn=conn, ws=scriptling.websocket)
-
-
-def sends(*messages):
-    """A handler that sends some messages and closes."""
-
-    def handler(client):
-        for message in messages:
-            client.send_binary(message) if ws.is_binary(message) else client.send(message)
-
-    return handler
-
-
-def records(count):
-    """A handler that takes so many messages, and the queue that it puts them into."""
-    messages = SimpleQueue()
-
-    def handler(client):
-        for _ in range(count):
-            messages.put(client.receive(timeout=DEADLINE))
-        client.receive(timeout=DEADLINE)
-
-    return handler, lambda: [messages.get(timeout=DEADLINE) for _ in range(count)]
-
-
-def silent(client):
-    client.receive(timeout=DEADLINE)
+    return scripts.run_on(handler, BLOCKS[name].code, name)
 
 
 # -- what was got out of the page --------------------------------------------
@@ -144,9 +85,7 @@ def test_page_connect(serve, trusted):
 
 
 def test_page_connect_refuses_a_certificate_of_nobody(serve, monkeypatch, tmp_path):
-    other = tmp_path / "other.pem"
-    trustme.CA().cert_pem.write_to_path(other)
-    monkeypatch.setenv("SSL_CERT_FILE", str(other))
+    scripts.trust(monkeypatch, tmp_path, trustme.CA())
     serve(silent)
     with pytest.raises(ws.ConnectError, match="certificate") as caught:
         run("connect")
@@ -274,10 +213,6 @@ def test_page_error_handling_of_a_close(serve, trusted):
 def test_page_timeouts(serve, trusted):
     """The two scripts that can wait five seconds for nothing do so at the same time."""
 
-    def silent_until_closed(client):
-        for _ in client:
-            pass
-
     serve(silent_until_closed)
     printed = []
     other = threading.Thread(
@@ -303,65 +238,7 @@ def test_page_message_type_in_server_handlers():
         assert conn.receive(timeout=DEADLINE) == [0, 127, 255]
 
 
-@pytest.fixture
-def chat(tmp_path):
-    """The page's chat server, started as its users start it; its process and URL."""
-    for name in ("setup.py", "handlers.py"):
-        (tmp_path / name).write_text(BLOCKS[name].code, encoding="utf-8")
-    command = ["-m", "scriptling_ws", "--server", ":0", "-L", ".", "setup.py"]
-    with Process.python(*command, cwd=tmp_path) as process:
-        found = re.search(r"ws://127\.0\.0\.1:\d+", process.line_with("listening"))
-        yield process, f"{found[0]}/chat"
-
-
-class Member:
-    """A client of the chat that sits in receive(timeout=60), on a thread of its own."""
-
-    def __init__(self, url):
-        self.conn = ws.connect(url)
-        assert self.conn.receive(timeout=DEADLINE) == "Welcome to the chat!"
-        self.messages = SimpleQueue()
-        self._thread = threading.Thread(target=self._listen)
-        self._thread.start()
-
-    def _listen(self):
-        while (message := self.conn.receive(timeout=60)) is not None:
-            self.messages.put(message)
-
-    def sits_in_receive(self):
-        frame = sys._current_frames().get(self._thread.ident)
-        while frame is not None:
-            if frame.f_code is ws.Connection.receive.__code__:
-                return True
-            frame = frame.f_back
-        return False
-
-    def next_messages(self, count):
-        return sorted(self.messages.get(timeout=DEADLINE) for _ in range(count))
-
-    def leave(self):
-        self.conn.close()
-        self._thread.join(DEADLINE)
-        assert not self._thread.is_alive()
-
-
-def test_page_chat(chat):
-    process, url = chat
-    members = [Member(url) for _ in range(3)]
-    try:
-        until(lambda: all(member.sits_in_receive() for member in members))
-        started = time.monotonic()
-        members[0].conn.send("from 0")
-        assert [member.next_messages(1) for member in members] == [["from 0"]] * 3
-        assert time.monotonic() - started < 10  # not when a receive has timed out
-        for number, member in enumerate(members):
-            member.conn.send(f"now from {number}")
-        expected = ["now from 0", "now from 1", "now from 2"]
-        assert [member.next_messages(3) for member in members] == [expected] * 3
-        process.send_signal(signal.SIGINT)
-        until(lambda: not any(member.conn.connected() for member in members))
-        assert [member.conn.close_code for member in members] == [1001] * 3
-        assert process.finish()[1] == 0
-    finally:
-        for member in members:
-            member.leave()
+def test_page_chat(tmp_path):
+    files = {name: BLOCKS[name].code for name in ("setup.py", "handlers.py")}
+    with scripts.serving_script(tmp_path, files, "/chat") as (process, url):
+        scripts.check_chat(process, url, "Welcome to the chat!")

@@ -1,5 +1,8 @@
 # Start it with: python examples/upload/client.py FILE [HOST] [PORT]
-"""Uploads a file as one message, shows how far it is, and checks the checksum that comes back."""
+"""Uploads a file as one message, shows how far it is, and checks the checksum that comes back.
+
+If the connection is lost on the way, the upload begins again on another one, five times at most.
+"""
 
 import hashlib
 import json
@@ -20,8 +23,7 @@ def main():
     port = int(sys.argv[3]) if len(sys.argv) > 3 else 8767
 
     try:
-        with ws.connect(f"ws://{host}:{port}/", timeout=5) as conn:
-            checksum = upload(conn, path)
+        checksum = upload(f"ws://{host}:{port}/", path)
     except ws.WebSocketError as error:
         sys.exit(f"the upload failed: {error}")
     if checksum is None:
@@ -29,15 +31,37 @@ def main():
     print(f"{path.name}: {path.stat().st_size} bytes, SHA-256 {checksum}")
 
 
-def upload(conn, path):
-    """Send a file; its SHA-256 if the server got the same, else None."""
+def upload(url, path):
+    """Send a file until it has arrived; its SHA-256 if the server got the same, else None.
+
+    Raises:
+        ws.WebSocketError: the server refused, or five connections in a row failed.
+    """
+    # min_uptime: however long it had gone well, an upload that was cut off has failed.
+    budget = {"max_tries": 5, "min_uptime": 3600, "final": is_refusal}
+    for conn in ws.reconnecting(url, timeout=5, first_delay=0.2, **budget):
+        try:
+            return send(conn, path)
+        except (ws.ConnectionClosed, ws.SendTimeout, ws.ReceiveTimeout):
+            continue  # what has arrived without an answer is sent twice, which does no harm
+    return None
+
+
+def is_refusal(error):
+    """Whether the server would say the same again: it has said what is wrong with the upload."""
+    return getattr(error, "code", None) in (1008, 1009) or None
+
+
+def send(conn, path):
+    """Send a file on one connection; its SHA-256 if the server got the same, else None."""
     digest = hashlib.sha256()
     conn.send({"name": path.name, "size": path.stat().st_size})
     with path.open("rb") as file:  # it waits while the server is busy: memory stays small
         conn.send_stream(digested(file, digest), progress=progress_of(path.stat().st_size))
+    answer = conn.recv(timeout=30)
     try:
-        confirmed = json.loads(conn.receive(timeout=30))["sha256"] == digest.hexdigest()
-    except (TypeError, ValueError, KeyError, RecursionError):  # None after 30 s of silence, too
+        confirmed = json.loads(answer)["sha256"] == digest.hexdigest()
+    except (TypeError, ValueError, KeyError, RecursionError):
         return None
     return digest.hexdigest() if confirmed else None
 
