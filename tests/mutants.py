@@ -121,16 +121,24 @@ WINGS = {
     ),
     "client": (
         (
-            "__init__ __main__ _certificate _client.asked _client.backoff _client.connect "
+            "__init__ _client.asked _client.backoff _client.connect "
             "_client.conversation _client.proxy _client.reach _client.reconnecting "
             "_client.redirects _client.secure "
-            "_client.socks _client.tunnel _client.upgrade _client.way _demo _errors _options "
-            "_typed _version _where"
+            "_client.socks _client.tunnel _client.upgrade _client.way _errors _options "
+            "_typed _version"
         ),
         (
             "options errors client cli abuse_handshake_client api sockets_command additions "
             "reconnecting layered proxies proxies_real redirects sockets_given"
         ),
+    ),
+    "command": (
+        (
+            "__main__ _command.announcing _command.certificate _command.command _command.demo "
+            "_command.failing _command.script _command.server _command.server_arguments "
+            "_command.where _command.workers"
+        ),
+        "cli cli_access_log certificate sockets_command processes",
     ),
     "server": (
         (

@@ -22,6 +22,7 @@ from pairs import until
 from scriptling_ws import __main__ as cli
 from scriptling_ws import _kernel as _frame
 from scriptling_ws import runtime
+from scriptling_ws._command import server as serving
 from servers import Answer, Certificates, RawWebSocket, head, read_all, read_until, upgrade
 
 pytestmark = pytest.mark.processes
@@ -478,10 +479,10 @@ def test_help_names_everything(capsys):
 
 
 def test_demo_is_called(monkeypatch):
-    from scriptling_ws import _demo
+    from scriptling_ws._command import demo
 
     for result, status in ((None, 0), (0, 0), (3, 3)):
-        monkeypatch.setattr(_demo, "main", lambda result=result: result)
+        monkeypatch.setattr(demo, "main", lambda result=result: result)
         assert cli.main(["demo"]) == status
     with pytest.raises(SystemExit) as caught:
         cli.main(["demo", "--nonsense"])
@@ -503,8 +504,8 @@ def test_in_process_run(project, monkeypatch, in_process, capsys):
         cli_announce(server)
         signal.raise_signal(signal.SIGINT)
 
-    cli_announce = cli._announce
-    monkeypatch.setattr(cli, "_announce", stop)
+    cli_announce = serving.announce
+    monkeypatch.setattr(serving, "announce", stop)
     assert cli.main(["--server", "[::1]:0" if has_ipv6() else ":0", "-L", "lib", "setup.py"]) == 0
     assert "listening on ws://" in capsys.readouterr().out
     assert str(project) in sys.path
@@ -529,7 +530,7 @@ def test_the_demo_runs_to_its_end(capsys):
 
 
 def test_the_demo_counts_no_wrong_echo(monkeypatch):
-    from scriptling_ws import _demo
+    from scriptling_ws._command import demo
 
     def wrong(client):
         client.send("hello")
@@ -537,6 +538,6 @@ def test_the_demo_counts_no_wrong_echo(monkeypatch):
         client.send_binary(b"something else")
         client.receive(10)
 
-    monkeypatch.setattr(_demo, "_handler", wrong)
+    monkeypatch.setattr(demo, "_handler", wrong)
     with pytest.raises(AssertionError, match="the echo differs"):
-        _demo._speed(bytes)
+        demo._speed(bytes)

@@ -7,8 +7,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from pairs import authority
-from scriptling_ws import _certificate
-from scriptling_ws._certificate import load_certificate, open_to_others
+from scriptling_ws._command import certificate as _certificate
+from scriptling_ws._command.certificate import load_certificate, open_to_others
 
 pytestmark = pytest.mark.once
 

@@ -13,7 +13,7 @@ from pairs import SOON
 from processes import python_environment
 from scriptling_ws import __main__ as cli
 from scriptling_ws import connect, runtime
-from scriptling_ws._where import parse_where
+from scriptling_ws._command.where import parse_where
 from services import Service, write
 
 pytestmark = pytest.mark.processes

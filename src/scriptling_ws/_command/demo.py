@@ -10,15 +10,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from . import _kernel as kernel
-from ._client.connect import connect
-from ._connection.connection import is_binary, is_text
-from ._server.server import Server
-from ._version import __version__
+from .. import _kernel as kernel
+from .._client.connect import connect
+from .._connection.connection import is_binary, is_text
+from .._server.server import Server
+from .._version import __version__
 
 if TYPE_CHECKING:
-    from ._connection.connection import Connection
-    from ._wire.incoming import Message
+    from .._connection.connection import Connection
+    from .._wire.incoming import Message
 
 __all__ = ["main"]
 

@@ -16,7 +16,7 @@ import os
 import re
 from typing import Any, Final
 
-from ._server.endpoints import from_descriptors
+from .._server.endpoints import from_descriptors
 
 __all__ = ["parse_where"]
 
