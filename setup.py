@@ -1,15 +1,18 @@
-"""The one thing pyproject.toml cannot say: whether the kernel is compiled.
+"""What pyproject.toml cannot say: whether the kernel is compiled, and that the examples go along.
 
-SCRIPTLING_WS_EXTENSION decides (default: auto).
+SCRIPTLING_WS_EXTENSION decides of the kernel (default: auto).
   auto  compile the kernel; where that fails, install without it.
   yes   compile the kernel; where that fails, fail.
   no    do not compile: the wheel is pure Python, py3-none-any.
 """
 
 import os
+import shutil
 import sys
+from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Command, Extension, setup
+from setuptools.command.build import build
 
 choice = os.environ.get("SCRIPTLING_WS_EXTENSION", "auto")
 if choice not in ("auto", "yes", "no"):
@@ -39,4 +42,51 @@ if choice == "yes" or (choice == "auto" and interpreted):
         )
     )
 
-setup(ext_modules=extensions)
+
+class BuildExamples(Command):
+    """Take examples/ into the package, as `scriptling_ws/_examples`, which the command shows.
+
+    In the repository they are where one looks for them, and nowhere else: an editable installation
+    has no copy, and takes them from there.
+    """
+
+    def initialize_options(self):
+        self.build_lib = None
+        self.editable_mode = False
+
+    def finalize_options(self):
+        self.set_undefined_options("build_py", ("build_lib", "build_lib"))
+
+    def run(self):
+        shutil.rmtree(Path(self.build_lib, "scriptling_ws", "_examples"), ignore_errors=True)
+        for target, source in self.get_output_mapping().items():
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+
+    def get_source_files(self):
+        return [
+            path.as_posix()
+            for path in sorted(Path("examples").rglob("*"))
+            if path.is_file() and "__pycache__" not in path.parts
+        ]
+
+    def get_outputs(self):
+        return list(self.get_output_mapping())
+
+    def get_output_mapping(self):
+        if self.editable_mode:
+            return {}
+        home = Path(self.build_lib, "scriptling_ws", "_examples")
+        return {
+            str(home / Path(source).relative_to("examples")): source
+            for source in self.get_source_files()
+        }
+
+
+class Build(build):
+    """All that `build` does, and the examples."""
+
+    sub_commands = [*build.sub_commands, ("build_examples", None)]  # noqa: RUF012 - as setuptools
+
+
+setup(ext_modules=extensions, cmdclass={"build": Build, "build_examples": BuildExamples})

@@ -134,15 +134,24 @@ WINGS = {
     ),
     "command": (
         (
-            "__main__ _command.announcing _command.certificate _command.command _command.demo "
-            "_command.failing _command.script _command.server _command.server_arguments "
+            "__main__ _command.announcing _command.certificate _command.command "
+            "_command.completion _command.connect _command.connect_arguments _command.demo "
+            "_command.documents _command.ending _command.escapes _command.examples "
+            "_command.failing _command.feeding _command.figures _command.forms _command.history "
+            "_command.overview _command.patience _command.plan _command.progress _command.prompt "
+            "_command.receiving _command.screen _command.script _command.server "
+            "_command.server_arguments _command.session _command.slash _command.statuses "
             "_command.where _command.workers"
         ),
-        "cli cli_access_log certificate sockets_command processes",
+        (
+            "cli cli_access_log certificate sockets_command processes connect_parts connect_pipe "
+            "connect_files connect_terminal progress overview examples_command"
+        ),
     ),
     "server": (
         (
-            "_network.unix _server.acceptor _server.admission _server.admitted _server.arrival "
+            "_network.unix _server.acceptor _server.admission _server.admitted _server.announcing "
+            "_server.arrival "
             "_server.closing _server.crew _server.entrance _server.page_routes _server.path_tree "
             "_server.route_table _server.service _server.settings "
             "_server.delivery _server.doors _server.endpoints _server.handlers _server.limits "
@@ -159,7 +168,7 @@ WINGS = {
             "slow_readers static runtime "
             "server server_limits server_pages server_refusals server_shutdown server_tls "
             "abuse_handshake_server on_close fork options clock log api listen sockets "
-            "sockets_systemd processes processes_ends processes_reload"
+            "sockets_systemd processes processes_ends processes_reload announcing"
         ),
     ),
     "deciding": (

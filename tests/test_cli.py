@@ -354,7 +354,6 @@ def in_process(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ([], "say where to listen"),
         (["setup.py"], "say where to listen"),
         (["--server", ":0"], "name the setup script"),
         (["--server", ":0", "missing.py"], "there is no file 'missing.py'"),
@@ -472,7 +471,10 @@ def test_help_names_everything(capsys):
         "--tls-cert",
         "--tls-key",
         "--version",
+        "connect",
+        "examples",
         "demo",
+        "completion",
         "setup.py",
     ):
         assert word in shown

@@ -31,9 +31,30 @@ HOUSE = [
 ]
 WINGS = {
     "_command": [
-        ["announcing", "certificate", "demo", "failing", "server_arguments", "where"],
-        ["script", "workers"],
-        ["server"],
+        [
+            "announcing",
+            "certificate",
+            "demo",
+            "ending",
+            "escapes",
+            "failing",
+            "figures",
+            "forms",
+            "history",
+            "overview",
+            "progress",
+            "server_arguments",
+            "statuses",
+            "where",
+        ],
+        ["connect_arguments", "documents", "plan", "script", "workers"],
+        ["screen", "server"],
+        ["examples", "slash"],
+        ["completion", "session"],
+        ["feeding", "prompt"],
+        ["patience"],
+        ["receiving"],
+        ["connect"],
         ["command"],
     ],
     "_adapters": [
@@ -51,6 +72,7 @@ WINGS = {
     ],
     "_server": [
         [
+            "announcing",
             "closing",
             "codings",
             "conditions",

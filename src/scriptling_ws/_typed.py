@@ -2,20 +2,21 @@
 
 Rules:
 
-- An option's type is that of `ServerOptions`, where type checkers have it from. Its range is
-  checked where that of a caller's value is, by `serve`.
+- An option's type is that of `ServerOptions` or `ReconnectingOptions`, where type checkers have it
+  from. Its range is checked where that of a caller's value is, by `serve` or `connect`.
 - A list is written with commas, or by naming the option several times; a dict by naming it for each
   entry, as `Name: value`, without a value for None. All others are named once.
-- What has no text (`ssl_context`) has an argument of its own.
+- What has no text (`ssl_context`) has an argument of its own, or is for programs alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from os import PathLike
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-from ._options import ServerOptions, check_names
+from ._options import ReconnectingOptions, ServerOptions, check_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["parse_options"]
 
 _WORDS: Final = {"true": True, "false": False}
-_ELSEWHERE: Final = {
+_SERVERS: Final = {
     "ssl_context": "--tls-cert and --tls-key",
     "engine": "--engine",
     "host": "--server",
@@ -39,28 +40,56 @@ _ELSEWHERE: Final = {
     "routes": "the setup script",
     "ready": "the setup script",
 }
+_PROGRAM: Final = "a program"
+_CLIENTS: Final = {
+    "url": "the URL",
+    "timeout": "--timeout",
+    "headers": "-H",
+    "binary_type": "--binary",
+    "proxy": "--proxy",
+    "ssl_context": "--cacert, --cert and --insecure",
+    "proxy_ssl_context": "--cacert, --cert and --insecure",
+    "sock": _PROGRAM,
+    "socket_options": _PROGRAM,
+    "final": _PROGRAM,
+}
+_SUCH_AS: Final = {
+    "serve": "max_requests=8",
+    "connect": "max_message_size=none",
+    "reconnecting": "max_tries=8",
+}
+# Of each call the types of its options, and what is not said by -o.
+_CALLS: Final = {
+    "serve": (ServerOptions, _SERVERS),
+    "connect": (ReconnectingOptions, _CLIENTS),
+    "reconnecting": (ReconnectingOptions, _CLIENTS),
+}
 
 
-def parse_options(texts: Iterable[str]) -> dict[str, Any]:
+def parse_options(texts: Iterable[str], call: str = "serve") -> dict[str, Any]:
     """The options that a command line names, by name, with their values.
 
     Args:
         texts: Each as `name=value`.
+        call: What they are for: "serve", "connect" or "reconnecting".
 
     Raises:
         TypeError: there is no such option.
         ValueError: a text is malformed, not of the option's type, or another one's again.
     """
-    hints = {**get_type_hints(ServerOptions), "binary_type": Literal["list", "bytes"]}
+    described, elsewhere = _CALLS[call]
+    hints = {**get_type_hints(described), "binary_type": Literal["list", "bytes"]}
     result: dict[str, Any] = {}
     for text in texts:
         name, mark, value = text.partition("=")
         name = name.strip().replace("-", "_")
         if not mark or not name:
-            raise ValueError(f"{text!r} is not an option: write NAME=VALUE, such as max_requests=8")
-        check_names("serve", [name])
-        if name in _ELSEWHERE:
-            raise ValueError(f"{name} is set by {_ELSEWHERE[name]}")
+            raise ValueError(
+                f"{text!r} is not an option: write NAME=VALUE, such as {_SUCH_AS[call]}"
+            )
+        check_names(call, [name])
+        if name in elsewhere:
+            raise ValueError(f"{name} is set by {elsewhere[name]}")
         kinds = _kinds(hints[name])
         if dict in kinds:
             field, colon, content = value.partition(":")
@@ -86,8 +115,8 @@ def _kinds(hint: Any) -> list[Any]:
         return list(get_args(hint))
     if get_origin(hint) is Mapping:
         return [dict]
-    if get_origin(hint) is Callable:
-        return []  # which has no text, unless its name may be given
+    if get_origin(hint) in (Callable, PathLike, tuple):
+        return []  # which has no text, unless its name may be given, or its path
     return [list] if get_origin(hint) is not None else [hint]
 
 

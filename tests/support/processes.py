@@ -31,15 +31,19 @@ def is_alive(number):
 
 
 class Process:
-    """A child process. Its standard error is the test's own, and shown if the test fails."""
+    """A child process. Its standard error is the test's own, and shown if the test fails.
 
-    def __init__(self, *command, cwd=None, env=None):
+    Unless it is given another: a file, or what `subprocess` takes.
+    """
+
+    def __init__(self, *command, cwd=None, env=None, stderr=None):
         command = [str(part) for part in command]
         self.name = " ".join(command)
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             encoding="utf-8",
             errors="surrogateescape",  # what is no text goes through as it is

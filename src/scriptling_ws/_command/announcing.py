@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from .._server.announcing import listening
 from ..runtime import http
 
 if TYPE_CHECKING:
@@ -20,12 +21,6 @@ def announce(server: Server) -> None:
 
 
 def say_where(url: str, page_url: str) -> None:
-    """Print where a server listens.
-
-    Args:
-        url: The URL of its WebSockets.
-        page_url: That of its pages, to be opened in a browser; "" for none.
-    """
-    browser = f"in a browser {page_url}; " if page_url else ""
+    """Print where a server listens: see `listening`."""
     with contextlib.suppress(OSError):  # nobody reads it: no reason not to serve
-        print(f"scriptling-ws: listening on {url} ({browser}Ctrl-C ends it)", flush=True)
+        print(f"scriptling-ws: {listening(url, page_url)}", flush=True)

@@ -1,4 +1,4 @@
-"""A server's certificate and its key, from the files that the command line names.
+"""Certificates and their keys, from the files that the command line names.
 
 Rules:
 
@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-__all__ = ["load_certificate", "open_to_others"]
+__all__ = ["client_context", "load_certificate", "open_to_others"]
 
 _KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _CERTIFICATE = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----")
@@ -47,19 +47,60 @@ def load_certificate(certificate: str, key: str | None, *, ask: bool = True) -> 
     Raises:
         ValueError: one of the files cannot be used; the text says why, and what to do.
     """
-    pem = _read(certificate, "--tls-cert")
-    if not _CERTIFICATE.search(pem):
-        raise ValueError(f"cannot use --tls-cert {certificate!r}: it has no certificate (PEM)")
-    if key is None and not _KEY.search(pem):
-        raise ValueError(
-            f"cannot use --tls-cert {certificate!r}: there is no private key in it, so name the "
-            "key's file with --tls-key"
-        )
-    where = f"--tls-cert {certificate!r}" if key is None else f"--tls-key {key!r}"
-    if key is not None and not _KEY.search(_read(key, "--tls-key")):
-        raise ValueError(f"cannot use {where}: it has no private key (PEM)")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load_chain(context, certificate, key, ("--tls-cert", "--tls-key"), ask=ask)
+    return context
+
+
+def client_context(
+    authorities: str | None, certificate: str | None, key: str | None, *, insecure: bool
+) -> ssl.SSLContext:
+    """The TLS settings of a client.
+
+    Args:
+        authorities: The file of the certificates to trust, in PEM; None for the system's.
+        certificate: The file of a chain to show the server, in PEM; None for none.
+        key: The file of its private key, None if that is in the same file.
+        insecure: Whether to trust any certificate.
+
+    Raises:
+        ValueError: as `load_certificate`.
+    """
+    if authorities is not None and not _CERTIFICATE.search(_read(authorities, "--cacert")):
+        raise ValueError(f"cannot use --cacert {authorities!r}: it has no certificate (PEM)")
+    try:
+        context = ssl.create_default_context(cafile=authorities)
+    except ssl.SSLError as error:
+        raise ValueError(f"cannot use --cacert {authorities!r}: it is damaged ({error})") from error
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if certificate is not None:
+        _load_chain(context, certificate, key, ("--cert", "--key"), ask=True)
+    return context
+
+
+def _load_chain(
+    context: ssl.SSLContext,
+    certificate: str,
+    key: str | None,
+    names: tuple[str, str],
+    *,
+    ask: bool,
+) -> None:
+    """Have a context show a certificate; `names` are those of the options."""
+    pem = _read(certificate, names[0])
+    if not _CERTIFICATE.search(pem):
+        raise ValueError(f"cannot use {names[0]} {certificate!r}: it has no certificate (PEM)")
+    if key is None and not _KEY.search(pem):
+        raise ValueError(
+            f"cannot use {names[0]} {certificate!r}: there is no private key in it, so name the "
+            f"key's file with {names[1]}"
+        )
+    where = f"{names[0]} {certificate!r}" if key is None else f"{names[1]} {key!r}"
+    if key is not None and not _KEY.search(_read(key, names[1])):
+        raise ValueError(f"cannot use {where}: it has no private key (PEM)")
     asked = []
 
     def password() -> str:
@@ -82,7 +123,6 @@ def load_certificate(certificate: str, key: str | None, *, ask: bool = True) -> 
         ) from None
     except (OSError, ValueError) as error:  # an ssl.SSLError too; ValueError: a password too long
         raise ValueError(f"cannot use {where}: {_why(error, bool(asked))}") from error
-    return context
 
 
 def _read(path: str, option: str) -> bytes:

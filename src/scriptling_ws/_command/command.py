@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable  # noqa: TC003 - of a variable
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["main"]
+
+_SCHEMES: Final = ("ws://", "wss://", "ws+unix://")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,11 +33,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             put right; the setup script may raise its own.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if arguments and arguments[0] == "demo":
-        return _demo(arguments[1:])
+    if not arguments:
+        from .overview import main as overview
+
+        return overview()
+    call = _FORMS.get(arguments[0])
+    if call is not None:
+        return call(arguments[1:])
+    if any(map(_is_url, arguments)):
+        return _connect(arguments)
     from .server import main as serve
 
     return serve(arguments)
+
+
+def _is_url(argument: str) -> bool:
+    return argument.lower().startswith(_SCHEMES)
+
+
+def _connect(arguments: list[str]) -> int:
+    from .connect import main as connect
+
+    return connect(arguments)
 
 
 def _demo(arguments: list[str]) -> int:
@@ -45,3 +65,23 @@ def _demo(arguments: list[str]) -> int:
     from . import demo
 
     return demo.main() or 0
+
+
+def _examples(arguments: list[str]) -> int:
+    from .examples import main as examples
+
+    return examples(arguments)
+
+
+def _completion(arguments: list[str]) -> int:
+    from .completion import main as completion
+
+    return completion(arguments)
+
+
+_FORMS: Final[dict[str, Callable[[list[str]], int]]] = {
+    "connect": _connect,
+    "completion": _completion,
+    "demo": _demo,
+    "examples": _examples,
+}

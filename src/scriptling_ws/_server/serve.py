@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from .._network.deadline import check_timeout
 from .._options import check_count, check_names
+from .announcing import announce
 from .endpoints import LISTENING, Endpoints
 from .master import RELOAD_TIMEOUT, serve_with_workers, wait_by_threads
 from .metrics import shared
@@ -82,6 +83,9 @@ def serve(
     one, it serves until the server that `ready` was given is closed. A second signal ends the
     program at once.
 
+    One line says where it listens: on the log `scriptling_ws.server` at INFO, and where no logging
+    is set up, on stderr. Set up logging, or give `ready`, to have it otherwise.
+
     With `processes` so many worker processes serve, each with a server of its own, and this one
     replaces those that fall. SIGHUP then reloads: new workers start, and once they serve, the
     old ones listen no more and let their connections go on for `reload_timeout`. No connection
@@ -96,7 +100,8 @@ def serve(
         host: A name or an address of this machine, or a list of several; "0.0.0.0" or "::" for
             every address of a family, which opens the server to the network.
         port: The port of all of these, 0 for any that is free.
-        ready: Called with the server once it listens; in each worker, if there are some.
+        ready: Called with the server once it listens; in each worker, if there are some. It
+            takes the place of the line on stderr.
         processes: How many worker processes serve; None (the default) for none but this one.
             Start no thread before. It needs `fork`, which Windows has not.
         reload_timeout: Seconds that connections go on after a reload before they are closed
@@ -112,15 +117,37 @@ def serve(
             `processes` is used in another thread than the main one, or where gevent runs.
     """
     check_names("serve", options)
-    if processes is None:
-        run_until_stopped(Server(handler, host, port, **options), ready)
+    if processes is not None:
+        _serve_with(processes, reload_timeout, handler, host, port, ready, options)
         return
+
+    def begun(server: Server) -> None:
+        _tell(server.url, server.page_url, ready, options)
+        if ready is not None:
+            ready(server)
+
+    run_until_stopped(Server(handler, host, port, **options), begun)
+
+
+def _serve_with(
+    processes: int,
+    reload_timeout: float | None,
+    handler: Handler | str | None,
+    host: str | Iterable[str],
+    port: int,
+    ready: Callable[[Server], object] | None,
+    options: dict[str, Any],
+) -> None:
+    """Serve with worker processes: see `serve`."""
     check_count("processes", processes, ", or None for this one alone")
     check_timeout(reload_timeout, "reload_timeout")
     ending = time_to_end(options)
     wait_by_threads()
     where = {name: options.pop(name) for name in LISTENING if name in options}
     endpoints = Endpoints.open(host, port, **where)
+    secure = options.get("ssl_context") is not None
+    url = endpoints.url(secure=secure)
+    page_url = endpoints.page_url(secure=secure, root_path=options.get("root_path", ""))
 
     def body(link: Link) -> None:
         served: dict[str, Any] = {**options, "sock": endpoints}
@@ -134,9 +161,19 @@ def serve(
             body,
             shutdown_timeout=ending,
             reload_timeout=reload_timeout,
+            announce=lambda: _tell(url, page_url, ready, options),
             left=left,
         )
     if status:
         raise RuntimeError(
             f"no worker could start: the first one ended with status {status}; stderr says why"
         )
+
+
+def _tell(
+    url: str, page_url: str, ready: Callable[[Server], object] | None, options: dict[str, Any]
+) -> None:
+    """Say where it listens; a browser's address, if there is a page."""
+    routes: Routes | None = options.get("routes")
+    pages = routes is not None and routes.table().has_pages
+    announce(url, page_url if pages else "", shown=ready is None)

@@ -1,0 +1,225 @@
+"""The parts of `scriptling-ws connect` that do no I/O: what is shown, and what lines stand for."""
+
+import json
+import os
+import stat
+import sys
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scriptling_ws import (
+    ConnectError,
+    ConnectionClosed,
+    ConnectTimeout,
+    HandshakeError,
+    InvalidURL,
+    ProxyError,
+    SendTimeout,
+)
+from scriptling_ws._command.documents import check_json, indented, on_one_line
+from scriptling_ws._command.escapes import shown, shown_in_lines, shown_json
+from scriptling_ws._command.forms import FORMS, as_bytes, as_text
+from scriptling_ws._command.history import MOST, History, history_path
+from scriptling_ws._command.statuses import Status, of_close, of_error
+
+pytestmark = pytest.mark.once
+
+# What a terminal obeys, or what changes the order of what is read.
+DANGEROUS = [
+    *map(chr, range(32)),
+    *map(chr, range(0x7F, 0xA0)),
+    *"\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\ufeff",
+    *"\ue000\U000e0001\ufff9",
+]
+
+
+@pytest.mark.parametrize("character", [c for c in DANGEROUS if c not in "\t\n"])
+def test_what_is_dangerous_is_escaped(character):
+    for show in (shown, shown_in_lines):
+        text = show(f"a{character}b")
+        assert character not in text
+        assert text.encode().decode("unicode_escape") == f"a{character}b"
+    assert json.loads(shown_json(json.dumps(character, ensure_ascii=False))) == character
+
+
+@pytest.mark.parametrize(
+    "text", ["Grüße", "日本語", "a\tb", "12\u00a0000 €", "न्\u200dया", "👩\u200d👧", ""]
+)
+def test_what_can_be_read_stays(text):
+    assert shown(text) == shown_in_lines(text) == text
+
+
+def test_lines_are_one_or_indented():
+    assert shown("a\nb") == r"a\nb"
+    assert shown_in_lines("a\nb\n\nc") == "a\n  b\n  \n  c"
+
+
+@given(st.text())
+def test_nothing_dangerous_is_left_of_any_text(text):
+    for show in (shown, shown_in_lines):
+        left = {unicodedata.category(character) for character in show(text)}
+        assert not left & {"Cs", "Co", "Cn", "Zl", "Zp"}
+        assert not set(show(text)) & set(DANGEROUS) - set("\t\n")
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+def plain(kind, text):
+    return text
+
+
+@given(VALUES, st.sampled_from([None, 1]), st.booleans())
+def test_a_document_stays_what_it_is(value, indent, ascii_):
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_, allow_nan=False)
+    check_json(text)
+    line = on_one_line(text)
+    assert "\n" not in line
+    assert json.loads(line) == value
+    assert json.loads(indented(text, plain)) == value
+    assert not set(line + indented(text, plain)) & set(DANGEROUS) - {"\n"}
+
+
+def test_numbers_stay_as_they_are_written():
+    text = '{"a": 1.50, "a": 1e400, "b": ' + "1" * 5000 + "}"
+    check_json(text)
+    assert on_one_line(text) == text
+    assert "1.50" in indented(text, plain)
+
+
+def test_how_a_document_is_laid_out():
+    text = '{"a":[1,{"b":null}],"c":{},"d":[]}'
+    kinds = []
+    shown_ = indented(text, lambda kind, part: kinds.append(kind) or part)
+    assert shown_.split("\n") == [
+        "{",
+        '    "a": [',
+        "      1,",
+        "      {",
+        '        "b": null',
+        "      }",
+        "    ],",
+        '    "c": {},',
+        '    "d": []',
+        "  }",
+    ]
+    assert kinds.count("key") == 4
+    assert kinds.count("number") == kinds.count("word") == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nonsense", "[1,]", "NaN", "[Infinity]", "[" * 100_000, '"\x1b"', "{}{}"]
+)
+def test_what_is_no_document(text):
+    with pytest.raises(ValueError):
+        check_json(text)
+
+
+@given(st.binary(), st.sampled_from([form for form in FORMS if form != "raw"]))
+def test_forms_both_ways(data, form):
+    assert as_bytes(as_text(data, form), form) == data
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "data"),
+    [
+        ("hex", "0102FF", b"\x01\x02\xff"),
+        ("hex", " 01 02 ", b"\x01\x02"),
+        ("base64", "AQ L/", b"\x01\x02\xff"),
+        ("list", "1 2,255", b"\x01\x02\xff"),
+        ("list", "[]", b""),
+        ("raw", "Grüße", "Grüße".encode()),
+    ],
+)
+def test_what_may_be_typed(form, text, data):
+    assert as_bytes(text, form) == data
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "advice"),
+    [
+        ("hex", "0", "write bytes as in 01 02 ff"),
+        ("base64", "A", "is no base64"),
+        ("base64", "é", "is no base64"),
+        ("list", "[256]", r"write \[1, 2, 255\]"),
+        ("list", "[-1]", "is no list of bytes"),
+        ("list", "[" + "9" * 10_000 + "]", r"'\[9{59}'\.\.\. is no list"),
+    ],
+)
+def test_what_may_not(form, text, advice):
+    with pytest.raises(ValueError, match=advice):
+        as_bytes(text, form)
+
+
+def test_statuses():
+    assert of_close(1000) == of_close(1005) == Status.DONE
+    assert of_close(1006) == of_close(None) == Status.LOST
+    assert of_close(1001) == of_close(4000) == Status.CLOSED
+    for error, status in (
+        (ConnectionClosed(1011), Status.CLOSED),
+        (HandshakeError("no", 403), Status.REFUSED),
+        (HandshakeError("no HTTP"), Status.REFUSED),
+        (ProxyError("no", status=407), Status.REFUSED),
+        (ProxyError("not there"), Status.UNREACHABLE),
+        (ConnectTimeout("late"), Status.TIMEOUT),
+        (SendTimeout("late"), Status.TIMEOUT),
+        (ConnectError("no"), Status.UNREACHABLE),
+        (InvalidURL("no"), Status.USAGE),
+        (ValueError("no"), Status.USAGE),
+        (OSError(28, "full"), Status.FILE),
+    ):
+        assert of_error(error) is status
+
+
+# -- the history ------------------------------------------------------------------
+
+
+def test_where_the_history_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert history_path() == tmp_path / "scriptling-ws" / "history"
+    monkeypatch.setenv("XDG_STATE_HOME", "relative")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert history_path() == tmp_path / ".local" / "state" / "scriptling-ws" / "history"
+
+
+def test_the_history_has_a_bound(tmp_path):
+    path = tmp_path / "history"
+    path.write_text("".join(f"{number}\n" for number in range(2 * MOST + 1)))
+    path.chmod(0o644)
+    entries = History(path).load()
+    assert (len(entries), entries[0], entries[-1]) == (MOST, "2000", "1001")
+    assert path.read_text().count("\n") == MOST  # what is older has gone
+    assert os.listdir(tmp_path) == ["history"]
+    History(path).add("new")
+    assert History(path).load()[:2] == ["new", "2000"]
+    if os.name == "posix":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_is_not_kept(tmp_path):
+    history = History(tmp_path / "new" / "history")
+    assert history.load() == []
+    for entry in (" secret", "two\nlines", "x" * 5000):
+        history.add(entry)
+    assert not (tmp_path / "new").exists()
+    history.add("\ud800 half a character")
+    assert history.load() == ["? half a character"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a file is no directory in another way there")
+def test_a_history_that_cannot_be_kept(tmp_path):
+    (tmp_path / "file").write_text("no directory")
+    history = History(tmp_path / "file" / "history")
+    history.add("an entry")
+    assert history.load() == []
