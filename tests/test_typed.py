@@ -152,3 +152,27 @@ def test_a_dict_has_its_entries_one_by_one():
     assert parse_options(texts) == {"page_headers": {"X-A": "e", "X-D": None}}
     with pytest.raises(ValueError, match="page_headers=NAME: VALUE"):
         parse_options(["page_headers=X-A"])
+
+
+def test_options_of_a_client():
+    texts = [
+        *("unix=/run/app.sock", "source_address=127.0.0.1", "cookies=a: 1", "cookies=b: 2"),
+        *("subprotocols=v2,v1", "max-redirects=3", "ping_interval=none", "compression=deflate"),
+    ]
+    options = {
+        "unix": "/run/app.sock",
+        "source_address": "127.0.0.1",
+        "cookies": {"a": "1", "b": "2"},
+        "subprotocols": ["v2", "v1"],
+        "max_redirects": 3,
+        "ping_interval": None,
+        "compression": "deflate",
+    }
+    assert parse_options(texts, "connect") == options
+    assert parse_options([*texts, "max_tries=3"], "reconnecting") == {**options, "max_tries": 3}
+    with pytest.raises(TypeError, match=r"it is an option of reconnecting\(\)"):
+        parse_options(["max_tries=3"], "connect")
+    with pytest.raises(ValueError, match="final is set by a program"):
+        parse_options(["final=x"], "reconnecting")
+    with pytest.raises(ValueError, match="such as max_tries=8"):
+        parse_options(["x"], "reconnecting")

@@ -195,6 +195,30 @@ def test_no_connection(run, peer):
     assert "its answer: 404" in errors
 
 
+def test_a_proxy(run, peer):
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        url = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+
+        def refuse():
+            for _ in range(2):
+                conn, _ = proxy.accept()
+                with conn:
+                    assert conn.recv(8).startswith(b"CONNECT ")
+                    conn.sendall(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")
+                    while conn.recv(1000):
+                        pass
+
+        refusing = threading.Thread(target=refuse)
+        refusing.start()
+        for option, env in ((url, {}), ("env", {"http_proxy": url, "no_proxy": ""})):
+            target = f"ws://far.example:{peer.port}/"
+            status, _, errors = run("connect", "--proxy", option, target, env=env)
+            assert status == 4
+            assert "407" in errors
+        refusing.join(30)
+    assert run("connect", "--proxy", url, peer.url)[0] == 3
+
+
 def test_tls(run, command, tmp_path):
     certificates = Certificates()
     authority, own = tmp_path / "authority.pem", tmp_path / "own.pem"
