@@ -50,6 +50,8 @@ class BuildExamples(Command):
     has no copy, and takes them from there.
     """
 
+    user_options = [("build-lib=", "d", "the directory to build in")]  # noqa: RUF012 - as setuptools
+
     def initialize_options(self):
         self.build_lib = None
         self.editable_mode = False
