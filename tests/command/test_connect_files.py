@@ -123,7 +123,10 @@ def test_half_a_message_is_waited_for(peer, command, tmp_path):
     assert file.read_bytes() == b"x" * 100_000 + b"y"
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="there is no /proc")
+@pytest.mark.skipif(
+    sys.platform != "linux" or sys.implementation.name != "cpython",
+    reason="how much memory it has is asked of a system and an interpreter that say it",
+)
 def test_files_are_larger_than_the_memory(peer, tmp_path):
     """Both ways at once, 150 MB in a program that has 60 more than its beginning."""
     count = 600
@@ -156,10 +159,8 @@ def test_files_are_larger_than_the_memory(peer, tmp_path):
     assert process.returncode == 0
     assert grown < 60 * 1024
     assert saved.stat().st_size == count * PIECE
-    with file.open("rb") as one, saved.open("rb") as other:
-        assert hashlib.file_digest(one, "sha256").digest() == (
-            hashlib.file_digest(other, "sha256").digest()
-        )
+    with saved.open("rb") as back:
+        assert all(back.read(PIECE) == piece for piece in pieces(count))
 
 
 def test_files_that_cannot_be_used(run, peer, tmp_path):
