@@ -1,4 +1,4 @@
-# Start it with: python examples/echo/tool.py [URL], and type lines
+# Start it with: python examples/echo/tool.py [URL]
 """Sends each line of its input to an echo server, and prints what comes back.
 
 A line whose answer was lost with its connection is sent again on the next one, so every line is

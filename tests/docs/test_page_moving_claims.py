@@ -7,6 +7,7 @@ from queue import SimpleQueue
 
 import pytest
 
+import adapting
 import scriptling_ws as ws
 from adapting import serving_command
 from moving import BOTH, need
@@ -238,6 +239,7 @@ WSGIServer(("127.0.0.1", {port}), application, log=None{handler}).serve_forever(
 @BOTH
 def test_a_timeout_of_gevent_inside_a_frame(tmp_path, whose):
     need("gevent-websocket")
+    adapting.need("gevent")
     port = free_port()
     parts = {
         "theirs": {
