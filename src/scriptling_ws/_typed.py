@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["parse_options"]
 
 _WORDS: Final = {"true": True, "false": False}
+_TYPES: Final = {"list": list, "bytes": bytes, "str": str}
 _ELSEWHERE: Final = {
     "ssl_context": "--tls-cert and --tls-key",
     "engine": "--engine",
@@ -37,6 +38,8 @@ _ELSEWHERE: Final = {
     "handler": "the setup script",
     "path": "the setup script",
     "routes": "the setup script",
+    "dumps": "the setup script",
+    "loads": "the setup script",
     "ready": "the setup script",
 }
 
@@ -51,7 +54,11 @@ def parse_options(texts: Iterable[str]) -> dict[str, Any]:
         TypeError: there is no such option.
         ValueError: a text is malformed, not of the option's type, or another one's again.
     """
-    hints = {**get_type_hints(ServerOptions), "binary_type": Literal["list", "bytes"]}
+    hints = {
+        **get_type_hints(ServerOptions),
+        "binary_type": Literal["list", "bytes"],
+        "text_type": Literal["str", "bytes"],
+    }
     result: dict[str, Any] = {}
     for text in texts:
         name, mark, value = text.partition("=")
@@ -73,8 +80,8 @@ def parse_options(texts: Iterable[str]) -> dict[str, Any]:
             raise ValueError(f"{name} is there twice")
         else:
             result[name] = _value(name, kinds, value.strip())
-    if "binary_type" in result:
-        result["binary_type"] = {"list": list, "bytes": bytes}[result["binary_type"]]
+    for name in result.keys() & {"binary_type", "text_type"}:
+        result[name] = _TYPES[result[name]]
     return result
 
 
