@@ -361,7 +361,7 @@ def test_what_a_blocked_sender_reads_is_received_as_any_other(tls):
             for at in range(50):
                 far.send("é" * at)
                 far.send_binary(bytes([at] * at))
-            until(lambda: len(near._link.protocol.held) > 10)  # as bytes and as str
+            until(lambda: len(near._link.protocol.unreceived.held) > 10)  # as bytes and as str
             assert far.receive(SOON) == b"x" * (8 * MIB)
             assert done.wait(SOON)
         for at in range(50):
