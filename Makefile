@@ -210,6 +210,7 @@ bench-server: $(BENCH_VENV)/installed ## the server under load, against its peer
 
 callgrind: $(BENCH_VENV)/installed ## instructions per call of the kernel, under valgrind
 	$(BENCH_VENV)/bin/python -m bench.callgrind
+	$(BENCH_VENV)/bin/python bench/documents.py
 
 # atheris is behind the newest CPython: the fuzzers have the benchmark's interpreter.
 FUZZ_VENV = .venv-fuzz

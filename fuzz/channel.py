@@ -34,6 +34,7 @@ def check(data: bytes) -> None:
         "masks": bool(how & 1),
         "masked": bool(how & 2),
         "as_list": bool(how & 4),
+        "as_utf8": bool(how & 16),
         "fills": bool(how & 8),
         "room": source.pick(ROOMS),
         "limit": source.pick(LIMITS),
@@ -65,6 +66,9 @@ def steps(source: Source, masked: bool) -> Iterator[tuple[Any, ...]]:
         elif kind < 4:
             yield "receive", TIMEOUTS[first % (4 if kind == 2 else len(TIMEOUTS))]
         elif kind == 4:
+            if second & 2:
+                yield "send_utf8", KINDS[3 * (second & 1)](payload)
+                continue
             errors = "surrogateescape" if second & 1 else "replace"
             yield "send_text", payload if second == 255 else payload.decode("utf-8", errors)
         elif kind == 5:

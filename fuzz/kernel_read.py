@@ -22,7 +22,7 @@ def check(data: bytes) -> None:
     """One window, read in both kernels."""
     source = Source(data)
     how = source.byte()
-    masked, as_list = bool(how & 1), bool(how & 2)
+    masked, as_list, as_utf8 = bool(how & 1), bool(how & 2), bool(how & 16)
     limit = source.pick(STRANGE if how & 0xE0 == 0xE0 else LIMITS)
     before, after = source.byte() % 32, source.byte() % 16
     window = bytes(before) + stream(source, masked, raw=bool(how & 4))
@@ -33,12 +33,13 @@ def check(data: bytes) -> None:
     for at in range(min(before, 3) if how & 0xC0 == 0xC0 else 1):
         headers = [outcome(kernel.parse_header, window, at, end) for kernel in KERNELS]
         assert headers.count(headers[0]) == len(headers), headers
-    results = [
-        read(kernel, window, start, end, masked, as_list, limit, INT64_MAX) for kernel in KERNELS
-    ]
+    checked = [outcome(kernel.check_utf8, window, start, end) for kernel in KERNELS]
+    assert checked.count(checked[0]) == len(checked), checked
+    options = (masked, as_list, limit, INT64_MAX)
+    results = [read(kernel, window, start, end, *options, as_utf8=as_utf8) for kernel in KERNELS]
     assert results.count(results[0]) == len(results), results
     if how & 8 and results[0][0][0] is tuple:
-        check_single(window, plain(start), plain(end), masked, as_list, limit, results[0])
+        check_single(window, plain(start), plain(end), options[:3], as_utf8, results[0])
 
 
 def stream(source: Source, masked: bool, raw: bool) -> bytes:
@@ -54,11 +55,13 @@ def stream(source: Source, masked: bool, raw: bool) -> bytes:
     return b"".join(parts)
 
 
-def read(kernel: Any, window: bytes, start: Any, end: Any, *options: Any) -> tuple[Any, ...]:
+def read(
+    kernel: Any, window: bytes, start: Any, end: Any, *options: Any, as_utf8: bool
+) -> tuple[Any, ...]:
     """A call's outcome, the messages with their types, and what is left of the window."""
     place = bytearray(window)
     out: list[Any] = []
-    result = outcome(kernel.read_messages, place, start, end, *options, out)
+    result = outcome(kernel.read_messages, place, start, end, *options, out, as_utf8)
     left = b""
     if result[0] is tuple:
         position, why = result[1]
@@ -70,16 +73,14 @@ def read(kernel: Any, window: bytes, start: Any, end: Any, *options: Any) -> tup
 
 
 def check_single(
-    window: bytes, start: int, end: int, masked: bool, as_list: bool, limit: int, whole: Any
+    window: bytes, start: int, end: int, options: tuple[Any, ...], as_utf8: bool, whole: Any
 ) -> None:
     """One message at a time has to come to the same."""
     for kernel in KERNELS:
         place, out = bytearray(window), list[Any]()
         position, why = start, FULL
         while why == FULL:
-            position, why = kernel.read_messages(
-                place, position, end, masked, as_list, limit, 1, out
-            )
+            position, why = kernel.read_messages(place, position, end, *options, 1, out, as_utf8)
         assert ((position, why), out) == (whole[0][1], whole[1])
 
 

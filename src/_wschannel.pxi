@@ -237,6 +237,26 @@ cdef class Channel:
             TEXT_MESSAGE, PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded), writer
         )
 
+    def send_utf8(self, data, writer, /):
+        """Send a text message that is encoded, if that can be done at once; whether it was."""
+        cdef const char *payload
+        cdef Py_ssize_t size
+        if self.has(NOT_OPEN | COMPRESSES) or type(data) not in (bytes, bytearray):
+            return False
+        if self.place is not None:
+            # Before a look into it, as the others may change it.
+            share_by(A_SEND + PyObject_Size(data) // BYTES, self.rest_by)
+        if type(data) is bytes:
+            payload, size = PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)
+        elif WS_HAS_GIL:
+            # With the GIL held, nobody can change it until it is copied.
+            payload, size = PyByteArray_AS_STRING(data), PyByteArray_GET_SIZE(data)
+        else:
+            return False  # pragma: no cover - free-threaded builds alone
+        if size > MOST or not is_utf8(payload, size):
+            return False
+        return self.send_payload(TEXT_MESSAGE, payload, size, writer)
+
     def send_binary(self, data, writer, /):
         """Send a binary message, if that can be done at once; whether it was."""
         if self.has(NOT_OPEN | COMPRESSES):

@@ -1,4 +1,4 @@
-/* The kernel's inner loops: masking, and lists of ints to and from bytes.
+/* The kernel's inner loops: masking, UTF-8, and lists of ints to and from bytes.
 
    In C because they need what Cython does not write: vector types, and one function in
    two builds, of which the processor picks one.  Nothing here allocates, checks an
@@ -112,6 +112,71 @@ static inline uint64_t ws_xor(uint8_t *to, const uint8_t *from, size_t n, uint64
 }
 #endif
 #endif
+
+/* How many bytes at the front are ASCII. */
+static inline size_t ws_ascii(const uint8_t *data, size_t n) {
+    const uint64_t high_bits = 0x8080808080808080u;
+    uint64_t words[4];
+    size_t i = 0;
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    if (n >= 8) {   /* mostly a word or two: its first byte is the lowest */
+        memcpy(words, data, 8);
+        words[0] &= high_bits;
+        if (words[0]) return __builtin_ctzll(words[0]) >> 3;
+        i = 8;
+    }
+#endif
+    for (; n - i >= 32; i += 32) {
+        memcpy(words, data + i, 32);
+        if ((words[0] | words[1] | words[2] | words[3]) & high_bits) break;
+    }
+    for (; n - i >= 8; i += 8) {
+        memcpy(words, data + i, 8);
+        if (words[0] & high_bits) break;
+    }
+    while (i < n && data[i] < 0x80) i++;
+    return i;
+}
+
+/* How far n bytes are UTF-8 (RFC 3629): where the first character starts that is not whole
+   and valid, or n.  *cut: its end is all that it lacks. */
+static size_t ws_utf8(const uint8_t *data, size_t n, int *cut) {
+    uint8_t lead, low, high;
+    size_t i = 0, k, more;
+    *cut = 0;
+    while ((i += ws_ascii(data + i, n - i)) < n) {
+        do {    /* such characters mostly come together */
+            lead = data[i];
+            if (lead < 0xC2 || lead > 0xF4) return i;   /* a continuation, overlong, too large */
+            if (lead < 0xE0 && n - i > 1) {     /* two and three bytes: as below, without a loop */
+                if ((data[i + 1] & 0xC0) != 0x80) return i;
+                i += 2;
+                continue;
+            }
+            if (lead < 0xF0 && n - i > 2) {
+                if ((data[i + 1] & 0xC0) != 0x80 || (data[i + 2] & 0xC0) != 0x80) return i;
+                if (lead == 0xE0 && data[i + 1] < 0xA0) return i;
+                if (lead == 0xED && data[i + 1] > 0x9F) return i;
+                i += 3;
+                continue;
+            }
+            low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;     /* overlong below it */
+            high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;    /* a surrogate, too large */
+            more = 1 + (lead >= 0xE0) + (lead >= 0xF0);
+            for (k = 1; k <= more; k++) {
+                if (n - i == k) {
+                    *cut = 1;
+                    return i;
+                }
+                if (data[i + k] < low || data[i + k] > high) return i;
+                low = 0x80;
+                high = 0xBF;
+            }
+            i += more + 1;
+        } while (i < n && data[i] > 0x7F);
+    }
+    return n;
+}
 
 /* Where the ints 0 to 255 lie side by side, ws_zero is the first of them and
    an int's address tells its value.  (NULL: no address tells any.) */

@@ -40,6 +40,7 @@ cdef extern from "_wsframe.h":
     void ws_learn_cpu() noexcept nogil
     uint64_t ws_mask(const uint8_t *key, size_t offset) noexcept nogil
     uint64_t ws_xor(uint8_t *to, const uint8_t *source, size_t n, uint64_t mask) noexcept nogil
+    size_t ws_utf8(const uint8_t *data, size_t n, int *cut) noexcept nogil
     uintptr_t ws_value(PyObject *number) noexcept nogil
     void ws_bytes_to_ints(PyObject **to, const uint8_t *source, size_t n) noexcept nogil
     size_t ws_ints_to_bytes(uint8_t *to, PyObject *const *source, size_t n) noexcept nogil
@@ -383,6 +384,29 @@ def bytes_to_list(data):
         PyBuffer_Release(&view)  # pragma: no cover
 
 
+# ---- UTF-8 ----
+
+cdef bint is_utf8(const void *data, Py_ssize_t length) noexcept:
+    """Whether bytes are UTF-8, all of them."""
+    cdef int cut
+    return ws_utf8(<const uint8_t *> data, length, &cut) == <size_t> length
+
+
+def check_utf8(data, start, end):
+    """How far data[start:end] is UTF-8: (position, cut)."""
+    cdef Py_buffer view
+    cdef Py_ssize_t begin, stop, at
+    cdef int cut
+    borrow(data, &view, BUFFER)
+    try:
+        stop = whole(end, "end", 0, view.len)
+        begin = whole(start, "start", 0, stop)
+        at = begin + <Py_ssize_t> ws_utf8(<uint8_t *> view.buf + begin, stop - begin, &cut)
+    finally:
+        PyBuffer_Release(&view)
+    return at, bool(cut)
+
+
 # ---- receiving ----
 
 cdef struct Header:
@@ -474,6 +498,15 @@ cdef PyObject *text_of(uint8_t *payload, Py_ssize_t length, uint64_t mask) excep
     return decoded
 
 
+cdef object utf8_of(const uint8_t *payload, Py_ssize_t length, uint64_t mask):
+    """A text message as new bytes; None for what is not UTF-8."""
+    cdef object data = PyBytes_FromStringAndSize(NULL, length)
+    cdef uint8_t *to = <uint8_t *> PyBytes_AS_STRING(data)
+    if ws_xor(to, payload, length, mask) & HIGH_BITS and not is_utf8(to, length):
+        return None
+    return data
+
+
 cdef object data_of(uint8_t *payload, Py_ssize_t length, uint64_t mask, bint as_list):
     """A binary message, as new bytes or a new list."""
     cdef object data
@@ -496,6 +529,7 @@ cdef object data_of(uint8_t *payload, Py_ssize_t length, uint64_t mask, bint as_
 cdef struct Wanted:
     bint masked
     bint as_list
+    bint as_utf8
     uint64_t limit
     int64_t most
 
@@ -506,6 +540,7 @@ cdef Py_ssize_t read_run(
     """read_messages, once its arguments were checked; returns the position."""
     cdef Header header
     cdef PyObject *text
+    cdef object encoded
     cdef uint8_t *payload
     cdef uint64_t mask = 0
     while wanted.most:
@@ -526,7 +561,13 @@ cdef Py_ssize_t read_run(
         payload = data + at + header.size
         if header.masked:
             mask = ws_mask(payload - 4, 0)
-        if data[at] == TEXT_MESSAGE:
+        if data[at] == TEXT_MESSAGE and wanted.as_utf8:
+            encoded = utf8_of(payload, header.length, mask)
+            if encoded is None:
+                why[0] = WHY_BAD_TEXT
+                return at
+            out.append(encoded)
+        elif data[at] == TEXT_MESSAGE:
             text = text_of(payload, header.length, mask)
             if text == NULL:
                 why[0] = WHY_BAD_TEXT
@@ -564,7 +605,7 @@ cdef int put_back(
     return 0
 
 
-def read_messages(window, start, end, masked, as_list, limit, most, out):
+def read_messages(window, start, end, masked, as_list, limit, most, out, as_utf8=False):
     """Read the run of messages at the front of window[start:end]: (position, why)."""
     cdef Py_buffer view
     cdef Wanted wanted
@@ -572,6 +613,7 @@ def read_messages(window, start, end, masked, as_list, limit, most, out):
     cdef int why = WHY_MORE
     wanted.masked = masked
     wanted.as_list = as_list
+    wanted.as_utf8 = as_utf8
     if not isinstance(window, bytearray):
         raise TypeError(f"the window has to be a bytearray, not {type(window).__name__}")
     if not isinstance(out, list):
@@ -599,11 +641,12 @@ def read_messages(window, start, end, masked, as_list, limit, most, out):
 # Signal handlers run between two steps of the interpreter, and a call of C is one step:
 # what `receive` or `send` has done is noted before a handler can raise.
 
-def receive_messages(receive, window, masked, as_list, limit, ready, note):
+def receive_messages(receive, window, masked, as_list, limit, ready, note, as_utf8=False):
     """Receive once; True if messages came and nothing else. Else see `note`."""
     cdef Wanted wanted
     wanted.masked = masked
     wanted.as_list = as_list
+    wanted.as_utf8 = as_utf8
     wanted.most = INT64_MAX
     wanted.limit = whole(limit, "limit", 0, INT64_MAX)
     if not isinstance(window, bytearray):

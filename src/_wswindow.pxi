@@ -17,7 +17,7 @@ cdef class Window:
     cdef object ready
     cdef Wanted wanted
 
-    def __init__(self, size, masked, as_list, limit, ready):
+    def __init__(self, size, masked, as_list, limit, ready, as_utf8=False):
         self._data = PyByteArray_FromStringAndSize(NULL, whole(size, "size", 1, INT64_MAX))
         self._unfed = None
         self._stopped = None
@@ -26,6 +26,7 @@ cdef class Window:
         self.ready = ready
         self.wanted.masked = masked
         self.wanted.as_list = as_list
+        self.wanted.as_utf8 = as_utf8
         self.wanted.limit = whole(limit, "limit", 0, INT64_MAX)
         self.wanted.most = INT64_MAX
 

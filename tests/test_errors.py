@@ -16,6 +16,7 @@ from scriptling_ws._errors import (
     ConnectionClosed,
     ConnectTimeout,
     HandshakeError,
+    InvalidMessage,
     InvalidURL,
     ProtocolError,
     ProxyError,
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.once
 
 MADE = [
     InvalidURL("bad"),
+    InvalidMessage("no JSON", [1, 2]),
     ConnectError("refused"),
     ConnectError("refused", ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")),
     ConnectTimeout("late"),
@@ -47,6 +49,7 @@ MADE = [
     ("kind", "bases"),
     [
         (InvalidURL, [ValueError]),
+        (InvalidMessage, [ValueError]),
         (ConnectError, [OSError]),
         (ConnectTimeout, [ConnectError, TimeoutError, OSError]),
         (HandshakeError, [ConnectError, OSError]),
@@ -65,6 +68,7 @@ def test_each_is_the_built_in_that_a_caller_expects(kind, bases):
 
 def test_timeout_closed_and_refused_are_never_the_same():
     distinct = [
+        InvalidMessage,
         InvalidURL,
         ConnectTimeout,
         HandshakeError,

@@ -136,7 +136,7 @@ WINGS = {
         ["pairing", "several"],
     ],
     "_wire": [
-        ["backend", "opcodes"],
+        ["backend", "documents", "opcodes"],
         ["deflate", "headers", "outbox"],
         ["assembly", "control", "outgoing"],
         ["deflating", "fragments", "inflation", "piecemeal"],

@@ -19,12 +19,20 @@ from scriptling_ws._options import Options
 
 pytestmark = pytest.mark.once
 
+# What decides the type of `receive` is a parameter of each call, where type checkers see it.
+DECIDE = {"binary_type", "text_type"}
+
 
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
         ({"binary_type": str}, ValueError, "list or bytes"),
         ({"binary_type": "list"}, ValueError, "list or bytes"),
+        ({"text_type": list}, ValueError, "str or bytes"),
+        ({"text_type": "str"}, ValueError, "str or bytes"),
+        ({"text_type": bytes, "binary_type": bytes}, ValueError, "would look the same"),
+        ({"dumps": "json.dumps"}, TypeError, "dumps has to be a function, not str"),
+        ({"loads": 5}, TypeError, "loads has to be a function, not int"),
         ({"max_message_size": 0}, ValueError, "max_message_size"),
         ({"max_message_size": -1}, ValueError, "max_message_size"),
         ({"max_message_size": 2**63}, ValueError, "max_message_size"),
@@ -58,6 +66,8 @@ def test_bad_options(options, error, says):
 def test_defaults():
     defaults = Options()
     assert defaults.binary_type is list
+    assert defaults.text_type is str
+    assert defaults.loads is defaults.dumps is None
     assert defaults.max_message_size == 16 * MIB
     assert defaults.max_fragments == 131_072  # the Autobahn testsuite sends 65,536
     assert (defaults.send_timeout, defaults.close_timeout) == (60, 5)
@@ -187,7 +197,7 @@ def without(mapping, *names):
 
 
 def test_the_options_of_a_connection_have_one_list_of_names_and_types():
-    assert types(ws.ConnectionOptions) == without(types(Options), "binary_type")
+    assert types(ws.ConnectionOptions) == without(types(Options), *DECIDE)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +210,7 @@ def test_the_options_of_a_connection_have_one_list_of_names_and_types():
     ],
 )
 def test_the_options_of_a_call_are_its_parameters(call, options, base, more):
-    extra = more | {"binary_type", "path", "routes"}
+    extra = more | {*DECIDE, "path", "routes"}
     assert without(types(call), *extra) == without(types(options), *types(base))
 
 
@@ -213,18 +223,20 @@ def test_every_call_knows_what_it_takes():
         "connect": own["connect"] | client,
         "reconnecting": own["reconnecting"] | client,
         "pair": own["pair"] | set(types(ws.PairOptions)),
-        "Server": own["Server"] | route | {"binary_type"},
-        "serve": own["serve"] | route | {"binary_type"},
-        "websocket": own["websocket"] | route | {"binary_type"},
+        "Server": own["Server"] | route | DECIDE,
+        "serve": own["serve"] | route | DECIDE,
+        "websocket": own["websocket"] | route | DECIDE,
         "Middleware": own["Middleware"] | route,
-        "accept": own["accept"] | route | {"binary_type"},
+        "accept": own["accept"] | route | DECIDE,
         **{
             name: own[name] | set(types(ws.PageOptions))
             for name in ("get", "post", "put", "patch", "delete", "static")
         },
     }
     assert types(asgi.Middleware) == types(wsgi.Middleware)
-    assert inspect.signature(ws.connect).parameters["binary_type"].default is Options().binary_type
+    for name in DECIDE:
+        default = inspect.signature(ws.connect).parameters[name].default
+        assert default is getattr(Options(), name)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +261,7 @@ def test_each_option_is_described_with_its_default():
     described = dict(re.findall(r"^    (\w+): (.*(?:\n     .*)*)", text, re.M))
     assert list(described) == list(ws.ConnectionOptions.__annotations__)
     for name, default in vars(Options()).items():
-        if name != "binary_type" and not described[name].startswith("The same"):
+        if name not in DECIDE and not described[name].startswith("The same"):
             large = name in ("max_message_size", "max_backlog")
             size = f"{default // MIB} MiB" if large else None
             shown = size or (f"{default:,g}" if type(default) in (int, float) else str(default))
@@ -260,6 +272,9 @@ def test_each_option_is_described_with_its_default():
 def test_a_connection_can_be_annotated_with_its_type_of_binary_message():
     def fast(client: ws.Connection[bytes]) -> None: ...
 
-    (kind, _) = typing.get_type_hints(fast).values()
-    assert typing.get_origin(kind) is ws.Connection
-    assert typing.get_args(kind) == (bytes,)
+    def texts(client: ws.Connection[list[int], bytes]) -> None: ...
+
+    for function, arguments in ((fast, (bytes,)), (texts, (list[int], bytes))):
+        (kind, _) = typing.get_type_hints(function).values()
+        assert typing.get_origin(kind) is ws.Connection
+        assert typing.get_args(kind) == arguments

@@ -25,6 +25,8 @@ pytestmark = pytest.mark.once
         (["compression=none"], {"compression": None}),
         (["binary_type=bytes"], {"binary_type": bytes}),
         (["binary_type=list"], {"binary_type": list}),
+        (["text_type=bytes", "binary_type=list"], {"text_type": bytes, "binary_type": list}),
+        (["text_type=str"], {"text_type": str}),
         (["allowed_hosts=a.example"], {"allowed_hosts": ["a.example"]}),
         (["allowed_hosts=a.example, [::1],"], {"allowed_hosts": ["a.example", "[::1]"]}),
         (
@@ -68,6 +70,9 @@ def test_values(texts, options):
         ("server_no_context_takeover=1", ValueError, "true or false"),
         ("compression=gzip", ValueError, "has to be deflate or none"),
         ("binary_type=str", ValueError, "has to be list or bytes"),
+        ("text_type=list", ValueError, "has to be str or bytes"),
+        ("loads=json.loads", ValueError, "set by the setup script"),
+        ("dumps=json.dumps", ValueError, "set by the setup script"),
         ("ssl_context=x", ValueError, "set by --tls-cert"),
         ("host=0.0.0.0", ValueError, "set by --server"),
         ("port=80", ValueError, "set by --server"),
@@ -132,6 +137,7 @@ TEXTS = {
     "server_no_context_takeover": "false",
     "shutdown_timeout": "0.1",
     "subprotocols": "chat",
+    "text_type": "str",
     "trusted_proxies": "127.0.0.1,10.0.0.0/8,::1,unix",
 }
 
@@ -140,7 +146,8 @@ def test_each_option_of_the_server_has_a_text(tmp_path, monkeypatch):
     (tmp_path / "au_typed.py").write_text("def check(request): pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     elsewhere = {"engine", "ssl_context", "sock", "unix", "unix_mode", "unix_owner"}
-    for name in {*ServerOptions.__annotations__, "binary_type"} - elsewhere:
+    elsewhere |= {"loads", "dumps"}
+    for name in {*ServerOptions.__annotations__, "binary_type", "text_type"} - elsewhere:
         text = TEXTS.get(name, "1")  # a count or a number of seconds
         options = parse_options([f"{name}={text}"])
         Server(echo, port=0, **options).close()

@@ -27,6 +27,7 @@ __all__ = [
     "ConnectTimeout",
     "ConnectionClosed",
     "HandshakeError",
+    "InvalidMessage",
     "InvalidURL",
     "ProtocolError",
     "ProxyError",
@@ -182,6 +183,23 @@ class RoomError(WebSocketError, ConnectionError):
     It is a server such as Redis, which cannot be reached. No member gets the message; or, where
     the answer alone was lost, whether they do is not known.
     """
+
+
+class InvalidMessage(WebSocketError, ValueError):
+    """A message that `receive_json` cannot read: no JSON, or not as `loads` wants it.
+
+    Its `__cause__` is what `loads` has raised. The connection stays open.
+
+    Attributes:
+        message: The message as `receive` would have returned it: it has been taken.
+    """
+
+    def __init__(self, text: str, message: str | bytes | list[int] = "") -> None:
+        super().__init__(text)
+        self.message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.message), self.__dict__
 
 
 class ProtocolError(WebSocketError):

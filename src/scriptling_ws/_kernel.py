@@ -40,6 +40,7 @@ __all__ = [
     "allocate",
     "apply_mask",
     "bytes_to_list",
+    "check_utf8",
     "descriptor_of",
     "encode_frame",
     "encode_header",
@@ -74,6 +75,7 @@ Window = _channel.Window
 allocate = _codec.allocate
 apply_mask = _codec.apply_mask
 bytes_to_list = _codec.bytes_to_list
+check_utf8 = _codec.check_utf8
 descriptor_of = _channel.descriptor_of
 encode_frame = _codec.encode_frame
 encode_header = _codec.encode_header

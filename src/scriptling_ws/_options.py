@@ -7,8 +7,8 @@ Rules:
   `Options` with its default and its check.
 - The options of one call are that call's keyword parameters: `ClientOptions` is held
   against `connect`, `ServerOptions` against `Server` and `serve`.
-- `binary_type` is in none of these, as it decides what `receive` returns: each call has it
-  as a parameter of its own, so that a type checker sees it.
+- `binary_type` and `text_type` are in none of these, as they decide what `receive` returns: each
+  call has them as parameters of its own, so that a type checker sees them.
 - An unknown option is refused by `check_names`, whichever call it was given to.
 """
 
@@ -60,7 +60,8 @@ class ConnectionOptions(TypedDict, total=False):
     """The options of every connection: `connect`, `serve`, `Server` and a route take them.
 
     `binary_type` is one more: `list` (of ints, the default) or `bytes`, which is what a binary
-    message is received as. It is not in here, as it decides the type of `receive`.
+    message is received as; and `text_type`: `str` (the default) or, with binary messages as lists,
+    `bytes`. They are not in here, as they decide the type of `receive`.
 
     Attributes:
         max_message_size: The most bytes of payload in a received message (default
@@ -90,6 +91,11 @@ class ConnectionOptions(TypedDict, total=False):
             as they are.
         compression_level: How much time is taken to compress (default 6): 1, the fastest, to 9,
             which makes the fewest bytes.
+        dumps: The function that makes text of a dict for `send` (default None, for compact JSON),
+            such as `orjson.dumps`; it returns str, or UTF-8 as bytes.
+        loads: The function that makes a value of a message for `receive_json` (default None, for
+            `json.loads`), such as `orjson.loads`; it is given what `receive` returns, but bytes in
+            place of a list.
         server_no_context_takeover: Whether the server is to compress each message by
             itself, without reference to earlier ones (default False).
         client_no_context_takeover: The same for the client.
@@ -113,6 +119,8 @@ class ConnectionOptions(TypedDict, total=False):
     compression: Literal["deflate"] | None
     compression_threshold: int
     compression_level: int
+    dumps: Callable[[Any], str | bytes] | None
+    loads: Callable[[Any], Any] | None
     server_no_context_takeover: bool
     client_no_context_takeover: bool
     server_max_window_bits: int
@@ -224,12 +232,13 @@ class ServerOptions(RouteOptions, total=False):
     engine: Literal["threads", "gevent"] | None
 
 
-_ASKED: Final = ("url", "timeout", "headers", "binary_type")
-_SERVED: Final = ("handler", "host", "port", "path", "routes", "binary_type")
+_TYPES: Final = ("binary_type", "text_type")
+_ASKED: Final = ("url", "timeout", "headers", *_TYPES)
+_SERVED: Final = ("handler", "host", "port", "path", "routes", *_TYPES)
 _EMBEDDED: Final = (
     "allowed_hosts",
     "max_connections",
-    "binary_type",
+    *_TYPES,
     *RouteOptions.__annotations__,
 )
 _PAGE_CALLS: Final = ("get", "post", "put", "patch", "delete")
@@ -237,10 +246,10 @@ _PAGE_CALLS: Final = ("get", "post", "put", "patch", "delete")
 _TAKEN: Final = {
     "connect": (*_ASKED, *ClientOptions.__annotations__),
     "reconnecting": (*_ASKED, *ReconnectingOptions.__annotations__),
-    "pair": ("url", "headers", "binary_type", *PairOptions.__annotations__),
+    "pair": ("url", "headers", *_TYPES, *PairOptions.__annotations__),
     "Server": (*_SERVED, *ServerOptions.__annotations__),
     "serve": (*_SERVED, "ready", "processes", "reload_timeout", *ServerOptions.__annotations__),
-    "websocket": ("path", "handler", "binary_type", *RouteOptions.__annotations__),
+    "websocket": ("path", "handler", *_TYPES, *RouteOptions.__annotations__),
     "Middleware": ("application", "routes", *_EMBEDDED),
     "accept": ("environ", *_EMBEDDED),
     **dict.fromkeys(_PAGE_CALLS, ("path", "handler", *PageOptions.__annotations__)),
@@ -263,6 +272,7 @@ _ELSEWHERE: Final = {
     "certfile": ("ssl_context=...",),
     "fd": ("sock=...",),
     "cookie": ("cookies={...}",),
+    "decode": ("text_type=bytes",),
     "deflate": ('compression="deflate"',),
     "extra_headers": ("headers=...",),
     "forwarded_allow_ips": ("trusted_proxies=[...]",),
@@ -328,6 +338,7 @@ class Options:
     """The options of one connection, checked; `ConnectionOptions` describes them."""
 
     binary_type: type[list[int]] | type[bytes] = list
+    text_type: type[str] | type[bytes] = str
     max_message_size: int | None = 16 * 1024 * 1024
     max_fragments: int = 131_072
     max_pending_pongs: int = 1
@@ -339,6 +350,8 @@ class Options:
     compression: Literal["deflate"] | None = None
     compression_threshold: int = 1024
     compression_level: int = DEFAULT_LEVEL
+    dumps: Callable[[Any], str | bytes] | None = None
+    loads: Callable[[Any], Any] | None = None
     server_no_context_takeover: bool = False
     client_no_context_takeover: bool = False
     server_max_window_bits: int = MOST_BITS
@@ -351,8 +364,7 @@ class Options:
             TypeError: an option is of the wrong type.
             ValueError: an option is out of its range.
         """
-        if self.binary_type not in (list, bytes):
-            raise ValueError(f"binary_type has to be list or bytes, not {self.binary_type!r}")
+        self._check_types()
         if self.max_message_size is not None:
             check_count("max_message_size", self.max_message_size, ", or None for no limit")
         check_count("max_fragments", self.max_fragments)
@@ -380,6 +392,22 @@ class Options:
             check_count(name, bits)
             if not LEAST_BITS <= bits <= MOST_BITS:
                 raise ValueError(f"{name} has to be from {LEAST_BITS} to {MOST_BITS}, not {bits}")
+
+    def _check_types(self) -> None:
+        """Check what a message is received as, and the functions that read and write JSON."""
+        if self.binary_type not in (list, bytes):
+            raise ValueError(f"binary_type has to be list or bytes, not {self.binary_type!r}")
+        if self.text_type not in (str, bytes):
+            raise ValueError(f"text_type has to be str or bytes, not {self.text_type!r}")
+        if self.text_type is self.binary_type:
+            raise ValueError(
+                "text_type=bytes and binary_type=bytes: a text and a binary message would look "
+                "the same. Leave one of the two out: str or list tells them apart"
+            )
+        for name in ("dumps", "loads"):
+            function = getattr(self, name)
+            if function is not None and not callable(function):
+                raise TypeError(f"{name} has to be a function, not {type(function).__name__}")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["parse_options"]
 
 _WORDS: Final = {"true": True, "false": False}
+_TYPES: Final = {"list": list, "bytes": bytes, "str": str}
 _SERVERS: Final = {
     "ssl_context": "--tls-cert and --tls-key",
     "engine": "--engine",
@@ -38,6 +39,8 @@ _SERVERS: Final = {
     "handler": "the setup script",
     "path": "the setup script",
     "routes": "the setup script",
+    "dumps": "the setup script",
+    "loads": "the setup script",
     "ready": "the setup script",
 }
 _PROGRAM: Final = "a program"
@@ -46,6 +49,9 @@ _CLIENTS: Final = {
     "timeout": "--timeout",
     "headers": "-H",
     "binary_type": "--binary",
+    "text_type": _PROGRAM,
+    "dumps": _PROGRAM,
+    "loads": _PROGRAM,
     "proxy": "--proxy",
     "ssl_context": "--cacert, --cert and --insecure",
     "proxy_ssl_context": "--cacert, --cert and --insecure",
@@ -78,7 +84,11 @@ def parse_options(texts: Iterable[str], call: str = "serve") -> dict[str, Any]:
         ValueError: a text is malformed, not of the option's type, or another one's again.
     """
     described, elsewhere = _CALLS[call]
-    hints = {**get_type_hints(described), "binary_type": Literal["list", "bytes"]}
+    hints = {
+        **get_type_hints(described),
+        "binary_type": Literal["list", "bytes"],
+        "text_type": Literal["str", "bytes"],
+    }
     result: dict[str, Any] = {}
     for text in texts:
         name, mark, value = text.partition("=")
@@ -102,8 +112,8 @@ def parse_options(texts: Iterable[str], call: str = "serve") -> dict[str, Any]:
             raise ValueError(f"{name} is there twice")
         else:
             result[name] = _value(name, kinds, value.strip())
-    if "binary_type" in result:
-        result["binary_type"] = {"list": list, "bytes": bytes}[result["binary_type"]]
+    for name in result.keys() & {"binary_type", "text_type"}:
+        result[name] = _TYPES[result[name]]
     return result
 
 

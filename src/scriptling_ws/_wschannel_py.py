@@ -176,6 +176,7 @@ class Window:
 
     __slots__ = (
         "as_list",
+        "as_utf8",
         "data",
         "limit",
         "masked",
@@ -187,7 +188,13 @@ class Window:
     )
 
     def __init__(
-        self, size: int, masked: bool, as_list: bool, limit: int, ready: deque[Any]
+        self,
+        size: int,
+        masked: bool,
+        as_list: bool,
+        limit: int,
+        ready: deque[Any],
+        as_utf8: bool = False,
     ) -> None:
         """Start empty, with so many bytes of memory."""
         self.data = bytearray(size)
@@ -197,6 +204,7 @@ class Window:
         self.received = 0
         self.masked = masked
         self.as_list = as_list
+        self.as_utf8 = as_utf8
         self.limit = limit
         self.ready = ready
 
@@ -300,6 +308,21 @@ class Channel:
             return False
         return len(frame) <= self._largest and self.send(frame, writer)
 
+    def send_utf8(self, data: Any, writer: WriterPart, /) -> bool:
+        """Send a text message that is encoded, if that can be done at once; whether it was."""
+        if type(data) not in (bytes, bytearray) or not self.open:
+            return False
+        if self.compresses or len(data) > _MOST:
+            return False
+        if self._rest_by is not None:
+            share(_A_SEND + len(data) // _BYTES, self._rest_by)
+        payload = bytes(data)  # the same, of bytes; of others a copy that nobody can change
+        size = len(payload)
+        if size > _MOST or self._unsent() or codec.check_utf8(payload, 0, size)[0] < size:
+            return False
+        key = next_key() if self._masks else None
+        return self.send(codec.encode_frame(_TEXT_MESSAGE, payload, key), writer)
+
     def send_binary(self, data: Any, writer: WriterPart, /) -> bool:
         """Send a binary message, if that can be done at once; whether it was."""
         if type(data) not in (bytes, list, tuple, bytearray) or not self.open:
@@ -383,6 +406,7 @@ class Channel:
                 window.limit,
                 window.ready,
                 note,
+                window.as_utf8,
             )
             window.received += len(window.ready)  # none was there before
         except OSError as error:

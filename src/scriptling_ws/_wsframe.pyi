@@ -111,13 +111,14 @@ def read_messages(
     limit: int,
     most: int,
     out: list[str | bytes | list[int]],
+    as_utf8: bool = False,
 ) -> tuple[int, int]:
     """Read the run of messages at the front of `window[start:end]`.
 
     Reads complete messages that are one frame each (first byte 0x81 or 0x82),
     masked as `masked` says, with lengths in the shortest form and not over
-    `limit`, and appends them to `out`: str for text; for binary bytes, or a
-    list of ints if `as_list`. Masked payloads may be unmasked where they lie, so
+    `limit`, and appends them to `out`: for text str, or its bytes if `as_utf8`; for
+    binary bytes, or a list of ints if `as_list`. Masked payloads may be unmasked where they lie, so
     that bytes before the returned position are spent; the bytes from there on are
     untouched, save for the payload of a BAD_TEXT.
 
@@ -131,6 +132,7 @@ def read_messages(
         limit: The most bytes a payload may have, 0 to 2**63 - 1.
         most: The most messages to read, 1 to 2**63 - 1.
         out: Where the messages go, in the order they came.
+        as_utf8: Whether text messages are wanted as bytes. They are checked as for str.
 
     Returns:
         `(position, why)`: where the first frame that was not read starts, and
@@ -145,6 +147,7 @@ def receive_messages(
     limit: int,
     ready: deque[str | bytes | list[int]],
     note: list[int],
+    as_utf8: bool = False,
 ) -> bool:
     """Receive into `window` once, and read the run of messages that came.
 
@@ -163,6 +166,7 @@ def receive_messages(
         ready: Where the messages go, in the order they came.
         note: Where it is noted what else there is to do. If there is something in
             it, nothing is received.
+        as_utf8: As for read_messages.
 
     Returns:
         True if whole messages came, nothing else, and less than the window holds. False
@@ -249,6 +253,20 @@ def seal_room(room: list[bytes | bytearray], used: int) -> bytes:
 
     Compiled, that is the owner itself, without a copy, and up to an eighth more memory than
     the bytes need.
+    """
+
+def check_utf8(data: Buffer, start: int, end: int) -> tuple[int, bool]:
+    """Look how far `data[start:end]` is UTF-8 (RFC 3629).
+
+    Args:
+        data: The bytes.
+        start: Where to start; 0 <= start <= end.
+        end: Where they end; end <= len(data).
+
+    Returns:
+        `(position, cut)`: `(end, False)` if all is. Else the position in `data` at which the first
+        character starts that is not whole and valid, and whether all that it lacks is its end:
+        bytes that follow `end` may complete it.
     """
 
 def bytes_to_list(data: Buffer) -> list[int]:
@@ -660,7 +678,13 @@ class Window:
     @property
     def received(self) -> int: ...
     def __init__(
-        self, size: int, masked: bool, as_list: bool, limit: int, ready: deque[Any]
+        self,
+        size: int,
+        masked: bool,
+        as_list: bool,
+        limit: int,
+        ready: deque[Any],
+        as_utf8: bool = False,
     ) -> None:
         """Start empty.
 
@@ -670,6 +694,7 @@ class Window:
             as_list: As for read_messages.
             limit: As for read_messages.
             ready: Where messages go that come behind the first.
+            as_utf8: As for read_messages.
         """
 
 @final
@@ -752,6 +777,12 @@ class Channel:
 
         Raises:
             What the writer raises.
+        """
+
+    def send_utf8(self, data: object, writer: WriterPart, /) -> bool:
+        """As `send_text`, of a text's bytes.
+
+        Of what is neither bytes nor a bytearray, or no UTF-8, False.
         """
 
     def send_binary(self, data: object, writer: WriterPart, /) -> bool:

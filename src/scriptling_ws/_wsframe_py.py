@@ -7,6 +7,7 @@ functions, results and errors, from the built-ins that do the most per call.
 from __future__ import annotations
 
 import sys
+from codecs import utf_8_decode
 from functools import partial
 from operator import is_not
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -40,6 +41,7 @@ _LIST_PIECE: Final = 16384
 # The sizes below were measured on CPython 3.10 to 3.13.
 _STRIDED: Final = 768  # bytes, from which on masking by tables beats masking as an int
 _MASK_PIECE: Final = 65536  # bytes; a multiple of four
+_UTF8_PIECE: Final = 65536  # bytes that are decoded at a time, to look at them
 _COPY_ONCE: Final = 2048  # bytes, from which on a memoryview costs less than a second copy
 
 
@@ -238,6 +240,26 @@ def bytes_to_list(data: Buffer) -> list[int]:
         return list(bytes(view))  # bytes are three times as fast to walk
 
 
+# ---- UTF-8 ----
+
+
+def check_utf8(data: Buffer, start: int, end: int) -> tuple[int, bool]:
+    """How far data[start:end] is UTF-8: (position, cut)."""
+    with _borrow(data, _BUFFER) as view:
+        end = _whole(end, "end", 0, len(view))
+        at = _whole(start, "start", 0, end)
+        stop = at
+        while stop < end:  # in pieces: what they become is not needed
+            stop = min(stop + _UTF8_PIECE, end)
+            try:
+                at += utf_8_decode(view[at:stop], "strict", False)[1]
+            except UnicodeDecodeError as error:
+                return at + error.start, False
+        # The decoder takes the first two bytes of a surrogate for the start of a character.
+        surrogate = end - at == 2 and view[at] == 0xED and view[at + 1] >= 0xA0
+    return at, at < end and not surrogate
+
+
 # ---- receiving ----
 
 
@@ -307,10 +329,12 @@ def read_messages(
     limit: int,
     most: int,
     out: list[str | bytes | list[int]],
+    as_utf8: bool = False,
 ) -> tuple[int, int]:
     """Read the run of messages at the front of window[start:end]: (position, why)."""
     masked = bool(masked)
     as_list = bool(as_list)
+    as_utf8 = bool(as_utf8)
     if not issubclass(type(window), bytearray):
         raise TypeError(f"the window has to be a bytearray, not {type(window).__name__}")
     if not issubclass(type(out), list):
@@ -335,9 +359,10 @@ def read_messages(
         payload = _payload(window, body, body + length, masked)
         if first == _TEXT_MESSAGE:
             try:
-                out.append(payload.decode())
+                text = payload.decode()
             except UnicodeDecodeError:
                 return at, BAD_TEXT
+            out.append(bytes(payload) if as_utf8 else text)
         else:
             out.append(list(payload) if as_list else bytes(payload))
         at = body + length
@@ -360,6 +385,7 @@ def receive_messages(
     limit: int,
     ready: deque[str | bytes | list[int]],
     note: list[int],
+    as_utf8: bool = False,
 ) -> bool:
     """Receive once; True if messages came and nothing else. Else see `note`."""
     limit = _whole(limit, "limit", 0, _INT64_MAX)
@@ -382,7 +408,7 @@ def receive_messages(
         note.clear()
         raise
     messages: list[str | bytes | list[int]] = []
-    at, why = read_messages(window, 0, count, masked, as_list, limit, _INT64_MAX, messages)
+    at, why = read_messages(window, 0, count, masked, as_list, limit, _INT64_MAX, messages, as_utf8)
     ready += messages
     note += (at, why)
     if at == count and 0 < count < size:

@@ -80,6 +80,7 @@ class Middleware:
         allowed_hosts: Iterable[str] | None = None,
         max_connections: int | None = None,
         binary_type: type[list[int]] | type[bytes] = list,
+        text_type: type[str] | type[bytes] = str,
         **options: Unpack[RouteOptions],
     ) -> None:
         """Put WebSockets before an application.
@@ -94,6 +95,7 @@ class Middleware:
                 thread; None for no limit.
             binary_type: What binary messages are received as, unless a route says otherwise:
                 `list` (of ints) or `bytes`.
+            text_type: What text messages are received as, likewise: `str`, or with lists `bytes`.
             **options: For every connection, unless its route says otherwise: what `RouteOptions`
                 describes. Of these `compression`, `ping_interval` and
                 their like are the server's, and have no effect.
@@ -105,7 +107,7 @@ class Middleware:
         check_names("Middleware", options)
         if max_connections is not None:
             check_count("max_connections", max_connections)
-        own = {"binary_type": binary_type, **options}
+        own = {"binary_type": binary_type, "text_type": text_type, **options}
         self._table = Table(application, routes, "an ASGI", own)
         self._application = application
         self._gate = Gate(allowed_hosts)

@@ -107,6 +107,7 @@ class Middleware:
         allowed_hosts: Iterable[str] | None = None,
         max_connections: int | None = None,
         binary_type: type[list[int]] | type[bytes] = list,
+        text_type: type[str] | type[bytes] = str,
         **options: Unpack[RouteOptions],
     ) -> None:
         """Put WebSockets before an application.
@@ -123,6 +124,7 @@ class Middleware:
                 than gunicorn's worker has threads or greenlets; no limit elsewhere.
             binary_type: What binary messages are received as, unless a route says otherwise:
                 `list` (of ints) or `bytes`.
+            text_type: What text messages are received as, likewise: `str`, or with lists `bytes`.
             **options: For every connection, unless its route says otherwise: what `RouteOptions`
                 describes.
 
@@ -131,7 +133,7 @@ class Middleware:
             ValueError: an argument cannot be used, or there is no route.
         """
         check_names("Middleware", options)
-        own = {"binary_type": binary_type, **options}
+        own = {"binary_type": binary_type, "text_type": text_type, **options}
         self._table = Table(application, routes, "a WSGI", own)
         self._application = application
         self._door = _Door(allowed_hosts, max_connections)
@@ -167,6 +169,7 @@ def accept(
     allowed_hosts: Iterable[str] | None = None,
     max_connections: int | None = None,
     binary_type: type[list[int]] = list,
+    text_type: type[str] = str,
     **options: Unpack[RouteOptions],
 ) -> Connection: ...
 
@@ -177,7 +180,20 @@ def accept(
     *,
     allowed_hosts: Iterable[str] | None = None,
     max_connections: int | None = None,
+    binary_type: type[list[int]] = list,
+    text_type: type[bytes],
+    **options: Unpack[RouteOptions],
+) -> Connection[list[int], bytes]: ...
+
+
+@overload
+def accept(
+    environ: Mapping[str, Any],
+    *,
+    allowed_hosts: Iterable[str] | None = None,
+    max_connections: int | None = None,
     binary_type: type[bytes],
+    text_type: type[str] = str,
     **options: Unpack[RouteOptions],
 ) -> Connection[bytes]: ...
 
@@ -188,7 +204,7 @@ def accept(
     allowed_hosts: Iterable[str] | None = None,
     max_connections: int | None = None,
     **options: Any,
-) -> Connection[Any]:
+) -> Connection[Any, Any]:
     """Accept an upgrade to WebSocket in a view of a WSGI framework.
 
     Use the connection in a `with`, in the view's own thread: it has to be closed when the view
@@ -198,8 +214,8 @@ def accept(
         environ: The request's WSGI environ: `request.environ` in Flask, Bottle and Django.
         allowed_hosts: As `Middleware` takes it.
         max_connections: As `Middleware` takes it.
-        **options: For the connection: `binary_type`, and what `RouteOptions` describes, such as
-            `origins` and `subprotocols`.
+        **options: For the connection: `binary_type`, `text_type`, and what `RouteOptions`
+            describes, such as `origins` and `subprotocols`.
 
     Returns:
         The open connection.
@@ -253,7 +269,7 @@ class _Door:
         environ: Mapping[str, Any],
         settings: Settings,
         params: Mapping[str, str] | None = None,
-    ) -> tuple[Connection[Any], Seat]:
+    ) -> tuple[Connection[Any, Any], Seat]:
         """Check and accept an upgrade.
 
         Returns:
@@ -316,7 +332,7 @@ def _open(
     upgrade: ServerUpgrade,
     settings: Settings,
     verdict: Verdict,
-) -> Connection[Any]:
+) -> Connection[Any, Any]:
     """Take the socket over, and answer the upgrade.
 
     Raises:

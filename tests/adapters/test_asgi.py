@@ -467,6 +467,36 @@ def test_a_silence_and_a_close_raise_where_they_are_asked_to(client):
     assert closed.value.code == 1001
 
 
+def test_text_as_bytes_and_json_by_functions():
+    def handler(client):
+        message = client.receive(TIMEOUT)
+        client.send_text(message + b"!")
+        client.send_text("str")
+        client.send_text(bytearray("€".encode()))
+        with pytest.raises(ValueError, match="byte 1 of 2"):
+            client.send_text(b"x\xff")
+        client.send({"a": client.receive_json(TIMEOUT)})
+        with pytest.raises(ws.InvalidMessage) as caught:
+            client.receive_json(TIMEOUT)
+        assert caught.value.message == b"bad"
+        assert client.receive(TIMEOUT) == [1]
+
+    def loads(text):
+        assert type(text) is bytes
+        return int(text)
+
+    options = {"text_type": bytes, "loads": loads, "dumps": lambda value: repr(value).encode()}
+    server = Server(middleware(handler, **options))
+    sent = server.run(
+        *map(text, ("é", "5", "bad")), {"type": "websocket.receive", "bytes": b"\x01"}
+    )
+    texts = [event["text"] for event in sent if event["type"] == "websocket.send"]
+    assert texts == ["é!", "str", "€", "{'a': 5}"]
+    assert all(type(each) is str for each in texts)
+    with pytest.raises(ValueError, match="would look the same"):
+        middleware(handler, text_type=bytes, binary_type=bytes)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [

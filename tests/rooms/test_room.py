@@ -198,14 +198,20 @@ def test_send():
             room.join(conn)
         room.send("text")
         room.send({"a": 1})
+        room.send_text("é€".encode())
+        room.send_text(bytearray(b"x"))
+        room.send_text("str")
         room.send_binary([1, 2, 255])
         room.send_binary(array.array("B", b"bytes"))
         for _, far in found:
             assert receive_frame(far) == (WHOLE_TEXT, b"text")
             assert receive_frame(far) == (WHOLE_TEXT, b'{"a":1}')
+            assert receive_frame(far) == (WHOLE_TEXT, "é€".encode())
+            assert receive_frame(far) == (WHOLE_TEXT, b"x")
+            assert receive_frame(far) == (WHOLE_TEXT, b"str")
             assert receive_frame(far) == (WHOLE_BINARY, b"\x01\x02\xff")
             assert receive_frame(far) == (WHOLE_BINARY, b"bytes")
-        assert room.stats() == (3, 4, 0, 0, 0, 0, 0)
+        assert room.stats() == (3, 7, 0, 0, 0, 0, 0)
 
 
 def test_an_empty_room_takes_messages():
@@ -221,6 +227,8 @@ def test_an_empty_room_takes_messages():
         (lambda room: room.send({"a": float("nan")}), ValueError, "JSON"),
         (lambda room: room.send("\ud800"), ValueError, "lone surrogate"),
         (lambda room: room.send_binary("text"), TypeError, r"send\(\)"),
+        (lambda room: room.send_text(b"ok\xff"), ValueError, "not UTF-8: see byte 2 of 3"),
+        (lambda room: room.send_text([1]), TypeError, "takes a str or a bytes-like object"),
         (lambda room: room.send_binary([1, 256]), ValueError, "256"),
         (lambda room: room.send("x", exclude="me"), TypeError, "exclude takes a connection"),
         (lambda room: room.send("x", exclude=[1]), TypeError, "not int"),

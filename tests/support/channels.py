@@ -219,6 +219,7 @@ class End:
         masks: bool = False,
         masked: bool = False,
         as_list: bool = False,
+        as_utf8: bool = False,
         limit: int = 2**20,
         room: int = 4096,
         ready: deque[Any] | None = None,
@@ -231,9 +232,10 @@ class End:
         self.stream = stream(near, way)
         self.far.setblocking(False)
         self._options = (masked, as_list, limit)
+        self._as_utf8 = as_utf8
         self.ready: deque[Any] = deque() if ready is None else ready
         self.answers: deque[bytes] = deque()
-        self.window = way.channel.Window(room, *self._options, self.ready)
+        self.window = way.channel.Window(room, *self._options, self.ready, as_utf8)
         lock = lock or way.lock
         self.channel = way.channel.Channel(
             self.stream,
@@ -260,6 +262,9 @@ class End:
 
     def send_text(self, text: Any) -> bool:
         return self.channel.send_text(text, self.writer)
+
+    def send_utf8(self, data: Any) -> bool:
+        return self.channel.send_utf8(data, self.writer)
 
     def send_binary(self, data: Any) -> bool:
         return self.channel.send_binary(data, self.writer)
@@ -346,7 +351,7 @@ class End:
     def _receive(self, note: list[int]) -> bool:
         """Receive once; whether there is something to note."""
         receive = self.way.codec.receive_messages
-        arguments = (self.window.data, *self._options, self.ready, note)
+        arguments = (self.window.data, *self._options, self.ready, note, self._as_utf8)
         try:
             self.channel.heard |= receive(self._receive_now, *arguments)
         except OSError:

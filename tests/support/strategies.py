@@ -23,6 +23,17 @@ lengths = st.one_of(st.integers(0, 300), st.sampled_from([65535, 65536, 2**62, 2
 firsts = st.one_of(st.sampled_from([TEXT, BINARY]), st.integers(0, 255))
 four = st.one_of(st.none(), st.binary(min_size=4, max_size=4))
 texts = st.one_of(st.text(max_size=80), st.text("ab", max_size=300)).map(str.encode)
+# UTF-8, cut at any place, and changed or not.
+cut_texts = st.builds(
+    lambda text, start, stop, at, more: (
+        (data := text.encode()[start : stop or None])[:at] + more + data[at:]
+    ),
+    st.text(max_size=60),
+    st.integers(0, 3),
+    st.integers(-3, 0),
+    st.integers(0, 60),
+    st.one_of(st.just(b""), st.binary(max_size=2)),
+)
 good_frames = st.one_of(
     st.builds(raw_frame, st.just(TEXT), texts, st.just(KEY)),
     st.builds(raw_frame, st.just(BINARY), payloads, st.just(KEY)),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from typing_extensions import assert_type
 
@@ -43,6 +45,40 @@ def receives_bytes() -> None:
     with conn as inside:
         for message in inside:
             assert_type(message, str | bytes)
+
+
+def receives_utf8() -> None:
+    conn = ws.connect(URL, text_type=bytes, loads=json.loads, dumps=lambda value: b"{}")
+    assert_type(conn, ws.Connection[list[int], bytes])
+    assert_type(conn.receive(), list[int] | bytes | None)
+    assert_type(conn.recv(), list[int] | bytes)
+    assert_type(conn.receive_many(), list[list[int] | bytes])
+    assert_type(conn.receive_into(bytearray(9)), int | bytes | None)
+    for message in conn.messages(5):
+        if isinstance(message, bytes):
+            conn.send_text(message)
+            conn.send_text(memoryview(message), compress=False, timeout=None)
+        else:
+            conn.send_binary(message)
+    client, server = ws.pair(text_type=bytes)
+    assert_type(client, ws.Connection[list[int], bytes])
+    assert_type(server, ws.Connection[list[int], bytes])
+    for again in ws.reconnecting(URL, text_type=bytes, dumps=json.dumps):
+        assert_type(again, ws.Connection[list[int], bytes])
+    ws.Server(utf8_handler, text_type=bytes)
+    ws.serve(utf8_handler, text_type=bytes, loads=None)
+    ws.Routes().websocket("/", utf8_handler, text_type=bytes, dumps=json.dumps)
+
+    @runtime.http.websocket("/utf8", text_type=bytes)
+    def decorated(client: ws.Connection[list[int], bytes]) -> None:
+        assert_type(client.receive_json(), Any)
+
+    decorated(conn)
+    room = ws.room("chat")
+    room.join(conn)
+    room.send_text(b"{}", exclude=conn)
+    error = ws.InvalidMessage("no JSON", b"{")
+    assert_type(error.message, str | bytes | list[int])
 
 
 def receives_in_parts(conn: ws.Connection) -> None:
@@ -171,6 +207,11 @@ def takes_options() -> None:
 def list_handler(client: ws.Connection) -> None:
     for message in client:
         assert_type(message, str | list[int])
+
+
+def utf8_handler(client: ws.Connection[list[int], bytes]) -> None:
+    for message in client:
+        assert_type(message, list[int] | bytes)
 
 
 def bytes_handler(client: ws.Connection[bytes]) -> None:

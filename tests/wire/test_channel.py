@@ -61,6 +61,10 @@ def test_text(way, masks, size, letter):
     with End(way, masks=masks) as end:
         assert end.send_text(text) is True
         assert end.frames() == [(TEXT, text.encode())]
+        assert end.send_utf8(text.encode()) is True
+        assert end.frames() == [(TEXT, text.encode())]
+        assert end.send_utf8(bytearray(text.encode())) is way.takes_bytearrays
+        assert end.frames() == [(TEXT, text.encode())] * way.takes_bytearrays
 
 
 @masking
@@ -111,6 +115,12 @@ class List(list):
     [
         *(("send_text", each) for each in (b"x", None, 5, ["x"], {"a": 1}, Str("x"))),
         *(("send_text", each) for each in ("\ud800", "é\udfff", "a" * 5000 + "\ud800")),
+        *(
+            ("send_utf8", each)
+            for each in ("x", None, 5, [1], {"a": 1}, Bytes(b"x"), memoryview(b"x"))
+        ),
+        *(("send_utf8", each) for each in (b"\xff", bytearray(b"\xff"), b"a" * 5000 + b"\xc3")),
+        *(("send_utf8", kind(b"a" * (MOST + 1))) for kind in (bytes, bytearray)),
         *(("send_binary", each) for each in ("x", None, 5, {1}, Bytes(b"x"), List([1]))),
         *(("send_binary", each) for each in (memoryview(b"x"), array.array("B", [1]))),
         # Over 256 KiB, as characters or as bytes.
@@ -128,7 +138,10 @@ def test_what_is_not_usual(way, masks, call, message):
         assert outcome(end, getattr(end, call), message) == NOT_SENT
 
 
-CALLS = [("send_text", "x"), ("send_binary", b"x"), ("send_binary", [1]), ("send", b"\x81\0")]
+CALLS = [
+    *(("send_text", "x"), ("send_utf8", b"x"), ("send_binary", b"x"), ("send_binary", [1])),
+    ("send", b"\x81\0"),
+]
 
 
 def not_open(end):

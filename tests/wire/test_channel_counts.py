@@ -14,6 +14,7 @@ def test_messages_that_are_sent(way):
             (
                 lambda: end.send_text("a"),
                 lambda: end.send_text("é" * 10_000),
+                lambda: end.send_utf8("é".encode()),
                 lambda: end.send_binary(b""),
                 lambda: end.send_binary([1] * 10_000),
                 lambda: end.send_binary((1, 2)),
@@ -54,6 +55,7 @@ def test_what_is_not_sent_does_not_count(way):
         end.channel.open = True
         assert end.send_text(b"no text") is False
         assert end.send_text("\ud800") is False
+        assert end.send_utf8(b"\xff") is False
         with pytest.raises(ValueError, match="256"):
             end.send_binary([256])
         with end.channel.writing:

@@ -12,7 +12,7 @@ import kernels
 from channels import FREE_THREADED, WAYS, Session, Way
 from frames import raw_frame
 from kernels import BINARY, KEY, TEXT
-from strategies import four, good_frames, odd_frames, payloads, quick, windows
+from strategies import cut_texts, four, good_frames, odd_frames, payloads, quick, windows
 
 pytestmark = pytest.mark.once("it has all ways each time")
 
@@ -21,6 +21,7 @@ options = st.fixed_dictionaries(
         "masks": st.booleans(),
         "masked": st.sampled_from([*[True] * 9, False]),
         "as_list": st.booleans(),
+        "as_utf8": st.booleans(),
         "limit": st.sampled_from([*[2**20] * 7, 2**63 - 1, 125, 0]),
         "room": st.sampled_from([*[4096] * 5, 65_536, 65_537, 64, 7]),
         "fills": st.booleans(),
@@ -38,6 +39,12 @@ texts = st.one_of(
     st.text(max_size=80),
     st.builds(lambda text, count: text * count, st.text(min_size=1), st.integers(0, 5000)),
     st.sampled_from(["\ud800", "a" * 2**18, "é" * 2**17 + "a", "a" * (2**18 + 1), b"bytes", 5]),
+)
+
+encoded = st.one_of(
+    st.builds(lambda kind, text: kind(text.encode("utf-8", "surrogatepass")), kinds, st.text()),
+    st.builds(lambda kind, data: kind(data), kinds, cut_texts),
+    st.sampled_from([b"a" * 2**18, "é".encode() * 2**17, b"a" * 2**18 + b"b", b"\xff", "text", 5]),
 )
 
 # What comes: frames that are mostly right, whole or in pieces.
@@ -58,6 +65,7 @@ FLAGS = ("open", "closing", "orphaned", "alone", "compresses", "look_due", "hear
 calls = st.one_of(
     st.tuples(st.just("send_text"), texts),
     st.tuples(st.just("send_binary"), binaries),
+    st.tuples(st.just("send_utf8"), encoded),
     st.tuples(st.just("send_frame"), st.sampled_from([TEXT, BINARY, 0x8A]), payloads),
     st.tuples(st.just("receive"), timeouts),
     st.tuples(st.just("turn"), st.sampled_from(FLAGS)),
@@ -85,6 +93,10 @@ def outcomes(name, options, steps):
 @example({"masks": False}, [("send_text", "é" * 2**17 + "a" * more) for more in (0, 1, 4, 5)])
 @example({"masks": True}, [("rest",), ("send_binary", [256]), ("rest",), ("send_binary", [256])])
 @example({"masked": True}, [("arrive", b"\x81\x85" + KEY), ("receive", 0), ("receive", 2.0)])
+@example({"as_utf8": True}, [("arrive", b"\x81\x02\xc3\xa9"), ("receive", 0), ("receive", 2.0)])
+@example({"as_utf8": True}, [("arrive", b"\x81\x02\xc3("), ("receive", 0), ("receive", 2.0)])
+@example({"masks": True}, [("send_utf8", "é".encode() * 2**17 + b"a" * more) for more in (0, 1)])
+@example({"masks": False}, [("send_utf8", data) for data in (b"", b"\xed\xa0\x80", b"ok\xf0\x9f")])
 def test_sessions(options, steps):
     kernels.load("compiled")
     expected = outcomes("pure", options, steps)

@@ -7,6 +7,7 @@ contents; and what is encoded is decoded to what it was.
 from __future__ import annotations
 
 import array
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,7 @@ from wsproto.frame_protocol import FrameProtocol
 import kernels
 from frames import raw_frame, xor
 from kernels import BINARY, INT64_MAX, KEY, LAST, MIDDLE, TEXT
-from strategies import four, odd_frames, payloads, quick, sizes, windows
+from strategies import cut_texts, four, odd_frames, payloads, quick, sizes, windows
 
 pytestmark = pytest.mark.once("it has both kernels each time")
 
@@ -163,14 +164,67 @@ def test_rooms(compiled: ModuleType, size: Any) -> None:
     assert results[0] == results[1]
 
 
+# ---- UTF-8 ----
+
+
+@quick
+@given(st.one_of(cut_texts, st.binary(max_size=20)), st.integers(0, 20), st.integers(0, 20))
+@example(b"\xed\xa0", 0, 0)  # half a surrogate: what Python's decoder would wait for
+@example(b"\xed\xa0\x80", 0, 0)
+@example(b"\xed\x9f", 0, 0)
+@example(b"\xf4\x90", 0, 0)
+@example(b"\xc0\x80", 0, 0)
+@example(b"a" * 70_000 + b"\xe2\x82", 0, 0)
+@example("€".encode() * 30_000, 0, 0)  # cut at the end of a piece of the pure kernel
+@example("€".encode() * 30_000 + b"\xff", 1, 0)
+def test_utf8(compiled: ModuleType, data: bytes, skip: int, cut: int) -> None:
+    end = len(data) - min(cut, len(data))
+    start = min(skip, end)
+    position, is_cut = expected = compiled.check_utf8(data, start, end)
+    assert typed(expected) == (tuple, [int, bool])
+    assert pure.check_utf8(data, start, end) == expected
+    part = data[start:end]
+    assert data[start:position] == part[: position - start].decode().encode()
+    assert (position == end) == is_utf8(part)
+    assert is_cut == (position < end and any(is_utf8(data[start:end] + more) for more in ENDS))
+
+
+ENDS = [
+    bytes(more) for size in (1, 2, 3) for more in product((0x80, 0x90, 0xA0, 0xBF), repeat=size)
+]
+
+
+def is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@quick
+@given(buffers, whole, whole)
+def test_utf8_arguments(compiled: ModuleType, data: Any, start: Any, end: Any) -> None:
+    expected = outcome(pure.check_utf8, data, start, end)
+    assert outcome(compiled.check_utf8, data, start, end) == expected
+
+
+def test_every_character_is_utf8(compiled: ModuleType) -> None:
+    for first in range(0, 0x110000, 0x100):
+        characters = [chr(code) for code in range(first, first + 0x100) if code >> 11 != 0x1B]
+        data = "".join(characters).encode()
+        for kernel in (compiled, pure):
+            assert kernel.check_utf8(data, 0, len(data)) == (len(data), False)
+
+
 # ---- windows ----
 
 
-def read_all(kernel: ModuleType, window: bytes, *options: Any) -> tuple[Any, ...]:
+def read_all(kernel: ModuleType, window: bytes, *options: Any, as_utf8: bool = False) -> Any:
     """A read_messages call: its outcome, the messages, and what is left to read."""
     place, out = bytearray(window), list[Any]()
     start, end, *rest = options
-    result = outcome(kernel.read_messages, place, start, end, *rest, out)
+    result = outcome(kernel.read_messages, place, start, end, *rest, out, as_utf8)
     left = b""
     if isinstance(result[0], tuple) and result[0][1] != BAD_TEXT:
         left = bytes(place[result[0][0] :])
@@ -187,8 +241,11 @@ def read_all(kernel: ModuleType, window: bytes, *options: Any) -> tuple[Any, ...
     st.booleans(),
     st.one_of(st.just(2**20), st.integers(0, 200), st.just(INT64_MAX)),
     st.one_of(st.just(1000), st.integers(1, 4)),
+    st.booleans(),
 )
-@example(b"\x82\x85" + KEY + b"hello", 0, 0, True, True, 5, 1)
+@example(b"\x82\x85" + KEY + b"hello", 0, 0, True, True, 5, 1, False)
+@example(raw_frame(TEXT, b"\xed\xa0\x80", KEY), 0, 0, True, True, 5, 1, True)
+@example(raw_frame(TEXT, b"\xc3", None), 0, 0, False, False, 5, 1, True)
 def test_windows(
     compiled: ModuleType,
     window: bytes,
@@ -198,11 +255,27 @@ def test_windows(
     as_list: bool,
     limit: int,
     most: int,
+    as_utf8: bool,
 ) -> None:
     end = len(window) - min(cut, len(window)) if cut > 20 else len(window)
     for start in (0, min(skip, end)):
         options = (start, end, masked, as_list, limit, most)
-        assert read_all(compiled, window, *options) == read_all(pure, window, *options)
+        expected = read_all(pure, window, *options, as_utf8=as_utf8)
+        assert read_all(compiled, window, *options, as_utf8=as_utf8) == expected
+
+
+@quick
+@given(windows, st.booleans(), st.booleans())
+def test_text_as_bytes_is_the_same_text(
+    compiled: ModuleType, window: bytes, masked: bool, as_list: bool
+) -> None:
+    options = (0, len(window), masked, as_list, 2**20, 1000)
+    for kernel in (compiled, pure):
+        why, texts, _, left = read_all(kernel, window, *options)
+        bytes_why, messages, kinds, bytes_left = read_all(kernel, window, *options, as_utf8=True)
+        assert (why, left) == (bytes_why, bytes_left)
+        assert [m.encode() if isinstance(m, str) else m for m in texts] == messages
+        assert str not in kinds[1]
 
 
 @quick

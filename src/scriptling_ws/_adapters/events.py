@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _kernel as kernel
 from .._codes import CloseCode
-from .._connection.asking import Messages, as_document, silence
+from .._connection.asking import Messages, silence
 from .._errors import ConnectionClosed, SendTimeout
 from .._network.deadline import Deadline, check_timeout
 from .._network.waiting import engine
 from .._options import check_count
-from .._wire.outgoing import binary_payload, check_close, text_of, text_payload
+from .._wire.documents import loaded, text_of
+from .._wire.outgoing import binary_payload, check_close, text_payload, utf8_payload
 from .inbox import Inbox
 from .uncarried import Uncarried
 
@@ -109,6 +110,8 @@ class Client(Uncarried):
         self._give_up = give_up
         self._options = options
         self._as_list = options.binary_type is list
+        self._as_utf8 = options.text_type is bytes
+        self._loads = json.loads if options.loads is None else options.loads
         self._inbox = Inbox(lambda: post(Posted(None)))
         self._lock = engine().lock()  # guards the close code, its reason, and the callbacks
         self._callbacks: list[Callable[[], object]] = []
@@ -180,9 +183,22 @@ class Client(Uncarried):
         timeout: float | EllipsisType | None = ...,
     ) -> None:
         """As `Connection.send`; whether it is compressed is the server's to decide."""
-        text = text_of(message)
-        text_payload(text)  # a lone surrogate
-        self._send({"type": "websocket.send", "text": text}, timeout)
+        text = text_of(message, self._options.dumps)
+        payload = text_payload(text)  # which refuses a lone surrogate, and what is no UTF-8
+        self._send_text(text if isinstance(text, str) else payload.decode(), timeout)
+
+    def send_text(
+        self,
+        text: Any,
+        compress: bool = True,
+        *,
+        timeout: float | EllipsisType | None = ...,
+    ) -> None:
+        """As `Connection.send_text`; ASGI carries text as str, so it is decoded."""
+        if isinstance(text, str):
+            self.send(text, compress, timeout=timeout)
+        else:
+            self._send_text(str(utf8_payload(text), "utf-8"), timeout)
 
     def send_binary(
         self,
@@ -199,6 +215,9 @@ class Client(Uncarried):
         for message in messages:
             call = self.send if isinstance(message, (str, dict)) else self.send_binary
             call(message, compress)
+
+    def _send_text(self, text: str, timeout: float | EllipsisType | None) -> None:
+        self._send({"type": "websocket.send", "text": text}, timeout)
 
     def _send(self, event: dict[str, Any], timeout: float | EllipsisType | None) -> None:
         limit = self._options.send_timeout if timeout is ... else timeout
@@ -226,6 +245,8 @@ class Client(Uncarried):
         message = self._inbox.take(Deadline(check_timeout(timeout)))
         if self._as_list and isinstance(message, bytes):
             return kernel.bytes_to_list(message)
+        if self._as_utf8 and isinstance(message, str):
+            return message.encode()
         return message
 
     def receive_many(
@@ -248,10 +269,10 @@ class Client(Uncarried):
         return message
 
     def receive_json(
-        self, timeout: float | None = None, *, loads: Callable[[Any], Any] = json.loads
+        self, timeout: float | None = None, *, loads: Callable[[Any], Any] | None = None
     ) -> Any:
         """As `Connection.receive_json`."""
-        return loads(as_document(self.recv(timeout)))
+        return loaded(self.recv(timeout), self._loads if loads is None else loads)
 
     def messages(self, timeout: float | None = None) -> Iterator[str | list[int] | bytes]:
         """As `Connection.messages`."""

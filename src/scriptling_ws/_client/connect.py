@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["connect"]
 
+_FUNCTIONS: Final = {"dumps", "loads"}
 # What `_by_way_of` is given by most calls.
 _NOTHING_ASKED: Final = (None, None, None, None, None, None, None, (), 0)
 
@@ -57,6 +58,7 @@ def connect(
     headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
     *,
     binary_type: type[list[int]] = list,
+    text_type: type[str] = str,
     **options: Unpack[ClientOptions],
 ) -> Connection: ...
 
@@ -67,7 +69,20 @@ def connect(
     timeout: float | None = 10,
     headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
     *,
+    binary_type: type[list[int]] = list,
+    text_type: type[bytes],
+    **options: Unpack[ClientOptions],
+) -> Connection[list[int], bytes]: ...
+
+
+@overload
+def connect(
+    url: str,
+    timeout: float | None = 10,
+    headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
+    *,
     binary_type: type[bytes],
+    text_type: type[str] = str,
     **options: Unpack[ClientOptions],
 ) -> Connection[bytes]: ...
 
@@ -78,6 +93,7 @@ def connect(
     headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
     *,
     binary_type: type[list[int]] | type[bytes] = list,
+    text_type: type[str] | type[bytes] = str,
     subprotocols: Iterable[str] = (),
     cookies: Mapping[str, str] | None = None,
     origin: str | None = None,
@@ -95,7 +111,7 @@ def connect(
     max_headers: int = HeadLimits.max_headers,
     max_head_size: int = HeadLimits.max_head_size,
     **options: Any,
-) -> Connection[Any]:
+) -> Connection[Any, Any]:
     """Open a WebSocket connection.
 
     Blocks until the connection is open, at most `timeout`; the lookup of a name may take longer
@@ -110,6 +126,9 @@ def connect(
             together; None to wait for ever.
         headers: More headers for the request, such as `{"Authorization": "Bearer …"}`; or pairs of
             names and values. A Host header replaces the URL's, for the server alone.
+        text_type: What a text message is received as: `str` (the default) or `bytes`, which hold
+            the checked UTF-8. Then binary messages are lists, which tells the two apart:
+            `binary_type=bytes` beside it is refused.
         binary_type: What a binary message is received as: `list` (of ints, the default) or
             `bytes`, which is the fast choice.
         subprotocols: Subprotocols to offer, the preferred one first.
@@ -159,10 +178,12 @@ def connect(
     seconds = check_timeout(timeout)
     heads = max_line_size, max_headers, max_head_size
     try:
-        checked = _checked(binary_type, *heads, **options)
+        # Functions of the program, and all that they refer to, are not for the cache to keep.
+        kept = not options.keys() & _FUNCTIONS
+        checked = _checked(binary_type, text_type, *heads, **options) if kept else None
     except TypeError:  # it may be the cache's: of what it cannot have as a key, no option can be
         checked = None
-    chosen, limits = checked or _checked.__wrapped__(binary_type, *heads, **options)
+    chosen, limits = checked or _checked.__wrapped__(binary_type, text_type, *heads, **options)
     asked = (
         *(ssl_context, server_hostname, proxy, proxy_ssl_context, sock, unix, source_address),
         *(socket_options, max_redirects),
@@ -193,13 +214,15 @@ def connect(
 @lru_cache(maxsize=64, typed=True)
 def _checked(
     binary_type: type[list[int]] | type[bytes],
+    text_type: type[str] | type[bytes],
     max_line_size: int,
     max_headers: int,
     max_head_size: int,
     **options: Any,
 ) -> tuple[Options, HeadLimits]:
     check_names("connect", options)
-    return Options(binary_type, **options), HeadLimits(max_line_size, max_headers, max_head_size)
+    chosen = Options(binary_type, text_type, **options)
+    return chosen, HeadLimits(max_line_size, max_headers, max_head_size)
 
 
 def _by_way_of(
@@ -244,7 +267,7 @@ def _open(
     deadline: Deadline,
     *,
     follow: bool,
-) -> Connection[Any]:
+) -> Connection[Any, Any]:
     """Open a connection to one URL; `follow`: a redirect will be followed."""
     transport = open_stream(url, way, deadline)
     try:

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, overload
 
-from .._connection.connection import Binary_co, Connection
+from .._connection.connection import Binary_co, Connection, Text_co
 from .._errors import ConnectError, InvalidURL, forget_frames
 from .._handshakes.url import parse_url
 from .._network.authority import host_port
@@ -57,6 +57,7 @@ def reconnecting(
     headers: Headers | Callable[[], Headers] = None,
     *,
     binary_type: type[list[int]] = list,
+    text_type: type[str] = str,
     **options: Unpack[ReconnectingOptions],
 ) -> Reconnecting: ...
 
@@ -67,7 +68,20 @@ def reconnecting(
     timeout: float | None = 10,
     headers: Headers | Callable[[], Headers] = None,
     *,
+    binary_type: type[list[int]] = list,
+    text_type: type[bytes],
+    **options: Unpack[ReconnectingOptions],
+) -> Reconnecting[list[int], bytes]: ...
+
+
+@overload
+def reconnecting(
+    url: str | Callable[[], str],
+    timeout: float | None = 10,
+    headers: Headers | Callable[[], Headers] = None,
+    *,
     binary_type: type[bytes],
+    text_type: type[str] = str,
     **options: Unpack[ReconnectingOptions],
 ) -> Reconnecting[bytes]: ...
 
@@ -78,6 +92,7 @@ def reconnecting(
     headers: Headers | Callable[[], Headers] = None,
     *,
     binary_type: type[list[int]] | type[bytes] = list,
+    text_type: type[str] | type[bytes] = str,
     first_delay: float = Budget.first_delay,
     max_delay: float = Budget.max_delay,
     min_uptime: float = Budget.min_uptime,
@@ -85,7 +100,7 @@ def reconnecting(
     max_time: float | None = None,
     final: Callable[[Exception], bool | None] | None = None,
     **options: Any,
-) -> Reconnecting[Any]:
+) -> Reconnecting[Any, Any]:
     """Connect, and connect again each time the connection has ended: what a loop goes over.
 
         for conn in ws.reconnecting("wss://example.com/feed"):
@@ -109,6 +124,7 @@ def reconnecting(
         headers: As `connect` takes them; or a function that returns them, called for each
             try: for credentials that expire.
         binary_type: As `connect` takes it.
+        text_type: As `connect` takes it.
         first_delay: The most seconds (default 1) before the second try. Each wait is drawn from 0
             up to a bound, which doubles with each failure in a row.
         max_delay: The largest such bound in seconds (default 60). Retry-After may ask for
@@ -138,7 +154,7 @@ def reconnecting(
     if options.get("sock") is not None:
         raise ValueError("sock is for one connection: use connect(), or leave sock out")
     budget = Budget(first_delay, max_delay, min_uptime, max_tries, max_time)
-    options["binary_type"] = binary_type
+    options |= {"binary_type": binary_type, "text_type": text_type}
     kept = {name: _repeatable(value) for name, value in options.items()}
     return Reconnecting(url, check_timeout(timeout), _repeatable(headers), budget, final, kept)
 
@@ -148,7 +164,7 @@ def _repeatable(value: Any) -> Any:
     return list(value) if isinstance(value, Iterator) else value
 
 
-class Reconnecting(Generic[Binary_co]):
+class Reconnecting(Generic[Binary_co, Text_co]):
     """Connections to one server, one after the other: what `reconnecting` returns.
 
     To be looped over, by one thread at a time; each loop begins anew. When a loop is left, by
@@ -182,7 +198,7 @@ class Reconnecting(Generic[Binary_co]):
         self._lock = engine().rlock()  # guards the next three
         self._closed = False
         self._waker: Waker | None = None
-        self._conn: Connection[Binary_co] | None = None
+        self._conn: Connection[Binary_co, Text_co] | None = None
         self.last_error: ConnectError | ConnectionClosed | InvalidURL | None = None
 
     @property
@@ -190,7 +206,7 @@ class Reconnecting(Generic[Binary_co]):
         """How many tries have failed since the last connection that has lasted."""
         return self._pace.failures
 
-    def __iter__(self) -> Iterator[Connection[Binary_co]]:
+    def __iter__(self) -> Iterator[Connection[Binary_co, Text_co]]:
         """Connect, and again each time; ends once `close` was called.
 
         Each turn blocks until a connection is open.
@@ -216,7 +232,7 @@ class Reconnecting(Generic[Binary_co]):
             if not self._closed:
                 self._ended(conn, monotonic() - began)
 
-    def _connect(self) -> Connection[Binary_co] | None:
+    def _connect(self) -> Connection[Binary_co, Text_co] | None:
         """Try once; if that fails, wait, or raise."""
         try:
             url = self._url() if callable(self._url) else self._url
@@ -231,7 +247,7 @@ class Reconnecting(Generic[Binary_co]):
                 raise
         return self._conn
 
-    def _ended(self, conn: Connection[Binary_co], seconds: float) -> None:
+    def _ended(self, conn: Connection[Binary_co, Text_co], seconds: float) -> None:
         """A connection has ended after so many seconds: wait, or raise."""
         error = conn._closed_error()
         self._pace.lasted(seconds)

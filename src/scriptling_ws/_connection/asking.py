@@ -30,7 +30,7 @@ else:
 
     Message_co = TypeVar("Message_co", covariant=True)
 
-__all__ = ["Messages", "as_document", "nothing_came", "silence"]
+__all__ = ["Messages", "nothing_came", "silence"]
 
 
 def nothing_came(link: Link, timeout: float | None) -> Exception:
@@ -51,11 +51,6 @@ def nothing_came(link: Link, timeout: float | None) -> Exception:
 def silence(timeout: float) -> ReceiveTimeout:
     """What is raised where no message has come in time."""
     return ReceiveTimeout(f"no message within {timeout:g} s: receive again, or allow more time")
-
-
-def as_document(message: str | list[int] | bytes) -> str | bytes:
-    """A message as a reader of JSON takes it."""
-    return bytes(message) if isinstance(message, list) else message
 
 
 class Messages(Generic[Message_co]):

@@ -7,6 +7,8 @@ Rules:
   message either; a bool is refused where there is something to wait for.
 - `receive` and iteration with messages ready take no lock; `send` takes one, and others only
   where something has to be answered.
+- A text that comes is checked and made as it is read, perhaps before it is asked for: so what it is
+  received as is the connection's (`text_type`), not a call's.
 - A connection is its parts, and does nothing itself that a part can do: `reader`, `writer`,
   `closer`, `pinger`, over one `link`, and an encoder. It owns them; none of them knows it.
 - Every call is over at its timeout, and raises what its docstring names.
@@ -20,7 +22,7 @@ import contextlib
 import json
 from functools import partial
 from itertools import islice, repeat, starmap
-from types import SimpleNamespace
+from types import GenericAlias, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic
 
 from .._codes import CloseCode
@@ -28,10 +30,11 @@ from .._network.deadline import check_timeout
 from .._network.fork import tell_after_fork
 from .._options import check_count
 from .._wire.deflating import make_encoder
+from .._wire.documents import loaded, text_of
 from .._wire.fragments import Fragments, cut, pieces_of, total_of
 from .._wire.incoming import Protocol
-from .._wire.outgoing import check_close, text_of
-from .asking import Messages, as_document, nothing_came
+from .._wire.outgoing import check_close
+from .asking import Messages, nothing_came
 from .awaiting import Awaiting
 from .closer import Closer
 from .instream import MessageStream
@@ -62,25 +65,33 @@ if TYPE_CHECKING:
     from .link import Traffic
 
     Binary_co = TypeVar("Binary_co", bound="list[int] | bytes", covariant=True, default=list[int])
+    Text_co = TypeVar("Text_co", bound="str | bytes", covariant=True, default=str)
 else:
     from typing import TypeVar  # whose `default` is of 3.13
 
     Binary_co = TypeVar("Binary_co", covariant=True)
+    Text_co = TypeVar("Text_co", covariant=True)
 
-__all__ = ["Binary_co", "Connection", "is_binary", "is_text"]
+__all__ = ["Binary_co", "Connection", "Text_co", "is_binary", "is_text"]
 
 
 def is_text(message: object) -> TypeIs[str]:
-    """Whether a received message is text: a str."""
+    """Whether a received message is text: a str.
+
+    Where a connection has `text_type=bytes`, `isinstance(message, bytes)` says so in its place.
+    """
     return isinstance(message, str)
 
 
 def is_binary(message: object) -> TypeIs[list[int] | bytes | bytearray | memoryview]:
-    """Whether a received message is binary: a list of ints, or bytes-like."""
+    """Whether a received message is binary: a list of ints, or bytes-like.
+
+    Where a connection has `text_type=bytes`, `isinstance(message, list)` says so in its place.
+    """
     return isinstance(message, (list, bytes, bytearray, memoryview))
 
 
-class Connection(Generic[Binary_co]):
+class Connection(Generic[Binary_co, Text_co]):
     """One WebSocket connection.
 
     `connect` returns one, and a server's handler is given one. Every method may
@@ -89,6 +100,7 @@ class Connection(Generic[Binary_co]):
 
     To a type checker `Connection` alone receives lists of ints, `Connection[bytes]` is the
     one with `binary_type=bytes`, and `Connection[list[int] | bytes]` is either of them.
+    `Connection[list[int], bytes]` is the one with `text_type=bytes`.
 
     Attributes:
         local_addr: This end's address, such as `"127.0.0.1:54321"`.
@@ -109,7 +121,10 @@ class Connection(Generic[Binary_co]):
 
     # No __slots__: a handler may keep what it wants on its client (`client.name = ...`).
 
-    _ready: deque[str | Binary_co]  # binary_type leaves no others
+    if not TYPE_CHECKING:
+        __class_getitem__ = classmethod(GenericAlias)  # with one type or two, in any Python
+
+    _ready: deque[Text_co | Binary_co]  # the options leave no others
 
     def __init__(
         self,
@@ -137,6 +152,7 @@ class Connection(Generic[Binary_co]):
             max_fragments=options.max_fragments,
             max_pending_pongs=options.max_pending_pongs,
             deflate=deflate,
+            as_utf8=options.text_type is bytes,
         )
         link = Link(
             transport,
@@ -162,7 +178,10 @@ class Connection(Generic[Binary_co]):
             deflate=deflate,
             threshold=options.compression_threshold,
             level=options.compression_level,
+            dumps=options.dumps,
         )
+        self._dumps = options.dumps
+        self._loads = json.loads if options.loads is None else options.loads
         self.local_addr: str = transport.local_addr
         self.remote_addr: str = transport.remote_addr
         self.peer_addr: str = transport.peer_addr
@@ -216,7 +235,7 @@ class Connection(Generic[Binary_co]):
         Thread-safe: messages of several threads are never mixed.
 
         Args:
-            message: A str, or a dict, which is sent as compact JSON.
+            message: A str, or a dict, which is sent as compact JSON, or as `dumps` has it.
             compress: False to send it as it is even with `compression`: because it does not
                 get smaller, or because it holds a secret beside what others have chosen,
                 about which its compressed size would tell them.
@@ -225,7 +244,7 @@ class Connection(Generic[Binary_co]):
 
         Raises:
             TypeError: it is neither, or the dict holds what JSON cannot; bytes and
-                lists go through `send_binary`. Nothing was sent.
+                lists go through `send_binary`, text as bytes through `send_text`. Nothing was sent.
             ValueError: the dict holds NaN, infinity or itself, or is nested too deeply, or
                 the text holds a lone surrogate. Nothing was sent.
             ConnectionClosed: the connection is closed. If the peer has closed or left, this is
@@ -236,10 +255,48 @@ class Connection(Generic[Binary_co]):
                 connection is dead, otherwise it stays usable.
         """
         if type(message) is dict:
-            message = text_of(message)
+            text = text_of(message, self._dumps)
+            if not isinstance(text, str):
+                self.send_text(text, compress, timeout=timeout)
+                return
+            message = text
         if timeout is ... and self._channel.send_text(message, self._writer):
             return
         frame = self._encoder.text(message, compress)
+        if timeout is ...:
+            self._writer.send(frame)
+        else:
+            self._writer.send_within(frame, timeout)
+
+    def send_text(
+        self, text: Any, compress: bool = True, *, timeout: float | EllipsisType | None = ...
+    ) -> None:
+        """Send a text message that is encoded already, as `orjson.dumps` has it.
+
+        The bytes are checked, and sent as they are: they are not decoded. Blocks as `send` does.
+        Thread-safe, as `send`.
+
+        Args:
+            text: UTF-8 as a bytes-like object (bytes, bytearray, memoryview), which may not change
+                during the call; or a str, which is sent as by `send`.
+            compress: As `send` takes it.
+            timeout: As `send` takes it.
+
+        Raises:
+            TypeError: it is something else. Nothing was sent.
+            ValueError: the bytes are no UTF-8; the text names the first that is not. Or the buffer
+                is not contiguous. Nothing was sent.
+            ConnectionClosed, SendTimeout: as `send`.
+        """
+        if type(text) is str:
+            self.send(text, compress, timeout=timeout)
+            return
+        if timeout is ... and self._channel.send_utf8(text, self._writer):
+            return
+        encoder = self._encoder
+        frame = (
+            encoder.text(text, compress) if isinstance(text, str) else encoder.utf8(text, compress)
+        )
         if timeout is ...:
             self._writer.send(frame)
         else:
@@ -320,18 +377,21 @@ class Connection(Generic[Binary_co]):
 
         Args:
             source: A file to read, or an iterable of parts, of any size: what `send_binary` takes,
-                or str with `text`. Or all of it: bytes-like, or a str with `text`. It is asked
-                for as much as one fragment takes, in this thread, and may not send itself.
+                or with `text` str, or UTF-8 as bytes, which may be cut inside of a character. Or
+                all of it: bytes-like, or a str with `text`. It is asked for as much as one
+                fragment takes, in this thread, and may not send itself.
             text: Whether the message is text.
             compress: As `send` takes it.
             fragment_size: How many bytes (default 64 KiB) come together before they are sent;
                 less in the last fragment. That much of the message is in memory.
             progress: Called after each fragment with the bytes sent so far, and how many there are
-                in all: None unless the source is bytes-like or a binary file that can seek.
+                in all: None unless the source is bytes-like, or a file that can seek and is sent
+                as binary.
 
         Raises:
             TypeError: the source, or a part of it, is of the wrong type.
-            ValueError: a part cannot be sent, as with `send`; or fragment_size is below 1.
+            ValueError: a part cannot be sent, as with `send` and `send_text`; or fragment_size is
+                below 1.
             ConnectionClosed: the connection is closed or closing.
             SendTimeout: the peer does not read, or another stream took send_timeout.
             RuntimeError: the source, or `progress`, sends a message of its own meanwhile.
@@ -354,7 +414,7 @@ class Connection(Generic[Binary_co]):
 
     # -- receiving ---------------------------------------------------------
 
-    def receive(self, timeout: float | None = 30) -> str | Binary_co | None:
+    def receive(self, timeout: float | None = 30) -> Text_co | Binary_co | None:
         """Receive the next message.
 
         Blocks until there is one. Thread-safe: of several receivers each message
@@ -365,8 +425,9 @@ class Connection(Generic[Binary_co]):
                 for ever.
 
         Returns:
-            A str for text, a list of ints for binary (or bytes, by `binary_type`);
-            None on timeout and when the connection is closed: `connected` tells which.
+            A str for text, a list of ints for binary (or bytes for one of them, by `text_type` or
+            `binary_type`); None on timeout and when the connection is closed: `connected` tells
+            which.
 
         Raises:
             TypeError: the timeout is no number.
@@ -379,7 +440,9 @@ class Connection(Generic[Binary_co]):
             pass  # another thread took it; or it is no number, which the channel's reader says
         return self._channel.receive(timeout, self._reader)  # type: ignore[no-any-return]
 
-    def receive_many(self, limit: int = 1000, timeout: float | None = 30) -> list[str | Binary_co]:
+    def receive_many(
+        self, limit: int = 1000, timeout: float | None = 30
+    ) -> list[Text_co | Binary_co]:
         """Receive the messages that are there, waiting for the first.
 
         Blocks until there is one. Thread-safe, as `receive`.
@@ -407,7 +470,7 @@ class Connection(Generic[Binary_co]):
             messages.extend(islice(starmap(self._ready.popleft, repeat(())), limit - 1))
         return messages
 
-    def recv(self, timeout: float | None = None) -> str | Binary_co:
+    def recv(self, timeout: float | None = None) -> Text_co | Binary_co:
         """Receive the next message; a timeout and a close are exceptions.
 
         As `receive` in all else: blocks until there is a message, thread-safe, and a timeout
@@ -417,7 +480,7 @@ class Connection(Generic[Binary_co]):
             timeout: Seconds; 0 to take what is there, None (the default) to wait for ever.
 
         Returns:
-            A str for text, a list of ints for binary (or bytes, by `binary_type`).
+            As `receive`, but no None.
 
         Raises:
             ReceiveTimeout: no message has come in time; it is a TimeoutError.
@@ -432,26 +495,28 @@ class Connection(Generic[Binary_co]):
         return message
 
     def receive_json(
-        self, timeout: float | None = None, *, loads: Callable[[Any], Any] = json.loads
+        self, timeout: float | None = None, *, loads: Callable[[Any], Any] | None = None
     ) -> Any:
         """Receive the next message as JSON; as `recv` in all else.
 
         Args:
             timeout: As `recv` takes it.
-            loads: What makes a value of the message: `json.loads`, or another library's, such as
-                `orjson.loads`. It is given a str, of a binary message bytes.
+            loads: What makes a value of the message in place of the connection's `loads`, which is
+                `json.loads` by default. It is given what `recv` returns, but bytes in place of a
+                list: any of a binary message, UTF-8 of a text with `text_type=bytes`, else a str.
 
         Returns:
             What `loads` returns.
 
         Raises:
             ReceiveTimeout, ConnectionClosed, TypeError, ValueError: as `recv`.
-            json.JSONDecodeError: the message is no JSON; it is a ValueError. The message is taken,
-                and the connection stays open. Another `loads` raises what it does.
+            InvalidMessage: `loads` cannot read the message; it is a ValueError, with what `loads`
+                has raised as its cause. The message is taken: the error has it as `message`. The
+                connection stays open.
         """
-        return loads(as_document(self.recv(timeout)))
+        return loaded(self.recv(timeout), self._loads if loads is None else loads)
 
-    def messages(self, timeout: float | None = None) -> Iterator[str | Binary_co]:
+    def messages(self, timeout: float | None = None) -> Iterator[Text_co | Binary_co]:
         """Iterate over the messages as they come, until the connection is closed.
 
         With a timeout it is as `for message in conn`, but a silence does not go unnoticed. Blocks
@@ -470,7 +535,7 @@ class Connection(Generic[Binary_co]):
         """
         return Messages(self.receive, partial(nothing_came, self._link), check_timeout(timeout))
 
-    def receive_into(self, buffer: Any, timeout: float | None = 30) -> int | str | None:
+    def receive_into(self, buffer: Any, timeout: float | None = 30) -> int | Text_co | None:
         """Receive the next message into a buffer.
 
         A binary message that fits and comes in one frame, not compressed, is received where it is
@@ -484,9 +549,10 @@ class Connection(Generic[Binary_co]):
             timeout: Seconds (default 30); 0 to take what is there, None to wait for ever.
 
         Returns:
-            How many bytes at the buffer's front are the message; a str if it is text, and the
-            buffer is left alone; None on timeout and when the connection is closed: `connected`
-            tells which. A timeout loses nothing, wherever in a message it strikes.
+            How many bytes at the buffer's front are the message; a str (or bytes, by `text_type`)
+            if it is text, and the buffer is left alone; None on timeout and when the connection is
+            closed: `connected` tells which. A timeout loses nothing, wherever in a message it
+            strikes.
 
         Raises:
             BufferError: the message has more bytes than the buffer; it stays the next one for any
@@ -495,7 +561,9 @@ class Connection(Generic[Binary_co]):
             ValueError: the timeout is negative or NaN.
             RuntimeError: a stream is open: see `receive_stream`.
         """
-        return receive_into(self._link, self._intake, self._closer, buffer, timeout)
+        return receive_into(  # type: ignore[return-value]  # a text as text_type says
+            self._link, self._intake, self._closer, buffer, timeout
+        )
 
     def receive_stream(
         self,
@@ -519,7 +587,7 @@ class Connection(Generic[Binary_co]):
 
         Returns:
             The stream, of bytes or str, see `MessageStream`. Binary is bytes here whatever
-            `binary_type` is.
+            `binary_type` is, text what `text_type` says.
 
         Raises:
             TypeError: the timeout is no number, or progress cannot be called.
@@ -528,7 +596,7 @@ class Connection(Generic[Binary_co]):
         awaiting = Awaiting(self._link, self._intake, self._closer, timeout)
         return MessageStream(awaiting, progress)
 
-    def __iter__(self) -> Iterator[str | Binary_co]:
+    def __iter__(self) -> Iterator[Text_co | Binary_co]:
         """Receive messages, waiting for each without end, until the connection is closed."""
         ready = self._ready
         while True:

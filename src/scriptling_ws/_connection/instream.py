@@ -71,7 +71,7 @@ class MessageStream:
 
     @property
     def text(self) -> bool:
-        """Whether the message is text: then pieces are str."""
+        """Whether the message is text: then pieces are str, or bytes with `text_type=bytes`."""
         return bool(self._here().text)
 
     @property
@@ -96,10 +96,12 @@ class MessageStream:
         exception loses nothing: the next call goes on.
 
         Args:
-            size: Bytes, or characters of a text; -1 (the default) for all that is left.
+            size: Bytes, or characters of a text that is read as str; -1 (the default) for all
+                that is left.
 
         Returns:
-            bytes, or str of a text: shorter than `size` at the message's end alone, empty after it.
+            bytes, or str of a text (see `text`): shorter than `size` at the message's end alone,
+            empty after it.
 
         Raises:
             ReceiveTimeout: so much has not come in time. What has come can still be read.
@@ -129,10 +131,10 @@ class MessageStream:
             How many bytes were read: fewer than the buffer has at the message's end alone.
 
         Raises:
-            TypeError: the message is text, or the buffer cannot be written.
+            TypeError: the message is text, and read as str; or the buffer cannot be written.
         """
         message = self._here()
-        if message.text:
+        if message.text and not message.encoded:
             raise TypeError("the message is text: use read()")
         with memoryview(buffer) as view:
             if view.readonly or not view.c_contiguous:

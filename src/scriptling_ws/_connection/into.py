@@ -29,7 +29,7 @@ __all__ = ["receive_into"]
 
 def receive_into(
     link: Link, intake: Intake, closer: Closer, buffer: Any, timeout: float | None
-) -> int | str | None:
+) -> int | str | bytes | None:
     """As `Connection.receive_into`."""
     filling = _Filling(link, intake, closer, timeout)
     try:
@@ -50,7 +50,7 @@ class _Filling(Awaiting):
 
     __slots__ = ()
 
-    def fill(self, room: memoryview) -> int | str | None:
+    def fill(self, room: memoryview) -> int | str | bytes | None:
         """Receive into the room."""
         message = self.message = Piecemeal(room)
         try:

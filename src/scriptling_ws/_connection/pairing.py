@@ -48,6 +48,7 @@ def pair(
     headers: Mapping[str, str] | None = None,
     *,
     binary_type: type[list[int]] = list,
+    text_type: type[str] = str,
     **options: Unpack[PairOptions],
 ) -> tuple[Connection, Connection]: ...
 
@@ -57,7 +58,19 @@ def pair(
     url: str = "ws://localhost/",
     headers: Mapping[str, str] | None = None,
     *,
+    binary_type: type[list[int]] = list,
+    text_type: type[bytes],
+    **options: Unpack[PairOptions],
+) -> tuple[Connection[list[int], bytes], Connection[list[int], bytes]]: ...
+
+
+@overload
+def pair(
+    url: str = "ws://localhost/",
+    headers: Mapping[str, str] | None = None,
+    *,
     binary_type: type[bytes],
+    text_type: type[str] = str,
     **options: Unpack[PairOptions],
 ) -> tuple[Connection[bytes], Connection[bytes]]: ...
 
@@ -67,9 +80,10 @@ def pair(
     headers: Mapping[str, str] | None = None,
     *,
     binary_type: type[list[int]] | type[bytes] = list,
+    text_type: type[str] | type[bytes] = str,
     subprotocols: Iterable[str] = (),
     **options: Any,
-) -> tuple[Connection[Any], Connection[Any]]:
+) -> tuple[Connection[Any, Any], Connection[Any, Any]]:
     """Make two connected connections, to test a handler without a server and a port.
 
         client, server = ws.pair("ws://localhost/chat?name=ann")
@@ -84,6 +98,7 @@ def pair(
             handler's `client.request` has. Nothing is looked up, and wss:// has no TLS.
         headers: More headers of that request.
         binary_type: As `connect` takes it, for both ends.
+        text_type: Likewise.
         subprotocols: Those that the client offers; the server takes the first.
         **options: Those of every connection, for both ends: `ConnectionOptions` describes them.
 
@@ -98,7 +113,7 @@ def pair(
         ConnectError: there are too few descriptors, or no thread for keepalive can be started.
     """
     check_names("pair", options)
-    chosen = Options(binary_type, **options)
+    chosen = Options(binary_type, text_type, **options)
     target = parse_url(url)
     deflate = Terms.wanted(chosen)
     asking = ClientHandshake(
@@ -111,7 +126,7 @@ def pair(
     with contextlib.ExitStack() as undo:
         try:
             near, far = _transports(undo)
-            client: Connection[Any] = Connection(
+            client: Connection[Any, Any] = Connection(
                 near,
                 asking.connection,
                 client=True,
@@ -120,7 +135,7 @@ def pair(
                 exchange=Exchange(asking.request, asking.answer, secure=target.secure),
                 deflate=asking.deflate,
             )
-            server: Connection[Any] = Connection(
+            server: Connection[Any, Any] = Connection(
                 far,
                 upgrade.connection,
                 client=False,

@@ -46,7 +46,7 @@ class Guest:
                 self._leave.popitem()[1]()
 
 
-def guest_of(connection: Connection[Any]) -> Guest:
+def guest_of(connection: Connection[Any, Any]) -> Guest:
     """A connection's guest, the same at each call. Thread-safe."""
     fresh = Guest()
     # One step: of two threads that come here first, both get the same one.

@@ -73,7 +73,7 @@ class Limits:
             raise ValueError(f"policy has to be one of {names}, not {self.policy!r}")
 
 
-def _form(connection: Connection[Any]) -> Form:
+def _form(connection: Connection[Any, Any]) -> Form:
     """The form in which a connection takes messages: see `message`."""
     if connection._link.client:
         return MASKED
@@ -114,7 +114,7 @@ class Member:
         "stalled",
     )
 
-    def __init__(self, connection: Connection[Any], number: int, limits: Limits) -> None:
+    def __init__(self, connection: Connection[Any, Any], number: int, limits: Limits) -> None:
         self.connection = connection
         self.number = number
         self.form = _form(connection)

@@ -20,8 +20,9 @@ from typing import Any, Final
 
 from .. import _kernel as kernel
 from .._wire.deflate import Compressor
+from .._wire.documents import text_of
 from .._wire.opcodes import COMPRESSED, WHOLE_BINARY, WHOLE_TEXT
-from .._wire.outgoing import binary_payload, text_of, text_payload
+from .._wire.outgoing import binary_payload, text_payload, utf8_payload
 
 __all__ = ["MASKED", "PLAIN", "Form", "Message"]
 
@@ -57,6 +58,13 @@ class Message:
     def text(cls, message: object) -> Message:
         """A text message, of what `Connection.send` takes; it raises what that raises."""
         return cls(WHOLE_TEXT, text_payload(text_of(message)))
+
+    @classmethod
+    def utf8(cls, text: Any) -> Message:
+        """A text message, of what `Connection.send_text` takes; it raises what that raises."""
+        if isinstance(text, str):
+            return cls.text(text)
+        return cls(WHOLE_TEXT, bytes(utf8_payload(text)))
 
     @classmethod
     def binary(cls, data: Any) -> Message:

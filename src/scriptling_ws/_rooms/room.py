@@ -118,7 +118,7 @@ class Room:
         self._share = engine().share
         # RLocks: a callback for a connection's end may come back here.
         self._lock = engine().rlock()  # guards the next three
-        self._members: dict[Connection[Any], Member] = {}
+        self._members: dict[Connection[Any, Any], Member] = {}
         self._groups: list[tuple[Form, list[Member]]] | None = None  # None: to be made anew
         self._departed = 0  # messages that members which have left did not get
         self._turn = engine().rlock()  # guards the next two
@@ -148,7 +148,7 @@ class Room:
 
     # -- its members ---------------------------------------------------------
 
-    def join(self, client: Connection[Any]) -> None:
+    def join(self, client: Connection[Any, Any]) -> None:
         """Take a connection into the room. Again: no effect.
 
         It gets each message that is sent from now on, until it leaves or closes. A connection that
@@ -182,7 +182,7 @@ class Room:
                 self._drop(member)
                 raise
 
-    def leave(self, client: Connection[Any]) -> None:
+    def leave(self, client: Connection[Any, Any]) -> None:
         """Let a connection leave. One that is not in the room: no effect. Does not block.
 
         What is queued for it is not sent any more.
@@ -224,7 +224,7 @@ class Room:
         self,
         message: str | dict[str, Any],
         *,
-        exclude: Connection[Any] | Iterable[Connection[Any]] | None = None,
+        exclude: Connection[Any, Any] | Iterable[Connection[Any, Any]] | None = None,
     ) -> None:
         """Send a text message to all members.
 
@@ -243,11 +243,30 @@ class Room:
         """
         self._send(Message.text(message), exclude)
 
+    def send_text(
+        self,
+        text: Any,
+        *,
+        exclude: Connection[Any, Any] | Iterable[Connection[Any, Any]] | None = None,
+    ) -> None:
+        """Send a text message that is encoded already to all members.
+
+        Args:
+            text: What `Connection.send_text` takes: UTF-8 as a bytes-like object, which is checked
+                once for all members; or a str.
+            exclude: As `send` takes it.
+
+        Raises:
+            TypeError, ValueError: as `Connection.send_text`. Nothing was sent.
+            RoomError, RuntimeError: as `send`.
+        """
+        self._send(Message.utf8(text), exclude)
+
     def send_binary(
         self,
         data: Any,
         *,
-        exclude: Connection[Any] | Iterable[Connection[Any]] | None = None,
+        exclude: Connection[Any, Any] | Iterable[Connection[Any, Any]] | None = None,
     ) -> None:
         """Send a binary message to all members.
 
@@ -263,7 +282,9 @@ class Room:
         self._send(Message.binary(data), exclude)
 
     def _send(
-        self, message: Message, exclude: Connection[Any] | Iterable[Connection[Any]] | None
+        self,
+        message: Message,
+        exclude: Connection[Any, Any] | Iterable[Connection[Any, Any]] | None,
     ) -> None:
         refuse_alone(self.name, self._backend)
         excluded = self._numbers_of(exclude)
@@ -282,7 +303,7 @@ class Room:
                 raise
 
     def _numbers_of(
-        self, exclude: Connection[Any] | Iterable[Connection[Any]] | None
+        self, exclude: Connection[Any, Any] | Iterable[Connection[Any, Any]] | None
     ) -> frozenset[int]:
         """The numbers of those members; other connections have none."""
         if exclude is None:
@@ -358,7 +379,7 @@ class Room:
         with self._lock:
             return self._departed + sum(member.dropped for member in self._members.values())
 
-    def dropped_of(self, client: Connection[Any]) -> int:
+    def dropped_of(self, client: Connection[Any, Any]) -> int:
         """How many messages a member did not get; 0 for a connection that is none."""
         member = self._members.get(client)
         return 0 if member is None else member.dropped

@@ -33,7 +33,7 @@ class Figures:
             reason: Why, as the log has it.
         """
 
-    def opened(self, connection: Connection[Any], since: float) -> None:
+    def opened(self, connection: Connection[Any, Any], since: float) -> None:
         """An upgrade is through, and its handler is about to be called.
 
         Args:
@@ -41,7 +41,7 @@ class Figures:
             since: What `now` said when it was accepted.
         """
 
-    def closed(self, connection: Connection[Any], route: str, since: float) -> None:
+    def closed(self, connection: Connection[Any, Any], route: str, since: float) -> None:
         """A connection is closed, and its handler has returned.
 
         Args:

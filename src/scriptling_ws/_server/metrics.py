@@ -266,7 +266,7 @@ class Metrics(Figures):
             self._families = _shared_families(client)
         self._lock = engine().lock()  # guards _counted
         # What each connection came to when it was last asked.
-        self._counted: dict[Connection[Any], Traffic | tuple[int, ...]] = {}
+        self._counted: dict[Connection[Any, Any], Traffic | tuple[int, ...]] = {}
         self._over = engine().event()
         self._task: Task | None = None
 
@@ -280,7 +280,7 @@ class Metrics(Figures):
         """As `Figures.refused`."""
         self._families.refused.labels(str(status), _reason_label(status, reason)).inc()
 
-    def opened(self, connection: Connection[Any], since: float) -> None:
+    def opened(self, connection: Connection[Any, Any], since: float) -> None:
         """As `Figures.opened`."""
         families = self._families
         connection._traffic()  # so that it keeps what it comes to
@@ -292,7 +292,7 @@ class Metrics(Figures):
         families.connections.inc()
         connection.on_close(families.connections.dec)
 
-    def closed(self, connection: Connection[Any], route: str, since: float) -> None:
+    def closed(self, connection: Connection[Any, Any], route: str, since: float) -> None:
         """As `Figures.closed`."""
         families = self._families
         with self._lock:
@@ -309,7 +309,7 @@ class Metrics(Figures):
 
     # -- what connections have counted ---------------------------------------
 
-    def _settle(self, connection: Connection[Any]) -> None:
+    def _settle(self, connection: Connection[Any, Any]) -> None:
         """Add what has moved on a connection since it was last asked. Holds _lock."""
         before = self._counted[connection]
         now = tuple(map(max, before, connection._traffic()))

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from .._connection.connection import Connection
     from .._handshakes.head import Request
 
-    # By binary_type; a plain Connection receives lists.
+    # By binary_type and text_type; a plain Connection receives lists and str.
     ListHandler = Callable[[Connection], object]
     BytesHandler = Callable[[Connection[bytes]], object]
-    Handler = Callable[[Connection[Any]], object]
+    Utf8Handler = Callable[[Connection[list[int], bytes]], object]
+    Handler = Callable[[Connection[Any, Any]], object]
     Page = Callable[[Request], object]
 
 __all__ = ["METHODS", "PageRoute", "RouteTable", "WebSocketRoute"]

@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .._options import RouteOptions
-    from .route_table import BytesHandler, Handler, ListHandler
+    from .route_table import BytesHandler, Handler, ListHandler, Utf8Handler
 
 __all__ = ["Routes", "make_table"]
 
 _Function = TypeVar("_Function", bound="Callable[..., object]")
 _ListHandler = TypeVar("_ListHandler", bound="ListHandler")
+_Utf8Handler = TypeVar("_Utf8Handler", bound="Utf8Handler")
 _BytesHandler = TypeVar("_BytesHandler", bound="BytesHandler")
 
 
@@ -53,6 +54,7 @@ class Routes(PageRoutes):
         handler: None = None,
         *,
         binary_type: type[list[int]] = list,
+        text_type: type[str] = str,
         **options: Unpack[RouteOptions],
     ) -> Callable[[_ListHandler], _ListHandler]: ...
 
@@ -62,7 +64,19 @@ class Routes(PageRoutes):
         path: str,
         handler: None = None,
         *,
+        binary_type: type[list[int]] = list,
+        text_type: type[bytes],
+        **options: Unpack[RouteOptions],
+    ) -> Callable[[_Utf8Handler], _Utf8Handler]: ...
+
+    @overload
+    def websocket(
+        self,
+        path: str,
+        handler: None = None,
+        *,
         binary_type: type[bytes],
+        text_type: type[str] = str,
         **options: Unpack[RouteOptions],
     ) -> Callable[[_BytesHandler], _BytesHandler]: ...
 
@@ -73,6 +87,18 @@ class Routes(PageRoutes):
         handler: str | ListHandler,
         *,
         binary_type: type[list[int]] = list,
+        text_type: type[str] = str,
+        **options: Unpack[RouteOptions],
+    ) -> None: ...
+
+    @overload
+    def websocket(
+        self,
+        path: str,
+        handler: str | Utf8Handler,
+        *,
+        binary_type: type[list[int]] = list,
+        text_type: type[bytes],
         **options: Unpack[RouteOptions],
     ) -> None: ...
 
@@ -83,6 +109,7 @@ class Routes(PageRoutes):
         handler: str | BytesHandler,
         *,
         binary_type: type[bytes],
+        text_type: type[str] = str,
         **options: Unpack[RouteOptions],
     ) -> None: ...
 
@@ -99,8 +126,9 @@ class Routes(PageRoutes):
                 life; the connection is closed when it returns. Leave it out to use
                 the call as a decorator.
             **options: For this path's connections: `binary_type` (`list`, the default,
-                or `bytes`), and what `RouteOptions` describes, such as `origins`,
-                `subprotocols`, `authorize` and `compression`. The server's are for those left out.
+                or `bytes`), `text_type` (`str`, the default, or, with lists, `bytes`), and what
+                `RouteOptions` describes, such as `origins`, `subprotocols`, `authorize` and
+                `compression`. The server's are for those left out.
 
         Returns:
             None, or the decorator.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .._options import ServerOptions
-    from .route_table import BytesHandler, Handler, ListHandler
+    from .route_table import BytesHandler, Handler, ListHandler, Utf8Handler
     from .routes import Routes
 
 __all__ = ["serve"]
@@ -47,6 +47,24 @@ def serve(
     path: str | None = None,
     routes: Routes | None = None,
     binary_type: type[list[int]] = list,
+    text_type: type[str] = str,
+    **options: Unpack[ServerOptions],
+) -> None: ...
+
+
+@overload
+def serve(
+    handler: Utf8Handler | str | None = None,
+    host: str | Iterable[str] = "127.0.0.1",
+    port: int = 8080,
+    *,
+    ready: Callable[[Server], object] | None = None,
+    processes: int | None = None,
+    reload_timeout: float | None = 30,
+    path: str | None = None,
+    routes: Routes | None = None,
+    binary_type: type[list[int]] = list,
+    text_type: type[bytes],
     **options: Unpack[ServerOptions],
 ) -> None: ...
 
@@ -63,6 +81,7 @@ def serve(
     path: str | None = None,
     routes: Routes | None = None,
     binary_type: type[bytes],
+    text_type: type[str] = str,
     **options: Unpack[ServerOptions],
 ) -> None: ...
 

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from .._connection.connection import Connection
     from .._network.contract import Task
     from .._options import ServerOptions
-    from .route_table import BytesHandler, Handler, ListHandler
+    from .route_table import BytesHandler, Handler, ListHandler, Utf8Handler
 
 __all__ = ["Server"]
 
@@ -87,6 +87,21 @@ class Server:
         path: str | None = None,
         routes: Routes | None = None,
         binary_type: type[list[int]] = list,
+        text_type: type[str] = str,
+        **options: Unpack[ServerOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        handler: Utf8Handler | str | None = None,
+        host: str | Iterable[str] = "127.0.0.1",
+        port: int = 8080,
+        *,
+        path: str | None = None,
+        routes: Routes | None = None,
+        binary_type: type[list[int]] = list,
+        text_type: type[bytes],
         **options: Unpack[ServerOptions],
     ) -> None: ...
 
@@ -100,6 +115,7 @@ class Server:
         path: str | None = None,
         routes: Routes | None = None,
         binary_type: type[bytes],
+        text_type: type[str] = str,
         **options: Unpack[ServerOptions],
     ) -> None: ...
 
@@ -227,7 +243,8 @@ class Server:
                 before its first connection or server. By default "gevent" if gevent has patched
                 the process, else "threads".
             **options: For every connection, unless its route says otherwise:
-                `binary_type` (`list`, the default, or `bytes`), and what `RouteOptions`
+                `binary_type` (`list`, the default, or `bytes`), `text_type` (`str`, the default,
+                or, with lists, `bytes`), and what `RouteOptions`
                 describes, such as `origins`, `subprotocols` and `compression`. `authorize` holds
                 for pages too, for all but the health page.
 
@@ -315,7 +332,7 @@ class Server:
         self._closing.after_fork()
 
     @property
-    def connections(self) -> list[Connection[Any]]:
+    def connections(self) -> list[Connection[Any, Any]]:
         """The connections that are open now; each has a handler running."""
         return self._sessions.connections
 

@@ -78,7 +78,7 @@ class Session:
         self.transport = transport
         self.place: Place | None = place  # None once another thread has it
         self.thread: Task | None = None
-        self.connection: Connection[Any] | None = None
+        self.connection: Connection[Any, Any] | None = None
 
     @property
     def open(self) -> bool:
@@ -131,7 +131,7 @@ class Sessions:
         self._finished.clear()
 
     @property
-    def connections(self) -> list[Connection[Any]]:
+    def connections(self) -> list[Connection[Any, Any]]:
         """The connections that are open; a handler runs for each."""
         # Without the lock, which an RLock would not replace: a signal handler that closes the
         # server here waits for threads that wait for it. A set's copy is made in one step.
@@ -196,7 +196,7 @@ class Sessions:
                 if thread.is_alive():
                     self._finished.append(thread)
 
-    def attach(self, session: Session, connection: Connection[Any]) -> None:
+    def attach(self, session: Session, connection: Connection[Any, Any]) -> None:
         """The session's upgrade is through: from now on a shutdown says 1001 to it."""
         with self._lock:
             session.connection = connection

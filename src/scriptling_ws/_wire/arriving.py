@@ -108,8 +108,8 @@ class Arriving:
         if unreceived.discarding:
             assembly.forget()
         else:
-            as_list = unreceived.as_list and not unreceived.holding
-            unreceived.queue().append(assembly.finish(as_list=as_list))
+            as_list, as_utf8 = unreceived.kinds()
+            unreceived.queue().append(assembly.finish(as_list=as_list, as_utf8=as_utf8))
             unreceived.total += 1
 
     def _hand_over(self) -> None:
@@ -122,7 +122,7 @@ class Arriving:
                 unreceived.total += 1
                 message.done = True
             return
-        piece, complete = assembly.drain(), assembly.complete
+        piece, complete = assembly.drain(as_utf8=unreceived.as_utf8), assembly.complete
         if assembly is self._inflation:
             self.inflated += len(piece)
         wanted = not (assembly.dropped or unreceived.discarding)

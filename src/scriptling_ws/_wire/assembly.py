@@ -238,15 +238,21 @@ class Assembly:
             self._room = [room]
         self.piecemeal = True
 
-    def drain(self) -> bytes | str:
-        """Take out what has come: of a text that goes on, as far as its characters are whole."""
+    def drain(self, *, as_utf8: bool) -> bytes | str:
+        """Take out what has come: of a text that goes on, as far as its characters are whole.
+
+        Args:
+            as_utf8: Whether text comes out as bytes, else str.
+        """
         text = self.opcode == TEXT
+        if text and as_utf8 and self.complete:
+            self._check(more=False)
         count = self._checked if text and not self.complete else self.size
         piece = self._cut(count)
         self._drained += count
         self.size -= count
         self._checked = 0
-        if not text:
+        if not text or as_utf8:
             return piece
         try:
             return utf_8_decode(piece, "strict", True)[0]
@@ -266,24 +272,30 @@ class Assembly:
         """Check the text that has come so far; `finish` looks at a whole message."""
         if self.opcode != TEXT or self.complete or self._checked == self.size:
             return
-        with memoryview(self._room[0]) as room, room[self._checked : self.size] as part:
-            try:
-                _, used = utf_8_decode(part, "strict", False)
-            except UnicodeDecodeError as error:
-                raise Violation(CloseCode.INVALID_DATA, NOT_UTF_8) from error
-        self._checked += used
+        self._check(more=True)
 
-    def finish(self, *, as_list: bool) -> Message:
+    def _check(self, *, more: bool) -> None:
+        """Check the text in the room; the end of its last character may still come."""
+        if self._checked == self.size:
+            return
+        self._checked, cut = kernel.check_utf8(self._room[0], self._checked, self.size)
+        if self._checked < self.size and not (cut and more):
+            raise Violation(CloseCode.INVALID_DATA, NOT_UTF_8)
+
+    def finish(self, *, as_list: bool, as_utf8: bool = False) -> Message:
         """The complete message; there is none any more.
 
         Args:
             as_list: Whether a binary message comes out as a list of ints, else bytes.
+            as_utf8: Whether a text comes out as bytes, else str.
         """
+        if self.opcode == TEXT and as_utf8:
+            self._check(more=False)
         opcode, room, size = self.opcode, self._room, self.size
         if self.view is not None:
             self.view.release()
         self.forget()
-        if opcode == BINARY and not as_list:
+        if (opcode == BINARY and not as_list) or (opcode == TEXT and as_utf8):
             return kernel.seal_room(room, size)
         with memoryview(room[0] if room else b"") as whole, whole[:size] as payload:
             if opcode == BINARY:

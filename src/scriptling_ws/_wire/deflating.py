@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import _kernel as kernel
 from .._options import DEFAULT_LEVEL, LEAST_BITS
 from .deflate import Compressor
+from .documents import text_of
 from .opcodes import COMPRESSED, WHOLE_BINARY, WHOLE_TEXT
 from .outgoing import (
     BATCH,
     Pieces,
     PlainEncoder,
     binary_payload,
-    text_of,
     text_payload,
+    utf8_payload,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from .._handshakes.terms import Terms
+    from .documents import Dumps
     from .outgoing import Encoder
 
 __all__ = ["DeflatingEncoder", "make_encoder"]
@@ -45,7 +47,12 @@ _Part = bytes | Pieces | tuple[int, "bytes | memoryview"]
 
 
 def make_encoder(
-    *, client: bool, deflate: Terms | None, threshold: int, level: int = DEFAULT_LEVEL
+    *,
+    client: bool,
+    deflate: Terms | None,
+    threshold: int,
+    level: int = DEFAULT_LEVEL,
+    dumps: Dumps | None = None,
 ) -> Encoder:
     """The encoder for the terms of compression that were agreed on, None for none.
 
@@ -57,12 +64,12 @@ def make_encoder(
         deflate: The terms.
         threshold: The bytes from which on a message is compressed.
         level: zlib's.
+        dumps: What makes text of a dict, None for compact JSON.
     """
     if deflate is None or deflate.of(client=client)[0] < LEAST_BITS:
-        return PlainEncoder(masked=client)
-    return DeflatingEncoder(
-        Compressor(*deflate.of(client=client), level), threshold=threshold, masked=client
-    )
+        return PlainEncoder(masked=client, dumps=dumps)
+    compressor = Compressor(*deflate.of(client=client), level)
+    return DeflatingEncoder(compressor, threshold=threshold, masked=client, dumps=dumps)
 
 
 def _kept(part: _Part) -> _Part:
@@ -75,11 +82,14 @@ def _kept(part: _Part) -> _Part:
 class DeflatingEncoder:
     """Makes frames of messages, compressed from a size on."""
 
-    __slots__ = ("_compressor", "_masked", "_plain", "_threshold")
+    __slots__ = ("_compressor", "_dumps", "_masked", "_plain", "_threshold")
 
-    def __init__(self, compressor: Compressor, *, threshold: int, masked: bool) -> None:
-        """Compress what has at least `threshold` bytes; mask frames, or not."""
+    def __init__(
+        self, compressor: Compressor, *, threshold: int, masked: bool, dumps: Dumps | None = None
+    ) -> None:
+        """Compress what has at least `threshold` bytes; mask frames, or not; see PlainEncoder."""
         self._masked = masked
+        self._dumps = dumps
         self._plain = PlainEncoder(masked=masked)
         self._compressor = compressor  # guarded by the send lock: see _Deflated
         self._threshold = threshold
@@ -97,6 +107,10 @@ class DeflatingEncoder:
     def text(self, message: object, compress: bool = True) -> bytes | Pieces | _Deflated:
         """As `Encoder.text`."""
         return self._whole(self._text_part(message, compress))
+
+    def utf8(self, data: Any, compress: bool = True) -> bytes | Pieces | _Deflated:
+        """As `Encoder.utf8`."""
+        return self._whole(self._utf8_part(data, compress))
 
     def binary(self, data: Any, compress: bool = True) -> bytes | Pieces | _Deflated:
         """As `Encoder.binary`."""
@@ -131,12 +145,21 @@ class DeflatingEncoder:
             yield self._joined(batch)
 
     def _text_part(self, message: object, compress: bool) -> _Part:
-        text = text_of(message)
+        text = text_of(message, self._dumps)
+        if not isinstance(text, str):
+            return self._utf8_part(text, compress)
         if compress and len(text) * _LONGEST >= self._threshold:
             payload = text_payload(text)
             if len(payload) >= self._threshold:
                 return WHOLE_TEXT, payload
         return self._plain.text(text)
+
+    def _utf8_part(self, data: Any, compress: bool) -> _Part:
+        if compress:
+            payload = utf8_payload(data)
+            if len(payload) >= self._threshold:
+                return WHOLE_TEXT, payload
+        return self._plain.utf8(data)
 
     def _binary_part(self, data: Any, compress: bool) -> _Part:
         if compress:

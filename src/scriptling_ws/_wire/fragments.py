@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Fragments", "cut", "pieces_of", "total_of"]
 
 _BYTES: Final = (bytes, bytearray, memoryview)
+_NOT_UTF_8: Final = "the text is not UTF-8: leave text=True out to send binary"
+_CUT: Final = "the text is not UTF-8: a character is cut, and its end does not come"
 _AT_A_TIME: Final = 64 * 1024  # characters of a str that are encoded at a time
 
 
@@ -104,21 +106,55 @@ def pieces_of(source: Any, text: bool, size: int) -> Iterator[bytes | memoryview
         TypeError: it is nothing that can be sent, or a piece is none.
         ValueError: a piece cannot be sent as what it is to be.
     """
-    for piece in _raw_pieces(source, text, size):
-        if text:
-            if not isinstance(piece, str):
-                raise TypeError(
-                    f"send_stream(..., text=True) takes str, not {type(piece).__name__}: open "
-                    "a file as text, or leave text=True out"
-                )
-            for at in range(0, len(piece), _AT_A_TIME):
-                yield text_payload(piece[at : at + _AT_A_TIME])
-        elif isinstance(piece, str):
+    pieces = _raw_pieces(source, text, size)
+    if text:
+        yield from _text_pieces(pieces)
+        return
+    for piece in pieces:
+        if isinstance(piece, str):
             raise TypeError(
                 "send_stream() takes bytes, not str: open a file as 'rb', or send text by text=True"
             )
+        yield binary_payload(piece)
+
+
+def _text_pieces(pieces: Iterable[Any]) -> Iterator[bytes | memoryview]:
+    cut = b""  # the beginning of a character whose end is still to come
+    for piece in pieces:
+        if isinstance(piece, _BYTES):
+            payload = binary_payload(piece)
+            cut = _checked(cut, payload)
+            yield payload
+        elif not isinstance(piece, str):
+            raise TypeError(
+                f"send_stream(..., text=True) takes str, or bytes of UTF-8, not "
+                f"{type(piece).__name__}: leave text=True out to send binary"
+            )
+        elif cut:
+            raise ValueError(_CUT)
         else:
-            yield binary_payload(piece)
+            for at in range(0, len(piece), _AT_A_TIME):
+                yield text_payload(piece[at : at + _AT_A_TIME])
+    if cut:
+        raise ValueError(_CUT)
+
+
+def _checked(cut: bytes, payload: bytes | memoryview) -> bytes:
+    """Check a piece of UTF-8 that goes on with a character; returns what it cuts of one itself."""
+    start, size = 0, len(payload)
+    if cut:
+        missing = 2 + (cut[0] >= 0xE0) + (cut[0] >= 0xF0) - len(cut)
+        start = min(missing, size)
+        character = cut + bytes(payload[:start])
+        position, is_cut = kernel.check_utf8(character, 0, len(character))
+        if is_cut:
+            return character
+        if position < len(character):
+            raise ValueError(_NOT_UTF_8)
+    position, is_cut = kernel.check_utf8(payload, start, size)
+    if position < size and not is_cut:
+        raise ValueError(_NOT_UTF_8)
+    return bytes(payload[position:])
 
 
 def _raw_pieces(source: Any, text: bool, size: int) -> Iterable[Any]:
@@ -127,7 +163,7 @@ def _raw_pieces(source: Any, text: bool, size: int) -> Iterable[Any]:
     if isinstance(source, (*_BYTES, str)):
         return (source,)
     if isinstance(source, dict) or not hasattr(source, "__iter__"):
-        kind = "str" if text else "bytes"
+        kind = "str or bytes" if text else "bytes"
         raise TypeError(
             f"send_stream() takes a file, {kind} or an iterable of {kind}, "
             f"not {type(source).__name__}"

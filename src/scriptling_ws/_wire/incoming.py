@@ -91,6 +91,7 @@ class Protocol:
         max_fragments: int,
         max_pending_pongs: int = 1,
         deflate: Terms | None = None,
+        as_utf8: bool = False,
     ) -> None:
         """Start with an open connection.
 
@@ -102,6 +103,7 @@ class Protocol:
             max_fragments: The most frames in a message.
             max_pending_pongs: The most answers to pings that `drop_stale_pongs` keeps.
             deflate: The terms of compression, None for none.
+            as_utf8: Whether text messages come out as bytes, else str. Not without `as_list`.
         """
         self.control: Control = Control(ws)
         self.ready: deque[Message] = deque()
@@ -112,9 +114,9 @@ class Protocol:
         self._limit = _NO_LIMIT if max_message_size is None else max_message_size
         self._largest_window = _LARGEST_WINDOW if deflate is None else _LARGEST_DEFLATED
         self.window = kernel.Window(
-            _SMALLEST_WINDOW, self._masked, as_list, self._limit, self.ready
+            _SMALLEST_WINDOW, self._masked, as_list, self._limit, self.ready, as_utf8
         )
-        self.unreceived = Unreceived(self.ready, self.window, as_list=as_list)
+        self.unreceived = Unreceived(self.ready, self.window, as_list=as_list, as_utf8=as_utf8)
         self._arriving = Arriving(
             self.unreceived,
             masked=self._masked,
@@ -158,11 +160,11 @@ class Protocol:
         if self.window.stopped is None:
             self.window.plain = False
             window, end = self.window.data, self._have + self.window.unfed
-            as_list, queue = unreceived.as_list and not unreceived.holding, unreceived.queue()
+            (as_list, as_utf8), queue = unreceived.kinds(), unreceived.queue()
             messages: list[Message] = []
             arguments = (
                 *(window, 0, end, self._masked, as_list, self._limit, _ANY_NUMBER),
-                messages,
+                *(messages, as_utf8),
             )
             # Unpacked, as in Transport.read_into: what was read is noted in the same step.
             # No call in these lines, so no signal handler runs between them.
@@ -289,8 +291,7 @@ class Protocol:
             return
         busy = self.window.unfed is not None or self._parsing or self.ended or assembly.dropped
         if unreceived.held:
-            message.whole(unreceived.held[0])
-            del unreceived.held[0]
+            unreceived.stream_held(message)
         elif message.target is None and assembly.opcode != CONTINUATION and not busy:
             message.begin(assembly)
             self._parsing = True  # as in `feed_rest`: what was cut short ends the connection
@@ -346,15 +347,17 @@ class Protocol:
         """Read the run of whole messages at `position`."""
         messages: list[Message] = []
         unreceived = self.unreceived
+        as_list, as_utf8 = unreceived.kinds()
         position, why = kernel.read_messages(
             self.window.data,
             position,
             end,
             self._masked,
-            unreceived.as_list and not unreceived.holding,
+            as_list,
             self._limit,
             _ANY_NUMBER,
             messages,
+            as_utf8,
         )
         if not unreceived.discarding:
             unreceived.queue().extend(messages)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import _kernel as kernel
 from .assembly import Assembly, Message
 from .deflate import Decompressor
-from .opcodes import BINARY
+from .opcodes import BINARY, TEXT
 
 if TYPE_CHECKING:
     from .._handshakes.terms import Terms
@@ -97,10 +97,12 @@ class Inflation(Assembly):
         if self.complete:
             self._decompressor.finish()
 
-    def finish(self, *, as_list: bool) -> Message:
+    def finish(self, *, as_list: bool, as_utf8: bool = False) -> Message:
         """The complete message; there is none any more."""
-        if self.opcode != BINARY or as_list:
+        if as_list if self.opcode == BINARY else not as_utf8:
             return super().finish(as_list=as_list)
+        if self.opcode == TEXT:
+            self._check(more=False)
         data, size = self._decompressor.data, self.size
         self.forget()
         return data if isinstance(data, bytes) else bytes(memoryview(data)[:size])

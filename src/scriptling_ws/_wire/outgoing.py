@@ -12,18 +12,19 @@ Rules (RFC 6455 sections 5.3, 5.6):
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 from typing import Protocol as Interface
 
 from .. import _kernel as kernel
 from .._codes import may_be_sent
+from .documents import text_of
 from .opcodes import WHOLE_BINARY, WHOLE_TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from .deflate import Compressor
+    from .documents import Dumps
 
 __all__ = [
     "BATCH",
@@ -32,8 +33,8 @@ __all__ = [
     "PlainEncoder",
     "binary_payload",
     "check_close",
-    "text_of",
     "text_payload",
+    "utf8_payload",
 ]
 
 BATCH: Final = 256 * 1024
@@ -47,50 +48,18 @@ _MOST_SCRATCHES: Final = 2  # that are kept for the next large message
 _FIRST: Final = 32 * 1024  # of a frame that is not masked: copied behind its header
 _MAX_REASON: Final = 123
 _MAX_ITEMS: Final = 64 * 1024 * 1024  # of a list: half a GB of memory, and a second of its own
+_HINT: Final = ": use send() for a dict, or send_binary() for a list of byte values"
 _STR_AS_BINARY: Final = "send_binary() takes a list of ints or bytes: send a str with send()"
 
-_to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
-
-def text_of(message: object) -> str:
-    """The text that `send` sends for a message.
-
-    Raises:
-        TypeError: it is neither str nor dict, or the dict holds what JSON cannot.
-        ValueError: the dict holds NaN, infinity or itself, or is nested too deeply.
-    """
-    if isinstance(message, str):
-        return message
-    if not isinstance(message, dict):
-        raise TypeError(_wrong_type(message))
-    try:
-        return _to_json(message)
-    except ValueError as error:
-        raise ValueError(f"the dict cannot be sent as JSON: {error}") from error
-    except TypeError as error:
-        raise TypeError(f"the dict cannot be sent as JSON: {error}") from error
-    except RecursionError as error:
-        raise ValueError("the dict cannot be sent as JSON: it is nested too deeply") from error
-
-
-def _wrong_type(message: object) -> str:
-    kind = type(message).__name__
-    if isinstance(message, (list, tuple)):
-        return (
-            f"send() takes a str or a dict, not {kind}: use json.dumps() first to send it as JSON, "
-            "or send_binary() for a list of byte values"
-        )
-    if isinstance(message, (bytes, bytearray, memoryview)):
-        return f"send() takes a str or a dict, not {kind}: use send_binary() for bytes and lists"
-    return f"send() takes a str or a dict, not {kind}: use json.dumps() or str() first"
-
-
-def text_payload(text: str) -> bytes:
+def text_payload(text: str | bytes) -> bytes:
     """The payload of a text message.
 
     Raises:
-        ValueError: the text holds a lone surrogate.
+        ValueError: the text holds a lone surrogate, or is bytes and no UTF-8.
     """
+    if not isinstance(text, str):
+        return utf8_payload(text)  # type: ignore[return-value]  # of bytes, these
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -101,6 +70,26 @@ def _surrogate(error: UnicodeEncodeError) -> ValueError:
     return ValueError(
         f"the text cannot be sent as UTF-8: it has a lone surrogate at position {error.start}"
     )
+
+
+def utf8_payload(data: Any) -> bytes | memoryview:
+    """The payload of a text message that is encoded already: the bytes as they are.
+
+    Raises:
+        TypeError: it is not bytes-like.
+        ValueError: it is no UTF-8, or the buffer is not contiguous.
+    """
+    payload = (
+        data if isinstance(data, bytes) else _bytes_of(data, "send_text() takes a str or", _HINT)
+    )
+    size = len(payload)
+    position, _ = kernel.check_utf8(payload, 0, size)
+    if position < size:
+        raise ValueError(
+            f"the text is not UTF-8: see byte {position} of {size}. Send what is no text with "
+            "send_binary()"
+        )
+    return payload
 
 
 def binary_payload(data: Any) -> bytes | memoryview:
@@ -116,7 +105,11 @@ def binary_payload(data: Any) -> bytes | memoryview:
         return kernel.list_to_bytes(data)
     if isinstance(data, str):
         raise TypeError(_STR_AS_BINARY)
-    view = _buffer(data)
+    return _bytes_of(data)
+
+
+def _bytes_of(data: Any, *said: str) -> bytes | memoryview:
+    view = _buffer(data, *said)
     kernel.parse_header(view, 0, 0)  # refuses what is no bytes, as encode_frame does
     return view.cast("B") if view.nbytes else b""
 
@@ -127,13 +120,14 @@ def _check_items(values: list[int] | tuple[int, ...]) -> None:
         raise ValueError(f"a list may have {_MAX_ITEMS} items, not {len(values)}: send bytes")
 
 
-def _buffer(data: Any) -> memoryview:
+def _buffer(
+    data: Any, takes: str = "send_binary() takes a list of ints or", hint: str = ""
+) -> memoryview:
     try:
         return memoryview(data)
     except TypeError:
         kind = type(data).__name__
-        text = f"send_binary() takes a list of ints or a bytes-like object, not {kind}"
-        raise TypeError(text) from None
+        raise TypeError(f"{takes} a bytes-like object, not {kind}{hint}") from None
 
 
 class Encoder(Interface):
@@ -160,6 +154,14 @@ class Encoder(Interface):
         Raises:
             TypeError: it is neither, or the dict holds what JSON cannot.
             ValueError: JSON or UTF-8 cannot say it.
+        """
+
+    def utf8(self, data: Any, compress: bool = True) -> bytes | Iterable[memoryview]:
+        """The frame of a text message that is encoded already.
+
+        Raises:
+            TypeError: it is not bytes-like.
+            ValueError: it is no UTF-8, or the buffer is not contiguous.
         """
 
     def binary(self, data: Any, compress: bool = True) -> bytes | Iterable[memoryview]:
@@ -192,23 +194,33 @@ class Encoder(Interface):
 class PlainEncoder:
     """Makes frames of messages as they are: the Encoder of a connection without compression."""
 
-    __slots__ = ("_masked",)
+    __slots__ = ("_dumps", "_masked")
 
     alone: Final = None
 
-    def __init__(self, *, masked: bool) -> None:
-        """Mask the frames, as a client has to, or not."""
+    def __init__(self, *, masked: bool, dumps: Dumps | None = None) -> None:
+        """Mask the frames, as a client has to, or not; make text of a dict by `dumps`."""
         self._masked = masked
+        self._dumps = dumps
 
     def text(self, message: object, compress: bool = True) -> bytes | Pieces:  # noqa: ARG002
         """The frame of a text message, in pieces if it is large: see `Encoder`."""
-        text = message if type(message) is str else text_of(message)
+        text = message if type(message) is str else text_of(message, self._dumps)
+        if not isinstance(text, str):
+            return self.utf8(text)
         try:
             if len(text) > BATCH:
                 return Pieces(WHOLE_TEXT, memoryview(text.encode("utf-8")), self._masked)
             return kernel.encode_frame(WHOLE_TEXT, text, self._key())
         except UnicodeEncodeError as error:
             raise _surrogate(error) from error
+
+    def utf8(self, data: Any, compress: bool = True) -> bytes | Pieces:  # noqa: ARG002
+        """The frame of a text message that is encoded already, in pieces if it is large."""
+        payload = utf8_payload(data)
+        if len(payload) > BATCH:
+            return Pieces(WHOLE_TEXT, memoryview(payload), self._masked)
+        return kernel.encode_frame(WHOLE_TEXT, payload, self._key())
 
     def binary(self, data: Any, compress: bool = True) -> bytes | Pieces:  # noqa: ARG002
         """The frame of a binary message, in pieces if it is large and bytes-like."""

@@ -3,7 +3,8 @@
 Rules:
 
 - What has come, and was not taken so far, is in `chunks`, oldest first: bytes of a binary
-  message, str of a text. A chunk of text ends with a whole character (`Assembly.drain`).
+  message, str of a text, or of an `encoded` one bytes. A chunk of text ends with a whole character
+  (`Assembly.drain`).
 - With a `target` it is not given out in pieces: it is received into that (`receive_into`). One that
   comes in another way than one frame that fits is put together as any other, and copied.
 - Nothing is taken unless it is all there: a call that times out leaves everything as it was.
@@ -32,6 +33,7 @@ class Piecemeal:
 
     Attributes:
         text: Whether it is text, else binary; None until it has begun.
+        encoded: Whether a text is given out as bytes.
         total: Its bytes, where that is known; None where it is not.
         target: Where it is received into; None to give it out.
         done: Whether all of it has come.
@@ -44,6 +46,7 @@ class Piecemeal:
         "_come",
         "_taken",
         "done",
+        "encoded",
         "received",
         "target",
         "text",
@@ -54,6 +57,7 @@ class Piecemeal:
         """Wait for a message to begin."""
         self.target = target
         self.text: bool | None = None
+        self.encoded = False
         self.total: int | None = None
         self.done = False
         self.received = 0
@@ -71,12 +75,14 @@ class Piecemeal:
             assembly.receive_into(self.target[: self.total])
         self.text = assembly.opcode == TEXT
 
-    def whole(self, message: Message) -> None:
+    def whole(self, message: Message, *, text: bool) -> None:
         """It is this one, all of which has come."""
         if isinstance(message, list):
             message = kernel.list_to_bytes(message)
+        elif isinstance(message, str) and self.encoded:
+            message = message.encode()
         target = self.target
-        if target is not None and isinstance(message, bytes):
+        if target is not None and not text and isinstance(message, bytes):
             if len(message) > len(target):
                 raise BufferError(
                     f"the next message has {len(message)} bytes, and the buffer {len(target)}: it "
@@ -86,7 +92,7 @@ class Piecemeal:
         self.total = len(message) if isinstance(message, bytes) else len(message.encode())
         self.add(message)
         self.done = True
-        self.text = isinstance(message, str)
+        self.text = text
 
     def add(self, chunk: bytes | str) -> None:
         """More of it has come."""
@@ -99,10 +105,10 @@ class Piecemeal:
         """How many bytes or characters wait to be taken."""
         return self._come - self._taken
 
-    def text_or_size(self) -> str | int:
+    def text_or_size(self) -> str | bytes | int:
         """The message, if it is text; else how many bytes of the target it fills."""
         if self.text:
-            return self.take(self.size)  # type: ignore[return-value]  # str of a text
+            return self.take(self.size)
         return self.total or 0
 
     def first(self) -> int:
@@ -152,4 +158,5 @@ class Piecemeal:
         return parts, used, at
 
     def _joined(self, parts: list[bytes | str]) -> bytes | str:
-        return "".join(parts) if self.text else b"".join(parts)  # type: ignore[arg-type]
+        as_str = self.text and not self.encoded
+        return "".join(parts) if as_str else b"".join(parts)  # type: ignore[arg-type]

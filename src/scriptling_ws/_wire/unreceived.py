@@ -6,6 +6,8 @@ Rules:
   lock, and into which the kernel's channel reads.
 - Messages that nobody has asked for yet are held as they came (`hold`), and become lists of ints,
   which take eight times as much memory, when they are received (`release`).
+- Where text is received as bytes, binary messages are lists, so that what is ready tells them
+  apart. What is held does too: text is str there, binary bytes; but for what was ready before.
 - While somebody streams (`streamed`), one message is given out as it comes, and those that come
   behind it are held.
 - After `discard` what comes is dropped, and perhaps what has come.
@@ -38,8 +40,10 @@ class Unreceived:
 
     Attributes:
         as_list: Whether binary messages come out as lists of ints, else bytes.
+        as_utf8: Whether texts come out as bytes, else str.
         ready: Those that can be received, oldest first.
-        held: Those that have come behind them while `holding`, binary ones as bytes.
+        held: Those that have come behind them while `holding`: str, and binary ones as bytes.
+            Those at its front that were ready before are as they are received.
         holding: Whether what comes is held.
         discarding: Whether what comes is dropped.
         streamed: The message that is given out as it comes, None for none: see `stream`.
@@ -48,8 +52,10 @@ class Unreceived:
 
     __slots__ = (
         "_dropping",
+        "_made",
         "_window",
         "as_list",
+        "as_utf8",
         "discarding",
         "held",
         "holding",
@@ -58,17 +64,27 @@ class Unreceived:
         "total",
     )
 
-    def __init__(self, ready: deque[Message], window: kernel.Window, *, as_list: bool) -> None:
+    def __init__(
+        self,
+        ready: deque[Message],
+        window: kernel.Window,
+        *,
+        as_list: bool,
+        as_utf8: bool = False,
+    ) -> None:
         """Start with nothing.
 
         Args:
             ready: Where the channel puts messages that are whole.
             window: What it reads from; it is told when it may not put any there.
             as_list: Whether binary messages come out as lists of ints, else bytes.
+            as_utf8: Whether texts come out as bytes, else str. Not without `as_list`.
         """
         self._window = window
         self._dropping = False  # what has come too
+        self._made = 0  # how many at the front of `held` were ready before
         self.as_list = as_list
+        self.as_utf8 = as_utf8
         self.ready = ready
         self.held: list[Message] = []
         self.holding = False
@@ -79,6 +95,11 @@ class Unreceived:
     def queue(self) -> deque[Message] | list[Message]:
         """Where messages go as they come."""
         return self.held if self.holding else self.ready
+
+    def kinds(self) -> tuple[bool, bool]:
+        """Whether binary messages become lists as they come, and texts bytes."""
+        made = not self.holding
+        return self.as_list and made, self.as_utf8 and made
 
     def discard(self, *, keep_ready: bool) -> None:
         """Drop the messages that still come, and unless `keep_ready` those that have."""
@@ -109,16 +130,23 @@ class Unreceived:
         made: list[Message] = []
         size = 0
         for message in self.held:
-            listed = self.as_list and isinstance(message, bytes)
-            made.append(kernel.bytes_to_list(message) if listed else message)  # type: ignore[arg-type]
+            made.append(message if len(made) < self._made else self._as_received(message))
             size += len(message)
             if size >= _AT_A_TIME:
                 break
         count, ready = len(made), self.ready
-        # No call in these two, so no signal handler runs between them.
+        left = max(self._made - count, 0)
+        # No call in these three, so no signal handler runs between them.
         ready += made
         del self.held[:count]
+        self._made = left
         self.drop_late()  # a signal handler may have closed since they were made
+
+    def _as_received(self, message: Message) -> Message:
+        """What is held of a message, as it is received."""
+        if isinstance(message, str):
+            return message.encode() if self.as_utf8 else message
+        return kernel.bytes_to_list(message) if self.as_list else message  # type: ignore[arg-type]
 
     def stream(self, message: Piecemeal) -> None:
         """Give out the next message as it comes; until that is over none becomes ready.
@@ -127,6 +155,7 @@ class Unreceived:
         """
         self._window.plain = False
         self.holding = True
+        message.encoded = self.as_utf8
         self.streamed = message
         # What is ready goes before what is held. `extend` keeps what it has got when its source
         # raises, and no call is in the line after it: no signal handler's exception loses any.
@@ -136,7 +165,17 @@ class Unreceived:
             with contextlib.suppress(IndexError):
                 held.extend(starmap(self.ready.popleft, repeat(())))
         finally:
+            more = len(held) - count
             held[:] = held[count:] + held[:count]
+            self._made += more
+
+    def stream_held(self, message: Piecemeal) -> None:
+        """Give out the first message that is held. As `stream`."""
+        first, left = self.held[0], max(self._made - 1, 0)
+        encoded = self.as_utf8 and self._made > 0 and isinstance(first, bytes)
+        message.whole(first, text=encoded or isinstance(first, str))
+        del self.held[0]
+        self._made = left
 
     def sought(self) -> bool:
         """Whether the next message that begins is the one that is streamed."""
