@@ -13,8 +13,9 @@ step that the lock was taken, and `release` is C: the handler runs before or aft
         if got:
             lock.release()
 
-where `lock` is a local name: a fork inside may have given the connection another one. So it
-stands in the two hot functions, `Connection.receive` and `Writer.send`; elsewhere `holding` does.
+where `lock` is a local name: a fork inside may have given the connection another one. `holding`
+does that around a call. Where the call would cost too much (`tls`, and the kernel's channel in
+Python) it is written out, with an iterable that is made once: see `turns`.
 """
 
 from __future__ import annotations
@@ -27,11 +28,10 @@ if TYPE_CHECKING:
 
     from .contract import Lock, RLock
 
-__all__ = ["attempt", "attempts", "holding", "turns"]
+__all__ = ["attempt", "holding", "turns"]
 
 _T = TypeVar("_T")
 
-_WITHOUT_WAITING: Final = repeat((False,))
 _WAITING: Final = repeat(())
 
 
@@ -72,13 +72,8 @@ def holding(
             lock.release()
 
 
-def attempts(lock: Lock) -> Iterable[bool]:
-    """As `attempt`, without waiting: made once, and taken from any number of times."""
-    return starmap(lock.acquire, _WITHOUT_WAITING)
-
-
 def turns(lock: RLock) -> Iterable[bool]:
-    """As `attempts`, waiting for ever.
+    """As `attempt`, waiting for ever: made once, and taken from any number of times.
 
     `iter(lock.acquire, False)` would do so on CPython alone: PyPy makes a generator of it,
     in which there can be but one thread.
