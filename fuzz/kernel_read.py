@@ -61,7 +61,8 @@ def read(kernel: Any, window: bytes, start: Any, end: Any, *options: Any) -> tup
     result = outcome(kernel.read_messages, place, start, end, *options, out)
     left = b""
     if result[0] is tuple:
-        position, why = result[1]
+        position, why, size = result[1]
+        assert 0 <= size <= position
         assert plain(start) <= position <= plain(end)
         left = bytes(place[plain(end) if why == BAD_TEXT else position :])
         assert left == window[len(window) - len(left) :]
@@ -75,12 +76,13 @@ def check_single(
     """One message at a time has to come to the same."""
     for kernel in KERNELS:
         place, out = bytearray(window), list[Any]()
-        position, why = start, FULL
+        position, why, size = start, FULL, 0
         while why == FULL:
-            position, why = kernel.read_messages(
+            position, why, more = kernel.read_messages(
                 place, position, end, masked, as_list, limit, 1, out
             )
-        assert ((position, why), out) == (whole[0][1], whole[1])
+            size += more
+        assert ((position, why, size), out) == (whole[0][1], whole[1])
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Final
 
 from .. import _kernel as kernel
+from .tally import Tally
 
 if TYPE_CHECKING:
     from collections import deque
@@ -43,7 +44,7 @@ class Unreceived:
         holding: Whether what comes is held.
         discarding: Whether what comes is dropped.
         streamed: The message that is given out as it comes, None for none: see `stream`.
-        total: How many messages have come, but for those that the window counts.
+        tally: What has come, but for what the window counts.
     """
 
     __slots__ = (
@@ -55,7 +56,7 @@ class Unreceived:
         "holding",
         "ready",
         "streamed",
-        "total",
+        "tally",
     )
 
     def __init__(self, ready: deque[Message], window: kernel.Window, *, as_list: bool) -> None:
@@ -74,7 +75,7 @@ class Unreceived:
         self.holding = False
         self.discarding = False
         self.streamed: Piecemeal | None = None
-        self.total = 0
+        self.tally = Tally()
 
     def queue(self) -> deque[Message] | list[Message]:
         """Where messages go as they come."""
