@@ -75,8 +75,7 @@ def receive(
 
 def check_account(data: bytes, came: bool, at: int, note: list[int], room: int) -> None:
     assert came == (0 < len(data) < room and at == len(data))
-    assert came == (not note)
-    assert came or note[0] == len(data)
+    assert not note or note[0] == len(data)
     assert at <= len(data)
 
 

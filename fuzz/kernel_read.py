@@ -64,7 +64,8 @@ def read(
     result = outcome(kernel.read_messages, place, start, end, *options, out, as_utf8)
     left = b""
     if result[0] is tuple:
-        position, why = result[1]
+        position, why, size = result[1]
+        assert 0 <= size <= position
         assert plain(start) <= position <= plain(end)
         left = bytes(place[plain(end) if why == BAD_TEXT else position :])
         assert left == window[len(window) - len(left) :]
@@ -78,10 +79,13 @@ def check_single(
     """One message at a time has to come to the same."""
     for kernel in KERNELS:
         place, out = bytearray(window), list[Any]()
-        position, why = start, FULL
+        position, why, size = start, FULL, 0
         while why == FULL:
-            position, why = kernel.read_messages(place, position, end, *options, 1, out, as_utf8)
-        assert ((position, why), out) == (whole[0][1], whole[1])
+            position, why, more = kernel.read_messages(
+                place, position, end, *options, 1, out, as_utf8
+            )
+            size += more
+        assert ((position, why, size), out) == (whole[0][1], whole[1])
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ cdef enum:
     LOOK_DUE = 8
     ALONE = 16
     COMPRESSES = 32
+    TIMED = 64
 
 # The ident of the thread that signal handlers interrupt; of the one that forks, in a child.
 cdef unsigned long HEARS_SIGNALS = threading.main_thread().ident or 0
@@ -52,6 +53,11 @@ def use_gate_from(active):
 use_gate_from(int(os.environ.get("SCRIPTLING_WS_GATE") or "8"))
 
 
+cdef uint64_t microseconds() except? 0:
+    """The time on the clock of time.monotonic()."""
+    return <uint64_t> (1e6 * (ws_now() if WS_HAS_DESCRIPTORS else <double> monotonic()))
+
+
 cdef object as_timeout(double seconds):
     return None if seconds == INFINITY else seconds
 
@@ -76,7 +82,14 @@ cdef class Channel:
     cdef object rest_by
     cdef object identity  # a callable, None for that of threads
     cdef bint waits  # the last message came alone: nothing is likely to be there yet
-    cdef unsigned long _sent  # messages, under the lock for writing
+    # What was sent, under the lock for writing.
+    cdef uint64_t _sent  # messages, each of one frame
+    cdef uint64_t _payload  # their bytes, before compression
+    cdef uint64_t _wire  # those of their frames
+    cdef uint64_t _original  # of what was compressed: the bytes before that, and after
+    cdef uint64_t _deflated
+    cdef uint64_t _went  # when something was, in microseconds, where TIMED is; 0 for never
+    cdef uint64_t _came  # the same for what was received, under the lock for reading
     cdef int waker
     cdef int send_flags
     cdef readonly object reading
@@ -97,7 +110,8 @@ cdef class Channel:
         # A function of the interpreter's own: threads are told apart without a call of it.
         self.identity = None if type(identity) is type(len) else identity
         self.waits = False
-        self._sent = 0
+        self._sent = self._payload = self._wire = self._original = self._deflated = 0
+        self._went = self._came = 0
         self.receive_by = stream.receive
         self.send_by = stream.send
         self.send_flags = stream.send_flags
@@ -194,8 +208,53 @@ cdef class Channel:
         ws_set(&self.who_reads, value)
 
     @property
+    def timed(self):
+        return self.has(TIMED)
+
+    @timed.setter
+    def timed(self, value):
+        self.turn(TIMED, value)
+
+    @property
     def sent(self):
-        return ws_get(&self._sent)
+        return ws_total(&self._sent)
+
+    @property
+    def payload(self):
+        return ws_total(&self._payload)
+
+    @property
+    def wire(self):
+        return ws_total(&self._wire)
+
+    @property
+    def original(self):
+        return ws_total(&self._original)
+
+    @property
+    def deflated(self):
+        return ws_total(&self._deflated)
+
+    @property
+    def went(self):
+        return ws_total(&self._went) / 1e6
+
+    @property
+    def came(self):
+        return ws_total(&self._came) / 1e6
+
+    def note_went(self):
+        """Note the time, if that is asked for: something was sent by another way."""
+        self.stamp(&self._went)
+
+    def note_came(self):
+        """Note the time, if that is asked for: something was received by another way."""
+        self.stamp(&self._came)
+
+    cdef int stamp(self, uint64_t *place) except -1:
+        if self.has(TIMED):
+            ws_note(place, microseconds())
+        return 0
 
     @property
     def rest(self):
@@ -291,13 +350,14 @@ cdef class Channel:
         if count > SMALL:
             frame = frame_of_items(BINARY_MESSAGE, values, four)
             return self.move(
-                <uint8_t *> PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), frame, writer, 1
+                <uint8_t *> PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), frame, writer,
+                1, count,
             )
         size = write_header(room, BINARY_MESSAGE, count, four)
         write_items(room + size, values, count)
         if self.masks:
             ws_xor(room + size, room + size, count, ws_mask(key, 0))
-        return self.move(room, size + count, None, writer, 1)
+        return self.move(room, size + count, None, writer, 1, count)
 
     cdef bint send_payload(
         self, uint8_t lead, const void *payload, Py_ssize_t length, object writer
@@ -318,27 +378,43 @@ cdef class Channel:
                 ws_xor(room + size, <const uint8_t *> payload, length, ws_mask(key, 0))
             else:
                 memcpy(room + size, payload, length)
-            return self.move(room, size + length, None, writer, 1)
+            return self.move(room, size + length, None, writer, 1, length)
         if self.masks:
             draw_key(key)
         frame = frame_of(lead, payload, length, four)
         return self.move(
-            <uint8_t *> PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), frame, writer, 1
+            <uint8_t *> PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), frame, writer,
+            1, length,
         )
 
-    def send(self, frame, writer, messages=1, /):
+    def send(self, frame, writer, messages=1, payload=-1, /):
         """Send a whole frame, or several, if that can be done at once; whether it was."""
+        cdef const uint8_t *data
+        cdef Py_ssize_t size, carried = payload
         if not isinstance(frame, bytes):
             raise TypeError(f"the frame has to be bytes, not {type(frame).__name__}")
         if self.has(NOT_OPEN):
             return False
-        return self.move(
-            <uint8_t *> PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), frame, writer, messages
-        )
+        data = <const uint8_t *> PyBytes_AS_STRING(frame)
+        size = PyBytes_GET_SIZE(frame)
+        if carried < 0:
+            carried = payload_size(data, size)
+        return self.move(data, size, frame, writer, messages, carried)
+
+    cdef void count(
+        self, const uint8_t *data, Py_ssize_t size, uint64_t messages, Py_ssize_t payload
+    ) noexcept:
+        """Count what was sent. Under the lock for writing."""
+        ws_count(&self._sent, messages)
+        ws_count(&self._payload, <uint64_t> payload)
+        ws_count(&self._wire, <uint64_t> size)
+        if size and data[0] & COMPRESSED:  # of several frames none is
+            ws_count(&self._original, <uint64_t> payload)
+            ws_count(&self._deflated, <uint64_t> payload_size(data, size))
 
     cdef bint move(
         self, const uint8_t *data, Py_ssize_t size, object frame, object writer,
-        unsigned long messages
+        uint64_t messages, Py_ssize_t payload
     ) except -1:
         """Send a frame under the lock; False, with nothing sent, where something is in its way."""
         cdef object lock = self.writing
@@ -347,16 +423,10 @@ cdef class Channel:
         try:
             if self.has(NOT_OPEN) or not self.nothing_unsent():
                 return False
-            if self.descriptor is not None and self.session is None:
-                self.move_by_descriptor(data, size, frame, writer)
-            else:
-                if frame is None:
-                    frame = PyBytes_FromStringAndSize(<const char *> data, size)
-                if self.descriptor is None or size > HOLD:
-                    self.move_by_method(frame, writer)
-                else:
-                    self.move_by_session(frame, writer)
-            ws_set(&self._sent, ws_get(&self._sent) + messages)
+            if not self.move_it(data, size, frame, writer):
+                return False
+            self.count(data, size, messages, payload)
+            self.stamp(&self._went)
         finally:
             let_go(lock)
         if PyObject_Size(self.answers) or self.has(LOOK_DUE):
@@ -373,27 +443,38 @@ cdef class Channel:
             count = ws_send(fd, data, size)
         return count
 
-    cdef int move_by_descriptor(
+    cdef bint move_it(
+        self, const uint8_t *data, Py_ssize_t size, object frame, object writer
+    ) except -1:
+        """Send a frame; False if the writer says that it was not sent."""
+        if self.descriptor is not None and self.session is None:
+            return self.move_by_descriptor(data, size, frame, writer)
+        if frame is None:
+            frame = PyBytes_FromStringAndSize(<const char *> data, size)
+        if self.descriptor is None or size > HOLD:
+            return self.move_by_method(frame, writer)
+        return self.move_by_session(frame, writer)
+
+    cdef bint move_by_descriptor(
         self, const uint8_t *data, Py_ssize_t size, object frame, object writer
     ) except -1:
         cdef Py_ssize_t count = self.send_now(data, size)
         if count == size:
-            return 0
+            return True
         if count > 0:
             self.tail.append(PyBytes_FromStringAndSize(<const char *> data + count, size - count))
             writer.go_on(None)
-            return 0
+            return True
         if frame is None:
             frame = PyBytes_FromStringAndSize(<const char *> data, size)
         if count == 0 or ws_nothing_there(count) or count == -EINTR:
-            writer.go_on(frame)
-        else:
-            error = OSError(-count, os.strerror(-count))
-            if not writer.broke(frame, error):
-                raise error
-        return 0
+            return writer.go_on(frame) is not False
+        error = OSError(-count, os.strerror(-count))
+        if not writer.broke(frame, error):
+            raise error
+        return True
 
-    cdef int move_by_session(self, bytes frame, object writer) except -1:
+    cdef bint move_by_session(self, bytes frame, object writer) except -1:
         """Encrypt and send; what of it the socket does not take is the stream's to send."""
         cdef bytes sealed
         cdef Py_ssize_t size, count
@@ -401,17 +482,16 @@ cdef class Channel:
             sealed = self.session.encrypt(frame, self.stream)
         except BaseException as error:
             if writer.broke(frame, error):
-                return 0
+                return True
             raise
         if sealed is None:
-            writer.go_on(frame)
-            return 0
+            return writer.go_on(frame) is not False
         size = PyBytes_GET_SIZE(sealed)
         count = self.send_now(PyBytes_AS_STRING(sealed), size)
         if count == size:
             if self.stream.pending:  # an answer of TLS itself has come up
                 writer.go_on(None)
-            return 0
+            return True
         if count >= 0 or ws_nothing_there(count) or count == -EINTR:
             self.session.unsent = sealed[max(count, 0):]
             self.stream.pending = True
@@ -420,19 +500,20 @@ cdef class Channel:
             error = OSError(-count, os.strerror(-count))
             if not writer.broke(frame, error):
                 raise error
-        return 0
+        return True
 
-    cdef int move_by_method(self, object frame, object writer) except -1:
+    cdef bint move_by_method(self, object frame, object writer) except -1:
         cdef bint whole
         try:
             whole = send_by(self.send_by, frame, self.send_flags, self.tail)
         except BaseException as error:
             if writer.broke(frame, error):
-                return 0
+                return True
             raise
         if not whole or self.stream.pending:
-            writer.go_on(None if whole or PyList_GET_SIZE(self.tail) else frame)
-        return 0
+            left = None if whole or PyList_GET_SIZE(self.tail) else frame
+            return writer.go_on(left) is not False or left is None
+        return True
 
     # -- receiving ---------------------------------------------------------
 
@@ -482,21 +563,24 @@ cdef class Channel:
 
     cdef object read_by_method(self, double seconds):
         """One call of the stream's method, which may nap; None to go on in Python."""
-        cdef list note = []
-        cdef bint came
+        cdef Arrival arrival
+        cdef bint came = False
         if seconds <= LONG:
             return None
+        arrival.count = -1
+        arrival.read = False
         try:
             came = receive_by(
-                self.receive_by, self.window._data, self.window.wanted, self.window.ready, note
+                self.receive_by, self.window._data, self.window.wanted, self.window.ready, &arrival
             )
-            self.window.count(PyObject_Size(self.window.ready))  # none was there before
         except OSError as error:
             if error.errno is None:
                 raise  # a signal handler's, such as TimeoutError
             return None  # the next read meets it again
         finally:
-            self.window.take_note(note)
+            self.window.take_note(&arrival, came)
+        if arrival.count > 0:
+            self.stamp(&self._came)
         if not came:
             return None
         ws_set(&self.was_heard, 1)
@@ -553,6 +637,8 @@ cdef class Channel:
                 count = self.session.decrypt(count, self.window._data, self.stream)
             if count <= 0:
                 return None  # at the stream's end too, which Python meets again
+        if count > 0:
+            self.stamp(&self._came)
         message = self.window.take_in(count, not self.has(CLOSING) and self.nothing_unsent())
         if self.window.is_free():
             ws_set(&self.was_heard, 1)

@@ -72,6 +72,7 @@ cdef enum:
     WHY_MORE, WHY_SPECIAL, WHY_BAD_TEXT, WHY_FULL
     TEXT_MESSAGE = 0x81  # FIN and the opcode, nothing reserved
     BINARY_MESSAGE = 0x82
+    COMPRESSED = 0x40  # RSV1, as permessage-deflate has it
 
 cdef uint64_t HIGH_BITS = 0x8080808080808080
 
@@ -534,8 +535,13 @@ cdef struct Wanted:
     int64_t most
 
 
+cdef struct Outcome:
+    int why
+    Py_ssize_t payload  # bytes of the messages that were read
+
+
 cdef Py_ssize_t read_run(
-    uint8_t *data, Py_ssize_t at, Py_ssize_t end, Wanted wanted, list out, int *why
+    uint8_t *data, Py_ssize_t at, Py_ssize_t end, Wanted wanted, list out, Outcome *outcome
 ) except -1:
     """read_messages, once its arguments were checked; returns the position."""
     cdef Header header
@@ -546,7 +552,7 @@ cdef Py_ssize_t read_run(
     while wanted.most:
         header = scan(data + at, end - at)
         if header.size == 0 or header.size > end - at:
-            why[0] = WHY_MORE
+            outcome.why = WHY_MORE
             return at
         if (
             (data[at] != TEXT_MESSAGE and data[at] != BINARY_MESSAGE)
@@ -556,7 +562,7 @@ cdef Py_ssize_t read_run(
             # Not at + size + length > end: that sum can wrap.
             or header.length > <uint64_t> (end - at - header.size)
         ):
-            why[0] = WHY_SPECIAL
+            outcome.why = WHY_SPECIAL
             return at
         payload = data + at + header.size
         if header.masked:
@@ -570,15 +576,16 @@ cdef Py_ssize_t read_run(
         elif data[at] == TEXT_MESSAGE:
             text = text_of(payload, header.length, mask)
             if text == NULL:
-                why[0] = WHY_BAD_TEXT
+                outcome.why = WHY_BAD_TEXT
                 return at
             out.append(<object> text)
             Py_DECREF(<object> text)
         else:
             out.append(data_of(payload, header.length, mask, wanted.as_list))
         at += header.size + <Py_ssize_t> header.length
+        outcome.payload += <Py_ssize_t> header.length
         wanted.most -= 1
-    why[0] = WHY_FULL
+    outcome.why = WHY_FULL
     return at
 
 
@@ -606,11 +613,12 @@ cdef int put_back(
 
 
 def read_messages(window, start, end, masked, as_list, limit, most, out, as_utf8=False):
-    """Read the run of messages at the front of window[start:end]: (position, why)."""
+    """Read the run of messages at the front of window[start:end]: (position, why, payload)."""
     cdef Py_buffer view
     cdef Wanted wanted
+    cdef Outcome outcome
     cdef Py_ssize_t stop = 0, at, begin = 0, before
-    cdef int why = WHY_MORE
+    outcome.payload = 0
     wanted.masked = masked
     wanted.as_list = as_list
     wanted.as_utf8 = as_utf8
@@ -627,13 +635,19 @@ def read_messages(window, start, end, masked, as_list, limit, most, out, as_utf8
         stop = whole(end, "end", 0, view.len)
         at = whole(start, "start", 0, stop)
         begin = at
-        at = read_run(<uint8_t *> view.buf, at, stop, wanted, out, &why)
+        at = read_run(<uint8_t *> view.buf, at, stop, wanted, out, &outcome)
     except MemoryError:
         put_back(<uint8_t *> view.buf, begin, stop, out, before)
         raise
     finally:
         PyBuffer_Release(&view)
-    return at, why
+    return at, outcome.why, outcome.payload
+
+
+cdef Py_ssize_t payload_size(const uint8_t *frame, Py_ssize_t size) noexcept:
+    """How many bytes of a whole frame are its payload."""
+    cdef Header header = scan(frame, size)
+    return size - header.size
 
 
 # ---- around a socket's method ----
@@ -642,8 +656,10 @@ def read_messages(window, start, end, masked, as_list, limit, most, out, as_utf8
 # what `receive` or `send` has done is noted before a handler can raise.
 
 def receive_messages(receive, window, masked, as_list, limit, ready, note, as_utf8=False):
-    """Receive once; True if messages came and nothing else. Else see `note`."""
+    """Receive once; True if messages came and nothing else. What came is in `note`."""
     cdef Wanted wanted
+    cdef Arrival arrival
+    cdef bint usual
     wanted.masked = masked
     wanted.as_list = as_list
     wanted.as_utf8 = as_utf8
@@ -655,17 +671,33 @@ def receive_messages(receive, window, masked, as_list, limit, ready, note, as_ut
         raise TypeError(f"the note has to be a list, not {type(note).__name__}")
     if note:
         return False
-    return bool(receive_by(receive, window, wanted, ready, note))
+    arrival.count = -1
+    arrival.read = False
+    try:
+        usual = receive_by(receive, window, wanted, ready, &arrival)
+    finally:
+        if arrival.count >= 0:
+            note.append(arrival.count)
+        if arrival.read:
+            note.extend((arrival.at, arrival.outcome.why, arrival.outcome.payload))
+    return bool(usual)
+
+
+cdef struct Arrival:
+    Py_ssize_t count    # bytes that were received; -1 for nothing, not even the end
+    bint read           # whether messages were read out of them; where this is, all below:
+    Py_ssize_t at       # where reading has stopped
+    Py_ssize_t messages
+    Outcome outcome
 
 
 cdef bint receive_by(
-    object receive, object window, Wanted wanted, object ready, list note
+    object receive, object window, Wanted wanted, object ready, Arrival *arrival
 ) except -1:
-    """As receive_messages, once its arguments were checked."""
+    """As receive_messages, once its arguments were checked. `arrival` says that nothing came."""
     cdef Py_buffer view
-    cdef Py_ssize_t count, size, at = 0
+    cdef Py_ssize_t count, size
     cdef list messages = []
-    cdef int why = WHY_MORE
     try:
         received = receive(window)
     except BlockingIOError:
@@ -674,23 +706,25 @@ cdef bint receive_by(
         return False
     size = PyByteArray_GET_SIZE(window)
     count = whole(received, "the received count", 0, size)
+    arrival.count = count
+    arrival.outcome.payload = 0
     PyObject_GetBuffer(window, &view, PyBUF_SIMPLE)
     try:
-        at = read_run(<uint8_t *> view.buf, 0, count, wanted, messages, &why)
+        arrival.at = read_run(
+            <uint8_t *> view.buf, 0, count, wanted, messages, &arrival.outcome
+        )
         if len(messages) == 1:
             ready.append(messages[0])
         else:
             ready.extend(messages)
     except BaseException:
         put_back(<uint8_t *> view.buf, 0, count, messages, 0)
-        note.append(count)
         raise
     finally:
         PyBuffer_Release(&view)
-    if at == count and 0 < count < size:
-        return True
-    note.extend((count, at, why))
-    return False
+    arrival.read = True
+    arrival.messages = PyList_GET_SIZE(messages)
+    return arrival.at == count and 0 < count < size
 
 
 def send_frame(send, frame, flags, rest):

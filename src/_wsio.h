@@ -143,6 +143,18 @@ static Py_ssize_t ws_wait(
     ((unsigned long) _InterlockedOr((volatile long *) (place), 0))
 #endif
 
+/* What is counted has 64 bits on every processor. With the GIL it is read and written under that. */
+#if WS_HAS_GIL
+#define ws_total(place) (*(place))
+#define ws_count(place, more) ((void) (*(place) += (more)))
+#define ws_note(place, value) ((void) (*(place) = (value)))
+#else
+#define ws_total(place) __atomic_load_n(place, __ATOMIC_RELAXED)
+#define ws_count(place, more) \
+    __atomic_store_n(place, __atomic_load_n(place, __ATOMIC_RELAXED) + (more), __ATOMIC_RELAXED)
+#define ws_note(place, value) __atomic_store_n(place, value, __ATOMIC_RELAXED)
+#endif
+
 /* The masking keys are one pool for all threads. */
 #if WS_HAS_GIL
 #define ws_lock_keys() ((void) 0)

@@ -56,6 +56,9 @@ cdef extern from "_wsio.h":
     unsigned long ws_swap(unsigned long *place, unsigned long value) noexcept nogil
     void ws_add(unsigned long *place, unsigned long value) noexcept nogil
     unsigned long ws_look(unsigned long *place) noexcept nogil
+    uint64_t ws_total(const uint64_t *place) noexcept nogil
+    void ws_count(uint64_t *place, uint64_t more) noexcept nogil
+    void ws_note(uint64_t *place, uint64_t value) noexcept nogil
     void ws_lock_keys() noexcept nogil
     void ws_unlock_keys() noexcept nogil
 
@@ -83,6 +86,7 @@ cdef extern from "<errno.h>":
 import os
 import threading
 import weakref
+from time import monotonic
 
 cdef enum:
     KEYS = 4096             # bytes of masking keys that are drawn at a time

@@ -13,7 +13,9 @@ cdef class Window:
     cdef object _unfed
     cdef object _stopped
     cdef unsigned long _plain
-    cdef unsigned long _received  # messages
+    cdef uint64_t _received  # messages, each of one frame
+    cdef uint64_t _payload  # their bytes
+    cdef uint64_t _wire  # bytes that were received, whatever they are
     cdef object ready
     cdef Wanted wanted
 
@@ -23,6 +25,8 @@ cdef class Window:
         self._stopped = None
         self._plain = True
         self._received = 0
+        self._payload = 0
+        self._wire = 0
         self.ready = ready
         self.wanted.masked = masked
         self.wanted.as_list = as_list
@@ -72,11 +76,20 @@ cdef class Window:
 
     @property
     def received(self):
-        return ws_get(&self._received)
+        return ws_total(&self._received)
 
-    cdef void count(self, Py_ssize_t messages) noexcept:
+    @property
+    def payload(self):
+        return ws_total(&self._payload)
+
+    @property
+    def wire(self):
+        return ws_total(&self._wire)
+
+    cdef void count(self, Py_ssize_t messages, Py_ssize_t payload) noexcept:
         """Count messages that were read. Under the lock for reading."""
-        ws_set(&self._received, ws_get(&self._received) + <unsigned long> messages)
+        ws_count(&self._received, <uint64_t> messages)
+        ws_count(&self._payload, <uint64_t> payload)
 
     cdef bint is_free(self):
         """Whether a frame starts with the next byte, and goes to the window's front."""
@@ -89,20 +102,22 @@ cdef class Window:
         are ready then. Else None, and all are.
         """
         cdef Py_buffer view
+        cdef Outcome outcome
         cdef Py_ssize_t at = 0
-        cdef int why = WHY_MORE
         cdef list messages = []
         cdef bint whole = False
         if count <= 0:
             self.note(0, None)
             return None
+        ws_count(&self._wire, <uint64_t> count)
+        outcome.payload = 0
         PyObject_GetBuffer(self._data, &view, PyBUF_SIMPLE)
         try:
-            at = read_run(<uint8_t *> view.buf, 0, count, self.wanted, messages, &why)
+            at = read_run(<uint8_t *> view.buf, 0, count, self.wanted, messages, &outcome)
             whole = at == count and count < view.len
             if not (whole and direct and PyList_GET_SIZE(messages) == 1):
                 self.ready.extend(messages)
-            self.count(PyList_GET_SIZE(messages))
+            self.count(PyList_GET_SIZE(messages), outcome.payload)
         except BaseException:
             put_back(<uint8_t *> view.buf, 0, count, messages, 0)
             self.note(count, None)
@@ -110,7 +125,7 @@ cdef class Window:
         finally:
             PyBuffer_Release(&view)
         if not whole:
-            self.note(count, (at, count, why))
+            self.note(count, (at, count, outcome.why))
         if not (whole and direct):
             return None
         return messages[0] if PyList_GET_SIZE(messages) == 1 else self.take_ready()
@@ -129,9 +144,16 @@ cdef class Window:
         self.plain = False
         return 0
 
-    cdef bint take_note(self, list note) except -1:
-        """Note what receive_messages has; whether there was anything."""
-        if not note:
-            return False
-        self.note(note[0], (note[1], note[0], note[2]) if len(note) > 1 else None)
-        return True
+    cdef int take_note(self, Arrival *arrival, bint whole) except -1:
+        """Count what receive_by has brought, and note it unless it is `whole` messages."""
+        if arrival.count < 0:
+            return 0
+        ws_count(&self._wire, <uint64_t> arrival.count)
+        if arrival.read:
+            self.count(arrival.messages, arrival.outcome.payload)
+        if not whole:
+            self.note(
+                arrival.count,
+                (arrival.at, arrival.count, arrival.outcome.why) if arrival.read else None,
+            )
+        return 0

@@ -61,25 +61,27 @@ WINGS = {
             "_connection.keepalive _connection.lifecycle _connection.link _connection.liveness "
             "_network.locks _connection.outlet _connection.pinger _connection.pings "
             "_connection.reader _connection.several _connection.unsent _connection.writer "
-            "_connection.awaiting _connection.instream _connection.into _connection.outstream"
+            "_connection.awaiting _connection.instream _connection.into _connection.outstream "
+            "_connection.frames _connection.stats"
         ),
         (
             "asking pairing several receiving sending closing lifecycle unsent pings liveness "
             "keepalive interrupts threads connection abuse_close abuse_misuse clock fork on_close "
-            "abuse_network api streams"
+            "abuse_network api streams frames stats"
         ),
     ),
     "wire": (
         (
             "_kernel _wire.assembly _wire.control _wire.deflate _wire.deflating "
             "_wire.inflation _wire.opcodes _wire.outgoing _wire.incoming _wschannel_py _wsframe_py "
-            "_wire.backend _wire.fragments _wire.piecemeal _wire.arriving _wire.headers "
-            "_wire.documents _wire.outbox _wire.unreceived"
+            "_wire.backend _wire.fragments _wire.piecemeal _wire.tally _wire.watch "
+            "_wire.arriving _wire.headers _wire.documents _wire.outbox _wire.unreceived"
         ),
         (
             "kernel kernel_equal kernel_io channel channel_receiving channel_parts channel_hazards "
             "channel_equal protocol deflate deflating inflation properties "
-            "sending fuzz_seeds abuse_frames abuse_close keepalive streams"
+            "sending fuzz_seeds abuse_frames abuse_close keepalive streams stats frames "
+            "channel_counts"
         ),
     ),
     "network": (
@@ -113,9 +115,9 @@ WINGS = {
     ),
     "adapters": (
         (
-            "_adapters.ending _adapters.environ _adapters.events _adapters.gate _adapters.inbox "
-            "_adapters.running _adapters.table _adapters.uncarried _network.foreign "
-            "_network.loops asgi wsgi"
+            "_adapters.counts _adapters.ending _adapters.environ _adapters.events "
+            "_adapters.gate _adapters.inbox _adapters.running _adapters.table "
+            "_network.foreign _network.loops asgi wsgi _adapters.uncarried"
         ),
         "wsgi asgi foreign inside options",
     ),
@@ -190,7 +192,7 @@ WINGS = {
     ),
     "operations": (
         ("_server.figures _server.health _server.metrics _server.operations _server.room_figures"),
-        "metrics health server_shutdown traffic",
+        "metrics health server_shutdown stats",
     ),
     "rooms": (
         (

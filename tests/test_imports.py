@@ -58,7 +58,7 @@ WINGS = {
         ["command"],
     ],
     "_adapters": [
-        ["ending", "environ", "gate", "inbox", "running", "table", "uncarried"],
+        ["counts", "ending", "environ", "gate", "inbox", "running", "table", "uncarried"],
         ["events"],
     ],
     "_client": [
@@ -125,9 +125,9 @@ WINGS = {
         ["registry"],
     ],
     "_connection": [
-        ["keepalive", "lifecycle", "liveness", "pings", "unsent"],
+        ["frames", "keepalive", "lifecycle", "liveness", "pings", "unsent"],
         ["link"],
-        ["asking", "outlet"],
+        ["asking", "outlet", "stats"],
         ["intake"],
         ["closer", "writer"],
         ["awaiting", "outstream", "pinger", "reader"],
@@ -137,7 +137,7 @@ WINGS = {
     ],
     "_wire": [
         ["backend", "documents", "opcodes"],
-        ["deflate", "headers", "outbox"],
+        ["deflate", "headers", "outbox", "tally", "watch"],
         ["assembly", "control", "outgoing"],
         ["deflating", "fragments", "inflation", "piecemeal"],
         ["unreceived"],

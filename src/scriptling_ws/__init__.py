@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ._connection.instream import MessageStream
     from ._connection.pairing import pair
     from ._connection.several import wait
+    from ._connection.stats import ConnectionStats
     from ._errors import (
         ConnectError,
         ConnectionClosed,
@@ -64,6 +65,7 @@ __all__ = [
     "Connection",
     "ConnectionClosed",
     "ConnectionOptions",
+    "ConnectionStats",
     "HandshakeError",
     "InvalidMessage",
     "InvalidURL",
@@ -105,7 +107,7 @@ def _home(name: str) -> ModuleType:
     """
     if name in ("connect", "Reconnecting", "reconnecting"):
         return _home_of_clients(name)
-    if name in ("Connection", "MessageStream", "is_binary", "is_text"):
+    if name in ("Connection", "ConnectionStats", "MessageStream", "is_binary", "is_text"):
         return _home_of_connections(name)
     if name in ("pair", "wait"):
         return _home_of_several(name)
@@ -159,6 +161,10 @@ def _home_of_clients(name: str) -> ModuleType:
 
 def _home_of_connections(name: str) -> ModuleType:
     """As `_home`, for a connection."""
+    if name == "ConnectionStats":
+        from ._connection import stats as _stats
+
+        return _stats
     if name == "MessageStream":
         from ._connection import instream as _instream
 

@@ -19,6 +19,7 @@ import math
 import os
 import struct
 from itertools import repeat, starmap
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from . import _wsframe_py as codec
@@ -35,6 +36,7 @@ receive_on: Final = None
 
 _TEXT_MESSAGE: Final = 0x81
 _BINARY_MESSAGE: Final = 0x82
+_COMPRESSED: Final = 0x40  # RSV1, as permessage-deflate has it
 _MOST: Final = 256 * 1024  # above it a message is sent in slices: see _wire.outgoing
 _LONG: Final = 1.0  # a wait above this may be a nap too long
 _WITHOUT_WAITING: Final = repeat((False,))
@@ -180,11 +182,13 @@ class Window:
         "data",
         "limit",
         "masked",
+        "payload",
         "plain",
         "ready",
         "received",
         "stopped",
         "unfed",
+        "wire",
     )
 
     def __init__(
@@ -201,12 +205,22 @@ class Window:
         self.unfed: int | None = None
         self.stopped: tuple[int, int, int] | None = None
         self.plain = True
-        self.received = 0
+        self.received = self.payload = self.wire = 0
         self.masked = masked
         self.as_list = as_list
         self.as_utf8 = as_utf8
         self.limit = limit
         self.ready = ready
+
+
+def _payload_size(frame: bytes) -> int:
+    """How many bytes of a whole frame are its payload."""
+    if len(frame) < 2:
+        return len(frame)
+    second = frame[1]
+    size = second & 127
+    extended = 2 if size == 126 else 8 if size == 127 else 0
+    return len(frame) - 2 - extended - (4 if second > 127 else 0)
 
 
 def _attempts(lock: EngineLock) -> Iterable[bool]:
@@ -231,17 +245,24 @@ class Channel:
         "_try_writing",
         "_window",
         "alone",
+        "came",
         "closing",
         "compresses",
+        "deflated",
         "heard",
         "look_due",
         "open",
+        "original",
         "orphaned",
+        "payload",
         "reader",
         "reading",
         "rest",
         "sent",
         "tail",
+        "timed",
+        "went",
+        "wire",
         "writing",
     )
 
@@ -276,7 +297,9 @@ class Channel:
         self.heard = False
         self.reader = 0
         self.rest: Any = None
-        self.sent = 0
+        self.timed = False
+        self.sent = self.payload = self.wire = self.original = self.deflated = 0
+        self.went = self.came = 0.0
         self.tail: list[bytes] = []
         self.renew(reading, writing)
 
@@ -289,6 +312,16 @@ class Channel:
 
     def wake(self) -> None:
         """Nobody waits in here but for a nap."""
+
+    def note_went(self) -> None:
+        """Note the time, if `timed` says so: bytes were sent by another way."""
+        if self.timed:
+            self.went = monotonic()
+
+    def note_came(self) -> None:
+        """Note the time, if `timed` says so: bytes were received by another way."""
+        if self.timed:
+            self.came = monotonic()
 
     def _unsent(self) -> bool:
         """Whether something has to go before a new frame."""
@@ -336,7 +369,9 @@ class Channel:
         key = next_key() if self._masks else None
         return self.send(codec.encode_frame(_BINARY_MESSAGE, data, key), writer)
 
-    def send(self, frame: bytes, writer: WriterPart, messages: int = 1, /) -> bool:
+    def send(
+        self, frame: bytes, writer: WriterPart, messages: int = 1, payload: int = -1, /
+    ) -> bool:
         """Send a whole frame, or several, if that can be done at once; whether it was."""
         if not isinstance(frame, bytes):
             raise TypeError(f"the frame has to be bytes, not {type(frame).__name__}")
@@ -346,8 +381,9 @@ class Channel:
                 break
             if not got or not self.open or self._unsent():
                 return False
-            self._move(frame, writer)
-            self.sent += messages
+            if not self._move(frame, writer):
+                return False
+            self._count(frame, messages, payload)
         finally:
             if got:  # pragma: no branch - else it has returned
                 lock.release()
@@ -355,16 +391,31 @@ class Channel:
             writer.look_after()
         return True
 
-    def _move(self, frame: bytes, writer: WriterPart) -> None:
-        """Send a frame. Holds the lock."""
+    def _count(self, frame: bytes, messages: int, payload: int) -> None:
+        """Count what was sent. Holds the lock."""
+        carried = _payload_size(frame)
+        if payload < 0:
+            payload = carried
+        self.sent += messages
+        self.payload += payload
+        self.wire += len(frame)
+        if frame and frame[0] & _COMPRESSED:  # of several frames none is
+            self.original += payload
+            self.deflated += carried
+        self.note_went()
+
+    def _move(self, frame: bytes, writer: WriterPart) -> bool:
+        """Send a frame; False if the writer says that it was not sent. Holds the lock."""
         try:
             whole = codec.send_frame(self._send, frame, self._send_flags, self.tail)
         except BaseException as error:
             if writer.broke(frame, error):
-                return
+                return True
             raise
         if not whole or self._stream.pending:
-            writer.go_on(None if whole or self.tail else frame)
+            left = None if whole or self.tail else frame
+            return writer.go_on(left) is not False or left is None
+        return True
 
     # -- receiving ---------------------------------------------------------
 
@@ -408,20 +459,26 @@ class Channel:
                 note,
                 window.as_utf8,
             )
-            window.received += len(window.ready)  # none was there before
         except OSError as error:
             if error.errno is None:
                 raise  # a signal handler's, such as TimeoutError
         finally:
             # No call in these, so no signal handler runs before it is noted.
-            if note:
+            if note and not came:
                 if note[2:]:
                     window.stopped = (note[1], note[0], note[2])
                 window.unfed = note[0]
                 window.plain = False
+            if note:
+                window.wire += note[0]
+                if note[2:]:
+                    window.received += len(window.ready)  # none was there before
+                    window.payload += note[3]
             self.reader = 0
             if self.orphaned:
                 reader.leave()
+        if note and note[0]:
+            self.note_came()
         if not came:
             return None
         self.heard = True

@@ -112,7 +112,7 @@ def read_messages(
     most: int,
     out: list[str | bytes | list[int]],
     as_utf8: bool = False,
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Read the run of messages at the front of `window[start:end]`.
 
     Reads complete messages that are one frame each (first byte 0x81 or 0x82),
@@ -135,8 +135,8 @@ def read_messages(
         as_utf8: Whether text messages are wanted as bytes. They are checked as for str.
 
     Returns:
-        `(position, why)`: where the first frame that was not read starts, and
-        MORE, SPECIAL, BAD_TEXT or FULL.
+        `(position, why, payload)`: where the first frame that was not read starts;
+        MORE, SPECIAL, BAD_TEXT or FULL; and how many bytes of payload were read.
     """
 
 def receive_messages(
@@ -164,15 +164,14 @@ def receive_messages(
         as_list: As for read_messages.
         limit: As for read_messages.
         ready: Where the messages go, in the order they came.
-        note: Where it is noted what else there is to do. If there is something in
-            it, nothing is received.
+        note: Where it is noted what has come: the number of bytes and, if they were read, the
+            `position`, the reason and the payload's size that read_messages would have returned.
+            It stays empty if nothing was there. If there is something in it, nothing is received.
         as_utf8: As for read_messages.
 
     Returns:
-        True if whole messages came, nothing else, and less than the window holds. False
-        with an empty `note` if nothing was there. Else False, with a `note` of the number
-        of bytes received and, if they were read, the `position` and the reason that
-        read_messages would have returned.
+        True if whole messages came, nothing else, and less than the window holds: then there is
+        nothing left to do. Else False.
     """
 
 def send_frame(
@@ -625,8 +624,12 @@ class Stream(Protocol):
 class WriterPart(Protocol):
     """What goes on with a send that cannot be made at once."""
 
-    def go_on(self, frame: bytes | None, /) -> None:
-        """Send a frame, waiting for that; None: what `tail` has of one. Holds the lock."""
+    def go_on(self, frame: bytes | None, /) -> object:
+        """Send a frame, waiting for that; None: what `tail` has of one. Holds the lock.
+
+        Returns:
+            False if a frame is not sent: then the channel has sent nothing. Else anything.
+        """
 
     def broke(self, frame: bytes, error: BaseException, /) -> bool:
         """Sending a frame has raised; whether that is dealt with, else it is raised."""
@@ -664,7 +667,9 @@ class Window:
     Attributes:
         data: The memory; the caller may put another one in its place between two calls.
         plain: Whether a frame starts with the next byte, and goes to the window's front.
-        received: How many messages were read into it, but for those that read_messages has.
+        received: How many messages a channel has read out of it, each of one frame.
+        payload: How many bytes these had.
+        wire: How many bytes a channel has received into it, whatever they were.
         unfed: How many bytes were received, but not fed yet; None for none.
         stopped: Where in them reading stopped: the position, their number, and why, as
             read_messages says it. None where nothing of them was read.
@@ -677,6 +682,10 @@ class Window:
 
     @property
     def received(self) -> int: ...
+    @property
+    def payload(self) -> int: ...
+    @property
+    def wire(self) -> int: ...
     def __init__(
         self,
         size: int,
@@ -713,7 +722,15 @@ class Channel:
         heard: Whether messages came since this was set to False.
         reader: The ident of the thread that reads, 0 for none.
         rest: What is left of a frame that is being written, None for none; the writer's.
+        timed: Whether the time is noted at which bytes go and come.
         sent: How many messages it has sent, those that its writer went on with among them.
+        payload: How many bytes these had, before compression.
+        wire: How many bytes their frames had.
+        original: How many bytes of `payload` were compressed.
+        deflated: How many these came to.
+        went: When bytes were last sent, on the clock of time.monotonic(); 0.0 for never, and where
+            `timed` is not set.
+        came: The same for bytes that were received.
         tail: The same as a send leaves it: one bytes object, or nothing.
     """
 
@@ -726,6 +743,7 @@ class Channel:
     heard: bool
     reader: int
     rest: Any
+    timed: bool
 
     def __init__(
         self,
@@ -758,6 +776,24 @@ class Channel:
     def tail(self) -> list[bytes]: ...
     @property
     def sent(self) -> int: ...
+    @property
+    def payload(self) -> int: ...
+    @property
+    def wire(self) -> int: ...
+    @property
+    def original(self) -> int: ...
+    @property
+    def deflated(self) -> int: ...
+    @property
+    def went(self) -> float: ...
+    @property
+    def came(self) -> float: ...
+    def note_went(self) -> None:
+        """Note the time, if `timed` says so: bytes were sent by another way."""
+
+    def note_came(self) -> None:
+        """Note the time, if `timed` says so: bytes were received by another way."""
+
     def renew(self, reading: EngineLock, writing: EngineLock) -> None:
         """Have other locks: in a forked child, where nobody would release the old ones."""
 
@@ -792,13 +828,17 @@ class Channel:
             TypeError, ValueError: as list_to_bytes. Nothing was sent.
         """
 
-    def send(self, frame: bytes, writer: WriterPart, messages: int = 1, /) -> bool:
+    def send(
+        self, frame: bytes, writer: WriterPart, messages: int = 1, payload: int = -1, /
+    ) -> bool:
         """As `send_text`, of a whole frame, or of several. It may compress.
 
         Args:
-            frame: The frame, or several.
+            frame: The frame, or several, none of which is compressed.
             writer: What goes on where they cannot be sent at once.
             messages: How many messages they are, for `sent`.
+            payload: How many bytes these have, before compression; -1 for as many as the one frame
+                has, which is not compressed.
         """
 
     def receive(self, timeout: Any, reader: ReaderPart, /) -> Any:

@@ -330,8 +330,8 @@ def read_messages(
     most: int,
     out: list[str | bytes | list[int]],
     as_utf8: bool = False,
-) -> tuple[int, int]:
-    """Read the run of messages at the front of window[start:end]: (position, why)."""
+) -> tuple[int, int, int]:
+    """Read the run of messages at the front of window[start:end]: (position, why, payload)."""
     masked = bool(masked)
     as_list = bool(as_list)
     as_utf8 = bool(as_utf8)
@@ -344,30 +344,32 @@ def read_messages(
     end = _whole(end, "end", 0, len(window))
     at = _whole(start, "start", 0, end)
     header, mask_bit = (6, 128) if masked else (2, 0)
+    read = 0
     while most:
         if end - at < 2:
-            return at, MORE
+            return at, MORE, read
         first = window[at]
         body = at + header
         length = window[at + 1] ^ mask_bit  # 128 and more if the mask bit is wrong
         if length > 125:
             body, length = _long_header(window, at, end, mask_bit)
         if body > end:
-            return at, MORE
+            return at, MORE, read
         if first not in _MESSAGES or length > limit or length > end - body:
-            return at, SPECIAL
+            return at, SPECIAL, read
         payload = _payload(window, body, body + length, masked)
         if first == _TEXT_MESSAGE:
             try:
                 text = payload.decode()
             except UnicodeDecodeError:
-                return at, BAD_TEXT
+                return at, BAD_TEXT, read
             out.append(bytes(payload) if as_utf8 else text)
         else:
             out.append(list(payload) if as_list else bytes(payload))
         at = body + length
+        read += length
         most -= 1
-    return at, FULL
+    return at, FULL, read
 
 
 # ---- around a socket's method ----
@@ -387,7 +389,7 @@ def receive_messages(
     note: list[int],
     as_utf8: bool = False,
 ) -> bool:
-    """Receive once; True if messages came and nothing else. Else see `note`."""
+    """Receive once; True if messages came and nothing else. What came is in `note`."""
     limit = _whole(limit, "limit", 0, _INT64_MAX)
     if not issubclass(type(window), bytearray):
         raise TypeError(f"the window has to be a bytearray, not {type(window).__name__}")
@@ -408,13 +410,12 @@ def receive_messages(
         note.clear()
         raise
     messages: list[str | bytes | list[int]] = []
-    at, why = read_messages(window, 0, count, masked, as_list, limit, _INT64_MAX, messages, as_utf8)
+    at, why, payload = read_messages(
+        window, 0, count, masked, as_list, limit, _INT64_MAX, messages, as_utf8
+    )
     ready += messages
-    note += (at, why)
-    if at == count and 0 < count < size:
-        note.clear()
-        return True
-    return False
+    note += (at, why, payload)
+    return at == count and 0 < count < size
 
 
 def send_frame(

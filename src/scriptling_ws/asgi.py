@@ -35,6 +35,7 @@ from ._adapters.gate import Gate
 from ._adapters.running import decide, log_refusal, run_handler
 from ._adapters.table import Table
 from ._codes import CloseCode
+from ._connection.stats import MessageStats
 from ._handshakes.head import Refused, parse_request
 from ._network.authority import host_port
 from ._network.loops import Cancelled, Mailbox, in_a_loop, together
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     Send = Callable[[dict[str, Any]], Awaitable[None]]
     Application = Callable[[Any, Any, Any], Awaitable[Any]]
 
-__all__ = ["Client", "Middleware"]
+__all__ = ["Client", "MessageStats", "Middleware"]
 
 _logger = logging.getLogger("scriptling_ws.server")
 

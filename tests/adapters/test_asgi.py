@@ -148,6 +148,62 @@ def test_what_a_handler_sends_is_an_event_each():
     ]
 
 
+def test_what_has_moved_is_counted_as_far_as_asgi_tells():
+    seen = []
+
+    def handler(client):
+        seen.append(client.stats())
+        client.send("\u20ac")
+        client.send_many(["a", b"bc"])
+        seen.extend(client.receive(TIMEOUT) for _ in range(2))
+        client.close()
+        seen.append(client.stats())
+        until(lambda: client.stats().seconds_since_sent > seen[-1].seconds_since_sent)
+        seen.append(client.stats())
+
+    Server(middleware(handler)).run(text("\u20ac\u20ac"), binary(b"\1"))
+    before, *messages, after, later = seen
+    assert messages == ["\u20ac\u20ac", [1]]
+    assert isinstance(after, asgi.MessageStats)
+    assert not isinstance(after, ws.ConnectionStats)
+    assert (before.messages_sent, before.bytes_sent) == (0, 0)
+    assert (after.messages_sent, after.bytes_sent) == (3, 6)
+    assert (after.messages_received, after.bytes_received) == (2, 7)
+    assert 0 <= before.seconds_open < TIMEOUT
+    assert later.seconds_open == after.seconds_open  # it is over
+    assert 0 <= after.seconds_since_received < later.seconds_since_received
+
+
+def test_the_log_of_frames_has_messages_and_says_what_it_cannot_see(caplog):
+    def handler(client):
+        client.send("h\u00e4\n")
+        client.send_binary(b"\0" * 65)
+        for _ in range(2):
+            assert client.receive(TIMEOUT) is not None
+        client.close(4000, "bye\n")
+
+    def lines():
+        found = [r.getMessage() for r in caplog.records if r.name == "scriptling_ws.frames"]
+        return [line.partition(" ")[2] for line in found]
+
+    Server(middleware(handler)).run(text("a"), text("b"))
+    assert lines() == []
+    caplog.set_level("DEBUG", logger="scriptling_ws.frames")
+    Server(middleware(handler)).run(text("x" * 65), binary(b"\xff"))
+    opened = lines()[0]
+    assert opened == (
+        "open: 127.0.0.1:80 to 192.0.2.1:4000, GET '/ws'; frames, pings and compression are the "
+        "ASGI server's, and not seen here"
+    )
+    assert sorted(lines()[1:]) == [
+        r"closed: 4000 'bye\n'",
+        "received BINARY, 1 byte: ff",
+        f"received TEXT, 65 characters: '{'x' * 64}'...",
+        f"sent BINARY, 65 bytes: {'00 ' * 63}00...",
+        r"sent TEXT, 3 characters: 'h\xe4\n'",
+    ]
+
+
 def test_a_subprotocol_is_chosen_and_bytes_stay_bytes():
     seen = []
 

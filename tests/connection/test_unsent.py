@@ -1,6 +1,7 @@
 """What is still to be written: the rest of a frame, answers, and their order."""
 
 import socket
+import sys
 import threading
 from collections import deque
 from types import SimpleNamespace
@@ -25,7 +26,7 @@ class Halting(Transport):
 def unsent():
     near, far = tcp_pair()
     transport = Halting(near)
-    found = Unsent(SimpleNamespace(rest=None, tail=[]), transport, deque())
+    found = Unsent(SimpleNamespace(rest=None, tail=[], note_went=lambda: None), transport, deque())
     with far:
         yield found, transport, far
     transport.close()
@@ -127,3 +128,47 @@ def test_nothing_is_left_of_what_is_forgotten(unsent):
     found.tail.append(b"left")
     found.forget()
     assert not found
+
+
+def calls_after(code, advance, look):
+    """What `look` returns at each call in `advance`, once a function has returned."""
+    returned, seen = [], []
+
+    def note(frame, event, _argument):
+        if event == "return" and frame.f_code is code:
+            returned.append(True)
+        elif event == "call" and returned:
+            seen.append(look())
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        assert advance()
+    finally:
+        sys.setprofile(before)
+    assert returned
+    return seen
+
+
+def test_no_code_runs_between_a_write_and_its_note(unsent):
+    """A signal handler could raise at any call: the same bytes would go out once more."""
+    found, _, _ = unsent
+    found.begin(b"frame")
+    seen = calls_after(Halting.write.__code__, found.advance, lambda: found.rest)
+    assert seen == [(b"frame", 5, (), True)]  # as note_went is called
+
+
+def test_no_code_runs_between_a_piece_and_its_note(unsent):
+    """Else a piece of the frame would never go out."""
+
+    class Pieces:
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            return memoryview(b"piece")
+
+    found, pieces = unsent[0], Pieces()
+    found.begin(pieces)
+    assert calls_after(Pieces.__next__.__code__, found.advance, lambda: found.rest) == []
+    assert found.rest == (b"piece", 0, pieces, False)

@@ -123,7 +123,7 @@ def test_a_frame_in_hand_is_the_oldest(others):
             for _ in range(others):
                 room.send(f"{count + 1} {BLOCK}")
             assert room.stats().queued == 1 + others
-            assert member._send_on(frame) is False
+            assert member._send_on(*frame) is False
         assert (room.stats().queued, room.dropped) == (1, others)
         assert numbers(far, count) == [*range(1, count), count + others]
         assert is_quiet(far)

@@ -250,6 +250,7 @@ class End:
         self.writer = Writer(self)
         self.reader = Reader(self)
         self._arrived = bytearray()
+        self._read = [0, 0, 0]  # by `read`: messages, their bytes, and all bytes
 
     def __enter__(self) -> End:
         return self
@@ -337,7 +338,7 @@ class End:
         """Receive once, without waiting: the message that is the next one then, or None."""
         window, note = self.window, list[int]()
         if window.unfed is None:
-            window.plain = not self._receive(note) and window.plain
+            window.plain = self._receive(note) and window.plain
         if window.unfed is not None:
             self.channel.heard = True
         return self.take()
@@ -349,17 +350,23 @@ class End:
         return None
 
     def _receive(self, note: list[int]) -> bool:
-        """Receive once; whether there is something to note."""
-        receive = self.way.codec.receive_messages
+        """Receive once; whether there is nothing to note."""
+        receive, usual = self.way.codec.receive_messages, False
+        before = len(self.ready)
         arguments = (self.window.data, *self._options, self.ready, note, self._as_utf8)
         try:
-            self.channel.heard |= receive(self._receive_now, *arguments)
+            usual = receive(self._receive_now, *arguments)
         except OSError:
             note.append(0)
-        if note:
+        self.channel.heard |= usual
+        self._read[2] += sum(note[:1])
+        if len(note) > 1:
+            self._read[0] += len(self.ready) - before
+            self._read[1] += note[3]
+        if note and not usual:
             self.window.unfed = note[0]
             self.window.stopped = (note[1], note[0], note[2]) if note[0] else None
-        return bool(note)
+        return usual or not note
 
     def _receive_now(self, buffer: bytearray) -> int:
         return self._sock.recv_into(buffer, 0, DONTWAIT)
@@ -389,7 +396,20 @@ class End:
             "reader": self.channel.reader,
             "locked": (self.channel.reading.locked(), self.channel.writing.locked()),
             "tail": self.channel.tail,
+            "sent": self.sent(),
+            "received": self.received(),
         }
+
+    def sent(self) -> tuple[int, ...]:
+        """What was sent: messages, their bytes, those of frames, before and after compression."""
+        channel = self.channel
+        return channel.sent, channel.payload, channel.wire, channel.original, channel.deflated
+
+    def received(self) -> tuple[int, ...]:
+        """What was received, by the channel or by its reader: messages, their bytes, all bytes."""
+        window = self.window
+        counts = window.received, window.payload, window.wire
+        return tuple(map(sum, zip(counts, self._read, strict=True)))
 
 
 class Session:

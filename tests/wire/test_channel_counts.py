@@ -1,10 +1,12 @@
-"""What a channel and its window count: messages, in each of the ways, whoever goes on with them."""
+"""What a channel and its window count, in each of the ways, whoever goes on with it."""
+
+import time
 
 import pytest
 
 from channels import SOON, End
 from frames import raw_frame
-from kernels import BINARY, TEXT
+from kernels import BINARY, KEY, TEXT
 
 
 def test_messages_that_are_sent(way):
@@ -25,6 +27,55 @@ def test_messages_that_are_sent(way):
             assert send() is True
             assert end.channel.sent == count
             end.drain()
+        assert end.channel.payload == 1 + 20_000 + 0 + 10_000 + 2 + 1
+        assert end.channel.wire == 3 + 20_004 + 2 + 10_004 + 4 + 3
+        assert (end.channel.original, end.channel.deflated) == (0, 0)
+
+
+@pytest.mark.parametrize("masks", [False, True])
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536])
+def test_bytes_that_are_sent(way, masks, size):
+    data = b"x" * size
+    frame = raw_frame(TEXT, data, KEY if masks else None)
+    with End(way, masks=masks) as end:
+        for count, send in enumerate(
+            (
+                lambda: end.send_text(data.decode()),
+                lambda: end.send_binary(data),
+                lambda: end.send_binary(list(data)),
+                lambda: end.send(frame),
+            ),
+            1,
+        ):
+            assert send() is True
+            end.drain()
+            assert end.sent() == (count, count * size, count * len(frame), 0, 0)
+
+
+def test_bytes_of_several_messages(way):
+    with End(way) as end:
+        frames = raw_frame(TEXT, b"a" * 200) + raw_frame(BINARY, b"b")
+        assert end.channel.send(frames, end.writer, 2, 201) is True
+        assert end.sent() == (2, 201, len(frames), 0, 0)
+
+
+def test_a_compressed_frame(way):
+    with End(way) as end:
+        frame = raw_frame(TEXT | 0x40, b"small")
+        assert end.channel.send(frame, end.writer, 1, 1000) is True
+        assert end.sent() == (1, 1000, len(frame), 1000, 5)
+        assert end.send_binary(b"plain") is True
+        assert end.sent() == (2, 1005, len(frame) + 7, 1000, 5)
+
+
+def test_a_frame_that_the_writer_does_not_send(way):
+    with End(way) as end:
+        end.fill()
+        end.writer.go_on = lambda _frame: False
+        assert end.send_binary(b"x" * 1000) is False
+        assert end.send(raw_frame(TEXT, b"x")) is False
+        assert end.sent() == (0, 0, 0, 0, 0)
+        assert not end.channel.writing.locked()
 
 
 def test_frames_of_several_messages(way):
@@ -41,7 +92,7 @@ def test_what_the_writer_goes_on_with_counts_once(way):
         end.fill()
         assert end.send_binary(b"x" * 1000) is True
         assert [name for name, *_ in end.writer.calls] == ["go_on"]
-        assert end.channel.sent == 1
+        assert end.sent() == (1, 1000, 1004, 0, 0)
 
 
 def test_what_is_not_sent_does_not_count(way):
@@ -87,6 +138,8 @@ def test_messages_that_are_received(way, count):
         end.arrive(b"".join(frames[i % 2] for i in range(count)))
         assert end.receive(SOON) == "a"
         assert (end.window.received, len(end.ready)) == (count, count - 1)
+        payload = sum(1 + i % 2 for i in range(count))
+        assert end.received() == (count, payload, payload + 2 * count)
         end.ready.clear()
         end.arrive(frames[1])
         assert end.receive(SOON) == b"bc"
@@ -99,10 +152,11 @@ def test_messages_before_something_else(way):
         end.arrive(raw_frame(TEXT, b"a") * 3 + b"\x89\0" + raw_frame(TEXT, b"b"))
         end.receive(SOON)
         assert end.window.received == 3
+        assert end.received() == (3, 3, 3 * 3 + 2 + 3)  # all bytes have come
     with End(way) as end:
         end.arrive(raw_frame(TEXT, b"a") + raw_frame(TEXT, b"b" * 100)[:50])
         end.receive(SOON)
-        assert end.window.received == 1
+        assert end.received() == (1, 1, 53)
 
 
 def test_nothing_that_is_received(way):
@@ -111,3 +165,26 @@ def test_nothing_that_is_received(way):
         end.arrive(b"\x89\0")
         end.receive(SOON)
         assert end.window.received == 0
+
+
+def test_when_something_has_moved(way):
+    with End(way) as end:
+        end.arrive(raw_frame(TEXT, b"a"))
+        assert end.receive(SOON) == "a"
+        assert end.send_text("a") is True
+        end.channel.note_came()
+        end.channel.note_went()
+        assert (end.channel.came, end.channel.went) == (0, 0)  # nobody has asked for it
+        end.channel.timed = True
+        before = time.monotonic()
+        assert end.send_text("a") is True
+        assert before - 1e-5 <= end.channel.went <= time.monotonic()
+        assert end.channel.came == 0
+        end.arrive(raw_frame(TEXT, b"a"))
+        assert end.receive(SOON) == "a"
+        assert end.channel.went <= end.channel.came <= time.monotonic()
+        before = time.monotonic()
+        end.channel.note_came()
+        assert before - 1e-5 <= end.channel.came <= time.monotonic()
+        end.channel.note_went()
+        assert before - 1e-5 <= end.channel.went <= time.monotonic()

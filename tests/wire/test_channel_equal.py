@@ -66,7 +66,7 @@ calls = st.one_of(
     st.tuples(st.just("send_text"), texts),
     st.tuples(st.just("send_binary"), binaries),
     st.tuples(st.just("send_utf8"), encoded),
-    st.tuples(st.just("send_frame"), st.sampled_from([TEXT, BINARY, 0x8A]), payloads),
+    st.tuples(st.just("send_frame"), st.sampled_from([TEXT, BINARY, 0x8A, 0xC1]), payloads),
     st.tuples(st.just("receive"), timeouts),
     st.tuples(st.just("turn"), st.sampled_from(FLAGS)),
     st.sampled_from([("answer",), ("rest",), ("finish",), ("send", bytearray(b"\x81\0"))]),

@@ -54,7 +54,7 @@ def test_functions_have_the_contract_s_arguments(kernel: ModuleType) -> None:
     assert kernel.list_to_bytes(values=[97]) == b"a"
     assert kernel.read_messages(
         window=bytearray(), start=0, end=0, masked=True, as_list=True, limit=0, most=1, out=[]
-    ) == (0, MORE)
+    ) == (0, MORE, 0)
     assert kernel.read_fragments(
         window=bytearray(), start=0, end=0, masked=True, limit=0, most=1, room=[], used=0
     ) == (0, 0, 0, False)
@@ -630,7 +630,8 @@ def read(
     """read_messages on a window of its own: the messages, the position, why."""
     out: list[Any] = []
     place = bytearray(window)
-    at, why = kernel.read_messages(place, 0, len(place), masked, as_list, limit, most, out)
+    at, why, size = kernel.read_messages(place, 0, len(place), masked, as_list, limit, most, out)
+    assert size == sum(len(each.encode() if isinstance(each, str) else each) for each in out)
     if why != BAD_TEXT:
         assert place[at:] == window[at:]
     return out, at, why
@@ -692,6 +693,7 @@ def test_read_from_the_middle(kernel: ModuleType) -> None:
     assert kernel.read_messages(window, 3, 3 + len(one), True, False, 9, 9, out) == (
         3 + len(one),
         MORE,
+        3,
     )
     assert out == ["before", b"abc"]
     assert window[3 + len(one) :] == one + b"\xff" * 3

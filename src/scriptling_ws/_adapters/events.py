@@ -17,17 +17,19 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import _kernel as kernel
 from .._codes import CloseCode
 from .._connection.asking import Messages, silence
+from .._connection.frames import label_of_next, log_line, log_message, logs
 from .._errors import ConnectionClosed, SendTimeout
 from .._network.deadline import Deadline, check_timeout
 from .._network.waiting import engine
 from .._options import check_count
 from .._wire.documents import loaded, text_of
 from .._wire.outgoing import binary_payload, check_close, text_payload, utf8_payload
+from .counts import Counts
 from .inbox import Inbox
 from .uncarried import Uncarried
 
@@ -37,12 +39,15 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from .._connection.stats import MessageStats
     from .._handshakes.head import Request
     from .._options import Options
 
 __all__ = ["Client", "Posted", "close_event"]
 
 _logger = logging.getLogger("scriptling_ws.server")
+
+_UNSEEN: Final = "frames, pings and compression are the ASGI server's, and not seen here"
 
 
 class Posted:
@@ -124,6 +129,30 @@ class Client(Uncarried):
         self.peer_addr: str = request.remote_addr
         self.close_code: int | None = None
         self.close_reason: str | None = None
+        self._counts = Counts()
+        self._label = label_of_next("asgi") if logs() else None
+        self._log(f"open: {local_addr} to {request.remote_addr}, GET {request.path!a}; {_UNSEEN}")
+
+    def _log(self, text: str) -> None:
+        """Log something of the connection, if it is to be logged."""
+        if self._label is not None:
+            log_line(self._label, text)
+
+    def _log_message(self, way: str, message: str | bytes) -> None:
+        """Log a message, if messages are to be logged."""
+        if self._label is not None:
+            log_message(self._label, way, message)
+
+    def stats(self) -> MessageStats:
+        """What has moved so far, as far as ASGI tells: messages, and their bytes.
+
+        Of frames, pings, compression and bytes on the wire only the server knows. Does not block;
+        thread-safe; works after the close too.
+
+        Returns:
+            The figures of this moment; see `MessageStats`.
+        """
+        return self._counts.stats()
 
     @property
     def user(self) -> Any:
@@ -138,6 +167,8 @@ class Client(Uncarried):
 
     def _feed(self, message: str | bytes) -> bool:
         """A message has come; whether more may come now."""
+        self._log_message("received", message)
+        self._counts.received(message)
         most = self._options.max_message_size
         if most is not None and _is_over(message, most):
             text = f"a message is over the {most} bytes of max_message_size"
@@ -163,6 +194,8 @@ class Client(Uncarried):
                 return False
             self.close_code, self.close_reason = int(code), reason
             callbacks, self._callbacks = self._callbacks, []
+            self._counts.end()
+        self._log(f"closed: {int(code)} {reason!a}")
         self._inbox.end()
         for callback in callbacks:
             _call(callback)
@@ -234,6 +267,9 @@ class Client(Uncarried):
         if posted.error is not None:
             self._left(CloseCode.ABNORMAL)
             raise self._closed_error() from posted.error
+        message: str | bytes = event["text"] if "text" in event else event["bytes"]
+        self._counts.sent(message)
+        self._log_message("sent", message)
 
     def _closed_error(self) -> ConnectionClosed:
         return ConnectionClosed(self.close_code or CloseCode.ABNORMAL, self.close_reason or "")

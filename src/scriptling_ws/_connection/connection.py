@@ -37,6 +37,7 @@ from .._wire.outgoing import check_close
 from .asking import Messages, nothing_came
 from .awaiting import Awaiting
 from .closer import Closer
+from .frames import watched
 from .instream import MessageStream
 from .intake import Intake
 from .into import receive_into
@@ -45,6 +46,7 @@ from .outlet import Outlet
 from .outstream import OutStream
 from .pinger import Pinger
 from .reader import Reader
+from .stats import stats_of
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ if TYPE_CHECKING:
     from .._handshakes.terms import Terms
     from .._network.transport import Transport
     from .._options import Options
-    from .link import Traffic
+    from .stats import ConnectionStats
 
     Binary_co = TypeVar("Binary_co", bound="list[int] | bytes", covariant=True, default=list[int])
     Text_co = TypeVar("Text_co", bound="str | bytes", covariant=True, default=str)
@@ -144,6 +146,14 @@ class Connection(Generic[Binary_co, Text_co]):
 
         With `attended` a peer that leaves is noticed without keepalive too, and without a call.
         """
+        transport = watched(
+            transport,
+            client=client,
+            received=received,
+            request=request,
+            exchange=exchange,
+            compresses=deflate is not None,
+        )
         protocol = Protocol(
             ws,
             client=client,
@@ -356,8 +366,8 @@ class Connection(Generic[Binary_co, Text_co]):
             ConnectionClosed, SendTimeout: as `send`; how many of the messages have
                 left is not known.
         """
-        for frame, count in self._encoder.batches(messages, compress):
-            self._writer.send(frame, count)
+        for frame, count, payload in self._encoder.batches(messages, compress):
+            self._writer.send(frame, count, payload)
             del frame  # it may lock the caller's buffer, who may want to fill it anew
 
     def send_stream(
@@ -662,6 +672,17 @@ class Connection(Generic[Binary_co, Text_co]):
         """
         return self._link.pings.latency
 
+    def stats(self) -> ConnectionStats:
+        """What has moved so far: messages, bytes, frames and pings both ways, times, ratios.
+
+        Does not block; thread-safe. It works after the close too: what has moved stays. The
+        figures are counted in any case, so asking for them is all that they cost.
+
+        Returns:
+            The figures of this moment; see `ConnectionStats`.
+        """
+        return stats_of(self._link)
+
     def fileno(self) -> int:
         """The socket's descriptor, -1 once closed: to wait on, not for I/O.
 
@@ -733,10 +754,6 @@ class Connection(Generic[Binary_co, Text_co]):
     def _abort(self) -> None:
         """End the connection without a goodbye: for a server whose patience is at its end."""
         self._closer.abort()
-
-    def _traffic(self) -> Traffic:
-        """What has moved so far: see `Link.traffic`."""
-        return self._link.traffic()
 
     def _closed_error(self) -> ConnectionClosed:
         """What `send` raises once it is closed."""

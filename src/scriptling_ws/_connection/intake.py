@@ -146,6 +146,8 @@ class Intake:
                 protocol.window.unfed = 0  # reset, timed out, unreachable: the peer is gone
             if protocol.window.unfed is None:
                 return None
+            protocol.tally.wire += protocol.window.unfed
+            self._channel.note_came()
         count = protocol.window.unfed
         self._channel.heard = True
         if not (count and protocol.feed_run()):

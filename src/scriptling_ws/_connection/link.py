@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 from copy import copy
+from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .. import _kernel as kernel
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from .._network.transport import Transport
     from .._wire.incoming import Protocol
 
-__all__ = ["LOOK", "LOOK_AGAIN", "Link", "Traffic"]
+__all__ = ["LOOK", "LOOK_AGAIN", "Link", "Over"]
 
 LOOK: Final = 1.0
 """Seconds after which `send` looks again at what has come."""
@@ -43,21 +44,16 @@ LOOK_AGAIN: Final = 0.1
 _NOT_OURS: Final = "it is the parent process's, and a forked child cannot use it"
 
 
-class Traffic(NamedTuple):
-    """What has moved on one connection.
+class Over(NamedTuple):
+    """The end of a link.
 
     Attributes:
-        received: The messages that have come.
-        sent: The messages that `send` and its like have taken.
-        bytes_received: The bytes that have come, by the count of the system's kernel: the opening
-            handshake, headers and TLS among them. 0 where it does not tell (see `Pulse`).
-        bytes_sent: Likewise, the bytes that the peer's kernel has taken.
+        moment: When the descriptor was closed, on the monotonic clock.
+        pulse: What the system had counted by then; None where it does not tell.
     """
 
-    received: int
-    sent: int
-    bytes_received: int
-    bytes_sent: int
+    moment: float
+    pulse: Pulse | None
 
 
 class Link:
@@ -75,22 +71,22 @@ class Link:
         send_timeout: Seconds that the peer has to take a message, None for ever.
         send_error: Why nothing can be written any more; None while something can.
         eof: Whether the peer has ended the stream.
-        sent: The messages that were sent by others than the channel; guarded by the outlet's lock.
+        opened: When it was opened, on the monotonic clock.
+        over: When the descriptor was closed, and what the system had counted; None before.
         watched: Whether the keepalive thread knows the connection.
     """
 
     __slots__ = (
-        "_counts",
-        "_last",
         "channel",
         "client",
         "eof",
         "lifecycle",
+        "opened",
+        "over",
         "pings",
         "protocol",
         "send_error",
         "send_timeout",
-        "sent",
         "transport",
         "unsent",
         "watched",
@@ -127,9 +123,10 @@ class Link:
         self.send_error: Exception | None = None
         self.eof = False
         self.watched = False
-        self.sent = 0
-        self._counts = False  # whether somebody asks for the traffic
-        self._last: Pulse | None = None  # what the kernel had counted in the end
+        self.opened = monotonic()
+        self.over: Over | None = None
+        # Where the system does not tell when something moved, the channel notes that itself.
+        self.channel.timed = transport.pulse() is None
 
     def wake(self) -> None:
         """Have a thread that waits to receive look at the state, now and from now on."""
@@ -155,20 +152,6 @@ class Link:
             self.unsent.forget()
             self.lifecycle.go(BREAK)
 
-    def traffic(self) -> Traffic:
-        """What has moved so far. From the first call on, what it comes to in the end is kept.
-
-        Thread-safe, and does not block: no lock is taken, so the figures are each right, but not
-        of one moment.
-        """
-        self._counts = True
-        pulse = self.transport.pulse()
-        pulse = self._last or pulse  # that of a descriptor that is closed meanwhile is another's
-        moved = (0, 0) if pulse is None else (pulse.received, pulse.acknowledged)
-        protocol = self.protocol
-        received = protocol.unreceived.total + protocol.window.received
-        return Traffic(received, self.sent + self.channel.sent, *moved)
-
     def closed_error(self) -> ConnectionClosed:
         """What `send` raises on a connection that is not open."""
         control = self.protocol.control
@@ -179,8 +162,7 @@ class Link:
     def dispose(self) -> None:
         """Close the descriptor. Holds the intake's lock and the outlet's; not twice."""
         if not self.lifecycle.disposed:
-            if self._counts:
-                self._last = self.transport.pulse()
+            self.over = Over(monotonic(), self.transport.pulse())
             with self.lifecycle.lock:
                 self.lifecycle.go(DISPOSE)
             self.transport.close()
@@ -195,6 +177,7 @@ class Link:
         if control.code is None:
             control.code, control.reason = int(CloseCode.ABNORMAL), _NOT_OURS
         self.lifecycle.after_fork()
+        self.over = Over(monotonic(), None)
         self.protocol.ended = True
         # Not what is unsent: a send that goes on in here fails at the closed descriptor.
         self.send_error = OSError(errno.EBADF, _NOT_OURS)

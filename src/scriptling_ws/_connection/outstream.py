@@ -117,6 +117,15 @@ class OutStream:
         whole = last and (begun or self._left == self._fragments.made)
         return bool((begun or self._left) and not whole and self._link.lifecycle.open)
 
+    def _count(self) -> None:
+        """Count the message, but for its frames."""
+        tally, fragments = self._unsent.tally, self._fragments
+        tally.messages += 1
+        tally.payload += fragments.payload
+        if fragments.deflated is not None:
+            tally.original += fragments.payload
+            tally.deflated += fragments.deflated
+
     def _send_one(self, payload: bytes, last: bool) -> None:
         """Send one fragment."""
         link, unsent = self._link, self._unsent
@@ -127,12 +136,15 @@ class OutStream:
             if not link.lifecycle.open:
                 raise link.closed_error()
             unsent.fragmented = True
-            self._writer.go_on(self._fragments.frame(payload, last=last), deadline)
+            frame = self._fragments.frame(payload, last=last)
+            self._writer.go_on(frame, deadline)
             self._left += 1
+            unsent.tally.frames += 1
+            unsent.tally.wire += len(frame)
             if last:
                 unsent.end_fragments()
                 self._fragments.sent()
-                link.sent += 1
+                self._count()
             return True
 
         if not holding(self._outlet.lock, send, deadline.left()):

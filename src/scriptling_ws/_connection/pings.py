@@ -41,14 +41,20 @@ class Pings:
     Attributes:
         latency: The seconds between the latest answered ping and its answer; None before the
             first.
+        least: The least that there was; None before the first.
+        answered: How many pings were answered.
+        total: The seconds that these took together.
         waiting: Those without an answer, by their payloads, oldest first.
     """
 
-    __slots__ = ("latency", "waiting")
+    __slots__ = ("answered", "latency", "least", "total", "waiting")
 
     def __init__(self) -> None:
         self.waiting: dict[bytes, Ping] = {}
         self.latency: float | None = None
+        self.least: float | None = None
+        self.answered = 0
+        self.total = 0.0
 
     def add(self, payload: bytes, ping: Ping) -> None:
         """A ping goes out with this payload."""
@@ -68,7 +74,15 @@ class Pings:
             for each in list(self.waiting):  # oldest first  # pragma: no branch - it is in there
                 ping = self.waiting.pop(each, None)
                 if ping is not None:  # else it has just timed out, in another thread
-                    self.latency = ping.seconds = now - ping.sent
+                    ping.seconds = now - ping.sent
+                    self._count(ping.seconds)
                     ping.came.set()
                 if each == payload:
                     break
+
+    def _count(self, seconds: float) -> None:
+        """A ping was answered after so many seconds."""
+        self.latency = seconds
+        self.least = seconds if self.least is None else min(self.least, seconds)
+        self.total += seconds
+        self.answered += 1

@@ -5,8 +5,9 @@ Rules:
 - A frame that was begun is finished before another one. What is left of it is in `rest`, or for
   a moment in `tail`; should a signal handler's exception end a send, the next writer goes on
   from there.
-- A handler can run after every call, so there is none between a write and the note of how much
-  was written.
+- A handler can run at every call, so there is none between a write and the note of how much was
+  written, nor between a piece of a frame and the note of it: `rest` is set on the
+  channel, as a property's setter would be such a call.
 - Answers (pongs, close frames) go between frames, in their order.
 - A message that is sent in fragments (`outstream`) has the turn of all messages until its end.
   Between two of its fragments, `rest` is _BETWEEN, which keeps the channel's quick ways shut;
@@ -19,6 +20,8 @@ from __future__ import annotations
 
 from copy import copy
 from typing import TYPE_CHECKING, Final
+
+from .._wire.tally import Tally
 
 if TYPE_CHECKING:
     from collections import deque
@@ -49,10 +52,20 @@ class Unsent:
         tail: What is left of a frame, as the channel leaves it.
         taken: Bytes of messages that the transport has taken since it was set to 0.
         fragmented: Whether a message in fragments has the turn.
+        tally: What has left, but for what the channel counts.
         moved: Whether `advance` has written anything since this was set to False.
     """
 
-    __slots__ = ("_channel", "_transport", "answers", "fragmented", "moved", "tail", "taken")
+    __slots__ = (
+        "_channel",
+        "_transport",
+        "answers",
+        "fragmented",
+        "moved",
+        "tail",
+        "taken",
+        "tally",
+    )
 
     def __init__(self, channel: Channel, transport: Transport, answers: deque[bytes]) -> None:
         """Write to a transport, beside a channel; the protocol appends the answers."""
@@ -63,16 +76,13 @@ class Unsent:
         self.taken = 0
         self.fragmented = False
         self.moved = False
+        self.tally = Tally()
 
     @property
     def rest(self) -> Rest | None:
         """What is left of the frame that is being written, None for none: the channel's."""
         rest: Rest | None = self._channel.rest
         return rest
-
-    @rest.setter
-    def rest(self, rest: Rest | None) -> None:
-        self._channel.rest = rest
 
     def __bool__(self) -> bool:
         pending = self._transport.pending  # what TLS has taken, and the socket has not
@@ -86,7 +96,7 @@ class Unsent:
 
     def idle(self) -> None:
         """There is no frame that was begun."""
-        self.rest = _BETWEEN if self.fragmented else None
+        self._channel.rest = _BETWEEN if self.fragmented else None
 
     def end_fragments(self) -> None:
         """No message in fragments has the turn any more. Holds the lock."""
@@ -102,14 +112,14 @@ class Unsent:
     def begin(self, frame: bytes | Iterable[memoryview]) -> None:
         """Begin a frame, of which nothing has left so far."""
         if isinstance(frame, bytes):
-            self.rest = (frame, 0, _NOTHING, False)
+            self._channel.rest = (frame, 0, _NOTHING, False)
         else:
-            self.rest = (b"", 0, frame, False)
+            self._channel.rest = (b"", 0, frame, False)
 
     def resume(self) -> None:
         """Go on with what the kernel has left of a frame."""
         if self.tail:
-            self.rest = (self.tail[0], 0, _NOTHING, True)
+            self._channel.rest = (self.tail[0], 0, _NOTHING, True)
             del self.tail[:]
 
     def take(self, lock: RLock) -> bool:
@@ -126,8 +136,11 @@ class Unsent:
         with lock:
             if not self.answers:
                 return False
-            self.rest = (self.answers[0], 0, _NOTHING, True)
+            answer = self.answers[0]
+            self._channel.rest = (answer, 0, _NOTHING, True)
             del self.answers[0]
+        self.tally.control(answer[0] & 0x0F)
+        self.tally.wire += len(answer)
         return True
 
     def advance(self) -> bool:
@@ -140,19 +153,20 @@ class Unsent:
         data, sent, more, due = self.rest
         if self._transport.uncounted:
             sent += self._transport.uncounted
-            self.rest = (data, sent, more, True)
+            self._channel.rest = (data, sent, more, True)
             self._transport.uncounted = 0
         if sent < len(data):
             view = memoryview(data)[sent:]
             count = self._transport.write(view)
             if not count:
                 return False
-            self.rest = (data, sent + count, more, True)
+            self._channel.rest = (data, sent + count, more, True)
             self.taken += count
             self.moved = True
+            self._channel.note_went()
             return True
         for piece in more:
-            self.rest = (piece, 0, more, due)
+            self._channel.rest = (piece, 0, more, due)
             return True
         self.idle()
         return True
@@ -164,10 +178,10 @@ class Unsent:
             left = memoryview(data)[sent + self._transport.uncounted :]
             # Each is copied before the next one is made: see Pieces.
             whole = b"".join((bytes(left), *map(bytes, copy(more))))
-            self.rest = (whole, 0, _NOTHING, True)
+            self._channel.rest = (whole, 0, _NOTHING, True)
             self._transport.uncounted = 0
 
     def forget(self) -> None:
         """Nothing can be written any more: let go of what was begun."""
-        self.rest = None
+        self._channel.rest = None
         del self.tail[:]

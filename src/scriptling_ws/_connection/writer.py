@@ -27,13 +27,15 @@ from .._errors import SendTimeout
 from .._network.deadline import Deadline, check_timeout
 from .._network.locks import holding
 from .._network.waiting import engine
+from .._wire.tally import count_sent
 from .link import LOOK, LOOK_AGAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from types import EllipsisType
 
     from .._network.contract import Lock
+    from .._wire.tally import Sliced
     from .intake import Intake
     from .link import Link
     from .outlet import Outlet
@@ -97,22 +99,21 @@ class Writer:
         self.turn: Lock | None = None
         self.fragmenter = 0
 
-    def send(self, frame: bytes | Iterable[memoryview], messages: int = 1) -> None:
+    def send(self, frame: bytes | Sliced, messages: int = 1, payload: int = -1) -> None:
         """Send one whole frame, perhaps in pieces, waiting until the system has taken it.
 
         Args:
             frame: The frame, or those of several messages.
             messages: How many, to be counted.
+            payload: Their bytes, as `Channel.send` takes it.
         """
         if isinstance(frame, bytes):
             self._share(_SEND + len(frame) // _BYTES)
-            if self._channel.send(frame, self, messages):
+            if self._channel.send(frame, self, messages, payload):
                 return
-        self._in_turn(frame, messages=messages)
+        self._in_turn(frame, messages=messages, payload=payload)
 
-    def send_within(
-        self, frame: bytes | Iterable[memoryview], timeout: float | EllipsisType | None
-    ) -> None:
+    def send_within(self, frame: bytes | Sliced, timeout: float | EllipsisType | None) -> None:
         """As send, within a time for this call alone; ... for send_timeout."""
         if timeout is ...:
             self.send(frame)
@@ -139,9 +140,10 @@ class Writer:
 
     def _in_turn(
         self,
-        frame: bytes | Iterable[memoryview],
+        frame: bytes | Sliced,
         whole: Deadline | None = None,
         messages: int = 1,
+        payload: int = -1,
     ) -> None:
         """Send one whole frame, waiting for other senders first: one deadline for both.
 
@@ -149,6 +151,7 @@ class Writer:
             frame: The frame.
             whole: The call's own deadline, in place of send_timeout and its renewals.
             messages: How many messages it has.
+            payload: Their bytes, as `Channel.send` takes it.
         """
         self._share(_SLOWLY)
         deadline = whole or Deadline(self._link.send_timeout)
@@ -160,7 +163,7 @@ class Writer:
                 return False
             else:
                 self.go_on(frame, deadline, renew=whole is None)
-                self._link.sent += messages
+                count_sent(self._unsent.tally, frame, messages, payload)
             return True
 
         sent = holding(self._outlet.lock, send, deadline.left())
@@ -223,7 +226,7 @@ class Writer:
 
     def go_on(
         self,
-        frame: bytes | Iterable[memoryview] | None,
+        frame: bytes | Sliced | None,
         deadline: Deadline | None = None,
         *,
         renew: bool = True,

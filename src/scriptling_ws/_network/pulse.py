@@ -17,8 +17,8 @@ __all__ = ["Pulse", "pulse_of"]
 
 _TCP_INFO: Final[int] = getattr(socket, "TCP_INFO", 0) if sys.platform == "linux" else 0
 # In Linux' struct tcp_info: state at 0, unacked at 24, bytes_acked and bytes_received at 120,
-# notsent_bytes at 144, snd_wnd at 228.
-_INFO: Final = struct.Struct("=B23xI92xQQ8xI80xI")
+# notsent_bytes at 144, snd_wnd at 228. In milliseconds: last_data_sent at 44, last_data_recv at 52.
+_INFO: Final = struct.Struct("=B23xI16xI4xI64xQQ8xI80xI")
 _ENDED: Final = (7, 8)  # TCP_CLOSE and TCP_CLOSE_WAIT
 
 
@@ -31,6 +31,8 @@ class Pulse(NamedTuple):
         window: The bytes that it has room for: more of them where the peer reads.
         queued: Whether bytes were sent that it has not taken.
         ended: Whether the other end has ended its stream: what has come is all that will.
+        received_ago: For how many seconds nothing has come.
+        sent_ago: For how many seconds nothing has been sent.
     """
 
     received: int
@@ -38,6 +40,8 @@ class Pulse(NamedTuple):
     window: int
     queued: bool = False
     ended: bool = False
+    received_ago: float = 0.0
+    sent_ago: float = 0.0
 
 
 def pulse_of(sock: socket.socket) -> Pulse | None:
@@ -52,6 +56,8 @@ def pulse_of(sock: socket.socket) -> Pulse | None:
         return None  # not TCP, or closed
     if len(info) < _INFO.size:
         return None  # a Linux before 5.4
-    state, unacknowledged, acknowledged, received, unsent, window = _INFO.unpack(info)
+    state, unacknowledged, went, came, *counts = _INFO.unpack(info)
+    acknowledged, received, unsent, window = counts
     queued = bool(unacknowledged or unsent)
-    return Pulse(received, acknowledged, window, queued, state in _ENDED)
+    ago = came / 1000, went / 1000
+    return Pulse(received, acknowledged, window, queued, state in _ENDED, *ago)

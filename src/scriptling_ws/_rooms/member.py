@@ -103,7 +103,6 @@ class Member:
         "_orphan",
         "_outlet",
         "_queue",
-        "_refused",
         "_writer",
         "connection",
         "dropped",
@@ -128,10 +127,10 @@ class Member:
         self.gone = False
         self.dropped = 0
         self._lock = engine().lock()
-        self._queue: deque[bytes] = deque()
+        # Frames, and how many bytes their messages have, before compression.
+        self._queue: deque[tuple[bytes, int]] = deque()
         self._bytes = 0  # in the queue, the frame in hand included
         self._hand = 0  # how many frames are out of the queue to be sent: 0 or 1
-        self._refused = False  # whether that one was found not to go
         self._orphan = False  # whether there is no courier for it
 
     @property
@@ -156,18 +155,23 @@ class Member:
 
     # -- the room's --------------------------------------------------------
 
-    def keep(self, frame: bytes) -> None:
-        """Queue a frame that could not be sent at once, or do with it as the policy says."""
+    def keep(self, frame: bytes, payload: int) -> None:
+        """Queue a frame that could not be sent at once, or do with it as the policy says.
+
+        Args:
+            frame: The frame.
+            payload: How many bytes its message has, before compression.
+        """
         with self._lock:
             if self.gone or not self._channel.open:
                 return  # the connection is over, and no member for much longer
-            may_stay = self._admit(frame)
+            may_stay = self._admit(frame, payload)
         if not may_stay:
             self.connection._begin_close(CloseCode.TRY_AGAIN_LATER, _TOO_SLOW)
         else:
             self._stall()
 
-    def _admit(self, frame: bytes) -> bool:
+    def _admit(self, frame: bytes, payload: int) -> bool:
         """Queue it, or not; False to close the connection. Holds the lock."""
         policy = self._limits.policy
         while self._is_full(frame):
@@ -181,9 +185,9 @@ class Member:
                 return False
             if not self._queue:  # all that it has is the frame in hand, which goes first
                 break
-            self._bytes -= len(self._queue.popleft())
+            self._bytes -= len(self._queue.popleft()[0])
             self.dropped += 1
-        self._queue.append(frame)
+        self._queue.append((frame, payload))
         self._bytes += len(frame)
         return True
 
@@ -208,15 +212,12 @@ class Member:
 
     # -- the channel's: see WriterPart ---------------------------------------
 
-    def go_on(self, frame: bytes | None, /) -> None:
+    def go_on(self, frame: bytes | None, /) -> bool:
         """The system does not take all of a frame; None: it has begun one. Holds its lock."""
-        if frame is not None and self._hand:
-            self._refused = True
-        elif frame is not None:
-            self.keep(frame)
-        elif not self._hand:
+        if frame is None and not self._hand:
             self.stalled = True
             self._orphan = not courier.take(self)
+        return frame is None  # else it was not sent, which `send` then says
 
     def broke(self, frame: bytes, error: BaseException, /) -> bool:
         """Sending has raised; whether that is dealt with. Holds the connection's lock.
@@ -242,14 +243,14 @@ class Member:
         for _ in range(_AT_ONCE):
             if self._link.unsent and self._channel.open:
                 return Progress.STUCK if self._outlet.lock.locked() else Progress.MOVED
-            frame = self._take_out()
-            if frame is None:
+            first = self._take_out()
+            if first is None:
                 return Progress.DONE
-            if not self._send_on(frame):
+            if not self._send_on(*first):
                 return Progress.STUCK
         return Progress.MOVED
 
-    def _take_out(self) -> bytes | None:
+    def _take_out(self) -> tuple[bytes, int] | None:
         """The next frame, which is in hand from here on; None once there is none: no stall more."""
         with self._lock:
             if self.gone or not self._channel.open:
@@ -261,19 +262,18 @@ class Member:
             self._hand = 1
             return self._queue.popleft()
 
-    def _send_on(self, frame: bytes) -> bool:
+    def _send_on(self, frame: bytes, payload: int) -> bool:
         """Send the frame in hand; whether it has begun. Else it is the first again."""
-        self._refused = False
         went = False
         try:
-            went = self.send(frame, self) and not self._refused
+            went = self.send(frame, self, 1, payload)
         finally:
             with self._lock:
                 self._hand = 0
                 if went:
                     self._bytes -= len(frame)
                 elif len(self._queue) < self._limits.queue:
-                    self._queue.appendleft(frame)
+                    self._queue.appendleft((frame, payload))
                 else:  # others came meanwhile, and this one is the oldest
                     self._bytes -= len(frame)
                     self.dropped += 1

@@ -327,9 +327,9 @@ class Room:
                     chosen = [member for member in members if member.number not in excluded]
                 if form == MASKED:
                     for member in chosen:
-                        _offer((member,), message.masked())
+                        _offer((member,), message.masked(), len(message.payload))
                 else:
-                    _offer(chosen, message.frame(form))
+                    _offer(chosen, message.frame(form), len(message.payload))
 
     def _by_form(self) -> list[tuple[Form, list[Member]]]:
         """The members, those together that take the same frame."""
@@ -403,9 +403,9 @@ class Room:
         return f"<Room {self.name!r}, {len(self)} members>"
 
 
-def _offer(members: Sequence[Member], frame: bytes) -> None:
+def _offer(members: Sequence[Member], frame: bytes, payload: int) -> None:
     """Send a frame to members, at once where that can be. Holds the turn."""
     # The loop is what a broadcast costs: see docs/rooms.md.
     for member in members:
-        if member.stalled or not member.send(frame, member):
-            member.keep(frame)
+        if member.stalled or not member.send(frame, member, 1, payload):
+            member.keep(frame, payload)

@@ -3,7 +3,7 @@
 Rules:
 
 - A server tells its figures of what happens once for a connection or a request, never of a message:
-  what moves on a connection is counted by the connection itself (`Link.traffic`).
+  what moves on a connection is counted by the connection itself (`Connection.stats`).
 - Whoever tells them pays a call that does nothing here; `metrics` has those that count.
 - No call of these blocks, raises, or calls back: the acceptor's thread is among the callers.
 """

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from .._connection.connection import Connection
-    from .._connection.link import Traffic
     from .._handshakes.head import Request
     from .._network.contract import Task
 
@@ -193,8 +192,8 @@ class _Families:
         self.traffic = (
             counter("received_messages", "Messages that have come"),
             counter("sent_messages", "Messages that were sent"),
-            counter("received_bytes", "Bytes that have come on WebSocket connections, as TCP"),
-            counter("sent_bytes", "Bytes that peers have taken from WebSocket connections, as TCP"),
+            counter("received_bytes", "Bytes of frames that have come"),
+            counter("sent_bytes", "Bytes of frames that were sent"),
         )
         self.refused = counter(
             "refused", "Requests that were refused, or not answered", "status", "reason"
@@ -227,6 +226,17 @@ def _code_label(code: int) -> str:
     if code in CloseCode.__members__.values():
         return str(int(code))
     return f"{code // 1000}xxx" if 3000 <= code <= 4999 else "other"
+
+
+def _traffic(connection: Connection[Any, Any]) -> tuple[int, ...]:
+    """What has moved on a connection so far, in the order of `_Families.traffic`."""
+    stats = connection.stats()
+    return (
+        stats.messages_received,
+        stats.messages_sent,
+        stats.wire_received,
+        stats.wire_sent,
+    )
 
 
 def _reason_label(status: int | str, reason: str) -> str:
@@ -266,7 +276,7 @@ class Metrics(Figures):
             self._families = _shared_families(client)
         self._lock = engine().lock()  # guards _counted
         # What each connection came to when it was last asked.
-        self._counted: dict[Connection[Any, Any], Traffic | tuple[int, ...]] = {}
+        self._counted: dict[Connection[Any, Any], tuple[int, ...]] = {}
         self._over = engine().event()
         self._task: Task | None = None
 
@@ -283,7 +293,6 @@ class Metrics(Figures):
     def opened(self, connection: Connection[Any, Any], since: float) -> None:
         """As `Figures.opened`."""
         families = self._families
-        connection._traffic()  # so that it keeps what it comes to
         with self._lock:
             self._counted[connection] = _NOTHING
         families.opened.inc()
@@ -312,7 +321,7 @@ class Metrics(Figures):
     def _settle(self, connection: Connection[Any, Any]) -> None:
         """Add what has moved on a connection since it was last asked. Holds _lock."""
         before = self._counted[connection]
-        now = tuple(map(max, before, connection._traffic()))
+        now = tuple(map(max, before, _traffic(connection)))
         for counter, old, new in zip(self._families.traffic, before, now, strict=True):
             if new > old:
                 counter.inc(new - old)

@@ -109,8 +109,9 @@ class Arriving:
             assembly.forget()
         else:
             as_list, as_utf8 = unreceived.kinds()
+            counts = assembly.counts()
             unreceived.queue().append(assembly.finish(as_list=as_list, as_utf8=as_utf8))
-            unreceived.total += 1
+            unreceived.tally.assembled(*counts)
 
     def _hand_over(self) -> None:
         """Give out what has come of the message that is streamed."""
@@ -118,8 +119,8 @@ class Arriving:
         message = unreceived.streamed
         if message is not None and message.target is not None and not assembly.dropped:
             if assembly.complete:
+                unreceived.tally.assembled(*assembly.counts())
                 assembly.forget()
-                unreceived.total += 1
                 message.done = True
             return
         piece, complete = assembly.drain(as_utf8=unreceived.as_utf8), assembly.complete
@@ -127,8 +128,8 @@ class Arriving:
             self.inflated += len(piece)
         wanted = not (assembly.dropped or unreceived.discarding)
         if complete:
+            unreceived.tally.assembled(*assembly.counts())
             assembly.forget()
-            unreceived.total += 1
         if wanted and message is not None:  # pragma: no branch - else it would be dropped
             message.add(piece)
             message.done = complete

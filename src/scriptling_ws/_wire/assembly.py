@@ -130,6 +130,13 @@ class Assembly:
             raise Violation.no_memory() from error
         self._room.append(owner)
 
+    def counts(self) -> tuple[int, int, int | None]:
+        """Of what has come of it: the frames, the bytes, and those while they were compressed.
+
+        The last is None where they were not.
+        """
+        return self._fragments, self._drained + self.size, None
+
     @property
     def left(self) -> int:
         """How many bytes of payload the message may still have."""

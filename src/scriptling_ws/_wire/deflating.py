@@ -27,6 +27,7 @@ from .outgoing import (
     text_payload,
     utf8_payload,
 )
+from .tally import Sizes, payload_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -118,7 +119,7 @@ class DeflatingEncoder:
 
     def batches(
         self, messages: Iterable[Any], compress: bool = True
-    ) -> Iterator[tuple[bytes | Pieces | _Deflated, int]]:
+    ) -> Iterator[tuple[bytes | Pieces | _Deflated, int, int]]:
         """As `Encoder.batches`."""
         batch: list[_Part] = []
         size = 0
@@ -173,12 +174,12 @@ class DeflatingEncoder:
             return _Deflated(self._compressor, [part], self._masked)
         return part
 
-    def _joined(self, batch: list[_Part]) -> tuple[bytes | Pieces | _Deflated, int]:
+    def _joined(self, batch: list[_Part]) -> tuple[bytes | Pieces | _Deflated, int, int]:
         parts = batch.copy()
         batch.clear()
         if len(parts) == 1:
-            return self._whole(parts[0]), 1
-        return _Deflated(self._compressor, parts, self._masked), len(parts)
+            return self._whole(parts[0]), 1, -1
+        return _Deflated(self._compressor, parts, self._masked), len(parts), -1
 
 
 class _Deflated:
@@ -187,7 +188,7 @@ class _Deflated:
     The messages are compressed when the first one is asked for.
     """
 
-    __slots__ = ("_at", "_compressor", "_frames", "_masked", "_parts")
+    __slots__ = ("_at", "_compressor", "_deflated", "_frames", "_masked", "_parts")
 
     def __init__(self, compressor: Compressor, parts: list[_Part], masked: bool) -> None:
         self._compressor = compressor
@@ -195,6 +196,18 @@ class _Deflated:
         self._masked = masked
         self._frames: list[memoryview | Pieces] | None = None
         self._at = 0  # the frame that is next
+        self._deflated = 0  # bytes of compressed payloads
+
+    def sizes(self) -> Sizes:
+        """As `Sliced.sizes`."""
+        wire = sum(f.wire if isinstance(f, Pieces) else len(f) for f in self._frames or ())
+        original = sum(len(part[1]) for part in self._parts if isinstance(part, tuple))
+        plain = sum(
+            payload_size(part) if isinstance(part, bytes) else part.sizes().payload
+            for part in self._parts
+            if not isinstance(part, tuple)
+        )
+        return Sizes(original + plain, wire, original, self._deflated)
 
     def __iter__(self) -> _Deflated:
         return self
@@ -222,9 +235,11 @@ class _Deflated:
 
     def _compress(self) -> list[memoryview | Pieces]:
         """The frames, those that are small together."""
-        payloads = iter(
-            self._compressor.compress(part[1] for part in self._parts if isinstance(part, tuple))
+        compressed = self._compressor.compress(
+            part[1] for part in self._parts if isinstance(part, tuple)
         )
+        self._deflated = sum(map(len, compressed))
+        payloads = iter(compressed)
         frames: list[memoryview | Pieces] = []
         small: list[bytes] = []
         for part in self._parts:

@@ -38,9 +38,19 @@ class Fragments:
 
     Attributes:
         made: How many there were so far.
+        payload: The bytes in them, before compression.
+        deflated: Those that they have, if the message is compressed; else None.
     """
 
-    __slots__ = ("_compressor", "_masked", "_opcode", "_threshold", "made")
+    __slots__ = (
+        "_compressor",
+        "_masked",
+        "_opcode",
+        "_threshold",
+        "deflated",
+        "made",
+        "payload",
+    )
 
     def __init__(
         self,
@@ -63,17 +73,21 @@ class Fragments:
         self._compressor = compressor
         self._threshold = threshold
         self.made = 0
+        self.payload = 0
+        self.deflated: int | None = None
 
     def frame(self, payload: bytes, *, last: bool) -> bytes:
         """The next frame."""
         first = CONTINUATION if self.made else self._opcode
         if not self.made and last and len(payload) < self._threshold:
             self._compressor = None
+        self.payload += len(payload)
         if self._compressor is not None:
             if not self.made:
                 first |= COMPRESSED
                 self._compressor.begin()
             payload = self._compressor.piece(payload, last=last)
+            self.deflated = (self.deflated or 0) + len(payload)
         key = kernel.next_key() if self._masked else None
         frame = kernel.encode_frame(first | (FIN if last else 0), payload, key)
         self.made += 1

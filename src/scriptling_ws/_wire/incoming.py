@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from wsproto.connection import Connection as WSProtoConnection
 
     from .._handshakes.terms import Terms
+    from .tally import Tally
 
 __all__ = ["Message", "Protocol"]
 
@@ -168,11 +169,11 @@ class Protocol:
             )
             # Unpacked, as in Transport.read_into: what was read is noted in the same step.
             # No call in these lines, so no signal handler runs between them.
-            ((position, why),) = starmap(kernel.read_messages, (arguments,))
+            ((position, why, size),) = starmap(kernel.read_messages, (arguments,))
             self.window.stopped = (position, end, why)
             if not unreceived.discarding:
                 queue += messages  # type: ignore[operator]  # in place, whichever it is
-                unreceived.total += len(messages)
+                unreceived.tally.whole(len(messages), size)
         position, end, why = self.window.stopped
         if why != kernel.MORE:
             return False
@@ -250,6 +251,7 @@ class Protocol:
     def feed_bytes(self, data: bytes) -> None:
         """Take in bytes that were received elsewhere, such as those behind the handshake."""
         rest = memoryview(data)
+        self.tally.wire += len(data)
         while rest and not self.ended and self._violation is None:
             space = memoryview(self.space())
             count = min(len(space), len(rest))
@@ -266,6 +268,11 @@ class Protocol:
     def inflated(self) -> int:
         """How many bytes of messages have come compressed."""
         return self._arriving.inflated
+
+    @property
+    def tally(self) -> Tally:
+        """What has come, but for what the window counts."""
+        return self.unreceived.tally
 
     def relax(self) -> None:
         """Give back memory, before a long wait."""
@@ -348,7 +355,7 @@ class Protocol:
         messages: list[Message] = []
         unreceived = self.unreceived
         as_list, as_utf8 = unreceived.kinds()
-        position, why = kernel.read_messages(
+        position, why, size = kernel.read_messages(
             self.window.data,
             position,
             end,
@@ -361,7 +368,7 @@ class Protocol:
         )
         if not unreceived.discarding:
             unreceived.queue().extend(messages)
-            unreceived.total += len(messages)
+            unreceived.tally.whole(len(messages), size)
         if why == kernel.BAD_TEXT:
             raise Violation(CloseCode.INVALID_DATA, NOT_UTF_8)
         return position, why
@@ -398,6 +405,7 @@ class Protocol:
         return payload + length
 
     def _take_control(self, opcode: int, payload: bytes, key: bytes | None) -> None:
+        self.tally.control(opcode)
         reply = self.control.receive(opcode, payload, key)
         if reply:
             add_answer(self.outbox, reply, self._max_pending_pongs)

@@ -62,6 +62,10 @@ class Inflation(Assembly):
         """How many bytes of compressed payload the message may still have."""
         return 2 * self._limit + _SLACK - self._taken
 
+    def counts(self) -> tuple[int, int, int]:
+        """As of any message: this one is compressed."""
+        return self._fragments, self._drained + self.size, self._taken
+
     @property
     def announced(self) -> None:
         """A compressed frame's length says nothing about the message's."""

@@ -12,6 +12,7 @@ Rules (RFC 6455 sections 5.3, 5.6):
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final
 from typing import Protocol as Interface
 
@@ -19,12 +20,14 @@ from .. import _kernel as kernel
 from .._codes import may_be_sent
 from .documents import text_of
 from .opcodes import WHOLE_BINARY, WHOLE_TEXT
+from .tally import Sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from .deflate import Compressor
     from .documents import Dumps
+    from .tally import Sliced
 
 __all__ = [
     "BATCH",
@@ -46,6 +49,8 @@ BATCH: Final = 256 * 1024
 _SCRATCH: Final = (504 if kernel.IMPLEMENTATION == "compiled" else 320) * 1024
 _MOST_SCRATCHES: Final = 2  # that are kept for the next large message
 _FIRST: Final = 32 * 1024  # of a frame that is not masked: copied behind its header
+_SHORT: Final = 125  # bytes of a payload whose header is the shortest (RFC 6455 section 5.2)
+_MEDIUM: Final = 65535  # those of one whose header has two bytes more
 _MAX_REASON: Final = 123
 _MAX_ITEMS: Final = 64 * 1024 * 1024  # of a list: half a GB of memory, and a second of its own
 _HINT: Final = ": use send() for a dict, or send_binary() for a list of byte values"
@@ -144,7 +149,7 @@ class Encoder(Interface):
         The window bits, the bytes from which on a message is compressed, and the level.
         """
 
-    def text(self, message: object, compress: bool = True) -> bytes | Iterable[memoryview]:
+    def text(self, message: object, compress: bool = True) -> bytes | Sliced:
         """The frame of a text message.
 
         Args:
@@ -156,7 +161,7 @@ class Encoder(Interface):
             ValueError: JSON or UTF-8 cannot say it.
         """
 
-    def utf8(self, data: Any, compress: bool = True) -> bytes | Iterable[memoryview]:
+    def utf8(self, data: Any, compress: bool = True) -> bytes | Sliced:
         """The frame of a text message that is encoded already.
 
         Raises:
@@ -164,7 +169,7 @@ class Encoder(Interface):
             ValueError: it is no UTF-8, or the buffer is not contiguous.
         """
 
-    def binary(self, data: Any, compress: bool = True) -> bytes | Iterable[memoryview]:
+    def binary(self, data: Any, compress: bool = True) -> bytes | Sliced:
         """The frame of a binary message.
 
         Raises:
@@ -182,10 +187,10 @@ class Encoder(Interface):
 
     def batches(
         self, messages: Iterable[Any], compress: bool = True
-    ) -> Iterator[tuple[bytes | Iterable[memoryview], int]]:
-        """The frames of many messages, small ones together, each with the number of its messages.
+    ) -> Iterator[tuple[bytes | Sliced, int, int]]:
+        """The frames of many messages, small ones together: see `Connection.send_many`.
 
-        See `Connection.send_many`.
+        Each with the number of its messages, and their bytes, as `Channel.send` takes it.
 
         A message that cannot be sent raises once those before it were given out.
         """
@@ -254,7 +259,7 @@ class PlainEncoder:
         self,
         messages: Iterable[Any],
         compress: bool = True,  # noqa: ARG002
-    ) -> Iterator[tuple[bytes | Pieces, int]]:
+    ) -> Iterator[tuple[bytes | Pieces, int, int]]:
         """The frames of many messages, small ones together: see `Encoder`."""
         batch: list[bytes] = []
         size = 0
@@ -267,24 +272,29 @@ class PlainEncoder:
                     if size < BATCH:
                         continue
                 if batch:
-                    yield _joined(batch)
+                    yield self._joined(batch)
                 size = 0
                 if not isinstance(frame, bytes):
-                    yield frame, 1
+                    yield frame, 1, -1
                 del frame  # it may lock the caller's buffer, who may want to fill it anew
         except BaseException:
             if batch:
-                yield _joined(batch)
+                yield self._joined(batch)
             raise
         if batch:
-            yield _joined(batch)
+            yield self._joined(batch)
 
-
-def _joined(batch: list[bytes]) -> tuple[bytes, int]:
-    """The frames of a batch, and how many they are."""
-    frames, count = b"".join(batch), len(batch)
-    batch.clear()
-    return frames, count
+    def _joined(self, batch: list[bytes]) -> tuple[bytes, int, int]:
+        """The frames of a batch, how many they are, and the bytes of their messages."""
+        frames, count = b"".join(batch), len(batch)
+        # A header has two bytes, and two or eight more for a longer payload: how many frames are
+        # so long is told by their sizes, without a look at each.
+        least = 6 if self._masked else 2
+        sizes = sorted(map(len, batch))
+        longer = count - bisect_right(sizes, least + _SHORT)
+        longest = count - bisect_right(sizes, least + 2 + _MEDIUM)
+        batch.clear()
+        return frames, count, len(frames) - least * count - 2 * longer - 6 * longest
 
 
 class Pieces:
@@ -305,6 +315,15 @@ class Pieces:
         self._header = kernel.encode_header(first, len(view), self._key)
         self._at = 0
         self._scratch = _take_scratch() if masked else None
+
+    def sizes(self) -> Sizes:
+        """As `Sliced.sizes`, of a message that is not compressed."""
+        return Sizes(len(self._view), self.wire)
+
+    @property
+    def wire(self) -> int:
+        """How many bytes the frame has."""
+        return len(self._header) + len(self._view)
 
     def __iter__(self) -> Pieces:
         return self

@@ -23,6 +23,7 @@ from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Final
 
 from .. import _kernel as kernel
+from .tally import Tally
 
 if TYPE_CHECKING:
     from collections import deque
@@ -47,7 +48,7 @@ class Unreceived:
         holding: Whether what comes is held.
         discarding: Whether what comes is dropped.
         streamed: The message that is given out as it comes, None for none: see `stream`.
-        total: How many messages have come, but for those that the window counts.
+        tally: What has come, but for what the window counts.
     """
 
     __slots__ = (
@@ -61,7 +62,7 @@ class Unreceived:
         "holding",
         "ready",
         "streamed",
-        "total",
+        "tally",
     )
 
     def __init__(
@@ -90,7 +91,7 @@ class Unreceived:
         self.holding = False
         self.discarding = False
         self.streamed: Piecemeal | None = None
-        self.total = 0
+        self.tally = Tally()
 
     def queue(self) -> deque[Message] | list[Message]:
         """Where messages go as they come."""
