@@ -519,7 +519,9 @@ cdef class Channel:
 
     def receive(self, timeout, reader, /):
         """Receive the next message, waiting for it."""
-        cdef double seconds = seconds_of(timeout, reader)
+        return self.next_message(seconds_of(timeout, reader), reader)
+
+    cdef object next_message(self, double seconds, object reader):
         cdef object lock = self.reading
         cdef object message = None
         cdef bint late = False
@@ -591,6 +593,7 @@ cdef class Channel:
     cdef object read_by_descriptor(self, double *seconds, bint *late):
         """Receive, waiting for it; None to go on in Python, or if it is too late."""
         global DONE
+        self.window.make_room()
         cdef int fd = <int> ws_get(&self.descriptor.fd) - 1
         cdef bint napping = self.sleeps_first(seconds[0])
         cdef Py_ssize_t count = -EAGAIN if napping else self.read_now(fd)
@@ -711,7 +714,10 @@ cdef class Channel:
         cdef bint late
         while True:
             slice = until if self.is_small() else min(until, ws_now() + LONG)
+            if self.session is None:
+                self.window.lend_room()
             late = self.place.wait(slice, True)
+            self.window.make_room()
             if self.is_called(-EAGAIN):
                 return WS_WOKEN
             count = self.read_now(fd)
@@ -771,6 +777,33 @@ cdef class Channel:
         if self.session is not None:
             self.session.relax()
         return 0
+
+
+@cython.final
+cdef class Iteration:
+    """The messages of a connection as they come, until there are no more."""
+
+    cdef Channel channel
+    cdef object reader
+    cdef object owner
+
+    def __init__(self, Channel channel not None, reader, owner):
+        self.channel = channel
+        self.reader = reader
+        self.owner = owner
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef object message = None
+        if PyObject_Size(self.channel.window.ready):
+            message = self.channel.window.take_ready()
+        if message is None:
+            message = self.channel.next_message(INFINITY, self.reader)
+        if message is None:
+            raise StopIteration
+        return message
 
 
 cdef Py_ssize_t sleep_once(

@@ -50,7 +50,6 @@ cdef class Place:
     cdef public double fires
     cdef public object hub
     cdef public object watcher
-    cdef public object switch
     cdef public object task
     cdef public bint watching
     cdef public bint wakeable
@@ -58,15 +57,17 @@ cdef class Place:
     cdef public bint late
     cdef object get_hub
     cdef object get_current
+    cdef object switch
 
-    def __init__(self, get_hub, get_current):
+    def __init__(self, get_hub, get_current, switch):
         self.get_hub = get_hub
         self.get_current = get_current
+        self.switch = switch
         self.until = self.fires = INFINITY
         self.watching = self.wakeable = self.woken = self.late = False
 
     def move(self, hub, /):
-        """Have the watcher and the switch of another hub."""
+        """Have the watcher of another hub."""
         raise NotImplementedError  # pragma: no cover - the subclass's
 
     def set_timer(self, double until, /):
@@ -91,8 +92,10 @@ cdef class Place:
         self.task = self.get_current()
         try:
             # Once more: another thread that wakes it now looks for the task after this was set.
-            if not (wakeable and self.woken):
-                self.switch()
+            if self.task is hub:
+                hub.switch()  # which says that a callback of the loop may not wait
+            elif not (wakeable and self.woken):
+                self.switch(hub)
         finally:
             self.task = None
             DONE = 0

@@ -111,7 +111,6 @@ cdef double UNWOKEN = 0.1   # for which one sleeps that no descriptor is left to
 # - The bell is rung once at most until a waiter has heard: `rung` says that it is.  At first it
 #   is, for nobody has taken it.
 
-@cython.final
 cdef class Lock:
     """A lock as threading.Lock, which C code takes and releases without a call."""
 
@@ -122,7 +121,9 @@ cdef class Lock:
     cdef unsigned long waiters
     cdef unsigned long rung
 
-    def __cinit__(self, make_bell=None):
+    def __cinit__(self, make_bell=None, *more):
+        if more and type(self) is Lock:
+            raise TypeError("Lock() takes at most one argument")
         self.rung = 1
         self.make_bell = make_bell
         if make_bell is None:
@@ -136,10 +137,12 @@ cdef class Lock:
                 PyThread_release_lock(self.bell)
             PyThread_free_lock(self.bell)
 
+    @cython.final
     cdef bint take(self) noexcept:
         """Take it if it is free; whether it was."""
         return not ws_swap(&self.taken, 1)
 
+    @cython.final
     cdef bint let_go(self) except -1:
         """Release it; whether it was taken."""
         cdef bint was = ws_swap(&self.taken, 0) != 0
@@ -150,6 +153,7 @@ cdef class Lock:
                 self.their_bell.release()
         return was
 
+    @cython.final
     cdef bint wait(self, double seconds) except -1:
         """Take it in so many seconds; whether it could be."""
         cdef double until = ws_now() + seconds
@@ -174,6 +178,7 @@ cdef class Lock:
         finally:
             ws_add(&self.waiters, <unsigned long> -1)
 
+    @cython.final
     cdef PyLockStatus hear(self, double until) noexcept:
         """Wait for the bell until it has brought the lock, or as the system's lock does.
 
@@ -217,6 +222,50 @@ cdef class Lock:
     def locked(self):
         """Whether it is taken, by whichever thread."""
         return bool(ws_get(&self.taken))
+
+    def __enter__(self):
+        return self.acquire()
+
+    def __exit__(self, kind, error, traceback):
+        self.release()
+
+
+cdef class RLock(Lock):
+    """A lock as threading.RLock, of tasks that are no threads."""
+
+    cdef object get_current
+    cdef unsigned long holder  # the task's address, 0 for none: it lives while it holds it
+    cdef unsigned long more  # how often the holder has taken it again
+
+    def __cinit__(self, make_bell, get_current):
+        self.get_current = get_current
+
+    @cython.final
+    cdef unsigned long caller(self) except? 0:
+        """The task that calls."""
+        cdef object task = self.get_current()
+        return <unsigned long> <void *> task
+
+    def acquire(self, blocking=True, timeout=-1):
+        """As Lock.acquire; at once for its holder."""
+        cdef unsigned long caller = self.caller()
+        if ws_get(&self.holder) == caller:
+            self.more += 1
+            return True
+        if not (self.take() or Lock.acquire(self, blocking, timeout)):
+            return False
+        ws_set(&self.holder, caller)
+        return True
+
+    def release(self):
+        """Let go of it once; never waits."""
+        if ws_get(&self.holder) != self.caller():
+            raise RuntimeError("cannot release un-acquired lock")
+        if self.more:
+            self.more -= 1
+            return
+        ws_set(&self.holder, 0)
+        self.let_go()
 
     def __enter__(self):
         return self.acquire()

@@ -5,6 +5,15 @@
 # Rule: what was received is noted in the step in which it was; what is no whole message stays in
 # the window, noted, for the Python code (_wire.incoming).
 
+# What a task that waits beside others has lent: the next one that something comes for takes it.
+cdef list SPARE = []
+
+cdef enum:
+    SPARES = 64
+
+cdef bytearray NO_ROOM = PyByteArray_FromStringAndSize(NULL, 0)
+
+
 @cython.final
 cdef class Window:
     """Received bytes, and how their messages are to be read."""
@@ -39,6 +48,7 @@ cdef class Window:
     @property
     def data(self):
         with cython.critical_section(self):
+            self.make_room()
             return self._data
 
     @data.setter
@@ -85,6 +95,25 @@ cdef class Window:
     @property
     def wire(self):
         return ws_total(&self._wire)
+
+    cdef int lend_room(self) except -1:
+        """Let others use the memory during a wait: nothing is in it."""
+        if PyByteArray_GET_SIZE(self._data) != SMALLEST_WINDOW or not WS_HAS_GIL:
+            return 0
+        if refcount(<PyObject *> self._data) == 1:  # else others have it too
+            if PyList_GET_SIZE(SPARE) < SPARES:
+                SPARE.append(self._data)
+            self._data = NO_ROOM
+        return 0
+
+    cdef int make_room(self) except -1:
+        """Have memory again."""
+        if self._data is NO_ROOM:
+            if PyList_GET_SIZE(SPARE):
+                self._data = SPARE.pop()
+            else:
+                self._data = PyByteArray_FromStringAndSize(NULL, SMALLEST_WINDOW)
+        return 0
 
     cdef void count(self, Py_ssize_t messages, Py_ssize_t payload) noexcept:
         """Count messages that were read. Under the lock for reading."""

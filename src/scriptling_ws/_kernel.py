@@ -33,8 +33,10 @@ __all__ = [
     "SPECIAL",
     "Channel",
     "Descriptor",
+    "Iteration",
     "Lock",
     "Place",
+    "RLock",
     "Session",
     "Window",
     "allocate",
@@ -68,8 +70,10 @@ MORE = _codec.MORE
 SPECIAL = _codec.SPECIAL
 Channel = _channel.Channel
 Descriptor = _channel.Descriptor
+Iteration = _channel.Iteration
 Lock = _channel.Lock
 Place = _channel.Place
+RLock = _channel.RLock
 Session = _tls.Session
 Window = _channel.Window
 allocate = _codec.allocate

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ._wsframe import EngineLock, ReaderPart, Stream, WriterPart
 
 Lock: Final = None
+RLock: Final = None
 Descriptor: Final = None
 receive_on: Final = None
 
@@ -108,10 +109,10 @@ class Place:
     __slots__ = (
         "_get_current",
         "_get_hub",
+        "_switch",
         "fires",
         "hub",
         "late",
-        "switch",
         "task",
         "until",
         "wakeable",
@@ -120,19 +121,24 @@ class Place:
         "woken",
     )
 
-    def __init__(self, get_hub: Callable[[], object], get_current: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        get_hub: Callable[[], object],
+        get_current: Callable[[], object],
+        switch: Callable[[Any], object],
+    ) -> None:
         """Wait for nothing yet."""
         self._get_hub = get_hub
         self._get_current = get_current
+        self._switch = switch
         self.until = self.fires = math.inf
         self.hub: Any = None
         self.watcher: Any = None
-        self.switch: Any = None
         self.task: Any = None
         self.watching = self.wakeable = self.woken = self.late = False
 
     def move(self, hub: Any, /) -> None:
-        """Have the watcher and the switch of another hub."""
+        """Have the watcher of another hub."""
         raise NotImplementedError
 
     def set_timer(self, until: float, /) -> None:
@@ -143,7 +149,7 @@ class Place:
         """Wait until something may have come."""
         if wakeable and self.woken:
             return False
-        hub = self._get_hub()
+        hub: Any = self._get_hub()
         if hub is not self.hub:
             self.move(hub)
         self.until, self.wakeable, self.late = until, wakeable, False
@@ -155,8 +161,10 @@ class Place:
         self.task = self._get_current()
         try:
             # Once more: another thread that wakes it now looks for the task after this was set.
-            if not (wakeable and self.woken):
-                self.switch()
+            if self.task is hub:
+                hub.switch()  # which says that a callback of the loop may not wait
+            elif not (wakeable and self.woken):
+                self._switch(hub)
         finally:
             self.task = None
             _done[0] = 0
@@ -270,7 +278,7 @@ class Channel:
         self,
         stream: Stream,
         window: Window,
-        answers: deque[bytes],
+        answers: list[bytes],
         *,
         masks: bool,
         reading: EngineLock,
@@ -488,3 +496,30 @@ class Channel:
             return window.ready.popleft()
         except IndexError:  # pragma: no cover - a race
             return None  # another thread took it
+
+
+class Iteration:
+    """The messages of a connection as they come, until there are no more."""
+
+    __slots__ = ("_channel", "_owner", "_reader", "_ready")
+
+    def __init__(self, channel: Channel, reader: ReaderPart, owner: object) -> None:
+        """Begin with the next message."""
+        self._channel = channel
+        self._reader = reader
+        self._owner = owner
+        self._ready = channel._window.ready
+
+    def __iter__(self) -> Iteration:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            if self._ready:
+                return self._ready.popleft()
+        except IndexError:  # pragma: no cover - a race
+            pass  # another thread took it
+        message = self._channel.receive(None, self._reader)
+        if message is None:
+            raise StopIteration
+        return message

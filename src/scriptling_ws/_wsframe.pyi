@@ -354,7 +354,6 @@ class Place:
         fires: When the timer fires, infinity for never.
         hub: The loop's hub, None before the first wait.
         watcher: Watches the descriptor, with the object itself as its callback.
-        switch: The hub's `switch`.
         task: What waits, None for nobody.
         watching: Whether the watcher was started.
         wakeable: Whether the wait is over when it is woken.
@@ -366,23 +365,28 @@ class Place:
     fires: float
     hub: Any
     watcher: Any
-    switch: Any
     task: Any
     watching: bool
     wakeable: bool
     woken: bool
     late: bool
 
-    def __init__(self, get_hub: Callable[[], object], get_current: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        get_hub: Callable[[], object],
+        get_current: Callable[[], object],
+        switch: Callable[[Any], object],
+    ) -> None:
         """Wait for nothing yet.
 
         Args:
             get_hub: The hub of the thread that calls.
             get_current: The task that calls.
+            switch: Switches to the task that it is given.
         """
 
     def move(self, hub: Any, /) -> None:
-        """Have the watcher and the switch of another hub: the subclass's."""
+        """Have the watcher of another hub: the subclass's."""
 
     def set_timer(self, until: float, /) -> None:
         """Have the timer fire then: the subclass's."""
@@ -411,6 +415,27 @@ def last_resumed() -> Any:
     """The task that a Place has let run last; None if none has."""
 
 @final
+class Iteration:
+    """The messages of a connection as they come, until there are no more: an iterator.
+
+    Each turn takes what is ready without the lock, else it is `Channel.receive` without an end;
+    None of that ends it. In C all of it is one step, without a frame of Python's.
+    """
+
+    def __init__(self, channel: Channel, reader: ReaderPart, owner: object) -> None:
+        """Begin with the next message.
+
+        Args:
+            channel: What to receive by.
+            reader: As for `Channel.receive`.
+            owner: What has to live as long.
+        """
+
+    def __iter__(self) -> Iteration: ...
+    def __next__(self) -> Any:
+        """The next message, waiting for it."""
+
+@disjoint_base
 class Lock(EngineLock):
     """A lock as threading.Lock, which the kernel takes and releases without a call.
 
@@ -423,6 +448,21 @@ class Lock(EngineLock):
         Args:
             make_bell: Makes what is waited for by those who find the lock taken, where tasks are
                 no threads; called at most once. None for a lock of the system's.
+        """
+
+@disjoint_base
+class RLock(Lock):
+    """A lock as threading.RLock, of tasks that are no threads.
+
+    Not in the pure kernel: there `RLock` is None.
+    """
+
+    def __new__(cls, make_bell: Callable[[], Bell], get_current: Callable[[], object]) -> RLock:
+        """Make a lock that is free.
+
+        Args:
+            make_bell: As for `Lock`.
+            get_current: The task that calls; one object for each that is alive.
         """
 
 @final
@@ -749,7 +789,7 @@ class Channel:
         self,
         stream: Stream,
         window: Window,
-        answers: deque[bytes],
+        answers: list[bytes],
         *,
         masks: bool,
         reading: EngineLock,

@@ -146,6 +146,60 @@ def test_a_flood_lets_the_others_run(timeout):
     )
 
 
+def test_a_callback_of_the_loop_may_not_wait():
+    run(
+        """
+        from gevent.exceptions import BlockingSwitchOutError
+        with serve(echo) as server, open(server) as conn:
+            failed = event.AsyncResult()
+            def wait():
+                try:
+                    failed.set(conn.receive(10))
+                except BaseException as error:
+                    failed.set(error)
+            gevent.get_hub().loop.run_callback(wait)
+            assert isinstance(failed.get(timeout=20), BlockingSwitchOutError), failed.value
+            conn.send("still there")
+            assert conn.receive(10) == "still there"
+        """
+    )
+
+
+@pytest.mark.once("the pure kernel keeps a window for each")
+def test_connections_that_wait_lend_their_windows():
+    run(
+        """
+        import tracemalloc
+        def windows():
+            traces = tracemalloc.take_snapshot().traces
+            return sum(trace.size == 1025 for trace in traces)
+        with serve(echo) as server:
+            tracemalloc.start()
+            conns = [open(server) for _ in range(150)]
+            for conn in conns:
+                conn.send("a")
+                assert conn.receive(10) == "a"
+            waiting_ = [gevent.spawn(conn.receive, 60) for conn in conns]
+            gevent.sleep(0.01)
+            assert windows() <= 64 + 5, windows()
+            tracemalloc.stop()
+            for turn in range(3):
+                size = (3, 3000, 300_000)[turn]
+                for number, conn in enumerate(conns):
+                    conn.send(str(number) * size)
+                for number, each in enumerate(waiting_):
+                    assert each.get(timeout=20) == str(number) * size
+                waiting_ = [gevent.spawn(conn.receive, 60) for conn in conns]
+                gevent.sleep(0)
+            gevent.killall(waiting_)
+            for conn in conns:  # after an exception in the wait
+                conn.send("b")
+                assert conn.receive(10) == "b"
+                conn.close()
+        """
+    )
+
+
 def test_what_ends_a_wait_loses_nothing():
     run(
         """

@@ -13,6 +13,8 @@ import threading
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import kernels
 from channels import End, Way, connected
@@ -188,6 +190,73 @@ def test_of_those_who_wait_for_a_lock_none_is_forgotten(lock):
     assert lock.acquire(False)
 
 
+@given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=60))
+def test_a_lock_of_its_holder_s_is_taken_and_released_as_often(steps):
+    task, tasks = [None], [object() for _ in range(3)]
+    lock = kernels.load("compiled").RLock(threading.Semaphore, lambda: task[0])
+    holder, depth = None, 0
+    for number, takes in steps:
+        task[0] = tasks[number]
+        if takes:
+            can = holder in (None, number)
+            assert lock.acquire(False) is can
+            if can:
+                holder, depth = number, depth + 1
+        elif holder == number:
+            lock.release()
+            depth -= 1
+            holder = number if depth else None
+        else:
+            with pytest.raises(RuntimeError, match="cannot release un-acquired lock"):
+                lock.release()
+        assert lock.locked() is (holder is not None)
+
+
+def test_what_a_lock_of_its_holder_s_refuses():
+    holder, other = object(), object()
+    task = [holder]
+    relock = kernels.load("compiled").RLock(threading.Semaphore, lambda: task[0])
+    with relock as taken, relock:
+        assert taken is True
+        task[0] = other
+        assert relock.acquire(True, 0.01) is False
+        assert relock.acquire(timeout=0) is False
+        with pytest.raises(ValueError, match="can't specify a timeout"):
+            relock.acquire(False, 5)
+        with pytest.raises(OverflowError):
+            relock.acquire(True, math.inf)
+        with pytest.raises(RuntimeError):
+            relock.release()
+        assert relock.locked()
+        task[0] = holder
+    assert not relock.locked()
+    lock_class = kernels.load("compiled").Lock
+    for make, arguments in ((type(relock), (threading.Semaphore,)), (lock_class, (None, None))):
+        with pytest.raises(TypeError):
+            make(*arguments)
+
+
+def test_a_lock_of_its_holder_s_excludes():
+    lock = kernels.load("compiled").RLock(threading.Semaphore, threading.current_thread)
+    total = 0
+
+    def add():
+        nonlocal total
+        for turn in range(1000):
+            with lock:
+                assert lock.acquire(True, SOON)
+                before = total
+                if not turn & 63:
+                    time.sleep(0)  # which lets the others run, with the lock taken
+                total = before + 1
+                lock.release()
+
+    with running(*[add] * 4):
+        pass
+    assert total == 4000
+    assert not lock.locked()
+
+
 class Strike(BaseException):
     pass
 
@@ -237,7 +306,7 @@ def test_the_pure_kernel_has_neither_locks_nor_descriptors():
     left, right = socket.socketpair()
     with left, right:
         assert pure.descriptor_of(left) is None
-    assert (pure.Lock, pure.Descriptor) == (None, None)
+    assert (pure.Lock, pure.RLock, pure.Descriptor) == (None, None, None)
 
 
 # ---- masking keys ----

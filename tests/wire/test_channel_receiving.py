@@ -4,11 +4,13 @@ By a descriptor it waits itself. By a method it lets that nap once, if the timeo
 leaves the rest to the reader: so what is received at once here is given a long timeout.
 """
 
+import gc
 import itertools
 import math
 import socket
 import threading
 import time
+import weakref
 from collections import deque
 
 import pytest
@@ -249,6 +251,61 @@ def test_what_the_reader_raises_comes_out(end):
     assert not end.channel.reading.locked()
     with end.channel.reading, pytest.raises(LookupError):
         end.receive(LONG)
+
+
+# ---- one after the other ----
+
+
+def iterate(end, owner=None):
+    """The messages of an end, one after the other."""
+    return end.way.channel.Iteration(end.channel, end.reader, owner)
+
+
+def test_iterating(end):
+    end.arrive(HELLO + raw_frame(BINARY, b"\0\xff"))
+    messages = iterate(end)
+    assert iter(messages) is messages
+    assert [next(messages), next(messages)] == ["hello", b"\0\xff"]
+    answers = ["the reader's", None, None]  # which are as after a close
+    end.reader.receive = lambda *_: answers.pop(0)
+    end.far.close()
+    assert next(messages) == "the reader's"
+    for _ in range(2):
+        with pytest.raises(StopIteration):
+            next(messages)
+    assert not end.channel.reading.locked()
+
+
+def test_iterating_takes_what_is_ready_without_the_lock(end):
+    end.ready.extend("ab")
+    with end.channel.reading:
+        messages = iterate(end)
+        assert [next(messages), next(messages)] == ["a", "b"]
+
+
+def test_what_the_reader_raises_comes_out_of_an_iteration(end):
+    def fail(*_):
+        raise LookupError
+
+    end.reader.receive = fail
+    end.far.close()
+    with pytest.raises(LookupError):
+        next(iterate(end))
+    assert not end.channel.reading.locked()
+
+
+def test_an_iteration_keeps_whose_messages_they_are(end):
+    class Owner:
+        pass
+
+    owner = Owner()
+    messages, still = iterate(end, owner), weakref.ref(owner)
+    del owner
+    gc.collect()
+    assert still() is not None
+    del messages
+    gc.collect()
+    assert still() is None
 
 
 # ---- timeouts ----

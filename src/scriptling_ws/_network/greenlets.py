@@ -31,7 +31,7 @@ from gevent.lock import BoundedSemaphore, RLock, Semaphore
 from gevent.monkey import get_original, is_module_patched, patch_all
 from gevent.resolver.blocking import Resolver
 from gevent.selectors import GeventSelector
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 
 from .. import _kernel as kernel
 from .alarm import Waker
@@ -79,7 +79,7 @@ class _Lock(BoundedSemaphore):  # type: ignore[misc]  # gevent has no types
 
 
 class _RLock(RLock):  # type: ignore[misc]
-    """A lock of its holder's, with the timeouts of `threading`."""
+    """A lock of its holder's for the pure kernel, with the timeouts of `threading`."""
 
     __slots__ = ()
 
@@ -89,6 +89,9 @@ class _RLock(RLock):  # type: ignore[misc]
 
 class _Task(gevent.Greenlet):  # type: ignore[misc]
     """A greenlet with what is asked of a thread."""
+
+    # Where it was started gevent would keep for as long as it runs: that is always the same place.
+    spawning_stack_limit = 0
 
     def __init__(self, body: Callable[[], object], name: str) -> None:
         super().__init__(body)
@@ -127,6 +130,16 @@ def _rest() -> None:
     gevent.sleep(_TURN)
 
 
+def _identity() -> int:
+    """The greenlet's number."""
+    return id(getcurrent())
+
+
+def _share(weight: int, /) -> None:
+    """As `Engine.share`."""
+    kernel.share(weight, _rest)
+
+
 def _end(hub: Any, *watchers: Any) -> None:
     """Stop watchers in the thread of their loop, which no other may touch while that lives."""
 
@@ -157,7 +170,8 @@ class Parking(kernel.Place):
     __slots__ = ("__weakref__", "_fileno", "_timer")
 
     def __init__(self, fileno: int) -> None:
-        super().__init__(gevent.get_hub, getcurrent)
+        # greenlet's own, not the hub's: what that does first is nothing for a task, but two calls.
+        super().__init__(gevent.get_hub, getcurrent, greenlet.switch)
         self._fileno = fileno
         self._timer: Any = None
 
@@ -181,7 +195,6 @@ class Parking(kernel.Place):
         """Wait in another thread than before, whose loop is another one."""
         self._let_go()
         self.hub = hub
-        self.switch = hub.switch
         self.watcher = hub.loop.io(self._fileno, _READ)
 
     def set_timer(self, until: float, /) -> None:
@@ -241,6 +254,9 @@ class _Beat:
 _new_lock: Final[Callable[[], Any]] = (
     _Lock if kernel.Lock is None else functools.partial(kernel.Lock, Semaphore)
 )
+_new_rlock: Final[Callable[[], Any]] = (
+    _RLock if kernel.RLock is None else functools.partial(kernel.RLock, Semaphore, getcurrent)
+)
 
 
 def patch() -> None:
@@ -256,8 +272,11 @@ class Greenlets:
     name: Final = "gevent"
     naps: Final = False
     lock = staticmethod(_new_lock)
-    rlock = staticmethod(_RLock)
+    rlock = staticmethod(_new_rlock)
     event = staticmethod(Event)
+    # Functions, not methods: each part of a connection that has one would make an object of it.
+    identity = staticmethod(_identity)
+    share = staticmethod(_share)
     current = staticmethod(getcurrent)
     sleep = staticmethod(gevent.sleep)
     waker = staticmethod(Waker)
@@ -265,10 +284,6 @@ class Greenlets:
     def parking(self, sock: Any, /) -> Parking:
         """Make a place to wait at."""
         return Parking(sock.fileno())
-
-    def identity(self) -> int:
-        """The greenlet's number."""
-        return id(getcurrent())
 
     def hears_signals(self) -> bool:
         """Whether this is a greenlet of the main thread: Python runs signal handlers there."""
@@ -279,10 +294,6 @@ class Greenlets:
         task = _Task(body, name)
         task.start()
         return task
-
-    def share(self, weight: int, /) -> None:
-        """As `Engine.share`."""
-        kernel.share(weight, _rest)
 
     def wait(self, fileobj: Any, events: int, deadline: Deadline, waker: Any = None) -> None:
         """Wait in the loop; see `Engine.wait`."""
