@@ -17,9 +17,6 @@ import socket
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from wsproto.connection import Connection as WSProtoConnection
-from wsproto.connection import ConnectionType
-
 import streams
 from harness import Source, fuzz
 from scriptling_ws._connection.connection import Connection
@@ -182,7 +179,6 @@ class Session:
         # Under the clock, for deadlines are made here as well.
         self.conn = Connection(
             WireTransport(self.wire),  # type: ignore[arg-type]
-            WSProtoConnection(ConnectionType.CLIENT if self.client else ConnectionType.SERVER),
             client=self.client,
             options=Options(
                 binary_type=bytes,

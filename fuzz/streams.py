@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from wsproto.connection import Connection as WSProtoConnection
-from wsproto.connection import ConnectionType
-
 from harness import Source  # noqa: TC001  # it makes tests/support importable
 
 # isort: split
@@ -35,9 +32,7 @@ def protocol(
     deflate: Terms | None = None,
 ) -> Protocol:
     """An open connection's incoming side."""
-    kind = ConnectionType.CLIENT if client else ConnectionType.SERVER
     return Protocol(
-        WSProtoConnection(kind),
         client=client,
         as_list=as_list,
         max_message_size=limit,

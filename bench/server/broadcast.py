@@ -30,8 +30,6 @@ from typing import TYPE_CHECKING
 
 from websockets.protocol import Protocol, Side
 from websockets.sync.connection import Connection as SyncConnection
-from wsproto.connection import Connection as WSProtoConnection
-from wsproto.connection import ConnectionType
 
 import scriptling_ws as ws
 from scriptling_ws._connection.connection import Connection
@@ -104,9 +102,8 @@ class Drain:
 
 def member(sock: socket.socket) -> Connection:
     """A server's connection, as after its handshake."""
-    ws_state = WSProtoConnection(ConnectionType.SERVER)
     options = Options(ping_interval=None)
-    return Connection(Transport(sock), ws_state, client=False, options=options, attended=True)
+    return Connection(Transport(sock), client=False, options=options, attended=True)
 
 
 def sync_member(sock: socket.socket) -> SyncConnection:

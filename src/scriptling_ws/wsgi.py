@@ -348,7 +348,6 @@ def _open(
         write_all(transport, answer, Deadline(_TIME))
         return Connection(
             transport,
-            upgrade.connection,
             client=False,
             options=settings.connection,
             received=rest,

@@ -234,7 +234,7 @@ class End:
         self._options = (masked, as_list, limit)
         self._as_utf8 = as_utf8
         self.ready: deque[Any] = deque() if ready is None else ready
-        self.answers: deque[bytes] = deque()
+        self.answers: list[bytes] = []
         self.window = way.channel.Window(room, *self._options, self.ready, as_utf8)
         lock = lock or way.lock
         self.channel = way.channel.Channel(

@@ -17,8 +17,6 @@ import time
 from concurrent.futures import Future
 
 import pytest
-from wsproto.connection import Connection as WSProtoConnection
-from wsproto.connection import ConnectionType
 
 from frames import xor
 from scriptling_ws._connection.connection import Connection
@@ -62,10 +60,8 @@ def connection(stream, *, client=True, received=b"", deflate=None, **options):
         deflate: The terms of compression, as if they had been agreed on.
         **options: The connection's.
     """
-    kind = ConnectionType.CLIENT if client else ConnectionType.SERVER
     return Connection(
         stream if isinstance(stream, Transport) else Transport(stream),
-        WSProtoConnection(kind),
         client=client,
         options=Options(**options),
         received=received,

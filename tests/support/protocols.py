@@ -4,9 +4,6 @@ import functools
 import threading
 import zlib
 
-from wsproto.connection import Connection as WSProtoConnection
-from wsproto.connection import ConnectionType
-
 from memory import tracemalloc
 from pairs import MIB
 from scriptling_ws import _kernel as kernel
@@ -18,7 +15,6 @@ ALL = 10**9  # as a step: in one piece
 def protocol(*, client=True, as_list=False, limit=16 * MIB, fragments=131_072, deflate=None):
     """A protocol; `deflate`: the terms of compression, as if they had been agreed on."""
     return Protocol(
-        WSProtoConnection(ConnectionType.CLIENT if client else ConnectionType.SERVER),
         client=client,
         as_list=as_list,
         max_message_size=limit,

@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wsproto import ConnectionType
 from wsproto.connection import Connection as WSProtoConnection
 
 from scriptling_ws._wire import control as _control
@@ -23,7 +22,7 @@ PAYLOADS = st.one_of(
 
 
 def opened(*, client):
-    return Control(WSProtoConnection(ConnectionType.CLIENT if client else ConnectionType.SERVER))
+    return Control(client)
 
 
 def closed(receive, *, client, closing, payload):
@@ -66,6 +65,23 @@ def test_wsproto_is_asked_once_about_close_frames_that_are_alike(closing, monkey
         assert control.done
     assert len([data for data in asked if data]) == 1
     _control._verdict.cache_clear()  # what was counted is not for others
+
+
+@pytest.mark.parametrize("client", [False, True])
+def test_wsproto_compresses_nothing(client):
+    control = opened(client=client)
+    assert control._asked.client == client
+    assert control._asked._proto.extensions == []
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x03\xe8", b"\x03\xe9bye"])
+def test_a_server_that_is_closed_has_no_wsproto_of_its_own(payload, monkeypatch):
+    opened(client=False).receive(CLOSE, payload, KEY)  # which asks for it once
+    monkeypatch.setattr(_control, "WSProtoConnection", None)
+    control = opened(client=False)
+    assert (control.open, control.done) == (True, False)
+    assert control.receive(CLOSE, payload, KEY)
+    assert (control.open, control.done) == (False, True)
 
 
 def test_connections_that_closed_alike_stay_closed_apart():

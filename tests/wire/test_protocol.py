@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsproto.connection import Connection as WSProtoConnection
-from wsproto.connection import ConnectionType
 from wsproto.utilities import RemoteProtocolError
 
 from abuse import every_violation
@@ -993,9 +992,8 @@ def test_what_wsproto_refuses_is_a_violation(monkeypatch):
     def refuse(data):
         raise RemoteProtocolError("not like this")
 
-    ws = WSProtoConnection(ConnectionType.CLIENT)
-    monkeypatch.setattr(ws, "receive_data", refuse)
-    control = Control(ws)
+    monkeypatch.setattr(WSProtoConnection, "receive_data", lambda _ws, data: refuse(data))
+    control = Control(client=True)
     assert control.receive(PING, b"", None)[0] == 0x80 | CLOSE
     assert control.code == 1002
     assert isinstance(control.error, ProtocolError)

@@ -274,7 +274,6 @@ def _open(
         upgrade(transport, handshake, deadline, follow=follow)
         return Connection(
             transport,
-            handshake.connection,
             client=True,
             options=options,
             received=handshake.rest,

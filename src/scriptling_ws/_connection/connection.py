@@ -25,6 +25,7 @@ from itertools import islice, repeat, starmap
 from types import GenericAlias, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic
 
+from .. import _kernel as kernel
 from .._codes import CloseCode
 from .._network.deadline import check_timeout
 from .._network.fork import tell_after_fork
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
     from types import EllipsisType, TracebackType
 
     from typing_extensions import Self, TypeIs, TypeVar
-    from wsproto.connection import Connection as WSProtoConnection
 
     from .._errors import ConnectionClosed
     from .._handshakes.exchange import Exchange
@@ -131,7 +131,6 @@ class Connection(Generic[Binary_co, Text_co]):
     def __init__(
         self,
         transport: Transport,
-        ws: WSProtoConnection,
         *,
         client: bool,
         options: Options,
@@ -155,7 +154,6 @@ class Connection(Generic[Binary_co, Text_co]):
             compresses=deflate is not None,
         )
         protocol = Protocol(
-            ws,
             client=client,
             as_list=options.binary_type is list,
             max_message_size=options.max_message_size,
@@ -608,18 +606,7 @@ class Connection(Generic[Binary_co, Text_co]):
 
     def __iter__(self) -> Iterator[Text_co | Binary_co]:
         """Receive messages, waiting for each without end, until the connection is closed."""
-        ready = self._ready
-        while True:
-            try:
-                while ready:
-                    yield ready.popleft()
-            except IndexError:  # pragma: no cover - a race
-                pass  # another thread took it
-            message = self.receive(None)
-            if message is None:
-                return
-            yield message
-            del message  # not to be kept while the next one is waited for
+        return kernel.Iteration(self._channel, self._reader, self)
 
     def connected(self) -> bool:
         """Whether messages can still be received.

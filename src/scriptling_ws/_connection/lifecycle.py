@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
+from typing import Protocol as Interface
 
 from .._network.deadline import Deadline
 from .._network.waiting import engine
@@ -33,6 +34,13 @@ __all__ = ["BREAK", "CLOSE", "DISPOSE", "END", "Lifecycle", "State"]
 
 _logger: Final = logging.getLogger("scriptling_ws.connection")
 _GRACE: Final = 1.0  # seconds for which `send` does not raise after a close that none has seen
+
+
+class Ender(Interface):
+    """What sees to the rest of a connection."""
+
+    def watch_the_end(self) -> None:
+        """No message can come any more: whether a call comes or not, the end will."""
 
 
 class State(IntEnum):
@@ -86,7 +94,7 @@ class Lifecycle:
         close_by: Until when this end waits for what is left; None while open.
         grace: Until when `send` may drop its message; None while open.
         unread_grace: The same while messages lie unread.
-        at_end: Called by `tell` once no message can come any more: it sees to the rest.
+        at_end: Finds, for `tell`, what sees to the rest once no message can come any more.
     """
 
     __slots__ = (
@@ -114,7 +122,7 @@ class Lifecycle:
         self.close_by: Deadline | None = None
         self.grace: Deadline | None = None
         self.unread_grace: Deadline | None = None
-        self.at_end: Callable[[], object] | None = None
+        self.at_end: Callable[[], Ender | None] | None = None
         self._close_timeout = close_timeout
         self._send_timeout = send_timeout
         self._callbacks: list[Callable[[], object]] = []
@@ -166,9 +174,8 @@ class Lifecycle:
         """Tell of a close, if there is one, those who were not told so far. Not under `lock`."""
         if self.open:
             return
-        at_end = self.at_end
-        if at_end is not None and self.ended:
-            at_end()
+        if self.at_end is not None and self.ended and (ender := self.at_end()) is not None:
+            ender.watch_the_end()
         with self.lock:
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:

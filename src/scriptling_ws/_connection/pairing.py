@@ -128,7 +128,6 @@ def pair(
             near, far = _transports(undo)
             client: Connection[Any, Any] = Connection(
                 near,
-                asking.connection,
                 client=True,
                 options=chosen,
                 subprotocol=asking.subprotocol,
@@ -137,7 +136,6 @@ def pair(
             )
             server: Connection[Any, Any] = Connection(
                 far,
-                upgrade.connection,
                 client=False,
                 options=chosen,
                 subprotocol=subprotocol,

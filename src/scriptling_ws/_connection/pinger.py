@@ -115,7 +115,7 @@ class Pinger:
         self._ping = b""  # the latest ping's frame
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
-        self._lifecycle.at_end = _weakly(self, Pinger._watch_the_end)
+        self._lifecycle.at_end = weakref.ref(self)
         if ping_interval is not None:
             self._watch(min(ping_interval, LOOK))
         elif attended:
@@ -131,7 +131,7 @@ class Pinger:
             self._intake.look_after = _weakly(self, Pinger._look_after_alone)
             self._intake.alone = moment
 
-    def _watch_the_end(self) -> None:
+    def watch_the_end(self) -> None:
         """No message can come any more: whether a call comes or not, the end will."""
         if not (self._link.watched or self._lifecycle.disposed):
             self._watch(LOOK)

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Final
 from .._wire.tally import Tally
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Iterable
 
     from .._kernel import Channel
@@ -67,7 +66,7 @@ class Unsent:
         "tally",
     )
 
-    def __init__(self, channel: Channel, transport: Transport, answers: deque[bytes]) -> None:
+    def __init__(self, channel: Channel, transport: Transport, answers: list[bytes]) -> None:
         """Write to a transport, beside a channel; the protocol appends the answers."""
         self._channel = channel
         self._transport = transport

@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Final
 import h11
 from wsproto import ConnectionType, WSConnection
 from wsproto import events as wsevents
-from wsproto.connection import Connection as WSProtoConnection
 from wsproto.utilities import generate_accept_token, generate_nonce
 
 from .._errors import HandshakeError, forget_frames
@@ -67,7 +66,7 @@ class ClientHandshake:
     """A client's side of one upgrade.
 
     Feed what the server sends to `receive` until it returns True, then take
-    `connection`, `subprotocol` and `rest`.
+    `subprotocol` and `rest`.
 
     Attributes:
         request: The bytes to send.
@@ -113,7 +112,6 @@ class ClientHandshake:
         self._key = generate_nonce()
         self._event, request = make(*parts, tuple(extra))
         self.request: bytes = request.replace(_KEY + _NO_KEY, _KEY + self._key, 1)
-        self._connection: WSProtoConnection | None = None
         self._limits = limits
         self._reader: HeadReader | None = HeadReader(False, limits)
         self._start = b""  # the first bytes, until it is clear that they are HTTP
@@ -129,12 +127,6 @@ class ClientHandshake:
         http = h11.Connection(h11.CLIENT)
         http.send(self._event)
         return http
-
-    @property
-    def connection(self) -> WSProtoConnection:
-        """wsproto's connection; only after `receive` has returned True."""
-        assert self._connection is not None
-        return self._connection
 
     @property
     def refused(self) -> bool:
@@ -246,7 +238,6 @@ class ClientHandshake:
         except FOREIGN_ERRORS as error:
             forget_frames(error)
             raise invalid(str(error), error) from error
-        self._connection = WSProtoConnection(ConnectionType.CLIENT)
 
     def _by_h11(self, head: bytes) -> list[tuple[bytes, bytes]]:
         """As `plain_answer`, of every head; raises what h11 does."""

@@ -30,6 +30,30 @@ _ANSWERED_FIELD = re.compile(_FIELD.pattern.encode())
 _AROUND = len(":\r\n")  # of each line that a field has beside its name and value
 _END = len("\r\n")
 _BODY = frozenset({"content-length", "transfer-encoding"})
+# Names as browsers and libraries write them: one str for all connections.
+_USUAL = {
+    spelled: name.lower()
+    for name in (
+        "Accept",
+        "Accept-Encoding",
+        "Accept-Language",
+        "Authorization",
+        "Cache-Control",
+        "Connection",
+        "Cookie",
+        "Host",
+        "Origin",
+        "Pragma",
+        "Referer",
+        "Sec-WebSocket-Extensions",
+        "Sec-WebSocket-Key",
+        "Sec-WebSocket-Protocol",
+        "Sec-WebSocket-Version",
+        "Upgrade",
+        "User-Agent",
+    )
+    for spelled in (name, name.lower())
+}
 
 
 def plain_request(head: bytes) -> tuple[str, str, dict[str, str]] | None:
@@ -52,7 +76,7 @@ def plain_request(head: bytes) -> tuple[str, str, dict[str, str]] | None:
     size = line.end() + _END
     for given, raw in fields:
         size += len(given) + len(raw) + _AROUND
-        name, value = given.lower(), raw.strip(" \t")
+        name, value = _USUAL.get(given) or given.lower(), raw.strip(" \t")
         if name in headers:
             value = JOINTS.get(name, ", ").join((headers[name], value))
         headers[name] = value

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Final
 
 from wsproto import ConnectionType, WSConnection
 from wsproto import events as wsevents
-from wsproto.connection import Connection as WSProtoConnection
 from wsproto.utilities import generate_accept_token
 
 from .._fields import count_header
@@ -77,7 +76,6 @@ class ServerUpgrade:
 
     Attributes:
         subprotocols: What the client offers, in its order of preference.
-        connection: wsproto's connection, once `accept` was called.
         deflate: The terms of compression, once `accept` was called; None for none.
     """
 
@@ -102,7 +100,6 @@ class ServerUpgrade:
         self._key = request.headers["sec-websocket-key"]
         self._extensions = request.headers.get("sec-websocket-extensions", "")
         self.deflate: Terms | None = None
-        self._connection: WSProtoConnection | None = None
 
     def accept(
         self,
@@ -126,14 +123,7 @@ class ServerUpgrade:
         if agreed is not None:
             answer, self.deflate = agreed
             lines.append(f"Sec-WebSocket-Extensions: {answer}")
-        self._connection = WSProtoConnection(ConnectionType.SERVER)
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
-
-    @property
-    def connection(self) -> WSProtoConnection:
-        """wsproto's connection; only after `accept`."""
-        assert self._connection is not None
-        return self._connection
 
 
 def _check_upgrade(head: bytes, request: Request) -> None:

@@ -35,11 +35,12 @@ class _Inherited(Protocol):
 
 # Not a WeakSet, which is Python code that each connection would run several times.
 _objects: set[ref[_Inherited]] = set()
+_discard: Final = _objects.discard  # one for all: each look for it would make another
 
 
 def tell_after_fork(inherited: _Inherited) -> None:
     """Call the object's `_after_fork` in every child that is forked while it lives."""
-    _objects.add(ref(inherited, _objects.discard))
+    _objects.add(ref(inherited, _discard))
 
 
 def _tell() -> None:

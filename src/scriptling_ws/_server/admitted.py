@@ -19,12 +19,13 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from .._codes import CloseCode
 from .._connection.connection import Connection
 from .._handshakes.head import Refused
 from .._handshakes.terms import Terms
+from .access import Asked
 from .authorization import Verdict, verdict_of
 from .dates import http_date
 from .http import write_all
@@ -34,15 +35,18 @@ from .response import refusal, to_response
 from .sessions import delivery_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .._handshakes.head import Request
     from .._handshakes.server import ServerUpgrade
+    from .._network.transport import Transport
     from .arrival import Arrival
     from .authorization import Authorize
     from .decisions import Decisions
     from .delivery import Delivery
     from .response import Response
     from .route_table import PageRoute, WebSocketRoute
-    from .sessions import Session
+    from .sessions import Handling, Session, Sessions
     from .settings import Settings
 
 __all__ = ["AdmittedPage", "AdmittedUpgrade"]
@@ -86,8 +90,10 @@ class AdmittedUpgrade:
         """As `Decided.refusal`."""
         return response
 
-    def run(self, session: Session, arrival: Arrival, verdict: Verdict | None = None) -> None:
-        """Accept the upgrade and run its handler: the body of the connection's thread."""
+    def run(
+        self, session: Session, arrival: Arrival, verdict: Verdict | None = None
+    ) -> Handling | None:
+        """Accept the upgrade: what is done first by the connection's thread."""
         if verdict is None:
             chosen = self.settings.choose_subprotocol(self.upgrade.subprotocols)
             verdict = Verdict(subprotocol=chosen)
@@ -101,10 +107,9 @@ class AdmittedUpgrade:
         except OSError as error:
             _logger.debug("%s left before it was accepted: %s", transport.remote_addr, error)
             session.end()
-            return
+            return None
         connection = Connection(
             transport,
-            self.upgrade.connection,
             client=False,
             options=self.settings.connection,
             received=arrival.rest,
@@ -115,23 +120,66 @@ class AdmittedUpgrade:
         )
         sessions = self.decisions.sessions
         sessions.attach(session, connection)
-        asked = arrival.asked
-        sessions.access.opened(transport, asked)
+        sessions.access.opened(transport, arrival.asked)
         sessions.figures.opened(connection, arrival.since)
-        called = sessions.figures.now()
-        since = monotonic()
-        code = CloseCode.INTERNAL_ERROR
-        try:
-            self.route.handler(connection)
-            code = CloseCode.NORMAL
-        except BaseException as error:  # noqa: BLE001  # SystemExit too is the handler's alone
-            path, address = arrival.request.path, transport.remote_addr
-            log_failure(address, path, error, connection.close_code)
-        finally:
-            connection.close(code)
-            seconds = monotonic() - since
-            sessions.access.closed(transport, asked, connection.close_code, seconds)
-            sessions.figures.closed(connection, self.route.path, called)
+        return _Handling(connection, self.route, sessions, transport, arrival)
+
+
+class _Handling:
+    """A connection's handler, to be called by its thread, and what comes after that."""
+
+    __slots__ = (
+        "_called",
+        "_code",
+        "_request",
+        "_route",
+        "_sessions",
+        "_since",
+        "_transport",
+        "_version",
+        "connection",
+    )
+
+    def __init__(
+        self,
+        connection: Connection[Any, Any],
+        route: WebSocketRoute,
+        sessions: Sessions,
+        transport: Transport,
+        arrival: Arrival,
+    ) -> None:
+        self.connection = connection
+        self._route = route
+        self._sessions = sessions
+        self._transport = transport
+        self._request = arrival.request
+        self._version = arrival.version
+        self._called = sessions.figures.now()
+        self._since = monotonic()
+        self._code = CloseCode.INTERNAL_ERROR
+
+    @property
+    def handler(self) -> Callable[[Any], object]:
+        """The route's."""
+        return self._route.handler
+
+    def returned(self) -> None:
+        """As `Handling.returned`."""
+        self._code = CloseCode.NORMAL
+
+    def failed(self, error: BaseException) -> None:
+        """As `Handling.failed`."""
+        address, code = self._transport.remote_addr, self.connection.close_code
+        log_failure(address, self._request.path, error, code)
+
+    def end(self) -> None:
+        """As `Handling.end`."""
+        connection, sessions = self.connection, self._sessions
+        connection.close(self._code)
+        seconds = monotonic() - self._since
+        asked = Asked.of(self._request, self._version)
+        sessions.access.closed(self._transport, asked, connection.close_code, seconds)
+        sessions.figures.closed(connection, self._route.path, self._called)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .authorization import Verdict
     from .delivery import Delivery
     from .response import Response
-    from .sessions import Session, Sessions
+    from .sessions import Handling, Session, Sessions
 
 __all__ = ["Decisions"]
 
@@ -55,8 +55,8 @@ class Decided(Protocol):
     def decide(self, request: Request) -> Verdict:
         """Ask the program. Blocks."""
 
-    def run(self, session: Session, arrival: Arrival, verdict: Verdict) -> None:
-        """Go on: the request has come in."""
+    def run(self, session: Session, arrival: Arrival, verdict: Verdict) -> Handling | None:
+        """Go on, as `Runs.run`: the request has come in."""
 
     def refusal(self, response: Response) -> Response:
         """The response if it has not, with what its route adds."""
@@ -152,14 +152,14 @@ class _Decision:
         self.decided = decided
         self.deadline = deadline
 
-    def run(self, session: Session, arrival: Arrival) -> None:
-        """Have it decided, and answer."""
+    def run(self, session: Session, arrival: Arrival) -> Handling | None:
+        """Have it decided, and answer; as `Runs.run`."""
         try:
             verdict = ask(self.decided.decide, arrival.request)
         except BaseException:  # a handler of the log raises, or a gevent.Timeout comes late
             if self._all.take(self):
                 raise
-            return  # the transport is the acceptor's, as below
+            return None  # the transport is the acceptor's, as below
         address = arrival.transport.remote_addr
         if not self._all.take(self):
             # The transport is the acceptor's; the place is left as this thread ends.
@@ -170,7 +170,8 @@ class _Decision:
             _logger.debug("%s left before authorize had decided", address)
             session.end()
         else:
-            self.decided.run(session, arrival, verdict)
+            return self.decided.run(session, arrival, verdict)
+        return None
 
     def _refuse(self, session: Session, arrival: Arrival, response: Response, reason: str) -> None:
         sessions = self._all.sessions

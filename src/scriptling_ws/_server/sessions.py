@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .limits import Place
     from .response import Response
 
-__all__ = ["Session", "Sessions", "delivery_of", "start_thread"]
+__all__ = ["Handling", "Session", "Sessions", "delivery_of", "start_thread"]
 
 _logger = logging.getLogger("scriptling_ws.server")
 
@@ -52,11 +52,32 @@ _LEAVE: Final = 2.0
 _AT_ONCE: Final = 1024 * 1024
 
 
+class Handling(Protocol):
+    """A connection's handler, to be called, and what comes after that."""
+
+    @property
+    def handler(self) -> Callable[[Any], object]:
+        """The handler."""
+
+    @property
+    def connection(self) -> Connection[Any, Any]:
+        """What it is given."""
+
+    def returned(self) -> None:
+        """The handler has returned."""
+
+    def failed(self, error: BaseException) -> None:
+        """The handler has raised this: tell of it."""
+
+    def end(self) -> None:
+        """End the connection."""
+
+
 class Runs(Protocol):
     """What a session's thread does."""
 
-    def run(self, session: Session, arrival: Arrival) -> None:
-        """Answer a request, to the end."""
+    def run(self, session: Session, arrival: Arrival) -> Handling | None:
+        """Answer a request, to the end; or to the point where its handler is to be called."""
 
 
 def start_thread(body: Callable[[], None], name: str) -> Task:
@@ -72,13 +93,42 @@ def start_thread(body: Callable[[], None], name: str) -> Task:
 class Session:
     """One thread and the socket that it answers."""
 
-    __slots__ = ("connection", "place", "thread", "transport")
+    __slots__ = ("_all", "_work", "connection", "place", "thread", "transport")
 
-    def __init__(self, transport: Transport, place: Place) -> None:
-        self.transport = transport
-        self.place: Place | None = place  # None once another thread has it
+    def __init__(self, arrival: Arrival, admitted: Runs, all_: Sessions) -> None:
+        self._all = all_
+        self.transport: Transport = arrival.transport
+        self.place: Place | None = arrival.place  # None once another thread has it
         self.thread: Task | None = None
         self.connection: Connection[Any, Any] | None = None
+        self._work: tuple[Arrival, Runs] | None = (arrival, admitted)
+
+    def run(self) -> None:
+        """The body of its thread.
+
+        It calls the handler itself. Each frame between the two would cost memory for as long as
+        the handler runs, and with gevent also time at each switch, which looks at every frame.
+        Nor is what only the opening needs kept for so long.
+        """
+        self.thread = engine().current()  # it may get here before `Sessions.start` does
+        try:
+            assert self._work is not None
+            (arrival, admitted), self._work = self._work, None
+            handling = admitted.run(self, arrival)
+            del arrival, admitted
+            if handling is not None:
+                try:
+                    handling.handler(handling.connection)
+                    handling.returned()
+                except BaseException as error:  # noqa: BLE001  # told of by `failed`
+                    handling.failed(error)
+                finally:
+                    handling.end()
+        except BaseException:
+            self.end()  # before the log, whose handlers may raise as well
+            _logger.exception("the thread for %s failed", self.transport.remote_addr)
+        finally:
+            self._all.finish(self)
 
     @property
     def open(self) -> bool:
@@ -154,15 +204,13 @@ class Sessions:
             Refused: 503; nothing was started, and all of the arrival is still the caller's.
         """
         self._forget_finished()
-        session, address = Session(arrival.transport, arrival.place), arrival.transport.remote_addr
+        session, address = Session(arrival, admitted, self), arrival.transport.remote_addr
         with self._lock:
             if self._closing:
                 raise Refused(503, "the server is shutting down")
             self._sessions.add(session)
         try:
-            session.thread = start_thread(
-                lambda: self._run(session, arrival, admitted), f"scriptling-ws {address}"
-            )
+            session.thread = start_thread(session.run, f"scriptling-ws {address}")
         except (RuntimeError, MemoryError) as error:
             self._warning.give("refused %s: %s", address, error)
             with self._lock:
@@ -171,18 +219,9 @@ class Sessions:
                 503, "the server has no thread left: try again later", [("Retry-After", "5")]
             ) from error
 
-    def _run(self, session: Session, arrival: Arrival, admitted: Runs) -> None:
-        session.thread = engine().current()  # it may get here before `start` does
-        try:
-            admitted.run(session, arrival)
-        except BaseException:
-            session.end()  # before the log, whose handlers may raise as well
-            _logger.exception("the thread for %s failed", session.transport.remote_addr)
-        finally:
-            self._finished.append(engine().current())
-            self._forget(session)
-
-    def _forget(self, session: Session) -> None:
+    def finish(self, session: Session) -> None:
+        """A session's thread is at its end."""
+        self._finished.append(engine().current())
         with self._lock:
             self._sessions.discard(session)
         if session.place is not None:

@@ -53,10 +53,12 @@ class Control:
         pongs: Payloads of the latest pongs that came, for whoever waits for them to take out.
     """
 
-    __slots__ = ("_ws", "code", "error", "pongs", "reason")
+    __slots__ = ("_client", "_ws", "code", "error", "pongs", "reason")
 
-    def __init__(self, ws: WSProtoConnection) -> None:
-        self._ws = ws
+    def __init__(self, client: bool) -> None:
+        """Begin with an open connection; `client`: this end is the client."""
+        self._client = client
+        self._ws: WSProtoConnection | None = None  # made for the first frame that needs it
         self.code: int | None = None
         self.reason: str = ""
         self.error: ProtocolError | None = None
@@ -65,12 +67,20 @@ class Control:
     @property
     def open(self) -> bool:
         """Whether messages may be sent: no close frame has gone either way."""
-        return self._ws.state is ConnectionState.OPEN
+        return self._ws is None or self._ws.state is ConnectionState.OPEN
 
     @property
     def done(self) -> bool:
         """Whether the closing handshake is complete, or the stream has ended."""
-        return self._ws.state is ConnectionState.CLOSED
+        return self._ws is not None and self._ws.state is ConnectionState.CLOSED
+
+    @property
+    def _asked(self) -> WSProtoConnection:
+        """wsproto's connection. Most have no control frame but a close frame of a usual kind."""
+        if self._ws is None:
+            kind = ConnectionType.CLIENT if self._client else ConnectionType.SERVER
+            self._ws = WSProtoConnection(kind)
+        return self._ws
 
     def _ended(self, code: int, reason: str) -> None:
         if self.code is None:
@@ -88,7 +98,8 @@ class Control:
             The frame to answer with, b"" for none.
         """
         if opcode == CLOSE and len(payload) <= _SHORT:
-            verdict = _verdict(self._ws.client, self._ws.state, payload)
+            state = ConnectionState.OPEN if self._ws is None else self._ws.state
+            verdict = _verdict(self._client, state, payload)
             if verdict is not None:
                 self._ws = verdict.ws
                 self._ended(verdict.code, verdict.reason)
@@ -101,10 +112,11 @@ class Control:
         shown = _STAND_IN_BYTES + payload[2:] if substitute else payload
         reply = b""
         try:
-            self._ws.receive_data(kernel.encode_frame(FIN | opcode, shown, key))
-            for event in self._ws.events():
+            ws = self._asked
+            ws.receive_data(kernel.encode_frame(FIN | opcode, shown, key))
+            for event in ws.events():
                 if isinstance(event, wsevents.Ping) and self.open:
-                    reply += self._ws.send(event.response())
+                    reply += ws.send(event.response())
                 elif isinstance(event, wsevents.Pong):
                     self.pongs.append(bytes(event.payload))
                     del self.pongs[:-_MAX_PONGS]  # stray ones must not pile up
@@ -119,7 +131,7 @@ class Control:
 
     def _closed(self, code: int, reason: str) -> bytes:
         """A close frame came, or wsproto reports a bad one as if it had."""
-        if self._ws.state is ConnectionState.REMOTE_CLOSING:
+        if self._asked.state is ConnectionState.REMOTE_CLOSING:
             self._ended(code, reason)
             return self._close_frame(code, reason)
         if not self.done:
@@ -132,7 +144,7 @@ class Control:
             if code != CloseCode.NO_STATUS
             else wsevents.CloseConnection(code=None)  # type: ignore[arg-type]  # an empty payload
         )
-        return bytes(self._ws.send(event))
+        return bytes(self._asked.send(event))
 
     def close(self, code: int, reason: str) -> bytes:
         """The frame that starts the closing handshake; b"" if one has gone either way."""
@@ -149,13 +161,13 @@ class Control:
 
     def ping(self, payload: bytes) -> bytes:
         """A ping frame; b"" unless the connection is open."""
-        return bytes(self._ws.send(wsevents.Ping(payload=payload))) if self.open else b""
+        return bytes(self._asked.send(wsevents.Ping(payload=payload))) if self.open else b""
 
     def end(self) -> None:
         """The stream has ended."""
         if not self.done:
             self._ended(CloseCode.ABNORMAL, "")
-            self._ws.receive_data(None)
+            self._asked.receive_data(None)
 
 
 class _Verdict(NamedTuple):
@@ -187,7 +199,7 @@ def _verdict(client: bool, state: ConnectionState, payload: bytes) -> _Verdict |
         None where the connection's own wsproto has to be asked: about a malformed frame, and where
         a client answers, which masks each frame with another key.
     """
-    control = Control(WSProtoConnection(ConnectionType.CLIENT if client else ConnectionType.SERVER))
+    control = Control(client)
     if state is ConnectionState.LOCAL_CLOSING:
         control.close(CloseCode.NORMAL, "")
     elif client or state is not ConnectionState.OPEN:
@@ -195,4 +207,4 @@ def _verdict(client: bool, state: ConnectionState, payload: bytes) -> _Verdict |
     reply = control._receive(CLOSE, payload, None if client else _A_KEY)
     if control.error is not None or not control.done or control.code is None:
         return None
-    return _Verdict(control._ws, control.code, control.reason, reply)
+    return _Verdict(control._asked, control.code, control.reason, reply)

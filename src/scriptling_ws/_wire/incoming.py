@@ -36,8 +36,6 @@ from .outbox import add_answer, drop_stale_pongs
 from .unreceived import Unreceived
 
 if TYPE_CHECKING:
-    from wsproto.connection import Connection as WSProtoConnection
-
     from .._handshakes.terms import Terms
     from .tally import Tally
 
@@ -84,7 +82,6 @@ class Protocol:
 
     def __init__(
         self,
-        ws: WSProtoConnection,
         *,
         client: bool,
         as_list: bool,
@@ -97,7 +94,6 @@ class Protocol:
         """Start with an open connection.
 
         Args:
-            ws: wsproto's connection, after the opening handshake.
             client: Whether this end is the client: its peer does not mask.
             as_list: Whether binary messages come out as lists of ints, else bytes.
             max_message_size: The most bytes of payload in a message, None for no limit.
@@ -106,9 +102,9 @@ class Protocol:
             deflate: The terms of compression, None for none.
             as_utf8: Whether text messages come out as bytes, else str. Not without `as_list`.
         """
-        self.control: Control = Control(ws)
+        self.control: Control = Control(client)
         self.ready: deque[Message] = deque()
-        self.outbox: deque[bytes] = deque()
+        self.outbox: list[bytes] = []  # mostly empty: no deque, which takes 700 bytes at once
         self.ended: bool = False
         self._masked = not client
         self._max_pending_pongs = max_pending_pongs

@@ -1,4 +1,4 @@
-"""The control frames of one connection that wait to be sent, oldest first, in a deque.
+"""The control frames of one connection that wait to be sent, oldest first, in a list.
 
 Rules (RFC 6455 section 5.5.3):
 
@@ -6,17 +6,14 @@ Rules (RFC 6455 section 5.5.3):
 - The newest pong answers for all: a peer that pings and does not read cannot make more of them wait
   than `max_pending_pongs`, and a burst that comes in one piece.
 
-No I/O, and not thread-safe: the connection's state lock guards the deque.
+No I/O, and not thread-safe: the connection's state lock guards the list.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from .opcodes import FIN, PONG
-
-if TYPE_CHECKING:
-    from collections import deque
 
 __all__ = ["add_answer", "drop_stale_pongs"]
 
@@ -24,7 +21,7 @@ _WHOLE_PONG: Final = bytes([FIN | PONG])
 _BURST: Final = 256  # answers, beside those that may be pending, between two attempts to send
 
 
-def add_answer(outbox: deque[bytes], reply: bytes, most: int) -> None:
+def add_answer(outbox: list[bytes], reply: bytes, most: int) -> None:
     """Add an answer to what has come.
 
     Args:
@@ -38,11 +35,11 @@ def add_answer(outbox: deque[bytes], reply: bytes, most: int) -> None:
     outbox.append(reply)
 
 
-def drop_stale_pongs(outbox: deque[bytes], most: int) -> None:
+def drop_stale_pongs(outbox: list[bytes], most: int) -> None:
     """Of the pongs that could not be sent, keep the newest, and no more than `most`."""
     stale = sum(map(_is_pong, outbox)) - most
     for item in list(outbox) if stale > 0 else ():
-        outbox.popleft()
+        del outbox[0]
         if stale > 0 and _is_pong(item):
             stale -= 1
         else:
