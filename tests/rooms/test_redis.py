@@ -31,9 +31,9 @@ def client(url):
         yield conn
 
 
-@pytest.fixture
-def redis():
-    with redis_server() as server:
+@pytest.fixture(params=["redis", "valkey"])
+def redis(request):
+    with redis_server(request.param) as server:
         yield server
 
 

