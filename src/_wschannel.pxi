@@ -73,7 +73,7 @@ cdef class Channel:
     cdef Session session
     cdef Window window
     cdef object stream
-    cdef object answers
+    cdef list answers
     cdef object receive_by
     cdef object send_by
     cdef bint masks
@@ -268,7 +268,7 @@ cdef class Channel:
 
     cdef bint nothing_unsent(self) except -1:
         """Whether nothing has to go before a new frame."""
-        if self._rest is not None or PyList_GET_SIZE(self.tail) or PyObject_Size(self.answers):
+        if self._rest is not None or PyList_GET_SIZE(self.tail) or PyList_GET_SIZE(self.answers):
             return False
         # What a bare socket has not taken is in `tail`; under TLS the stream keeps some.
         return (self.descriptor is not None and self.session is None) or not self.stream.pending
@@ -429,7 +429,7 @@ cdef class Channel:
             self.stamp(&self._went)
         finally:
             let_go(lock)
-        if PyObject_Size(self.answers) or self.has(LOOK_DUE):
+        if PyList_GET_SIZE(self.answers) or self.has(LOOK_DUE):
             writer.look_after()
         return True
 
@@ -561,6 +561,8 @@ cdef class Channel:
         """The number of the task that calls."""
         if self.identity is None:
             return PyThread_get_thread_ident()
+        if self.place is not None:
+            return self.place.caller()
         return self.identity()
 
     cdef object read_by_method(self, double seconds):

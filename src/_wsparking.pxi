@@ -74,6 +74,11 @@ cdef class Place:
         """Have the timer fire then."""
         raise NotImplementedError  # pragma: no cover - the subclass's
 
+    cdef unsigned long caller(self) except? 0:
+        """The number of the task that calls: an engine with a Place has that of `id`."""
+        cdef object task = self.get_current()
+        return <unsigned long> <void *> task
+
     cdef bint wait(self, double until, bint wakeable) except -1:
         global DONE
         if wakeable and self.woken:
@@ -111,7 +116,7 @@ cdef class Place:
         cdef object task = self.task
         if task is not None:
             RESUMED = task
-            task.switch()
+            self.switch(task)
         elif self.watcher is not None:  # else it is let go of, by another thread
             self.watching = False
             self.watcher.stop()

@@ -175,7 +175,7 @@ class Place:
         task = self.task
         if task is not None:
             _resumed[0] = task
-            task.switch()
+            self._switch(task)
         elif self.watcher is not None:  # else it is let go of, by another thread
             self.watching = False
             self.watcher.stop()

@@ -13,7 +13,6 @@ from collections import deque
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wsproto.connection import Connection as WSProtoConnection
 from wsproto.utilities import RemoteProtocolError
 
 from abuse import every_violation
@@ -992,8 +991,8 @@ def test_what_wsproto_refuses_is_a_violation(monkeypatch):
     def refuse(data):
         raise RemoteProtocolError("not like this")
 
-    monkeypatch.setattr(WSProtoConnection, "receive_data", lambda _ws, data: refuse(data))
     control = Control(client=True)
+    monkeypatch.setattr(control._asked, "receive_data", refuse)
     assert control.receive(PING, b"", None)[0] == 0x80 | CLOSE
     assert control.code == 1002
     assert isinstance(control.error, ProtocolError)

@@ -84,8 +84,10 @@ class Unsent:
         return rest
 
     def __bool__(self) -> bool:
-        pending = self._transport.pending  # what TLS has taken, and the socket has not
-        return bool(self.answers or pending or self.begun or self.tail)
+        if self.answers or self.tail:
+            return True
+        # What TLS has taken, and the socket has not; or what was begun.
+        return self._transport.pending or self.begun
 
     @property
     def begun(self) -> bool:

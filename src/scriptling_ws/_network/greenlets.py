@@ -22,6 +22,7 @@ import math
 import selectors
 import threading
 import time
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import gevent
@@ -94,7 +95,10 @@ class _Task(gevent.Greenlet):  # type: ignore[misc]
     spawning_stack_limit = 0
 
     def __init__(self, body: Callable[[], object], name: str) -> None:
-        super().__init__(body)
+        if isinstance(body, MethodType):  # as most are; its call would cost C stack that is kept
+            super().__init__(body.__func__, body.__self__)
+        else:
+            super().__init__(body)
         self.name = name
 
     def is_alive(self) -> bool:

@@ -445,10 +445,12 @@ class Protocol:
 
     def _stop(self) -> None:
         """Nothing that comes from now on matters."""
-        self.ended = True
-        self.window.plain = False
-        self._arriving.end()
-        self.window.data = bytearray(_SMALLEST_WINDOW)
+        if not self.ended:
+            self.ended = True
+            self.window.plain = False
+            self._arriving.end()
+            if len(self.window.data) > _SMALLEST_WINDOW:
+                self.window.data = bytearray(_SMALLEST_WINDOW)
         self._have = 0
         self.window.stopped = None
         self.window.unfed = None
