@@ -221,14 +221,12 @@ class Acceptor:
                 self._advance(peer)
 
     def _time_left(self) -> float | None:
-        least = None
-        for queue in self._queues():
-            if queue and (peer := queue.front()) is not None:  # mostly all are empty
-                least = _sooner(least, peer.deadline.left())
-        for moment in (self._doors.resume, self._last, self._decisions.deadline):
-            if moment is not None:
-                least = _sooner(least, moment.left())
-        return least
+        times = [
+            peer.deadline.left() for queue in self._queues() if (peer := queue.front()) is not None
+        ]
+        more = (self._doors.resume, self._last, self._decisions.deadline)
+        times += [moment.left() for moment in more if moment is not None]
+        return min((time for time in times if time is not None), default=None)
 
     def _accept(self, listener: socket.socket) -> None:
         room = min(_MOST_PEERS, self._most) - self._peers()
@@ -414,10 +412,3 @@ class Acceptor:
         self._poller.close()
         self._inbox.close()
         self._left.set()
-
-
-def _sooner(one: float | None, other: float | None) -> float | None:
-    """The lesser of two times, None for ever."""
-    if one is None or other is None:
-        return one if other is None else other
-    return min(one, other)
