@@ -570,7 +570,7 @@ cdef Py_ssize_t read_run(
         if data[at] == TEXT_MESSAGE and wanted.as_utf8:
             encoded = utf8_of(payload, header.length, mask)
             if encoded is None:
-                why[0] = WHY_BAD_TEXT
+                outcome.why = WHY_BAD_TEXT
                 return at
             out.append(encoded)
         elif data[at] == TEXT_MESSAGE:
