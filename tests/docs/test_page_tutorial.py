@@ -11,6 +11,7 @@ from code_blocks import blocks_of
 from pages import chromium
 from processes import Process, python_environment
 from programs import free_port, runs_once
+from snippets import program
 
 pytestmark = [
     runs_once,
@@ -75,6 +76,16 @@ def test_an_echo(start):
     output = next(block.text for block in blocks_of(PAGE) if block.text.startswith("you said"))
     with serving(start, "echo.py"), start("hello.py") as client:
         assert client.finish() == (output.splitlines(), 0)
+
+
+@pytest.mark.blocks("docs/index.md#scriptling-ws 2", "docs/index.md#scriptling-ws 3")
+def test_the_first_page(blocks):
+    client, server = blocks
+    with (
+        program(server.changed({", port=8080": ""})) as (_, url),
+        Process.python("-c", client.changed({"ws://127.0.0.1:8080": url})) as process,
+    ):
+        assert process.finish() == (["hello"], 0)
 
 
 @pytest.mark.blocks(f"{PAGE}#a-room-for-all", f"{PAGE}#two-terminals")
