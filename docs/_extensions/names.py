@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 MODULES = ("scriptling_ws", "scriptling_ws.runtime", "scriptling_ws.wsgi", "scriptling_ws.asgi")
 PYTHON = ("", "collections.abc.", "typing.", "types.")
 # Types that annotations use, and that are no names of the reference: they stay words.
-SHORT = {"_Function", "_ListHandler", "_BytesHandler", "Item", "Binary_co", "TypeIs", "Cookie"}
+SHORT = {
+    *("_Function", "_ListHandler", "_BytesHandler", "_Utf8Handler", "Item"),
+    *("Binary_co", "Text_co", "TypeIs", "Cookie"),
+}
 NOTHING = "\\ "  # reStructuredText's word for it
 PAGE = re.compile(r"\bdocs/([\w-]+)\.md\b")
 SECTION = re.compile(r"[A-Z][a-z]+:")
