@@ -16,7 +16,7 @@ NODE_MODULES = tests/peers/node_modules
 KERNEL = src/_wsframe.pyx src/_wssystem.pxi src/_wswindow.pxi src/_wstls.pxi src/_wsparking.pxi src/_wschannel.pxi src/_wsframe.h src/_wsgate.h src/_wsio.h
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat screenshots test test-compiled test-pure test-gevent field \
+.PHONY: help demo chat screenshots docs docs-links test test-compiled test-pure test-gevent field \
     install-check lint format api peers \
     programs conformance conformance-gate free-threaded pypy architectures fuzz fuzz-quick sanitize \
     coverage mutants soak \
@@ -57,6 +57,23 @@ chat: $(VENV)/installed ## the chat of examples/, on port 8080; REDIS=URL, CHAT_
 
 screenshots: $(VENV)/tested ## pictures of the pages of examples/; docs/examples.md shows some
 	$(RUN) tests/screenshots.py
+
+SITE = out/site
+SPHINX = $(RUN) -m sphinx --doctree-dir out/doctrees
+
+$(VENV)/documented: $(VENV)/tested
+	$(PIP) install --quiet --group docs
+	@touch $@
+
+# DOCS_REPOSITORY is where the repository is on the web; without it the site shows the files it links.
+docs: $(VENV)/documented ## the site of docs/, in out/site: built without a warning, its links and pages checked
+	$(RUN) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'docs: Sphinx needs Python 3.11')"
+	rm -rf $(SITE)
+	$(SPHINX) --builder html --fail-on-warning --keep-going --fresh-env --quiet docs $(SITE)
+	SCRIPTLING_WS_SITE=$(SITE) $(RUN) -m pytest --quiet tests/docs/test_site.py
+
+docs-links: $(VENV)/documented ## whether the site's links to other sites lead somewhere; it needs the internet
+	$(SPHINX) --builder linkcheck docs out/links
 
 # Worker processes share a run: `auto` is as many as conftest.py says, 0 has all tests in one process, as
 # a debugger needs it. A worker that has nothing left takes over from another; so most tests of a file

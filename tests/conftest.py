@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
+import code_blocks as _blocks
 import foreign
 import kernels
-from cases import AbuseCases, check_names
+from cases import AbuseCases, CodeBlocks, check_names
 from channels import FREE_THREADED, WAYS, Way
 from children import end_pool
 from once import leave_out, opens_no_connection  # noqa: F401 - a fixture of every test
@@ -63,6 +64,7 @@ def pytest_configure(config):
         settings.register_profile("suite", deadline=None)  # no example depends on the clock
         settings.load_profile("suite")
     config.pluginmanager.register(AbuseCases(), "abuse-cases")
+    config.pluginmanager.register(CodeBlocks(), "code-blocks")
     take_turns(config)
 
 
@@ -111,6 +113,12 @@ def way(request):
     way.channel.use_gate_from(1 if way.name == "gate" else 0)
     yield way
     way.channel.use_gate_from(8)
+
+
+@pytest.fixture
+def blocks(request):
+    """The code blocks that the test is marked with."""
+    return _blocks.of(request.node)
 
 
 @pytest.fixture

@@ -328,7 +328,7 @@ def drawn(heading):
     text = (REPOSITORY / "docs" / "design.md").read_text(encoding="utf-8")
     _, block, _ = text.partition(f"\n{heading}\n")[2].split("```", 2)
     levels = []
-    for line in filter(None, block.splitlines()):
+    for line in filter(None, block.splitlines()[1:]):  # after what the block says that it is
         number, (name, words) = line[:4].strip(), re.split(" +", line[4:], maxsplit=1)
         assert words, f"{name} is not explained"
         if number:

@@ -7,30 +7,21 @@ import http.client
 import inspect
 import itertools
 import re
-from functools import cache
 
 import pytest
 
 import scriptling_ws as ws
+from code_blocks import PAGES, blocks_at, read, slug
 from pairs import until
 from places import REPOSITORY
 from processes import Process
 from scriptling_ws._network.contract import Engine
 from scriptling_ws._options import Options
+from snippets import ANNOUNCED
 
 pytestmark = pytest.mark.once("the examples do what they say; how, other tests have")
 
-PAGES = sorted(
-    path.relative_to(REPOSITORY).as_posix()
-    for pattern in ("*.md", "docs/*.md", "bench/*.md", "deploy/*.md")
-    for path in REPOSITORY.glob(pattern)
-)
 TIMEOUT = 20
-
-
-@cache
-def read(page):
-    return (REPOSITORY / page).read_text(encoding="utf-8")
 
 
 def section(page, title):
@@ -56,38 +47,35 @@ def tables(page, title):
 
 # -- the examples --------------------------------------------------------------
 
-CLIENT, SERVER, SETUP, ROOM = re.findall(r"^```python\n(.*?)^```$", read("README.md"), re.M | re.S)
-
-# Before the README's server: so that it takes any port, and tells which.
-ANNOUNCED = """
-import scriptling_ws
-from functools import partial
-tell = lambda server: print(server.port, flush=True)
-scriptling_ws.serve = partial(scriptling_ws.serve, ready=tell)
-"""
-
 
 def lines_of(code):
     return [line for line in code.splitlines() if line and not line.startswith("#")]
 
 
-def test_client_and_server():
-    assert len(lines_of(CLIENT)) <= 6
-    assert len(lines_of(SERVER)) <= 6
-    assert SERVER.count("8080") == CLIENT.count("8080") == 1
-    with Process.python("-c", ANNOUNCED + SERVER.replace("8080", "0")) as server:
-        port = server.line()
-        with Process.python("-c", CLIENT.replace("8080", port)) as client:
-            assert client.finish() == (["hello", "[1, 2, 255] True"], 0)
+@pytest.mark.blocks("README.md#a-client", "README.md#a-server 1")
+def test_client_and_server(blocks):
+    client, server = blocks
+    assert len(lines_of(client.text)) <= 6
+    assert len(lines_of(server.text)) <= 6
+    assert server.text.count("8080") == client.text.count("8080") == 1
+    with Process.python("-c", ANNOUNCED + server.changed({", port=8080": ""})) as process:
+        code = client.changed({"8080": process.line()})
+        with Process.python("-c", code) as talking:
+            assert talking.finish() == (["hello", "[1, 2, 255] True"], 0)
 
 
-def test_setup_script(tmp_path):
-    (tmp_path / "setup.py").write_text(SETUP, encoding="utf-8")
-    handler = SERVER.partition("\n\n\n")[2].partition("\n\n\n")[0].replace("echo", "chat_handler")
+@pytest.mark.blocks("README.md#a-server 2")
+def test_setup_script(blocks, tmp_path):
+    (setup,) = blocks
+    (server,) = blocks_at("README.md#a-server 1")
+    (tmp_path / "setup.py").write_text(setup.text, encoding="utf-8")
+    handler = (
+        server.text.partition("\n\n\n")[2].partition("\n\n\n")[0].replace("echo", "chat_handler")
+    )
     (tmp_path / "handlers.py").write_text(f"import scriptling_ws as ws\n\n\n{handler}\n")
     (tmp_path / "static").mkdir()
     (tmp_path / "static" / "index.html").write_text("the page")
-    command = re.search(r"started with: scriptling-ws (.+)", SETUP)[1].replace("8080", "0")
+    command = re.search(r"started with: scriptling-ws (.+)", setup.text)[1].replace("8080", "0")
     with Process.python("-m", "scriptling_ws", *command.split(), cwd=tmp_path) as server:
         url = re.search(r"ws://\S+", server.line_with("ws://"))[0]
         with ws.connect(f"{url}/chat") as conn:
@@ -99,10 +87,10 @@ def test_setup_script(tmp_path):
         page.close()
 
 
-def test_room():
-    assert len(lines_of(ROOM)) <= 7
-    code = ANNOUNCED + ROOM.replace("ws.serve(chat)", "ws.serve(chat, port=0)")
-    with Process.python("-c", code) as server:
+@pytest.mark.blocks("README.md#a-server 3")
+def test_room(blocks):
+    assert len(lines_of(blocks[0].text)) <= 7
+    with Process.python("-c", ANNOUNCED + blocks[0].text) as server:
         url = f"ws://127.0.0.1:{server.line()}"
         with ws.connect(url) as one, ws.connect(url) as two:
             until(lambda: one.send("hello") or two.receive(0) == "hello")
@@ -287,7 +275,7 @@ def test_the_table_of_errors():
 def anchors(page):
     """What a link to a part of a page may name."""
     titles = re.findall(r"^#+ (.+)$", read(page), re.M)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    return {slug(title) for title in titles}
 
 
 @pytest.mark.parametrize("page", PAGES)

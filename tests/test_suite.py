@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
+import code_blocks
 import turns as _turns
-from cases import AbuseCases, check_names, named
+from cases import AbuseCases, CodeBlocks, check_names, named
 from once import no_connection
 from pairs import Running, both_ends, until
 from turns import Turns
@@ -132,6 +133,58 @@ def test_abuse_cases_are_counted_over_all_workers(monkeypatch):
         "abuse cases covered: 2 of 6, 1 left out",
         "abuse cases not covered: [3, 5, 6]",
     ]
+
+
+def test_code_blocks_belong_to_their_headings(monkeypatch):
+    fence = "```"
+    text = f"""# Page
+
+{fence}python
+# no heading
+{fence}
+
+## One part
+
+- in a list
+
+  {fence}sh
+  make test
+  {fence}
+
+{fence}{{toctree}}
+navigation
+{fence}
+
+{fence}text
+a drawing
+{fence}
+"""
+    monkeypatch.setattr("code_blocks.read", lambda page: text)
+    found = code_blocks.blocks_of.__wrapped__("docs/page.md")
+    assert [(block.id, block.language, block.text, block.line) for block in found] == [
+        ("docs/page.md#page 1", "python", "# no heading\n", 3),
+        ("docs/page.md#one-part 1", "sh", "make test\n", 11),
+        ("docs/page.md#one-part 2", "text", "a drawing\n", 19),
+    ]
+
+
+def test_a_mark_of_blocks_that_are_not_there_is_refused():
+    marks = [SimpleNamespace(args=("docs/rooms.md#nowhere",))]
+    item = SimpleNamespace(nodeid="test_x.py::test_y", iter_markers=lambda name: marks)
+    with pytest.raises(pytest.UsageError, match=r"no code block at docs/rooms\.md#nowhere"):
+        CodeBlocks().of(item)
+    marks[:] = [SimpleNamespace(args=("docs/rooms.md#rooms",))]
+    assert CodeBlocks().of(item) == {"docs/rooms.md#rooms 1"}
+
+
+def test_a_block_runs_with_the_words_of_its_page():
+    (block,) = code_blocks.blocks_at("docs/rooms.md#while-redis-is-away")
+    with pytest.raises(AssertionError, match="has no 'nothing of it' any more"):
+        block.changed({"nothing of it": ""})
+    wrong = code_blocks.Block("docs/rooms.md#rooms", 0, "python", "1 / zero\n", 40)
+    with pytest.raises(ZeroDivisionError) as caught:
+        wrong.run(zero=0)
+    assert caught.traceback[-1].lineno == 40
 
 
 def test_an_address_in_the_id_of_a_case_is_refused():

@@ -6,15 +6,15 @@ from functools import cache
 
 import pytest
 
-import blocks
+import code_blocks
 import tables
 from places import TESTS
 
 pytestmark = pytest.mark.once
 
 PAGE = "docs/comparison.md"
-SECTIONS = re.findall(r"^## (.+)$", blocks.read(PAGE), re.M)[:-1]
-LIBRARIES = [row[0] for row in tables.rows(blocks.read(PAGE).partition("\n## ")[0])][1:]
+SECTIONS = re.findall(r"^## (.+)$", code_blocks.read(PAGE), re.M)[:-1]
+LIBRARIES = [row[0] for row in tables.rows(code_blocks.read(PAGE).partition("\n## ")[0])][1:]
 ROWS = [row for title in SECTIONS for row in tables.rows(tables.section(PAGE, title)) if row[0]]
 
 
@@ -43,7 +43,7 @@ def test_a_row(row):
     assert ours == "y"
     target = re.fullmatch(r"`make ([a-z-]+)`", proof)
     if target:
-        assert re.search(rf"^{target[1]}:", blocks.read("Makefile"), re.M)
+        assert re.search(rf"^{target[1]}:", code_blocks.read("Makefile"), re.M)
         return
     file, name = re.fullmatch(r"`([\w/]+\.py)::(test_\w+)`", proof).groups()
     assert name in names_in(file)

@@ -20,7 +20,11 @@ from processes import Process
 from proxy import Proxy
 from servers import echo, serving
 
-pytestmark = pytest.mark.once("it is about the pages' code; what the codec does, other tests show")
+pytestmark = [
+    pytest.mark.once("it is about the pages' code; what the codec does, other tests show"),
+    pytest.mark.blocks("docs/moving-from-websocket-client.md", "docs/moving-from-websockets.md"),
+    pytest.mark.blocks("docs/moving-from-simple-websocket.md"),
+]
 
 TIMEOUT = 20
 

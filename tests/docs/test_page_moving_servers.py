@@ -9,7 +9,11 @@ from adapting import TIMEOUT, need, serving_command
 from moving import BOTH, code
 from programs import free_port, runs_once
 
-pytestmark = runs_once
+pytestmark = [
+    runs_once,
+    pytest.mark.blocks("docs/moving-from-simple-websocket.md"),
+    pytest.mark.blocks("docs/moving-from-gevent-websocket.md"),
+]
 
 MAIN = "\n\nmain({port})\n"
 FLASK = "\n\napp.run(port={port})\n"

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-import blocks
+import code_blocks
 import scriptling_ws as ws
 import tables
 from moving import PAGES, need
@@ -78,7 +78,7 @@ def check(text, tree, meaning):
 
 def column(page, index):
     """The cells of one column of all tables, the headings left out."""
-    found = re.findall(r"(?:^\|.*\n)+", blocks.read(page), re.M)
+    found = re.findall(r"(?:^\|.*\n)+", code_blocks.read(page), re.M)
     return [row[index] for table in found for row in list(tables.rows(table))[1:]]
 
 

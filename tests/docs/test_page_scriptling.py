@@ -11,14 +11,15 @@ from queue import SimpleQueue
 import pytest
 import trustme
 
-import blocks
+import code_blocks
 import scriptling_ws as ws
 import scripts
 from scripts import DEADLINE, records, sends, silent, silent_until_closed
 from servers import echo
 
 PAGE = "docs/scriptling.md"
-HOSTS = scripts.hosts_of(blocks.read(PAGE))
+pytestmark = pytest.mark.blocks(PAGE)
+HOSTS = scripts.hosts_of(code_blocks.read(PAGE))
 
 
 @pytest.fixture
@@ -36,16 +37,16 @@ def serve(monkeypatch):
 
 def run(line, **names):
     """Run the block with this text in it; what it printed, and its variables."""
-    return scripts.run(blocks.block(PAGE, line), line, **names)
+    return scripts.run(code_blocks.find(PAGE, line), line, **names)
 
 
 def run_on(handler, line):
     """Run a block that goes on with an open connection, `conn`, to a server."""
-    return scripts.run_on(handler, blocks.block(PAGE, line), line)
+    return scripts.run_on(handler, code_blocks.find(PAGE, line), line)
 
 
 def test_every_block_is_tested():
-    assert len(blocks.blocks(PAGE)) == 16
+    assert len(code_blocks.python(PAGE)) == 16
 
 
 # -- the calls, one by one -------------------------------------------------------
@@ -112,7 +113,7 @@ def test_close():
         assert client.receive(timeout=DEADLINE) is None
         codes.put(client.close_code)
 
-    code = next(each for each in blocks.blocks(PAGE) if each == "conn.close()\n")
+    code = next(each for each in code_blocks.python(PAGE) if each == "conn.close()\n")
     _, names = scripts.run_on(handler, code, "close")
     assert codes.get(timeout=DEADLINE) == 1000
     assert not names["conn"].connected()
@@ -209,6 +210,6 @@ def test_kinds_in_a_handler():
 
 
 def test_the_board(tmp_path):
-    files = {name: blocks.block(PAGE, f"# {name}") for name in ("setup.py", "board.py")}
+    files = {name: code_blocks.find(PAGE, f"# {name}") for name in ("setup.py", "board.py")}
     with scripts.serving_script(tmp_path, files, "/board") as (process, url):
         scripts.check_chat(process, url, "you are at the board")

@@ -4,9 +4,11 @@ Each block of the other library has a counterpart of ours with the same function
 is in the group `test`; where it is not installed its tests are skipped by name.
 """
 
+import re
+
 import pytest
 
-import blocks
+import code_blocks
 
 # Each library: its page, and the package that its blocks import.
 PAGES = {
@@ -32,11 +34,16 @@ def code(library, whose, *lines):
     wanted = package if whose == "theirs" else "scriptling_ws"
     found = [
         each
-        for each in blocks.blocks(page)
-        if blocks.imports(each, wanted) and all(line in each for line in lines)
+        for each in code_blocks.python(page)
+        if imports(each, wanted) and all(line in each for line in lines)
     ]
     assert len(found) == 1, f"{page} has {len(found)} such blocks with {lines}"
     return found[0]
+
+
+def imports(text, package):
+    """Whether a block imports a package, or a part of it."""
+    return re.search(rf"^(?:import|from) {re.escape(package)}\b", text, re.M) is not None
 
 
 def function(library, whose, name):

@@ -7,7 +7,7 @@ to what a library has.
 import ast
 import re
 
-from blocks import read
+from code_blocks import read
 
 
 def section(page, title):

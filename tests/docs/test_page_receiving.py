@@ -1,42 +1,33 @@
 """The examples of docs/receiving.md run, and do what is said there."""
 
-import re
 import threading
 from functools import partial
 
 import pytest
 
 import scriptling_ws as ws
-from places import REPOSITORY
 from servers import serving
 
 pytestmark = pytest.mark.once("it is about examples")
-
-PAGE = (REPOSITORY / "docs" / "receiving.md").read_text(encoding="utf-8")
-FOLLOW, FEED, COLLECT, SHOUT = re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S)
 
 
 class Enough(Exception):
     """Two messages have come."""
 
 
-def names_of(example):
-    names = {}
-    exec(example, names)
-    return names
-
-
-def test_following_prints_until_the_close(capsys):
+@pytest.mark.blocks("docs/receiving.md#nones-or-exceptions")
+def test_following_prints_until_the_close(blocks, capsys):
     client, server = ws.pair()
     server.send("one")
     server._begin_close(4000)
-    assert names_of(FOLLOW)["follow"](client) == 4000
+    assert blocks[0].run()["follow"](client) == 4000
     assert capsys.readouterr().out == "one\n"
     client.close()
     server.close()
 
 
-def test_a_feed_subscribes_on_each_connection(monkeypatch):
+@pytest.mark.blocks("docs/receiving.md#staying-connected")
+def test_a_feed_subscribes_on_each_connection(blocks, monkeypatch):
     asked = []
 
     def handle(message):
@@ -50,11 +41,12 @@ def test_a_feed_subscribes_on_each_connection(monkeypatch):
     with serving(serve) as server:
         monkeypatch.setattr(ws, "reconnecting", partial(ws.reconnecting, first_delay=0))
         with pytest.raises(Enough):
-            names_of(FEED)["feed"](server.url, handle)
+            blocks[0].run()["feed"](server.url, handle)
     assert asked == ['{"subscribe":["EURUSD"]}'] * 2
 
 
-def test_collecting_from_several():
+@pytest.mark.blocks("docs/receiving.md#many-connections-one-thread")
+def test_collecting_from_several(blocks):
     got = []
 
     def serve(client):
@@ -62,11 +54,12 @@ def test_collecting_from_several():
         client.send("y")
 
     with serving(serve) as server:
-        names_of(COLLECT)["collect"]([server.url] * 3, lambda _, message: got.append(message))
+        blocks[0].run()["collect"]([server.url] * 3, lambda _, message: got.append(message))
     assert sorted(got) == ["x"] * 3 + ["y"] * 3
 
 
-def test_testing_a_handler():
+@pytest.mark.blocks("docs/receiving.md#testing-a-handler-without-a-port")
+def test_testing_a_handler(blocks):
     before = threading.active_count()
-    names_of(SHOUT)["test_shout"]()
+    blocks[0].run()["test_shout"]()
     assert threading.active_count() == before

@@ -1,29 +1,20 @@
 """The examples of docs/json.md run, and do what is said there."""
 
 import json
-import re
 
 import pytest
 
 import scriptling_ws as ws
 from pairs import SOON
-from places import REPOSITORY
 from servers import serving
 
 pytestmark = pytest.mark.once("it is about examples")
 
-PAGE = (REPOSITORY / "docs" / "json.md").read_text(encoding="utf-8")
-FOLLOW, TRADE = re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S)
 
+@pytest.mark.blocks("docs/json.md#json-at-speed")
+def test_following_reads_json_and_shows_what_is_none(blocks, capsys):
+    pytest.importorskip("orjson")
 
-def names_of(example, library):
-    pytest.importorskip(library)
-    names = {}
-    exec(example, names)
-    return names
-
-
-def test_following_reads_json_and_shows_what_is_none(capsys):
     def serve(client):
         client.send(client.recv(SOON))
         client.send("no json")
@@ -31,13 +22,15 @@ def test_following_reads_json_and_shows_what_is_none(capsys):
 
     got = []
     with serving(serve) as server:
-        names_of(FOLLOW, "orjson")["follow"](server.url, got.append)
+        blocks[0].run()["follow"](server.url, got.append)
     assert got == [{"subscribe": ["EURUSD"]}, {"text": "é"}]
     assert capsys.readouterr().out == "no JSON: b'no json'\n"
 
 
-def test_models_are_read_and_sent():
-    with names_of(TRADE, "msgspec")["server"]() as server, ws.connect(server.url) as conn:
+@pytest.mark.blocks("docs/json.md#models")
+def test_models_are_read_and_sent(blocks):
+    pytest.importorskip("msgspec")
+    with blocks[0].run()["server"]() as server, ws.connect(server.url) as conn:
         conn.send({"side": "buy", "price": 1.5})
         assert json.loads(conn.recv(SOON)) == {"side": "buy", "price": 3.0}
         conn.send({"side": "buy"})

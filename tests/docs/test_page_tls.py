@@ -1,0 +1,72 @@
+"""The commands of docs/tls.md make certificates, and its contexts take them."""
+
+import shlex
+import shutil
+import subprocess
+
+import pytest
+
+import scriptling_ws as ws
+from code_blocks import blocks_at
+from programs import find
+from servers import TIMEOUT, echo
+from snippets import echoes
+
+pytestmark = pytest.mark.once("it is about examples")
+
+AUTHORITY = "docs/tls.md#an-authority-of-ones-own"
+CLIENTS = "docs/tls.md#client-certificates"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with what the page's commands make."""
+    find("openssl")
+    folder = tmp_path_factory.mktemp("tls")
+    for block in (*blocks_at(f"{AUTHORITY} 1"), *blocks_at(f"{CLIENTS} 1")):
+        for line in block.text.replace("\\\n", " ").splitlines():
+            command = shlex.split(line)
+            command[0] = shutil.which(command[0])
+            subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(made, monkeypatch):
+    """Where the examples find their files."""
+    monkeypatch.chdir(made)
+
+
+def url_of(server):
+    return f"wss://localhost:{server.port}/"
+
+
+@pytest.mark.blocks("docs/tls.md#serving-wss 2", f"{AUTHORITY} 2")
+def test_an_authority_of_ones_own(blocks, world, capsys):
+    serve, connect = blocks
+    serve.run({'host="0.0.0.0", ': ""})
+    (server,) = world.servers
+    connect.run({"8443": server.port})
+    assert capsys.readouterr().out == "hello\n"
+    with pytest.raises(ws.ConnectError, match="certificate verify failed"):
+        ws.connect(url_of(server))
+    context = connect.run({"8443": server.port})["context"]
+    with pytest.raises(ws.ConnectError, match="certificate is not valid for"):
+        ws.connect(url_of(server), ssl_context=context, server_hostname="example.com")
+    with pytest.raises(ws.ConnectError):
+        ws.connect(f"ws://127.0.0.1:{server.port}/")
+
+
+@pytest.mark.blocks(f"{CLIENTS} 2", f"{CLIENTS} 3")
+def test_client_certificates(blocks, world, log):
+    import ssl
+
+    of_server, of_client = (block.run(ssl=ssl)["context"] for block in blocks)
+    world.serve(echo, ssl_context=of_server)
+    (server,) = world.servers
+    with ws.connect(url_of(server), ssl_context=of_client) as conn:
+        assert echoes(conn)
+    stranger = ssl.create_default_context(cafile="authority.pem")
+    with pytest.raises(ws.ConnectError):
+        ws.connect(url_of(server), TIMEOUT, ssl_context=stranger)
+    log.wait_for("TLS failed")
