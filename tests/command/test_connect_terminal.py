@@ -123,6 +123,7 @@ def test_commands(peer, state):
         terminal.until("there is no command /nonsense")
         terminal.type("/stats\r")
         terminal.until(f"to 127.0.0.1:{peer.port}")
+        terminal.until("  sent 3 messages of 11 bytes, 3 frames of 29 bytes")
         terminal.type("/close 1 no\r")
         terminal.until("code")
         terminal.type("/close x\r")
