@@ -18,14 +18,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JOINTS",
+    "LONGEST",
     "TCHAR",
     "TOKEN",
     "check_header",
     "count_header",
     "joined_headers",
+    "shown",
     "shown_headers",
     "shown_target",
 ]
+
+LONGEST: Final = 200
+"""The most characters that are shown of a peer's text."""
 
 TCHAR: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 """One character of a token (RFC 9110 section 5.6.2), as an expression."""
@@ -115,6 +120,11 @@ def joined_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 def count_header(head: bytes, name: bytes) -> int:
     """How often a header stands in a head without folded lines, both in lower case."""
     return head.count(b"\r\n" + name + b":")
+
+
+def shown(text: str) -> str:
+    """Text of a peer for a line of the log: in quotes, in ASCII with escapes, cut where long."""
+    return ascii(text) if len(text) <= LONGEST else f"{text[:LONGEST]!a}..."
 
 
 def shown_headers(headers: Iterable[tuple[str, str]]) -> str:

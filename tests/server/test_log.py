@@ -5,11 +5,12 @@ import logging
 import pytest
 
 from pairs import until
+from scriptling_ws._fields import LONGEST, shown
 from scriptling_ws._handshakes.head import Refused
 from scriptling_ws._network import deadline as _deadline
 from scriptling_ws._server import log as _log
 from scriptling_ws._server import response as _response
-from scriptling_ws._server.log import LONGEST, RareWarnings, log_answer, shown
+from scriptling_ws._server.log import RareWarnings, log_answer
 from scriptling_ws._server.routes import Routes
 from servers import (
     Answer,

@@ -27,8 +27,8 @@ def test_messages_that_are_sent(way):
             assert send() is True
             assert end.channel.sent == count
             end.drain()
-        assert end.channel.payload == 1 + 20_000 + 0 + 10_000 + 2 + 1
-        assert end.channel.wire == 3 + 20_004 + 2 + 10_004 + 4 + 3
+        assert end.channel.payload == 1 + 20_000 + 2 + 0 + 10_000 + 2 + 1
+        assert end.channel.wire == 3 + 20_004 + 4 + 2 + 10_004 + 4 + 3
         assert (end.channel.original, end.channel.deflated) == (0, 0)
 
 

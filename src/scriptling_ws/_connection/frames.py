@@ -21,6 +21,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from .._codes import CloseCode
+from .._fields import shown
 from .._network.transport import Transport
 from .._wire.opcodes import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RESERVED, TEXT
 from .._wire.watch import Lost, Seen, Watch
@@ -66,10 +67,10 @@ def log_message(label: str, way: str, message: str | bytes) -> None:
     if logs():
         start, cut = message[:_SHOWN], len(message) > _SHOWN
         if isinstance(start, str):
-            name, size, shown = "TEXT", f"{len(message)} characters", ascii(start)
+            name, size, said = "TEXT", f"{len(message)} characters", ascii(start)
         else:
-            name, size, shown = "BINARY", _bytes(len(message)), start.hex(" ")
-        _logger.debug("%s %s %s, %s%s", label, way, name, size, _joined(shown, cut))
+            name, size, said = "BINARY", _bytes(len(message)), start.hex(" ")
+        _logger.debug("%s %s %s, %s%s", label, way, name, size, _joined(said, cut))
 
 
 def log_line(label: str, text: str) -> None:
@@ -92,10 +93,10 @@ def described(seen: Seen) -> str:
     if opcode == CLOSE and len(seen.start) >= 2:
         code = int.from_bytes(seen.start[:2], "big")
         known = f" {CloseCode(code).name}" if code in _CODES else ""
-        shown = f"{code}{known} {_payload(seen.start[2:], True)}".rstrip()
+        said = f"{code}{known} {_payload(seen.start[2:], True)}".rstrip()
     else:
-        shown = _payload(seen.start, seen.text and not seen.compressed, cut)
-    return ", ".join(parts) + _joined(shown, cut)
+        said = _payload(seen.start, seen.text and not seen.compressed, cut)
+    return ", ".join(parts) + _joined(said, cut)
 
 
 def _payload(start: bytes, text: bool, cut: bool = False) -> str:
@@ -132,8 +133,8 @@ def _bytes(size: int) -> str:
     return "1 byte" if size == 1 else f"{size} bytes"
 
 
-def _joined(shown: str, cut: bool) -> str:
-    return (f": {shown}" if shown else "") + ("..." if cut else "")
+def _joined(said: str, cut: bool) -> str:
+    return (f": {said}" if said else "") + ("..." if cut else "")
 
 
 def watched(
@@ -159,7 +160,7 @@ def watched(
         return transport
     label = label_of_next("client" if client else "server")
     asked = request if exchange is None else exchange.request
-    way = "" if asked is None else f", {asked.method} {asked.path!a}"
+    way = "" if asked is None else f", {asked.method[:32]} {shown(asked.path)}"
     deflate = ", permessage-deflate" if compresses else ""
     ends = f"{transport.local_addr} to {transport.remote_addr}"
     log_line(label, f"open: {ends}{way}{deflate}")

@@ -30,9 +30,9 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from .._fields import LONGEST, shown
 from .._network.authority import DEFAULT_PORTS, SCHEME, parse_authority
 from .._options import check_strings
-from .log import LONGEST, shown
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from .._codes import CloseCode
 from .._connection.connection import Connection
+from .._fields import shown
 from .._handshakes.head import Refused
 from .._handshakes.terms import Terms
 from .access import Asked
@@ -30,7 +31,7 @@ from .authorization import Verdict, verdict_of
 from .dates import http_date
 from .http import write_all
 from .limits import REQUEST, WEBSOCKET
-from .log import log_failure, shown
+from .log import log_failure
 from .response import refusal, to_response
 from .sessions import delivery_of
 

@@ -17,10 +17,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .._fields import check_header
+from .._fields import check_header, shown
 from .._handshakes.head import Refused
 from .handlers import check_handler
-from .log import shown
 from .response import Headers, Response, refusal
 
 if TYPE_CHECKING:

@@ -19,21 +19,17 @@ import logging
 from typing import Final
 
 from .._errors import ConnectionClosed, SendTimeout
+from .._fields import shown
 from .._network.deadline import Deadline
 from .._network.waiting import engine
 
 __all__ = [
-    "LONGEST",
     "RareWarning",
     "RareWarnings",
     "log_answer",
     "log_closed",
     "log_failure",
-    "shown",
 ]
-
-LONGEST: Final = 200
-"""The most characters that are shown of a peer's text."""
 
 _LONGEST_REASON: Final = 300  # the reasons are this package's own texts
 
@@ -42,11 +38,6 @@ _logger = logging.getLogger("scriptling_ws.server")
 
 _QUIET: Final = 10.0  # seconds
 _MOST: Final = 32  # subjects of one kind of warning
-
-
-def shown(text: str) -> str:
-    """Text of a peer for a line of the log: in quotes, in ASCII with escapes, cut where long."""
-    return ascii(text) if len(text) <= LONGEST else f"{text[:LONGEST]!a}..."
 
 
 def log_answer(

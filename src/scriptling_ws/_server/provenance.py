@@ -12,9 +12,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from .._fields import shown
 from .._handshakes.refused import Refused
 from .admission import NO_SUCH_HOST, Hosts
-from .log import RareWarnings, shown
+from .log import RareWarnings
 
 if TYPE_CHECKING:
     from .._handshakes.request import Request

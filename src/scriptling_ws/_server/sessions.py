@@ -20,6 +20,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .._codes import CloseCode
+from .._fields import shown
 from .._handshakes.head import Refused
 from .._network.deadline import Deadline
 from .._network.fork import tell_after_fork
@@ -27,7 +28,7 @@ from .._network.waiting import engine
 from .delivery import BrokenOff, Delivery
 from .figures import NO_FIGURES
 from .limits import ANSWER, REQUEST
-from .log import RareWarning, shown
+from .log import RareWarning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
