@@ -1,7 +1,8 @@
 """The calls of `Connection` that ASGI does not carry (the ASGI specification, "WebSocket").
 
-The server has the socket, the frames and the pings, and hands on whole messages alone. Each of
-these calls raises NotImplementedError, which says who has what it is about, and where it works.
+The server keeps the socket, the frames and the pings, and hands on only whole messages. Each of
+these calls raises NotImplementedError. The error says what the server does instead, and where the
+call works.
 """
 
 from __future__ import annotations
