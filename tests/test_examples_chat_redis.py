@@ -19,9 +19,17 @@ pytestmark = runs_once
 
 
 @pytest.fixture(scope="module")
-def redis():
-    with redis_server() as running:
-        yield running
+def running():
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture
+def redis(running):
+    """A Redis server with nothing in it, whatever test was before."""
+    with running.client() as client:
+        client.flushall()
+    return running
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +117,7 @@ def make(request, modules):
         yield lambda name, *options: getattr(modules[name.lower()], name)()
         return
     server = request.getfixturevalue("redis")
-    with server.client() as client, contextlib.ExitStack() as stack:
-        client.flushall()
+    with contextlib.ExitStack() as stack:
 
         def redis(name, *options):
             made = getattr(modules[name.lower()], f"Redis{name}")(server.url, *options)

@@ -30,6 +30,7 @@ from servers import (
     dial,
     echo,
     exiting,
+    has_accepted,
     head,
     raw_websocket,
     read_all,
@@ -381,7 +382,7 @@ def test_the_time_of_handlers_and_handshakes(monkeypatch):
         asking.sendall(head("/page"))
         assert asked.wait(TIMEOUT)
         with dial(server) as late:
-            until(lambda: len(server._acceptor._opening) == 1)
+            until(lambda: has_accepted(server, late))
             clock[0] += 2
             late.sendall(upgrade("/slow"))
             comes_to(server, "connections", 1)

@@ -14,6 +14,7 @@ import trustme
 from frames import frame
 from heads import UPGRADE
 from scriptling_ws._connection import keepalive as _keepalive
+from scriptling_ws._network.transport import address_text
 from scriptling_ws._network.waiting import engine
 from scriptling_ws._server.routes import Routes
 from scriptling_ws._server.server import Server
@@ -53,6 +54,17 @@ def dial(server, timeout=TIMEOUT):
     sock = socket.create_connection(("127.0.0.1", server.port), timeout=timeout)
     sock.settimeout(timeout)
     return sock
+
+
+def has_accepted(server, sock):
+    """Whether a server has accepted this socket, and has no complete request from it.
+
+    The number of such connections does not tell: one whose request was handed over may still be
+    among them, though its handler runs.
+    """
+    address = address_text(sock.getsockname())
+    waiting = list(server._acceptor._opening._peers)
+    return any(peer.transport.peer_addr == address for peer in waiting)
 
 
 def head(path="/", *lines, method="GET", version="HTTP/1.1", host="localhost"):
