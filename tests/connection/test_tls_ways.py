@@ -35,6 +35,7 @@ from pairs import (
     tcp_pair,
     tls_contexts,
     tls_pair,
+    unread,
     until,
 )
 from processes import Process
@@ -491,6 +492,52 @@ def test_what_tls_answers_while_a_message_leaves_is_sent_after_it(way):
         assert read_frame(peer) == (0x81, b"x")
         conn.send("y")
         assert read_frame(peer) == (0x81, b"y")
+
+
+# -- reading for others ---------------------------------------------------------------
+
+SMALL = 100  # messages of one record: more than fit into the window of an idle connection
+
+
+def small_messages():
+    return b"".join(frame(TEXT, f"message {number:011}".encode()) for number in range(SMALL))
+
+
+def test_a_blocked_sender_reads_all_of_a_record(way):
+    with ends(way, ping_interval=None, send_timeout=SOON) as (conn, peer):
+        settle(conn, peer)
+        sending = Running(conn.send_binary, bytes(16 * MIB))
+        until(conn._intake.lock.locked)
+        tell(peer, small_messages() + frame(PING, b"behind them"))
+        until(lambda: unread(conn) == SMALL)
+        assert [conn.receive(SOON)[-2:] for _ in range(SMALL)] == [
+            f"{number:02}" for number in range(SMALL)
+        ]
+        until(lambda: conn._link.unsent.answers)  # which goes behind the message
+        peer.close()
+        with pytest.raises(ConnectionClosed):
+            sending.result()
+
+
+def test_a_ping_waits_for_nothing_that_tls_has_already(way):
+    with ends(way, ping_interval=None) as (conn, peer):
+        settle(conn, peer)
+        transport = conn._link.transport
+        waited, wait = [], transport.wait
+
+        def counted(*arguments, **options):
+            waited.append(transport.keeps())
+            wait(*arguments, **options)
+
+        stand_in(transport, wait=counted)
+        pinging = Running(conn.ping, SOON)
+        first, payload = read_frame(peer)
+        assert first == 0x80 | PING
+        tell(peer, small_messages() + frame(PONG, payload))
+        assert pinging.result() is not None
+        assert waited
+        assert not any(waited)
+        assert unread(conn) == SMALL
 
 
 # -- ends -----------------------------------------------------------------------------

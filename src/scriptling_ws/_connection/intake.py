@@ -259,6 +259,18 @@ class Intake:
         self._backlog += size + _MESSAGE_OVERHEAD * max(more, 0)
         return count is not None
 
+    def await_ahead(self, deadline: Deadline, *, write: bool) -> None:
+        """Wait for something, and receive it for others. Holds the lock.
+
+        Args:
+            deadline: Until when.
+            write: Whether room to write is waited for too.
+        """
+        # What TLS has, and the last read had no room for, is not in the socket any more.
+        if not self._transport.keeps():
+            self._transport.wait(True, write, deadline, wakeable=True)
+        self.read_ahead()
+
     def full(self) -> bool:
         """Whether as many messages as may lie unread do."""
         if self._backlog >= self._max_backlog:  # perhaps some were taken since: count
@@ -286,8 +298,7 @@ class Intake:
 
         def read() -> bool:
             self._channel.reader = self._identity()
-            self._transport.wait(True, True, deadline, wakeable=True)
-            self.read_ahead()
+            self.await_ahead(deadline, write=True)
             self._channel.reader = 0
             return True
 

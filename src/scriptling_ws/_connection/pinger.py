@@ -177,9 +177,7 @@ class Pinger:
         intake = self._intake
 
         def read() -> None:
-            slice_ = deadline.sooner(_SLICE)
-            self._transport.wait(True, self._outlet.waits(), slice_, wakeable=True)
-            intake.read_ahead()
+            intake.await_ahead(deadline.sooner(_SLICE), write=self._outlet.waits())
 
         if not intake.if_free(read, wanted=not (intake.waiters or intake.full())):
             slice_ = deadline.sooner(_SLICE)
