@@ -379,6 +379,49 @@ def test_progress_counts_bytes_of_both_directions():
         assert sent[-2:] == [(2, None), (2, None)]
 
 
+@pytest.mark.parametrize("size", [0, 1, 3, 4, 6, 7])
+@pytest.mark.parametrize("known", [True, False])
+def test_progress_tells_each_number_once(size, known):
+    source = bytes(size) if known else iter([bytes(size)])
+    with both_ends() as (client, server):
+        told = []
+        client.send_stream(source, fragment_size=3, progress=lambda *args: told.append(args))
+        assert server.receive(SOON) == [0] * size
+    numbers = sorted({min(number, size) for number in (3, 6, size)} - {0} or {0})
+    assert told == [(number, size if known else None) for number in numbers]
+
+
+def test_all_bytes_are_told_when_the_message_is_out():
+    with both_ends() as (client, server):
+        received = []
+        client.send_stream(
+            io.BytesIO(b"abcdef"),
+            fragment_size=3,
+            progress=lambda done, total: received.append(
+                (done, server.receive(SOON * (done == 6)))
+            ),
+        )
+        assert received == [(3, None), (6, list(b"abcdef"))]
+
+
+def test_progress_of_a_file_that_grows_goes_on():
+    class Growing(io.BytesIO):
+        def read(self, size=-1):
+            piece = super().read(size)
+            if self.tell() == 3:
+                self.write(b"def")
+                self.seek(3)
+            return piece
+
+    with both_ends() as (client, server):
+        told = []
+        client.send_stream(
+            Growing(b"abc"), fragment_size=3, progress=lambda *args: told.append(args)
+        )
+        assert told == [(6, 3)]
+        assert server.receive(SOON) == list(b"abcdef")
+
+
 def test_readinto_fills_a_buffer():
     with both_ends() as (client, server):
         with running(lambda: client.send_stream(SAMPLE)), server.receive_stream(SOON) as stream:

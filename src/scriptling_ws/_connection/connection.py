@@ -394,7 +394,7 @@ class Connection(Generic[Binary_co, Text_co]):
                 less in the last fragment. That much of the message is in memory.
             progress: Called after each fragment with the bytes sent so far, and how many there are
                 in all: None unless the source is bytes-like, or a file that can seek and is sent
-                as binary.
+                as binary. Each number is told once, that of all bytes when the message is out.
 
         Raises:
             TypeError: the source, or a part of it, is of the wrong type.

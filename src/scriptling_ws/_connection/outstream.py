@@ -94,7 +94,8 @@ class OutStream:
             while True:
                 self._send_one(payload, last)
                 sent += len(payload)
-                if progress is not None:
+                # The last fragment may be empty: all of it is told once, when that has left.
+                if progress is not None and (last if sent == total else payload or not sent):
                     progress(sent, total)
                 if last:
                     return
