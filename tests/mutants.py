@@ -127,7 +127,7 @@ WINGS = {
             "_client.conversation _client.proxy _client.reach _client.reconnecting "
             "_client.redirects _client.secure "
             "_client.socks _client.tunnel _client.upgrade _client.way _errors _options "
-            "_typed _version"
+            "_typed _unknown _version"
         ),
         (
             "options errors client cli abuse_handshake_client api sockets_command additions "

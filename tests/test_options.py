@@ -13,7 +13,7 @@ import pytest
 
 import scriptling_ws as ws
 from pairs import MIB
-from scriptling_ws import _options, asgi, runtime, wsgi
+from scriptling_ws import _unknown, asgi, runtime, wsgi
 from scriptling_ws._handshakes.terms import Terms
 from scriptling_ws._options import Options
 
@@ -171,10 +171,10 @@ def test_what_is_wrong_with_the_options_of_the_setup_script_is_said_likewise():
 
 
 def test_what_other_libraries_call_it_is_no_option_here_and_leads_to_one():
-    known = set().union(*_options._TAKEN.values())
-    for name, texts in _options._ELSEWHERE.items():
+    known = set().union(*_unknown._TAKEN.values())
+    for name, texts in _unknown._ELSEWHERE.items():
         wanted = {text.partition("=")[0] for text in texts}
-        calls = [taken for taken in _options._TAKEN.values() if wanted & set(taken)]
+        calls = [taken for taken in _unknown._TAKEN.values() if wanted & set(taken)]
         assert not [taken for taken in calls if name in taken]
         assert {text.partition("=")[0] for text in texts} <= known
 
@@ -217,7 +217,7 @@ def test_the_options_of_a_call_are_its_parameters(call, options, base, more):
 def test_every_call_knows_what_it_takes():
     own = {name: set(types(call.func)) for name, call in CALLS.items()}
     own["serve"] |= own["Server"]
-    taken = {name: set(names) for name, names in _options._TAKEN.items()}
+    taken = {name: set(names) for name, names in _unknown._TAKEN.items()}
     client, route = set(types(ws.ClientOptions)), set(types(ws.RouteOptions))
     assert taken == {
         "connect": own["connect"] | client,

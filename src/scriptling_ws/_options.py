@@ -9,7 +9,7 @@ Rules:
   against `connect`, `ServerOptions` against `Server` and `serve`.
 - `binary_type` and `text_type` are in none of these, as they decide what `receive` returns: each
   call has them as parameters of its own, so that a type checker sees them.
-- An unknown option is refused by `check_names`, whichever call it was given to.
+- An option that a call does not take is refused by `_unknown`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ __all__ = [
     "RouteOptions",
     "ServerOptions",
     "check_count",
-    "check_names",
     "check_strings",
     "check_subprotocols",
 ]
@@ -230,104 +229,6 @@ class ServerOptions(RouteOptions, total=False):
     max_headers: int
     max_head_size: int
     engine: Literal["threads", "gevent"] | None
-
-
-_TYPES: Final = ("binary_type", "text_type")
-_ASKED: Final = ("url", "timeout", "headers", *_TYPES)
-_SERVED: Final = ("handler", "host", "port", "path", "routes", *_TYPES)
-_EMBEDDED: Final = (
-    "allowed_hosts",
-    "max_connections",
-    *_TYPES,
-    *RouteOptions.__annotations__,
-)
-_PAGE_CALLS: Final = ("get", "post", "put", "patch", "delete")
-# All that each call takes, and where that is described.
-_TAKEN: Final = {
-    "connect": (*_ASKED, *ClientOptions.__annotations__),
-    "reconnecting": (*_ASKED, *ReconnectingOptions.__annotations__),
-    "pair": ("url", "headers", *_TYPES, *PairOptions.__annotations__),
-    "Server": (*_SERVED, *ServerOptions.__annotations__),
-    "serve": (*_SERVED, "ready", "processes", "reload_timeout", *ServerOptions.__annotations__),
-    "websocket": ("path", "handler", *_TYPES, *RouteOptions.__annotations__),
-    "Middleware": ("application", "routes", *_EMBEDDED),
-    "accept": ("environ", *_EMBEDDED),
-    **dict.fromkeys(_PAGE_CALLS, ("path", "handler", *PageOptions.__annotations__)),
-    "static": ("path", "directory", "headers", "fallback", *PageOptions.__annotations__),
-}
-_DESCRIBED: Final = {
-    "connect": "connect",
-    "reconnecting": "reconnecting",
-    "pair": "pair",
-    "Server": "Server",
-    "serve": "Server",
-    "websocket": "Routes.websocket",
-    "Middleware": "wsgi.Middleware",
-    "accept": "wsgi.accept",
-    **{name: f"Routes.{name}" for name in (*_PAGE_CALLS, "static")},
-}
-# What other libraries call it, and what it is here: the first that the call takes.
-_ELSEWHERE: Final = {
-    "additional_headers": ("headers=...",),
-    "certfile": ("ssl_context=...",),
-    "fd": ("sock=...",),
-    "cookie": ("cookies={...}",),
-    "decode": ("text_type=bytes",),
-    "deflate": ('compression="deflate"',),
-    "extra_headers": ("headers=...",),
-    "forwarded_allow_ips": ("trusted_proxies=[...]",),
-    "follow_redirects": ("max_redirects=...",),
-    "heartbeat": ("ping_interval=...",),
-    "http_proxy_host": ("proxy=...",),
-    "local_addr": ("source_address=...",),
-    "max_size": ("max_message_size=...",),
-    "open_timeout": ("timeout=...", "handshake_timeout=..."),
-    "origin": ("origins=[...]",),
-    "redirect_limit": ("max_redirects=...",),
-    "sockopt": ("socket_options=[...]",),
-    "ssl": ("ssl_context=...",),
-    "sslopt": ("ssl_context=...",),
-    "uds": ("unix=...",),
-    "user_agent_header": ("user_agent=...",),
-    "workers": ("processes=...",),
-}
-# Calls inside of other servers, which take what the others do.
-_INSIDE: Final = ("Middleware", "accept")
-_NEAR: Final = 0.7  # from here on names are alike, as difflib sees it
-
-
-def check_names(call: str, options: Iterable[str]) -> None:
-    """Check the names of the options that a call was given.
-
-    Args:
-        call: The call, without brackets.
-        options: The names.
-
-    Raises:
-        TypeError: the call takes no such option; the text names the nearest that it takes.
-    """
-    taken = _TAKEN[call]
-    for name in options:
-        if name not in taken:
-            raise TypeError(
-                f"{call}() takes no option {name!r}{_advice(call, name)} "
-                f"(see help(scriptling_ws.{_DESCRIBED[call]}))"
-            )
-
-
-def _advice(call: str, name: str) -> str:
-    """What to write in place of an unknown option, as the middle of a sentence."""
-    taken = _TAKEN[call]
-    if name in _ELSEWHERE:
-        texts = [text for text in _ELSEWHERE[name] if text.partition("=")[0] in taken]
-        return f": write {texts[0]}" if texts else ""
-    others = [f"{other}()" for other in _TAKEN if name in _TAKEN[other] and other not in _INSIDE]
-    if others:
-        return f": it is an option of {', '.join(others)}"
-    from difflib import get_close_matches  # not needed before this
-
-    near = get_close_matches(name.lower(), taken, 1, _NEAR)
-    return f": did you mean {near[0]!r}?" if near else ""
 
 
 # -- their defaults and checks -----------------------------------------------------

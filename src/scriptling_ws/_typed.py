@@ -16,7 +16,8 @@ from os import PathLike
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-from ._options import ReconnectingOptions, ServerOptions, check_names
+from ._options import ReconnectingOptions, ServerOptions
+from ._unknown import check_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

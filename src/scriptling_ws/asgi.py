@@ -40,9 +40,10 @@ from ._handshakes.head import Refused, parse_request
 from ._network.authority import host_port
 from ._network.loops import Cancelled, Mailbox, in_a_loop, together
 from ._network.waiting import engine
-from ._options import check_count, check_names
+from ._options import check_count
 from ._server.authorization import Verdict
 from ._server.response import refusal
+from ._unknown import check_names
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping

@@ -57,12 +57,13 @@ from ._network.deadline import Deadline
 from ._network.foreign import adopt
 from ._network.transport import address_text
 from ._network.waiting import choose
-from ._options import check_count, check_names
+from ._options import check_count
 from ._server.dates import http_date
 from ._server.http import write_all
 from ._server.log import RareWarning
 from ._server.response import phrase, refusal
 from ._server.settings import Settings
+from ._unknown import check_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

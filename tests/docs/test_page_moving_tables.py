@@ -11,12 +11,12 @@ import code_blocks
 import scriptling_ws as ws
 import tables
 from moving import PAGES, need
-from scriptling_ws import _options, runtime, wsgi
+from scriptling_ws import _unknown, runtime, wsgi
 
 pytestmark = pytest.mark.once
 
 HERE = {name: page for name, (page, _) in PAGES.items() if name != "flask-sock"}
-OPTIONS = set().union(*_options._TAKEN.values())
+OPTIONS = set().union(*_unknown._TAKEN.values())
 
 # What a name at the beginning of an expression stands for.
 OURS = {

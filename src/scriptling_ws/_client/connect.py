@@ -25,7 +25,8 @@ from .._handshakes.exchange import Exchange
 from .._handshakes.terms import Terms
 from .._handshakes.url import parse_url
 from .._network.deadline import Deadline, check_timeout
-from .._options import HeadLimits, Options, check_names, check_subprotocols
+from .._options import HeadLimits, Options, check_subprotocols
+from .._unknown import check_names
 from .reach import open_stream
 from .secure import is_told
 from .upgrade import upgrade

@@ -28,7 +28,7 @@ from .._handshakes.url import parse_url
 from .._network.authority import host_port
 from .._network.deadline import Deadline, check_timeout
 from .._network.waiting import READ, engine
-from .._options import check_names
+from .._unknown import check_names
 from .backoff import Budget, Pace, is_final
 from .connect import connect
 

@@ -28,7 +28,8 @@ from .._handshakes.server import ServerUpgrade
 from .._handshakes.terms import Terms
 from .._handshakes.url import parse_url
 from .._network.transport import Transport
-from .._options import Options, check_names
+from .._options import Options
+from .._unknown import check_names
 from .connection import Connection
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .._handshakes.paths import check_path, check_pattern
-from .._options import check_names
+from .._unknown import check_names
 from .handlers import check_handler
 from .path_tree import shape
 from .route_table import PageRoute

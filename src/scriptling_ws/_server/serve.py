@@ -13,7 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, overload
 
 from .._network.deadline import check_timeout
-from .._options import check_count, check_names
+from .._options import check_count
+from .._unknown import check_names
 from .announcing import announce
 from .endpoints import LISTENING, Endpoints
 from .master import RELOAD_TIMEOUT, serve_with_workers, wait_by_threads

@@ -21,7 +21,8 @@ from .._network.deadline import Deadline, check_timeout
 from .._network.fork import tell_after_fork
 from .._network.unix import OWN_USER
 from .._network.waiting import choose
-from .._options import HeadLimits, check_count, check_names
+from .._options import HeadLimits, check_count
+from .._unknown import check_names
 from .acceptor import Acceptor
 from .access import make_access_log
 from .arrival import PeerOptions
