@@ -231,7 +231,56 @@ class ServerOptions(RouteOptions, total=False):
     engine: Literal["threads", "gevent"] | None
 
 
-# -- their defaults and checks -----------------------------------------------------
+# -- checks ---------------------------------------------------------------------
+
+
+def check_count(name: str, value: object, more: str = "", *, least: int = 1) -> None:
+    """Check a number of things that a caller gives: an int from `least` to 2**63 - 1.
+
+    Raises:
+        TypeError: it is no int.
+        ValueError: it is out of that range.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} has to be an int{more}, not {type(value).__name__}")
+    if not least <= value < 2**63:
+        raise ValueError(f"{name} has to be at least {least}{more}, not {value}")
+
+
+def check_strings(value: object, name: str, example: str) -> list[str]:
+    """Check a list of str that a caller gives; a str alone would pass for a list of letters.
+
+    Raises:
+        TypeError: it is none, or holds something else.
+    """
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        raise TypeError(f"{name} has to be a list of str, such as [{example!r}]")
+    entries = list(value)
+    for entry in entries:
+        if not isinstance(entry, str):
+            raise TypeError(f"{name} has to hold str, not {type(entry).__name__}")
+    return entries
+
+
+def check_subprotocols(subprotocols: object) -> list[str]:
+    """Check the subprotocols that a caller names.
+
+    Raises:
+        TypeError: it is a str, or holds something else than str.
+        ValueError: a name is not an HTTP token, or there twice.
+    """
+    names = check_strings(subprotocols, "subprotocols", "chat")
+    for name in names:
+        if not TOKEN.fullmatch(name):
+            raise ValueError(
+                f"{name!r} is not a subprotocol name: letters, digits and !#$%&'*+-.^_`|~ only"
+            )
+    if len(set(names)) != len(names):
+        raise ValueError("a subprotocol is named twice")
+    return names
+
+
+# -- their defaults -------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -337,55 +386,5 @@ class HeadLimits:
         check_count("max_head_size", self.max_head_size)
 
 
-def check_count(name: str, value: object, more: str = "", *, least: int = 1) -> None:
-    """Check a number of things that a caller gives: an int from `least` to 2**63 - 1.
-
-    Raises:
-        TypeError: it is no int.
-        ValueError: it is out of that range.
-    """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} has to be an int{more}, not {type(value).__name__}")
-    if not least <= value < 2**63:
-        raise ValueError(f"{name} has to be at least {least}{more}, not {value}")
-
-
-def check_strings(value: object, name: str, example: str) -> list[str]:
-    """Check a list of str that a caller gives; a str alone would pass for a list of letters.
-
-    Raises:
-        TypeError: it is none, or holds something else.
-    """
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
-        raise TypeError(f"{name} has to be a list of str, such as [{example!r}]")
-    entries = list(value)
-    for entry in entries:
-        if not isinstance(entry, str):
-            raise TypeError(f"{name} has to hold str, not {type(entry).__name__}")
-    return entries
-
-
 DEFAULT_HEADS: Final = HeadLimits()
 """How long a head may be where nobody has said."""
-
-
-def check_subprotocols(subprotocols: object) -> list[str]:
-    """Check the subprotocols that a caller names.
-
-    Raises:
-        TypeError: it is a str, or holds something else than str.
-        ValueError: a name is not an HTTP token, or there twice.
-    """
-    if isinstance(subprotocols, str) or not hasattr(subprotocols, "__iter__"):
-        raise TypeError("subprotocols has to be a list of str, such as ['chat']")
-    names = list(subprotocols)
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"a subprotocol has to be a str, not {type(name).__name__}")
-        if not TOKEN.fullmatch(name):
-            raise ValueError(
-                f"{name!r} is not a subprotocol name: letters, digits and !#$%&'*+-.^_`|~ only"
-            )
-    if len(set(names)) != len(names):
-        raise ValueError("a subprotocol is named twice")
-    return names
