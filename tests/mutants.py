@@ -57,7 +57,7 @@ WINGS = {
     "connection": (
         (
             "_connection.asking _connection.closer _codes _connection.connection "
-            "_connection.intake _connection.pairing "
+            "_connection.derived _connection.intake _connection.pairing "
             "_connection.keepalive _connection.lifecycle _connection.link _connection.liveness "
             "_network.locks _connection.outlet _connection.pinger _connection.pings "
             "_connection.reader _connection.several _connection.unsent _connection.writer "

@@ -127,7 +127,7 @@ WINGS = {
         ["frames", "keepalive", "lifecycle", "liveness", "pings", "unsent"],
         ["link"],
         ["asking", "outlet", "stats"],
-        ["intake"],
+        ["derived", "intake"],
         ["closer", "writer"],
         ["awaiting", "outstream", "pinger", "reader"],
         ["instream", "into"],

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import _kernel as kernel
 from .._codes import CloseCode
-from .._connection.asking import Messages, silence
+from .._connection.asking import silence
+from .._connection.derived import Derived
 from .._connection.frames import label_of_next, log_line, log_message, logs
 from .._errors import ConnectionClosed, SendTimeout
 from .._network.deadline import Deadline, check_timeout
 from .._network.waiting import engine
 from .._options import check_count
-from .._wire.documents import loaded, text_of
+from .._wire.documents import text_of
 from .._wire.outgoing import binary_payload, check_close, text_payload, utf8_payload
 from .counts import Counts
 from .inbox import Inbox
@@ -35,9 +36,7 @@ from .uncarried import Uncarried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import EllipsisType, SimpleNamespace, TracebackType
-
-    from typing_extensions import Self
+    from types import EllipsisType, SimpleNamespace
 
     from .._connection.stats import MessageStats
     from .._handshakes.head import Request
@@ -75,7 +74,7 @@ class Posted:
         return self._done.wait(seconds)
 
 
-class Client(Uncarried):
+class Client(Uncarried, Derived["list[int] | bytes", "str | bytes"]):
     """One WebSocket of an ASGI server, for a blocking handler; see `Connection` for its calls.
 
     Every method may be called from any thread but that of the event loop.
@@ -153,15 +152,6 @@ class Client(Uncarried):
             The figures of this moment; see `MessageStats`.
         """
         return self._counts.stats()
-
-    @property
-    def user(self) -> Any:
-        """As `Connection.user`."""
-        return getattr(self.state, "user", None)
-
-    @user.setter
-    def user(self, user: Any) -> None:
-        self.state.user = user
 
     # -- for the loop: nothing in here waits ------------------------------------
 
@@ -297,23 +287,6 @@ class Client(Uncarried):
             message = self.receive(0) if len(messages) < limit else None
         return messages
 
-    def recv(self, timeout: float | None = None) -> str | list[int] | bytes:
-        """As `Connection.recv`."""
-        message = self.receive(timeout)
-        if message is None:
-            raise self._nothing_came(check_timeout(timeout))
-        return message
-
-    def receive_json(
-        self, timeout: float | None = None, *, loads: Callable[[Any], Any] | None = None
-    ) -> Any:
-        """As `Connection.receive_json`."""
-        return loaded(self.recv(timeout), self._loads if loads is None else loads)
-
-    def messages(self, timeout: float | None = None) -> Iterator[str | list[int] | bytes]:
-        """As `Connection.messages`."""
-        return Messages(self.receive, self._nothing_came, check_timeout(timeout))
-
     def _nothing_came(self, timeout: float | None) -> Exception:
         """As `asking.nothing_came`."""
         if timeout is None or not self.connected():
@@ -351,24 +324,6 @@ class Client(Uncarried):
         self._inbox.clear()
         if self._goodbye is not None and not self._goodbye.wait(self._options.close_timeout):
             self._give_up()
-
-    def __reduce_ex__(self, protocol: object) -> str:
-        """Refuse to be copied or pickled: there is one socket."""
-        raise TypeError("a connection cannot be copied or pickled")
-
-    def __enter__(self) -> Self:
-        """Use the connection as a context manager."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close: with 1000, or with 1011 if the block raised an Exception."""
-        failed = isinstance(error, Exception)
-        self.close(CloseCode.INTERNAL_ERROR if failed else CloseCode.NORMAL)
 
     def __repr__(self) -> str:
         state = "open" if self.close_code is None else f"closed {self.close_code:d}"

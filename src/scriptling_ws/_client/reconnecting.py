@@ -22,7 +22,8 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, overload
 
-from .._connection.connection import Binary_co, Connection, Text_co
+from .._connection.connection import Connection
+from .._connection.derived import Binary_co, Text_co
 from .._errors import ConnectError, InvalidURL, forget_frames
 from .._handshakes.url import parse_url
 from .._network.authority import host_port

@@ -20,10 +20,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from functools import partial
 from itertools import islice, repeat, starmap
-from types import GenericAlias, SimpleNamespace
-from typing import TYPE_CHECKING, Any, Generic
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from .. import _kernel as kernel
 from .._codes import CloseCode
@@ -31,13 +30,14 @@ from .._network.deadline import check_timeout
 from .._network.fork import tell_after_fork
 from .._options import check_count
 from .._wire.deflating import make_encoder
-from .._wire.documents import loaded, text_of
+from .._wire.documents import text_of
 from .._wire.fragments import Fragments, cut, pieces_of, total_of
 from .._wire.incoming import Protocol
 from .._wire.outgoing import check_close
-from .asking import Messages, nothing_came
+from .asking import nothing_came
 from .awaiting import Awaiting
 from .closer import Closer
+from .derived import Binary_co, Derived, Text_co
 from .frames import watched
 from .instream import MessageStream
 from .intake import Intake
@@ -53,9 +53,9 @@ from .writer import Writer
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Iterable, Iterator
-    from types import EllipsisType, TracebackType
+    from types import EllipsisType
 
-    from typing_extensions import Self, TypeIs, TypeVar
+    from typing_extensions import TypeIs
 
     from .._errors import ConnectionClosed
     from .._handshakes.exchange import Exchange
@@ -66,15 +66,7 @@ if TYPE_CHECKING:
     from .._options import Options
     from .stats import ConnectionStats
 
-    Binary_co = TypeVar("Binary_co", bound="list[int] | bytes", covariant=True, default=list[int])
-    Text_co = TypeVar("Text_co", bound="str | bytes", covariant=True, default=str)
-else:
-    from typing import TypeVar  # whose `default` is of 3.13
-
-    Binary_co = TypeVar("Binary_co", covariant=True)
-    Text_co = TypeVar("Text_co", covariant=True)
-
-__all__ = ["Binary_co", "Connection", "Text_co", "is_binary", "is_text"]
+__all__ = ["Connection", "is_binary", "is_text"]
 
 
 def is_text(message: object) -> TypeIs[str]:
@@ -93,7 +85,7 @@ def is_binary(message: object) -> TypeIs[list[int] | bytes | bytearray | memoryv
     return isinstance(message, (list, bytes, bytearray, memoryview))
 
 
-class Connection(Generic[Binary_co, Text_co]):
+class Connection(Derived[Binary_co, Text_co]):
     """One WebSocket connection.
 
     `connect` returns one, and a server's handler is given one. Every method may
@@ -122,9 +114,6 @@ class Connection(Generic[Binary_co, Text_co]):
     """
 
     # No __slots__: a handler may keep what it wants on its client (`client.name = ...`).
-
-    if not TYPE_CHECKING:
-        __class_getitem__ = classmethod(GenericAlias)  # with one type or two, in any Python
 
     _ready: deque[Text_co | Binary_co]  # the options leave no others
 
@@ -218,15 +207,6 @@ class Connection(Generic[Binary_co, Text_co]):
     def _after_fork(self) -> None:
         """In a forked child: be closed."""
         self._link.after_fork()
-
-    @property
-    def user(self) -> Any:
-        """Whose connection it is: `state.user`, which `authorize` sets; None where nobody has."""
-        return getattr(self.state, "user", None)
-
-    @user.setter
-    def user(self, user: Any) -> None:
-        self.state.user = user
 
     # -- sending -----------------------------------------------------------
 
@@ -478,71 +458,6 @@ class Connection(Generic[Binary_co, Text_co]):
             messages.extend(islice(starmap(self._ready.popleft, repeat(())), limit - 1))
         return messages
 
-    def recv(self, timeout: float | None = None) -> Text_co | Binary_co:
-        """Receive the next message; a timeout and a close are exceptions.
-
-        As `receive` in all else: blocks until there is a message, thread-safe, and a timeout
-        loses nothing.
-
-        Args:
-            timeout: Seconds; 0 to take what is there, None (the default) to wait for ever.
-
-        Returns:
-            As `receive`, but no None.
-
-        Raises:
-            ReceiveTimeout: no message has come in time; it is a TimeoutError.
-            ConnectionClosed: the connection is closed, and every message that came before that
-                was received. Its `code` and `reason` say why.
-            TypeError: the timeout is no number.
-            ValueError: the timeout is negative or NaN.
-        """
-        message = self.receive(timeout)
-        if message is None:
-            raise nothing_came(self._link, check_timeout(timeout))
-        return message
-
-    def receive_json(
-        self, timeout: float | None = None, *, loads: Callable[[Any], Any] | None = None
-    ) -> Any:
-        """Receive the next message as JSON; as `recv` in all else.
-
-        Args:
-            timeout: As `recv` takes it.
-            loads: What makes a value of the message in place of the connection's `loads`, which is
-                `json.loads` by default. It is given what `recv` returns, but bytes in place of a
-                list: any of a binary message, UTF-8 of a text with `text_type=bytes`, else a str.
-
-        Returns:
-            What `loads` returns.
-
-        Raises:
-            ReceiveTimeout, ConnectionClosed, TypeError, ValueError: as `recv`.
-            InvalidMessage: `loads` cannot read the message; it is a ValueError, with what `loads`
-                has raised as its cause. The message is taken: the error has it as `message`. The
-                connection stays open.
-        """
-        return loaded(self.recv(timeout), self._loads if loads is None else loads)
-
-    def messages(self, timeout: float | None = None) -> Iterator[Text_co | Binary_co]:
-        """Iterate over the messages as they come, until the connection is closed.
-
-        With a timeout it is as `for message in conn`, but a silence does not go unnoticed. Blocks
-        in each turn, until there is a message; thread-safe.
-
-        Args:
-            timeout: The most seconds for each message; None (the default) to wait for ever.
-
-        Returns:
-            An iterator, which ends at the close. In place of a message it raises ReceiveTimeout,
-            which is a TimeoutError, when none has come in time; after that it can go on.
-
-        Raises:
-            TypeError: the timeout is no number.
-            ValueError: the timeout is negative or NaN.
-        """
-        return Messages(self.receive, partial(nothing_came, self._link), check_timeout(timeout))
-
     def receive_into(self, buffer: Any, timeout: float | None = 30) -> int | Text_co | None:
         """Receive the next message into a buffer.
 
@@ -742,6 +657,10 @@ class Connection(Generic[Binary_co, Text_co]):
         """End the connection without a goodbye: for a server whose patience is at its end."""
         self._closer.abort()
 
+    def _nothing_came(self, timeout: float | None) -> Exception:
+        """Why `receive` has returned None, as an exception."""
+        return nothing_came(self._link, timeout)
+
     def _closed_error(self) -> ConnectionClosed:
         """What `send` raises once it is closed."""
         return self._link.closed_error()
@@ -759,24 +678,6 @@ class Connection(Generic[Binary_co, Text_co]):
         """The text that came with `close_code`; None while open."""
         control = self._link.protocol.control
         return None if control.code is None else control.reason
-
-    def __reduce_ex__(self, protocol: object) -> str:
-        """Refuse to be copied or pickled: there is one socket."""
-        raise TypeError("a connection cannot be copied or pickled")
-
-    def __enter__(self) -> Self:
-        """Use the connection as a context manager."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close: with 1000, or with 1011 if the block raised an Exception."""
-        failed = isinstance(error, Exception)
-        self.close(CloseCode.INTERNAL_ERROR if failed else CloseCode.NORMAL)
 
     def __repr__(self) -> str:
         code = self.close_code or CloseCode.ABNORMAL
