@@ -142,22 +142,7 @@ class Connection(Derived[Binary_co, Text_co]):
             exchange=exchange,
             compresses=deflate is not None,
         )
-        protocol = Protocol(
-            client=client,
-            as_list=options.binary_type is list,
-            max_message_size=options.max_message_size,
-            max_fragments=options.max_fragments,
-            max_pending_pongs=options.max_pending_pongs,
-            deflate=deflate,
-            as_utf8=options.text_type is bytes,
-        )
-        link = Link(
-            transport,
-            protocol,
-            client=client,
-            send_timeout=check_timeout(options.send_timeout),
-            close_timeout=check_timeout(options.close_timeout),
-        )
+        link = _link_over(transport, client=client, options=options, deflate=deflate)
         outlet = Outlet(link)
         intake = Intake(link, outlet, max_backlog=options.max_backlog)
         closer = Closer(link, outlet, intake)
@@ -168,15 +153,8 @@ class Connection(Derived[Binary_co, Text_co]):
         self._closer = closer
         self._reader = Reader(link, intake, closer)
         self._writer = Writer(link, outlet, intake)
-        self._ready = protocol.ready  # type: ignore[assignment]  # see above
-        link.channel.compresses = deflate is not None
-        self._encoder = make_encoder(
-            client=client,
-            deflate=deflate,
-            threshold=options.compression_threshold,
-            level=options.compression_level,
-            dumps=options.dumps,
-        )
+        self._ready = link.protocol.ready  # type: ignore[assignment]  # see above
+        self._encoder = make_encoder(options, client=client, deflate=deflate)
         self._dumps = options.dumps
         self._loads = json.loads if options.loads is None else options.loads
         self.local_addr: str = transport.local_addr
@@ -188,10 +166,7 @@ class Connection(Derived[Binary_co, Text_co]):
         self.state: SimpleNamespace = SimpleNamespace() if request is None else request.state
         tell_after_fork(self)
         if received:  # before the keepalive thread, which could read meanwhile, knows of it
-            with link.lifecycle.lock:
-                protocol.feed_bytes(received)
-                link.note()
-            intake.answer()
+            intake.begin(received)
         self._pinger = Pinger(
             link,
             outlet,
@@ -683,3 +658,27 @@ class Connection(Derived[Binary_co, Text_co]):
         code = self.close_code or CloseCode.ABNORMAL
         state = "open" if self._link.lifecycle.open else f"closed {code:d}"
         return f"<Connection {self.local_addr} to {self.remote_addr}, {state}>"
+
+
+def _link_over(
+    transport: Transport, *, client: bool, options: Options, deflate: Terms | None
+) -> Link:
+    """What a connection's parts share, as its options say."""
+    protocol = Protocol(
+        client=client,
+        as_list=options.binary_type is list,
+        max_message_size=options.max_message_size,
+        max_fragments=options.max_fragments,
+        max_pending_pongs=options.max_pending_pongs,
+        deflate=deflate,
+        as_utf8=options.text_type is bytes,
+    )
+    link = Link(
+        transport,
+        protocol,
+        client=client,
+        send_timeout=check_timeout(options.send_timeout),
+        close_timeout=check_timeout(options.close_timeout),
+    )
+    link.channel.compresses = deflate is not None
+    return link

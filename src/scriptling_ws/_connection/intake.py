@@ -123,6 +123,13 @@ class Intake:
 
     # -- once, without waiting ---------------------------------------------
 
+    def begin(self, received: bytes) -> None:
+        """Take in what has come with the opening handshake. Holds no lock: nobody reads yet."""
+        with self._lifecycle.lock:
+            self._protocol.feed_bytes(received)
+            self._link.note()
+        self.answer()
+
     def read_some(self, nap: bool, most: int | None = None) -> int | None:
         """Receive once and parse. Holds the lock.
 

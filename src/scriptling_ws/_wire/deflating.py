@@ -15,7 +15,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import _kernel as kernel
-from .._options import DEFAULT_LEVEL, LEAST_BITS
+from .._options import LEAST_BITS
 from .deflate import Compressor
 from .documents import text_of
 from .opcodes import COMPRESSED, WHOLE_BINARY, WHOLE_TEXT
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from .._handshakes.terms import Terms
+    from .._options import Options
     from .documents import Dumps
     from .outgoing import Encoder
 
@@ -47,30 +48,25 @@ _LONGEST: Final = 4  # bytes of a character
 _Part = bytes | Pieces | tuple[int, "bytes | memoryview"]
 
 
-def make_encoder(
-    *,
-    client: bool,
-    deflate: Terms | None,
-    threshold: int,
-    level: int = DEFAULT_LEVEL,
-    dumps: Dumps | None = None,
-) -> Encoder:
+def make_encoder(options: Options, *, client: bool, deflate: Terms | None) -> Encoder:
     """The encoder for the terms of compression that were agreed on, None for none.
 
     Where the other end wants a window that zlib cannot compress in, messages are sent as they
     are, which is always allowed.
 
     Args:
+        options: The connection's.
         client: Whether this end is the client.
         deflate: The terms.
-        threshold: The bytes from which on a message is compressed.
-        level: zlib's.
-        dumps: What makes text of a dict, None for compact JSON.
     """
     if deflate is None or deflate.of(client=client)[0] < LEAST_BITS:
-        return PlainEncoder(masked=client, dumps=dumps)
-    compressor = Compressor(*deflate.of(client=client), level)
-    return DeflatingEncoder(compressor, threshold=threshold, masked=client, dumps=dumps)
+        return PlainEncoder(masked=client, dumps=options.dumps)
+    return DeflatingEncoder(
+        Compressor(*deflate.of(client=client), options.compression_level),
+        threshold=options.compression_threshold,
+        masked=client,
+        dumps=options.dumps,
+    )
 
 
 def _kept(part: _Part) -> _Part:
