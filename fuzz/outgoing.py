@@ -8,7 +8,8 @@ from typing import Any
 
 import streams
 from harness import STRANGE, Source, fuzz, plain
-from scriptling_ws._wire.outgoing import BATCH, Pieces, PlainEncoder, check_close
+from scriptling_ws._wire.outgoing import BATCH, PlainEncoder, check_close
+from scriptling_ws._wire.pieces import Pieces
 
 SIZES = (125, 126, 127, 300, 4096, 65_535, 65_536, BATCH, BATCH + 1, 2 * BATCH + 9)
 VALUES: tuple[Any, ...] = (None, 1, -1.5, "\xe9", [], {}, True, float("nan"), "\ud800", b"x", {1})

@@ -74,7 +74,7 @@ WINGS = {
         (
             "_kernel _wire.assembly _wire.control _wire.deflate _wire.deflating "
             "_wire.inflation _wire.opcodes _wire.outgoing _wire.incoming _wschannel_py _wsframe_py "
-            "_wire.backend _wire.fragments _wire.piecemeal _wire.tally _wire.watch "
+            "_wire.backend _wire.fragments _wire.pieces _wire.piecemeal _wire.tally _wire.watch "
             "_wire.arriving _wire.headers _wire.documents _wire.outbox _wire.unreceived"
         ),
         (
@@ -197,7 +197,7 @@ WINGS = {
     "rooms": (
         (
             "_rooms.carrier _rooms.courier _rooms.envelope _rooms.guest _rooms.member "
-            "_rooms.message _rooms.redis _rooms.registry _rooms.room"
+            "_rooms.message _rooms.redis _rooms.registry _rooms.room _rooms.stats"
         ),
         "courier envelope members redis room room_properties",
     ),

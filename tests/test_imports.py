@@ -118,7 +118,7 @@ WINGS = {
         ["serve"],
     ],
     "_rooms": [
-        ["carrier", "courier", "guest", "message"],
+        ["carrier", "courier", "guest", "message", "stats"],
         ["envelope", "member"],
         ["redis", "room"],
         ["registry"],
@@ -137,9 +137,9 @@ WINGS = {
     "_wire": [
         ["backend", "documents", "opcodes"],
         ["deflate", "headers", "outbox", "tally", "watch"],
-        ["assembly", "control", "outgoing"],
-        ["deflating", "fragments", "inflation", "piecemeal"],
-        ["unreceived"],
+        ["assembly", "control", "pieces"],
+        ["inflation", "outgoing", "piecemeal"],
+        ["deflating", "fragments", "unreceived"],
         ["arriving"],
         ["incoming"],
     ],

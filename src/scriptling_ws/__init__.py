@@ -51,7 +51,8 @@ if TYPE_CHECKING:
         ServerOptions,
     )
     from ._rooms.registry import room
-    from ._rooms.room import Room, RoomStats
+    from ._rooms.room import Room
+    from ._rooms.stats import RoomStats
     from ._server.credentials import basic_auth, bearer_auth
     from ._server.routes import Routes
     from ._server.serve import serve
@@ -119,14 +120,8 @@ def _home(name: str) -> ModuleType:
         from . import _options
 
         return _options
-    if name == "room":
-        from ._rooms import registry as _registry
-
-        return _registry
-    if name in ("Room", "RoomStats"):
-        from ._rooms import room as _room
-
-        return _room
+    if name in ("Room", "RoomStats", "room"):
+        return _home_of_rooms(name)
     if name in ("basic_auth", "bearer_auth"):
         from ._server import credentials as _credentials
 
@@ -146,6 +141,21 @@ def _home(name: str) -> ModuleType:
     from . import _errors
 
     return _errors
+
+
+def _home_of_rooms(name: str) -> ModuleType:
+    """As `_home`, for rooms."""
+    if name == "room":
+        from ._rooms import registry as _registry
+
+        return _registry
+    if name == "Room":
+        from ._rooms import room as _room
+
+        return _room
+    from ._rooms import stats as _stats
+
+    return _stats
 
 
 def _home_of_clients(name: str) -> ModuleType:

@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, overload
 
-from .._connection.connection import Connection
 from .._connection.derived import Binary_co, Text_co
 from .._errors import ConnectError, InvalidURL, forget_frames
 from .._handshakes.url import parse_url
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
+    from .._connection.connection import Connection
     from .._errors import ConnectionClosed
     from .._network.contract import Waker
     from .._options import ReconnectingOptions

@@ -21,7 +21,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from .._connection.connection import Connection
 from .._errors import RoomError
@@ -32,6 +32,7 @@ from .envelope import History, pack, unpack
 from .guest import guest_of
 from .member import Member
 from .message import MASKED, Message
+from .stats import RoomStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -40,33 +41,11 @@ if TYPE_CHECKING:
     from .member import Limits
     from .message import Form
 
-__all__ = ["Room", "RoomStats"]
+__all__ = ["Room"]
 
 _numbers: Final = count(1)  # of the members of all rooms of this process
 _SEND: Final = 4  # what a message to a member counts where tasks share a thread
 _logger: Final = logging.getLogger("scriptling_ws.rooms")
-
-
-class RoomStats(NamedTuple):
-    """What has become of a room's messages, in this process.
-
-    Attributes:
-        members: How many connections are in it.
-        sent: How many messages were handed out.
-        queued: How many wait for members that do not read, of all members together.
-        dropped: How many were not delivered because a member's queue was full, likewise.
-        failed: How many could not be handed to the backend; `send` has raised RoomError for each.
-        gaps: How often the backend was away.
-        missed: How many messages of other processes are known not to have come.
-    """
-
-    members: int
-    sent: int
-    queued: int
-    dropped: int
-    failed: int
-    gaps: int
-    missed: int
 
 
 class Room:

@@ -21,12 +21,12 @@ from .documents import text_of
 from .opcodes import COMPRESSED, WHOLE_BINARY, WHOLE_TEXT
 from .outgoing import (
     BATCH,
-    Pieces,
     PlainEncoder,
     binary_payload,
     text_payload,
     utf8_payload,
 )
+from .pieces import Pieces
 from .tally import Sizes, payload_size
 
 if TYPE_CHECKING:
