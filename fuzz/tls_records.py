@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import Source, fuzz
 from scriptling_ws._network import tls as _tls
+from scriptling_ws._network.encrypted import SLICE
 from scriptling_ws._network.tls import TLSTransport
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ READ = 4096
 KINDS = (20, 21, 22, 23, 24, 0, 255)
 _RECORD = 16_384
 _MOST_IN = _tls._READ + 2 * _RECORD  # ciphertext that waits for its decryption
-_MOST_OUT = 2 * _tls._SLICE  # ciphertext that waits for the socket, beside answers
+_MOST_OUT = 2 * SLICE  # ciphertext that waits for the socket, beside answers
 
 
 @functools.cache

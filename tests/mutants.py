@@ -86,10 +86,10 @@ WINGS = {
     ),
     "network": (
         (
-            "_network.ahead _network.alarm _network.deadline _network.dial _network.fork "
-            "_network.greenlets _network.layered _network.listen _network.race _network.threads "
-            "_network.tls _network.transport _network.waiting _network.contexts _network.contract "
-            "_network.pulse _wstls_py"
+            "_network.ahead _network.alarm _network.deadline _network.dial _network.encrypted "
+            "_network.fork _network.greenlets _network.layered _network.listen _network.race "
+            "_network.threads _network.tls _network.transport _network.waiting _network.contexts "
+            "_network.contract _network.pulse _wstls_py"
         ),
         (
             "transport tls deadline dial listen clock fork interrupts keepalive receiving client "
@@ -115,7 +115,7 @@ WINGS = {
     ),
     "adapters": (
         (
-            "_adapters.counts _adapters.ending _adapters.environ _adapters.events "
+            "_adapters.counts _adapters.door _adapters.ending _adapters.environ _adapters.events "
             "_adapters.gate _adapters.inbox _adapters.running _adapters.table "
             "_network.foreign _network.loops asgi wsgi _adapters.uncarried"
         ),

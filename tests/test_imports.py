@@ -166,8 +166,8 @@ WINGS = {
         ["contract", "greenlets", "threads"],
         ["waiting"],
         ["listen", "locks", "loops", "race", "transport"],
-        ["ahead", "dial", "foreign", "unix"],
-        ["tls"],
+        ["ahead", "dial", "encrypted", "unix"],
+        ["foreign", "tls"],
         ["layered"],
     ],
 }

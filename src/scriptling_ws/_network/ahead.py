@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from .transport import _READ_AT_ONCE
+from .transport import READ_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +105,7 @@ class LookAhead:
     def _repay(self) -> None:
         """Take out of the socket what OpenSSL has a copy of."""
         try:
-            for _ in map(self._sock.recv, (self._owed,), _READ_AT_ONCE) if self._owed else ():
+            for _ in map(self._sock.recv, (self._owed,), READ_AT_ONCE) if self._owed else ():
                 self._owed = 0
                 break
         except OSError as error:

@@ -23,6 +23,7 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 
+from .encrypted import ENOUGH, NO_CONTROL, SLICE, Encrypted
 from .transport import Transport
 
 if TYPE_CHECKING:
@@ -32,10 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ForeignTLSTransport", "adopt"]
 
-_SLICE: Final = 4 * 16_384  # what is written at a time: four records
-_ENOUGH: Final = 1024 * 1024  # what one call of read_into goes on to decrypt, about
 _AHEAD: Final = 4 * 1024  # what `peek` decrypts
-_NO_CONTROL: Final = b"\x00"  # in place of bytes that are not to be looked at: no control frame
 
 
 def adopt(sock: Any) -> Transport:
@@ -55,7 +53,7 @@ def adopt(sock: Any) -> Transport:
         raise
 
 
-class ForeignTLSTransport(Transport):
+class ForeignTLSTransport(Encrypted):
     """TLS by a session that somebody else has opened on the same connection."""
 
     __slots__ = (
@@ -104,14 +102,6 @@ class ForeignTLSTransport(Transport):
         """As `read_into`."""
         return self.read_into
 
-    @property
-    def send(self) -> Callable[[bytes, int], int]:
-        """As `write`; flags are of no use here."""
-        return self._send_ignoring
-
-    def _send_ignoring(self, data: bytes, _flags: int) -> int:
-        return self.write(data)
-
     # -- reading -------------------------------------------------------------
 
     def read_into(self, buffer: bytearray | memoryview, nap: bool = False) -> int | None:  # noqa: ARG002
@@ -124,7 +114,7 @@ class ForeignTLSTransport(Transport):
         ended = False
         try:
             with memoryview(buffer) as view:
-                while self._decrypted < min(len(view), _ENOUGH) and not ended:
+                while self._decrypted < min(len(view), ENOUGH) and not ended:
                     ended = not self._decrypt(view)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
             self._stalled = isinstance(error, ssl.SSLWantWriteError)
@@ -170,7 +160,7 @@ class ForeignTLSTransport(Transport):
     def peek(self, size: int) -> bytes | None:
         """As of a bare socket, decrypted; only where no other of the reader's calls goes on."""
         if self._decrypted:  # a signal handler has cut a read short: that is the reader's
-            return _NO_CONTROL
+            return NO_CONTROL
         if not self._ahead:
             room = bytearray(_AHEAD)
             count = self.read_into(room)
@@ -201,7 +191,7 @@ class ForeignTLSTransport(Transport):
         """Encrypt and send as much as is bounded by a slice."""
         if self.pending and not self.flush():
             return 0
-        piece = bytes(data[:_SLICE])
+        piece = bytes(data[:SLICE])
         try:
             return self._encrypt(piece)
         except ssl.SSLWantWriteError:

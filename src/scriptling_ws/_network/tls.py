@@ -36,8 +36,9 @@ from typing import TYPE_CHECKING, Final
 
 from .. import _kernel as kernel
 from .ahead import LookAhead
+from .encrypted import ENOUGH, NO_CONTROL, SLICE, Encrypted
 from .locks import turns
-from .transport import _READ_AT_ONCE, _SEND_AT_ONCE, _WHOLE, Transport
+from .transport import READ_AT_ONCE, SEND_AT_ONCE, WHOLE
 
 if TYPE_CHECKING:
     import socket
@@ -47,16 +48,11 @@ if TYPE_CHECKING:
 
 __all__ = ["TLSTransport"]
 
-# One TLS record holds 16 KiB of data. Handing OpenSSL four of them at a time
-# bounds what a message adds to the memory while it is sent.
-_SLICE: Final = 4 * 16_384
-_NO_CONTROL: Final = b"\x00"  # in place of bytes that are not to be looked at: no control frame
 _READ: Final = 8 * 16_384  # OpenSSL's buffer keeps four thirds of that for the connection's life
 _IDLE: Final = 4 * 1024
 _TURNS: Final = 16  # pieces that one handshake step takes in; pragma: no mutate - just a bound
 _BARREN: Final = 256 * 1024  # bytes of ciphertext in which there has to be some data
 _RECORD: Final = 18 * 1024  # the longest record (RFC 5246 section 6.2.3), about
-_ENOUGH: Final = 1024 * 1024  # what one call of read_into goes on to receive, about
 _ALL: Final = (-1,)  # MemoryBIO.read's argument, as `map` takes it
 
 
@@ -73,12 +69,8 @@ def _forget_errors() -> None:
             ended.write(b"")
 
 
-class TLSTransport(Transport):
-    """TLS over a connected socket.
-
-    OpenSSL works on memory buffers under a lock of its own, and the socket is
-    read and written outside that lock: a reader that sleeps holds up no writer.
-    """
+class TLSTransport(Encrypted):
+    """TLS over a connected socket: the session is its own."""
 
     __slots__ = (
         "_ahead",
@@ -175,14 +167,6 @@ class TLSTransport(Transport):
     def _read_napping(self, buffer: bytearray) -> int | None:
         return self.read_into(buffer, nap=True)
 
-    @property
-    def send(self) -> Callable[[bytes, int], int]:
-        """As `write`; flags are of no use here."""
-        return self._send_ignoring
-
-    def _send_ignoring(self, data: bytes, _flags: int) -> int:
-        return self.write(data)
-
     def read_into(self, buffer: bytearray | memoryview, nap: bool = False) -> int | None:
         """Receive and decrypt what is there: as many records as the buffer holds, or a MiB."""
         session, turn = self.session, False
@@ -194,7 +178,7 @@ class TLSTransport(Transport):
                 return self._drain(buffer, nap)
             if session.unread:
                 ended = self._decrypt(buffer)
-                more = session.more and session.decrypted < min(len(buffer), _ENOUGH)
+                more = session.more and session.decrypted < min(len(buffer), ENOUGH)
                 turn = self._gives_way() and not ended
                 if ended or turn or (session.decrypted and not more):
                     break
@@ -204,7 +188,7 @@ class TLSTransport(Transport):
                     for session.received in map(self._recv_into, (cipher,)):
                         break
                 else:
-                    for session.received in map(self._recv_into, (cipher,), _WHOLE, _READ_AT_ONCE):
+                    for session.received in map(self._recv_into, (cipher,), WHOLE, READ_AT_ONCE):
                         break
             except OSError as error:
                 expected = self._is_expected(error)
@@ -248,7 +232,7 @@ class TLSTransport(Transport):
             raw = super().peek(size)
             return raw and bytes(len(raw))
         if session.decrypted:  # a signal handler has cut a read short: that is the reader's
-            return _NO_CONTROL
+            return NO_CONTROL
         if self._ahead is None:
             self._ahead = LookAhead(session, self._sock, self._tls_lock)
         return self._ahead.peek(size, super().peek, self._decrypt)
@@ -336,7 +320,7 @@ class TLSTransport(Transport):
         """Encrypt and send as much as is bounded by a slice."""
         if self.pending and not self.flush():
             return 0
-        piece = data if len(data) <= _SLICE else memoryview(data)[:_SLICE]
+        piece = data if len(data) <= SLICE else memoryview(data)[:SLICE]
         size = len(piece)
         got = False
         taken, before = 0, -1
@@ -376,7 +360,7 @@ class TLSTransport(Transport):
         session = self.session
         unsent = session.unsent
         try:
-            for count in map(self._send, (unsent,), _SEND_AT_ONCE):
+            for count in map(self._send, (unsent,), SEND_AT_ONCE):
                 break
         except BlockingIOError:
             return False

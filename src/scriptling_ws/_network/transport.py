@@ -52,7 +52,16 @@ if TYPE_CHECKING:
     from .deadline import Deadline
     from .pulse import Pulse
 
-__all__ = ["NAP", "SEND_FLAGS", "Transport", "address_text", "write_rest"]
+__all__ = [
+    "NAP",
+    "READ_AT_ONCE",
+    "SEND_AT_ONCE",
+    "SEND_FLAGS",
+    "WHOLE",
+    "Transport",
+    "address_text",
+    "write_rest",
+]
 
 NAP: Final = 0.01
 """How long, in seconds, a read may sleep where `wake` does not reach it."""
@@ -64,9 +73,11 @@ SEND_FLAGS: Final[int] = _DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
 """The same for sending, and a peer that has left is an error even where the program has set
 SIGPIPE to SIG_DFL, as scripts in a pipe do."""
 
-_READ_AT_ONCE: Final = (_DONTWAIT,)  # the flags, as `map` takes them
-_SEND_AT_ONCE: Final = (SEND_FLAGS,)
-_WHOLE: Final = (0,)  # as much as the buffer holds
+# The arguments of the socket's methods, as `map` takes them: flags, and a size.
+READ_AT_ONCE: Final = (_DONTWAIT,)
+SEND_AT_ONCE: Final = (SEND_FLAGS,)
+WHOLE: Final = (0,)  # as much as the buffer holds
+
 # What is larger than this is received in pieces of it: the other end goes on meanwhile.
 _PIECE: Final = 128 * 1024
 _PEEK: Final = _DONTWAIT | socket.MSG_PEEK
@@ -205,7 +216,7 @@ class Transport:
             if nap:
                 (count,) = map(self._recv_into, (buffer,))
             else:
-                (count,) = map(self._recv_into, (buffer,), _WHOLE, _READ_AT_ONCE)
+                (count,) = map(self._recv_into, (buffer,), WHOLE, READ_AT_ONCE)
         except BlockingIOError:
             return None
         return count
@@ -258,7 +269,7 @@ class Transport:
             OSError: the connection is broken.
         """
         try:
-            (count,) = map(self._send, (data,), _SEND_AT_ONCE)  # unpacked: as in read_into
+            (count,) = map(self._send, (data,), SEND_AT_ONCE)  # unpacked: as in read_into
         except BlockingIOError:
             return 0
         return count
