@@ -58,7 +58,7 @@ WINGS = {
     ],
     "_adapters": [
         ["counts", "ending", "environ", "gate", "inbox", "running", "table", "uncarried"],
-        ["events"],
+        ["door", "events"],
     ],
     "_client": [
         ["backoff", "proxy", "redirects", "secure"],

@@ -37,31 +37,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final, overload
 
-from ._adapters.ending import ending, gunicorn_worker, room_of
-from ._adapters.environ import (
-    find_socket,
-    head_of,
-    path_of,
-    request_of,
-    take_read,
-    wants_websocket,
-)
-from ._adapters.gate import Gate
-from ._adapters.running import decide, log_refusal, run_handler
+from ._adapters.door import Answered, Door
+from ._adapters.environ import path_of, wants_websocket
+from ._adapters.running import run_handler
 from ._adapters.table import Table
-from ._connection.connection import Connection
 from ._errors import HandshakeError
-from ._handshakes.head import Refused
-from ._handshakes.terms import Terms
-from ._network.deadline import Deadline
-from ._network.foreign import adopt
-from ._network.transport import address_text
-from ._network.waiting import choose
-from ._options import check_count
-from ._server.dates import http_date
-from ._server.http import write_all
-from ._server.log import RareWarning
-from ._server.response import phrase, refusal
+from ._server.response import phrase
 from ._server.settings import Settings
 from ._unknown import check_names
 
@@ -70,12 +51,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from ._adapters.ending import Seat
-    from ._handshakes.head import Request
-    from ._handshakes.server import ServerUpgrade
-    from ._network.transport import Transport
+    from ._connection.connection import Connection
     from ._options import RouteOptions
-    from ._server.authorization import Verdict
     from ._server.response import Response
     from ._server.routes import Routes
 
@@ -85,11 +62,6 @@ __all__ = ["Middleware", "accept"]
 
 _logger = logging.getLogger("scriptling_ws.server")
 
-_TIME: Final = 10.0  # seconds for the peer to take the answer
-_NO_THREAD: Final = (
-    "this worker has one thread, which a WebSocket would take from all others: start gunicorn with "
-    "--threads 8, or with --worker-class gevent"
-)
 # What stands between two servers, and is no application's to say (PEP 3333).
 _HOP_BY_HOP: Final = ("connection", "upgrade")
 
@@ -137,7 +109,7 @@ class Middleware:
         own = {"binary_type": binary_type, "text_type": text_type, **options}
         self._table = Table(application, routes, "a WSGI", own)
         self._application = application
-        self._door = _Door(allowed_hosts, max_connections)
+        self._door = Door(allowed_hosts, max_connections)
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -149,7 +121,7 @@ class Middleware:
             return self._application(environ, start_response)
         try:
             client, seat = self._door.open(environ, found.settings, found.params)
-        except _Answered as answered:
+        except Answered as answered:
             start_response(*_head(answered.response))
             return [answered.response.body]
         except OSError as error:
@@ -231,10 +203,10 @@ def accept(
     """
     check_names("accept", options)
     settings = Settings.of(options)
-    door = _Door(allowed_hosts, max_connections)
+    door = Door(allowed_hosts, max_connections)
     try:
         client, seat = door.open(environ, settings)
-    except _Answered as answered:
+    except Answered as answered:
         response = answered.response
         headers = {name.lower(): value for name, value in _fields(response)}
         text = f"no WebSocket was opened: {response.status} {answered.reason}"
@@ -245,140 +217,6 @@ def accept(
         raise ConnectError(f"the client left before it was accepted: {error}", error) from error
     client.on_close(seat.leave)  # nothing says when the view returns
     return client
-
-
-class _Answered(Exception):  # not an error of this program
-    """An upgrade that gets another answer: it may not come in."""
-
-    def __init__(self, response: Response, reason: str) -> None:
-        super().__init__(reason)
-        self.response = response
-        self.reason = reason
-
-
-class _Door:
-    """Where the upgrades of one adapter come in."""
-
-    def __init__(self, allowed_hosts: Iterable[str] | None, max_connections: int | None) -> None:
-        if max_connections is not None:
-            check_count("max_connections", max_connections)
-        self._gate = Gate(allowed_hosts)
-        self._most = max_connections
-
-    def open(
-        self,
-        environ: Mapping[str, Any],
-        settings: Settings,
-        params: Mapping[str, str] | None = None,
-    ) -> tuple[Connection[Any, Any], Seat]:
-        """Check and accept an upgrade.
-
-        Returns:
-            The connection, and its seat, for the caller to leave.
-
-        Raises:
-            _Answered: it may not come in.
-            OSError: the client has left.
-        """
-        request: Request | None = None
-        try:
-            head = head_of(environ)
-            request = request_of(environ, head)
-            request.params.update(params or {})
-            sock = find_socket(environ)
-            _check_engine(sock)  # before anything asks for one
-            local_addr = address_text(sock.getsockname())
-            upgrade = self._gate.check_upgrade(head, request, settings, local_addr)
-            worker = gunicorn_worker() if "gunicorn.socket" in environ else None
-            most = room_of(worker) if self._most is None else self._most
-            seat = ending().take_seat(most, _NO_THREAD)
-        except Refused as refused:
-            if refused.status >= 500:
-                _warning().give("refused %s: %s", environ.get("REMOTE_ADDR"), refused.text)
-            log_refusal(request, refused)
-            raise _Answered(refusal(refused), refused.text) from refused
-        try:
-            verdict = _decide(request, settings, upgrade)
-            connection = _open(environ, sock, request, upgrade, settings, verdict)
-        except BaseException:
-            seat.leave()
-            raise
-        try:
-            seat.fill(connection, worker)
-        except BaseException:
-            seat.leave()
-            connection._abort()
-            connection.close()
-            raise
-        return connection, seat
-
-
-def _decide(request: Request, settings: Settings, upgrade: ServerUpgrade) -> Verdict:
-    """Have the program decide about it.
-
-    Raises:
-        _Answered: it may not come in.
-    """
-    verdict = decide(request, settings, upgrade.subprotocols)
-    if verdict.response is not None:
-        log_refusal(request, Refused(verdict.response.status, verdict.reason))
-        raise _Answered(verdict.response, verdict.reason)
-    return verdict
-
-
-def _open(
-    environ: Mapping[str, Any],
-    sock: Any,
-    request: Request,
-    upgrade: ServerUpgrade,
-    settings: Settings,
-    verdict: Verdict,
-) -> Connection[Any, Any]:
-    """Take the socket over, and answer the upgrade.
-
-    Raises:
-        OSError: the client has left.
-    """
-    rest = take_read(environ, sock)
-    transport = adopt(sock)
-    try:
-        transport.remote_addr = request.remote_addr
-        terms = Terms.wanted(settings.connection)
-        headers = [("Date", http_date()), *verdict.headers]
-        answer = upgrade.accept(verdict.subprotocol, headers, deflate=terms)
-        write_all(transport, answer, Deadline(_TIME))
-        return Connection(
-            transport,
-            client=False,
-            options=settings.connection,
-            received=rest,
-            subprotocol=verdict.subprotocol,
-            request=request,
-            deflate=upgrade.deflate,
-            attended=True,
-        )
-    except BaseException:
-        _abandon(transport)
-        raise
-
-
-def _abandon(transport: Transport) -> None:
-    transport.abort()
-    transport.close()
-
-
-def _check_engine(sock: object) -> None:
-    """Have the process wait as the server does.
-
-    Raises:
-        Refused: 500, it waits by threads already, and the server by greenlets.
-    """
-    if not type(sock).__module__.startswith("gevent"):
-        return
-    try:
-        choose("gevent")
-    except (RuntimeError, ImportError) as error:
-        raise Refused(500, f"this server waits by gevent: {error}") from error
 
 
 def _fields(response: Response) -> list[tuple[str, str]]:
@@ -397,12 +235,3 @@ def _nothing(start_response: Callable[..., Any]) -> Iterable[bytes]:
     """What a server makes of it is for its log: nobody is there to read it."""
     start_response("101 Switching Protocols", [])
     return []
-
-
-_rare: RareWarning | None = None
-
-
-def _warning() -> RareWarning:
-    global _rare  # noqa: PLW0603  # made once an engine is chosen
-    _rare = _rare or RareWarning(_logger)
-    return _rare

@@ -16,7 +16,7 @@ from places import TESTS
 from processes import Process, python_environment
 from programs import free_port, runs_once
 from scriptling_ws import wsgi
-from scriptling_ws._adapters import running
+from scriptling_ws._adapters import door, running
 from scriptling_ws._adapters.ending import Seat, ending
 from scriptling_ws._adapters.environ import take_read
 from scriptling_ws.runtime import HTTP
@@ -418,7 +418,7 @@ def test_a_client_that_does_not_read_the_answer_is_left(pair, monkeypatch):
     def write_all(*_):
         raise TimeoutError("the peer does not read")
 
-    monkeypatch.setattr(wsgi, "write_all", write_all)
+    monkeypatch.setattr(door, "write_all", write_all)
     with pytest.raises(ws.ConnectError, match="the client left"):
         wsgi.accept(environ(**{"werkzeug.socket": pair[1]}))
     assert pair[0].recv(100) == b""
