@@ -74,8 +74,8 @@ WINGS = {
         (
             "_kernel _wire.assembly _wire.control _wire.deflate _wire.deflating "
             "_wire.inflation _wire.opcodes _wire.outgoing _wire.incoming _wschannel_py _wsframe_py "
-            "_wire.backend _wire.fragments _wire.pieces _wire.piecemeal _wire.tally _wire.watch "
-            "_wire.arriving _wire.headers _wire.documents _wire.outbox _wire.unreceived"
+            "_wire.backend _wire.fragments _wire.pieces _wire.piecemeal _wire.space _wire.tally "
+            "_wire.watch _wire.arriving _wire.headers _wire.documents _wire.outbox _wire.unreceived"
         ),
         (
             "kernel kernel_equal kernel_io channel channel_receiving channel_parts channel_hazards "

@@ -139,7 +139,7 @@ WINGS = {
         ["deflate", "headers", "outbox", "tally", "watch"],
         ["assembly", "control", "pieces"],
         ["inflation", "outgoing", "piecemeal"],
-        ["deflating", "fragments", "unreceived"],
+        ["deflating", "fragments", "space", "unreceived"],
         ["arriving"],
         ["incoming"],
     ],

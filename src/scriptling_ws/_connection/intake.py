@@ -153,7 +153,7 @@ class Intake:
                 protocol.window.unfed = 0  # reset, timed out, unreachable: the peer is gone
             if protocol.window.unfed is None:
                 return None
-            protocol.tally.wire += protocol.window.unfed
+            protocol.unreceived.tally.wire += protocol.window.unfed
             self._channel.note_came()
         count = protocol.window.unfed
         self._channel.heard = True

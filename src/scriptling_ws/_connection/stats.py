@@ -98,7 +98,7 @@ class ConnectionStats(MessageStats):
 def stats_of(link: Link) -> ConnectionStats:
     """What has moved on a link so far. Thread-safe, and does not block."""
     channel, window, pings = link.channel, link.protocol.window, link.pings
-    come, gone = link.protocol.tally, link.unsent.tally
+    come, gone = link.protocol.unreceived.tally, link.unsent.tally
     since_received, since_sent = _quiet(link)
     over = link.over
     answered = pings.answered

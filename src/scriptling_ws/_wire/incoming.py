@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import starmap
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import _kernel as kernel
 from .._codes import CloseCode
@@ -33,19 +33,14 @@ from .control import Control
 from .headers import check_header, whole_controls
 from .opcodes import CLOSE, CONTINUATION
 from .outbox import add_answer, drop_stale_pongs
+from .space import SMALLEST, Space
 from .unreceived import Unreceived
 
 if TYPE_CHECKING:
     from .._handshakes.terms import Terms
-    from .tally import Tally
 
 __all__ = ["Message", "Protocol"]
 
-_SMALLEST_WINDOW: Final = 1024  # an idle connection keeps it
-_WORTHWHILE: Final = 4 * 1024  # bytes of a large frame that are received into its own room
-_LARGEST_WINDOW: Final = 256 * 1024
-# What is in the window may become a thousand times as much, and all of it has to go somewhere.
-_LARGEST_DEFLATED: Final = 8 * 1024
 _NO_LIMIT: Final = 2**63 - 1
 _ANY_NUMBER: Final = 2**31 - 1
 
@@ -64,13 +59,11 @@ class Protocol:
 
     __slots__ = (
         "_arriving",
-        "_have",
-        "_into_frame",
-        "_largest_window",
         "_limit",
         "_masked",
         "_max_pending_pongs",
         "_parsing",
+        "_space",
         "_violation",
         "control",
         "ended",
@@ -109,9 +102,8 @@ class Protocol:
         self._masked = not client
         self._max_pending_pongs = max_pending_pongs
         self._limit = _NO_LIMIT if max_message_size is None else max_message_size
-        self._largest_window = _LARGEST_WINDOW if deflate is None else _LARGEST_DEFLATED
         self.window = kernel.Window(
-            _SMALLEST_WINDOW, self._masked, as_list, self._limit, self.ready, as_utf8
+            SMALLEST, self._masked, as_list, self._limit, self.ready, as_utf8
         )
         self.unreceived = Unreceived(self.ready, self.window, as_list=as_list, as_utf8=as_utf8)
         self._arriving = Arriving(
@@ -121,22 +113,15 @@ class Protocol:
             max_fragments=max_fragments,
             deflate=deflate,
         )
-        self._have = 0  # received bytes at the window's front
+        self._space = Space(self.window, inflates=deflate is not None)
         self._parsing = False  # inside feed_rest, or cut short in there, or put off
         self._violation: Violation | None = None  # the one that was put off
-        self._into_frame = False  # whether space() gave out a large frame's own room
 
     # -- receiving ---------------------------------------------------------
 
     def space(self) -> bytearray | memoryview:
         """Where to receive into; valid until the next call of any method."""
-        assembly = self._arriving.assembly
-        view, size = assembly.view, assembly.size
-        if view is not None and len(view) - size > _WORTHWHILE:
-            self._into_frame = True
-            return view[size:]
-        self._into_frame = False
-        return memoryview(self.window.data)[self._have :] if self._have else self.window.data
+        return self._space.give(self._arriving.assembly)
 
     def feed_run(self) -> bool:
         """Take in `unfed` bytes if they are whole messages and no more, as most are.
@@ -146,7 +131,7 @@ class Protocol:
         Returns:
             Whether all was taken in. If not, call `feed_rest`.
         """
-        if self.window.unfed is None or self._parsing or self._into_frame:
+        if self.window.unfed is None or self._parsing or self._space.into_frame:
             return False
         unreceived = self.unreceived
         streamed = unreceived.streamed  # another thread may leave it meanwhile
@@ -156,13 +141,9 @@ class Protocol:
             return False
         if self.window.stopped is None:
             self.window.plain = False
-            window, end = self.window.data, self._have + self.window.unfed
-            (as_list, as_utf8), queue = unreceived.kinds(), unreceived.queue()
+            end, queue = self._space.have + self.window.unfed, unreceived.queue()
             messages: list[Message] = []
-            arguments = (
-                *(window, 0, end, self._masked, as_list, self._limit, _ANY_NUMBER),
-                *(messages, as_utf8),
-            )
+            arguments = self._run(0, end, messages)
             # Unpacked, as in Transport.read_into: what was read is noted in the same step.
             # No call in these lines, so no signal handler runs between them.
             ((position, why, size),) = starmap(kernel.read_messages, (arguments,))
@@ -173,7 +154,7 @@ class Protocol:
         position, end, why = self.window.stopped
         if why != kernel.MORE:
             return False
-        self._keep(position, end)
+        self._space.keep(position, end)
         self._note_plain()
         return True
 
@@ -191,11 +172,11 @@ class Protocol:
         try:
             if stopped is not None:
                 self._resume(*stopped)
-            elif self._into_frame and not self.ended:
+            elif self._space.into_frame and not self.ended:
                 self._arriving.assembly.take_direct(count)
                 self._arriving.deliver()
             elif not self.ended:
-                self._read_window(0, self._have + count)
+                self._read_window(0, self._space.have + count)
         except Violation as violation:
             if self.ready or self.unreceived.held:
                 self._violation = violation
@@ -208,9 +189,10 @@ class Protocol:
     def _note_plain(self) -> None:
         """Whether the next bytes start a frame, at the window's front."""
         unreceived = self.unreceived
-        busy = self._have or unreceived.discarding or self.ended or self._arriving.assembly.opcode
+        begun = self._space.have or self._arriving.assembly.opcode
+        busy = begun or unreceived.discarding or self.ended
         if not (busy or unreceived.holding or self._parsing):
-            self._into_frame = False
+            self._space.into_frame = False
             self.window.plain = True
         else:
             self.window.plain = False
@@ -235,8 +217,8 @@ class Protocol:
         inside = self._arriving.assembly.frame is not None
         if self.window.unfed is not None or self._parsing or inside:
             return 0
-        data = bytes(self.window.data[: self._have]) + ahead
-        return max(whole_controls(data) - self._have, 0)
+        data = bytes(self.window.data[: self._space.have]) + ahead
+        return max(whole_controls(data) - self._space.have, 0)
 
     def feed(self, count: int) -> None:
         """Take in `count` bytes that were received into the last `space()`."""
@@ -247,7 +229,7 @@ class Protocol:
     def feed_bytes(self, data: bytes) -> None:
         """Take in bytes that were received elsewhere, such as those behind the handshake."""
         rest = memoryview(data)
-        self.tally.wire += len(data)
+        self.unreceived.tally.wire += len(data)
         while rest and not self.ended and self._violation is None:
             space = memoryview(self.space())
             count = min(len(space), len(rest))
@@ -265,15 +247,9 @@ class Protocol:
         """How many bytes of messages have come compressed."""
         return self._arriving.inflated
 
-    @property
-    def tally(self) -> Tally:
-        """What has come, but for what the window counts."""
-        return self.unreceived.tally
-
     def relax(self) -> None:
         """Give back memory, before a long wait."""
-        if len(self.window.data) > _SMALLEST_WINDOW and self._have < _SMALLEST_WINDOW:
-            self.window.data = self.window.data[: self._have].ljust(_SMALLEST_WINDOW, b"\0")
+        self._space.relax()
 
     def hold_no_more(self) -> None:
         """Make what comes ready again, once nothing is held. Not while another thread feeds."""
@@ -303,7 +279,7 @@ class Protocol:
 
     def stream_no_more(self) -> None:
         """What is left of the message that was streamed is dropped as it comes. As `seek`."""
-        unnoted = self.window.unfed or 0 if self._into_frame else 0
+        unnoted = self.window.unfed or 0 if self._space.into_frame else 0
         try:
             self._arriving.leave(unnoted)
         except Violation as violation:
@@ -344,30 +320,28 @@ class Protocol:
                     break
                 position = after
         finally:
-            self._keep(position, end)
+            large = arriving.assembly.view is not None
+            self._space.keep(position, end, large=large, wanted=not self.ended)
 
     def _read_run(self, position: int, end: int) -> tuple[int, int]:
         """Read the run of whole messages at `position`."""
         messages: list[Message] = []
         unreceived = self.unreceived
-        as_list, as_utf8 = unreceived.kinds()
-        position, why, size = kernel.read_messages(
-            self.window.data,
-            position,
-            end,
-            self._masked,
-            as_list,
-            self._limit,
-            _ANY_NUMBER,
-            messages,
-            as_utf8,
-        )
+        position, why, size = kernel.read_messages(*self._run(position, end, messages))
         if not unreceived.discarding:
             unreceived.queue().extend(messages)
             unreceived.tally.whole(len(messages), size)
         if why == kernel.BAD_TEXT:
             raise Violation(CloseCode.INVALID_DATA, NOT_UTF_8)
         return position, why
+
+    def _run(self, start: int, end: int, messages: list[Message]) -> tuple[Any, ...]:
+        """The arguments of the kernel's `read_messages`."""
+        as_list, as_utf8 = self.unreceived.kinds()
+        return (
+            *(self.window.data, start, end, self._masked),
+            *(as_list, self._limit, _ANY_NUMBER, messages, as_utf8),
+        )
 
     def _read_special(self, position: int, end: int) -> int | None:
         """Read one control frame, or the header of a frame that is not a whole message.
@@ -401,7 +375,7 @@ class Protocol:
         return payload + length
 
     def _take_control(self, opcode: int, payload: bytes, key: bytes | None) -> None:
-        self.tally.control(opcode)
+        self.unreceived.tally.control(opcode)
         reply = self.control.receive(opcode, payload, key)
         if reply:
             add_answer(self.outbox, reply, self._max_pending_pongs)
@@ -412,24 +386,7 @@ class Protocol:
         """Of the pongs that could not be sent, keep the newest."""
         drop_stale_pongs(self.outbox, self._max_pending_pongs)
 
-    # -- the window's end, and the connection's ------------------------------
-
-    def _keep(self, position: int, end: int) -> None:
-        """Move what was not parsed to the window's front, and fit the window's size."""
-        window = self.window.data
-        left = 0 if self.ended else end - position
-        large = self._arriving.assembly.view is not None
-        if end == len(window) < self._largest_window and not (large or self.ended):
-            # It was filled to the brim: more is waiting than it holds.
-            larger = bytearray(min(4 * len(window), self._largest_window))
-            larger[:left] = window[position:end]
-            self.window.data = larger
-        elif position and left:
-            window[:left] = window[position:end]
-        # No call from the move to here: it is not done twice.
-        self._have = left
-        self.window.stopped = None
-        self.window.unfed = None
+    # -- the end -------------------------------------------------------------
 
     def fail(self, code: int, text: str) -> None:
         """Close the connection because of what the peer did.
@@ -449,8 +406,4 @@ class Protocol:
             self.ended = True
             self.window.plain = False
             self._arriving.end()
-            if len(self.window.data) > _SMALLEST_WINDOW:
-                self.window.data = bytearray(_SMALLEST_WINDOW)
-        self._have = 0
-        self.window.stopped = None
-        self.window.unfed = None
+        self._space.forget()
