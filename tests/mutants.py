@@ -139,11 +139,11 @@ WINGS = {
             "__main__ _command.announcing _command.certificate _command.command "
             "_command.completion _command.connect _command.connect_arguments _command.demo "
             "_command.documents _command.ending _command.escapes _command.examples "
-            "_command.failing _command.feeding _command.figures _command.forms _command.history "
-            "_command.overview _command.patience _command.plan _command.progress _command.prompt "
-            "_command.receiving _command.screen _command.script _command.server "
-            "_command.server_arguments _command.session _command.slash _command.statuses "
-            "_command.where _command.workers"
+            "_command.failing _command.feeding _command.figures _command.binary_forms "
+            "_command.history _command.overview _command.patience _command.plan "
+            "_command.progress _command.prompt _command.receiving _command.screen "
+            "_command.script _command.server _command.server_arguments _command.session "
+            "_command.slash _command.statuses _command.where _command.workers"
         ),
         (
             "cli cli_access_log certificate sockets_command processes connect_parts connect_pipe "

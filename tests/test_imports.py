@@ -33,12 +33,12 @@ WINGS = {
     "_command": [
         [
             "announcing",
+            "binary_forms",
             "certificate",
             "demo",
             "ending",
             "escapes",
             "failing",
-            "forms",
             "history",
             "overview",
             "progress",

@@ -19,9 +19,9 @@ from scriptling_ws import (
     ProxyError,
     SendTimeout,
 )
+from scriptling_ws._command.binary_forms import FORMS, as_bytes, as_text
 from scriptling_ws._command.documents import check_json, indented, on_one_line
 from scriptling_ws._command.escapes import shown, shown_in_lines, shown_json
-from scriptling_ws._command.forms import FORMS, as_bytes, as_text
 from scriptling_ws._command.history import MOST, History, history_path
 from scriptling_ws._command.statuses import Status, of_close, of_error
 

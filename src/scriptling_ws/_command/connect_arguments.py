@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
-from .forms import FORMS
+from .binary_forms import FORMS
 
 __all__ = ["connect_parser"]
 

@@ -15,9 +15,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from .binary_forms import as_text
 from .documents import check_json, indented, on_one_line
 from .escapes import shown, shown_in_lines
-from .forms import as_text
 
 if TYPE_CHECKING:
     from typing import TextIO

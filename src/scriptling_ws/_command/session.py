@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._wire.outgoing import check_close
+from .binary_forms import as_bytes
 from .documents import check_json
-from .forms import as_bytes
 from .slash import Slash
 
 if TYPE_CHECKING:

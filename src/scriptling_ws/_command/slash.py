@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from .binary_forms import FORMS, as_bytes
 from .figures import figures_of
-from .forms import FORMS, as_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
