@@ -29,6 +29,7 @@ import select
 import selectors
 import socket
 import sys
+import threading
 import time
 
 import pytest
@@ -443,9 +444,18 @@ def _clocked():
 
 @contextlib.contextmanager
 def _clock(engine):
-    """Have the package ask the engine for the time."""
+    """Have the package ask the engine for the time, in this thread.
+
+    Others may be there from earlier tests, such as that of keepalive: by the engine's clock it
+    would sleep for days, and the next test's connection would get no ping.
+    """
+    here, real = threading.get_ident(), time.monotonic
+
+    def now():
+        return engine.now if threading.get_ident() == here else real()
+
     for module in _clocked():
-        module.monotonic = lambda: engine.now
+        module.monotonic = now
     try:
         yield
     finally:
