@@ -1,6 +1,6 @@
 """The kernel's contract: the only description of its functions, and of its channel.
 
-Two implementations have it: `_wsframe` (Cython, from src/_wsframe.pyx and _wschannel.pxi), and
+Two implementations have it: `_wsframe` (Cython, from src/_wsframe.pyx and src/_wsframe/), and
 in pure Python `_wsframe_py` and `_wschannel_py`.  Names, results, exception types and exception
 texts are the same in both; tests/wire/test_kernel.py and test_channel.py compare them.
 `_kernel` chooses one.
