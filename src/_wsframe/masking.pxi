@@ -46,3 +46,22 @@ def mask_in_place(buffer, key, offset=0):
         ws_xor(<uint8_t *> view.buf, <uint8_t *> view.buf, view.len, mask)
     finally:
         PyBuffer_Release(&view)
+
+
+def mask_into(target, data, key, offset=0):
+    """XOR a buffer with the 4-byte key into the front of a writable one."""
+    cdef Py_buffer view, place
+    cdef uint64_t mask = ws_mask(check_key(key), whole(offset, "offset", 0, INT64_MAX))
+    borrow(target, &place, BUFFER)
+    try:
+        if place.readonly:
+            raise TypeError("the buffer is read-only")
+        borrow(data, &view, BUFFER)
+        try:
+            if view.len > place.len:
+                raise ValueError(f"{view.len} bytes are to be masked into {place.len}")
+            ws_xor(<uint8_t *> place.buf, <uint8_t *> view.buf, view.len, mask)
+        finally:
+            PyBuffer_Release(&view)
+    finally:
+        PyBuffer_Release(&place)

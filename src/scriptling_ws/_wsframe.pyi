@@ -69,6 +69,14 @@ def mask_in_place(buffer: Buffer, key: bytes, offset: int = 0) -> None:
     A read-only buffer is a TypeError.
     """
 
+def mask_into(target: Buffer, data: Buffer, key: bytes, offset: int = 0) -> None:
+    """XOR `data` with `key`, as apply_mask does, into the front of `target`: one pass over both.
+
+    The two are the same memory, or do not overlap: else what is in `target` is undefined.
+
+    A read-only target is a TypeError, one that is shorter than the data a ValueError.
+    """
+
 def encode_header(first: int, length: int, key: bytes | None) -> bytes:
     """The header of a frame whose payload is sent separately: 2 to 14 bytes.
 
