@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN = $(VENV)/bin/python
 PIP = $(RUN) -m pip --disable-pip-version-check
 NODE_MODULES = tests/peers/node_modules
-KERNEL = src/_wsframe.pyx src/_wssystem.pxi src/_wswindow.pxi src/_wstls.pxi src/_wsparking.pxi src/_wschannel.pxi src/_wsframe.h src/_wsgate.h src/_wsio.h
+KERNEL = src/_wsframe.pyx $(wildcard src/_wsframe/*)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo chat screenshots docs docs-links test test-compiled test-pure test-gevent field \
@@ -344,7 +344,7 @@ lint: $(VENV)/linted ## ruff, types, cython-lint, workflows, imports, the wheels
 	    pyright --verifytypes scriptling_ws --ignoreexternal | tail -n 4 | grep "score: 100%"
 	PATH="$(abspath $(VENV))/bin:$$PATH" PYTHONPATH=out/typed pyright --project tests/typed
 	$(RUN) -m mypy tests/typed
-	PATH="$(VENV)/bin:$$PATH" cython-lint --max-line-length=100 src/_wsframe.pyx src/_wssystem.pxi src/_wswindow.pxi src/_wstls.pxi src/_wsparking.pxi src/_wschannel.pxi
+	PATH="$(VENV)/bin:$$PATH" cython-lint --max-line-length=100 src/_wsframe.pyx src/_wsframe/*.pxi
 	$(VENV)/bin/zizmor --offline --quiet .github
 	cd .github && for kind in github-workflows:workflows/*.yml dependabot:dependabot.yml \
 	    github-issue-forms:ISSUE_TEMPLATE/[!c]*.yml github-issue-config:ISSUE_TEMPLATE/config.yml; do \

@@ -28,16 +28,7 @@ if choice == "yes" or (choice == "auto" and interpreted):
         Extension(
             "scriptling_ws._wsframe",
             ["src/_wsframe.pyx"],
-            depends=[
-                "src/_wschannel.pxi",
-                "src/_wssystem.pxi",
-                "src/_wswindow.pxi",
-                "src/_wstls.pxi",
-                "src/_wsparking.pxi",
-                "src/_wsframe.h",
-                "src/_wsgate.h",
-                "src/_wsio.h",
-            ],
+            depends=sorted(path.as_posix() for path in Path("src/_wsframe").iterdir()),
             optional=choice == "auto",
         )
     )

@@ -63,7 +63,7 @@ def channel(kernel: Any, sock: Any, *, masks: bool) -> Any:
     return kernel.Channel(
         Stream(kernel, sock),
         kernel.Window(4096, not masks, False, 2**40, deque()),
-        deque(),
+        [],
         masks=masks,
         reading=kernel.Lock(),
         writing=kernel.Lock(),

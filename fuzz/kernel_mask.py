@@ -44,16 +44,20 @@ def check(data: bytes) -> None:
     key = source.pick(KEYS) if how & 0xE0 == 0xE0 else (source.take(4) + b"\0\0\0\0")[:4]
     offset = source.pick(STRANGE) if how & 0x1C == 0x1C else source.pick(OFFSETS)
     payload = source.payload(SIZES)
-    new, placed = [], []
+    new, placed, into = [], [], []
     for kernel in KERNELS:
         buffer = as_buffer(payload, kind, shift)
         new.append(outcome(kernel.apply_mask, buffer, key, offset))
         result = outcome(kernel.mask_in_place, buffer, key, offset)
         placed.append((result, buffer if isinstance(buffer, int) else repr_of(buffer)))
+        target = as_buffer(bytes(len(payload) + how % 3), how % 9, shift)
+        result = outcome(kernel.mask_into, target, payload, key, offset)
+        into.append((result, target if isinstance(target, int) else repr_of(target)))
         if new[-1][0] is bytes:
             check_meaning(kernel, payload, key, plain(offset), new[-1][1], kind, how)
     assert new.count(new[0]) == len(new), new
     assert placed.count(placed[0]) == len(placed), placed
+    assert into.count(into[0]) == len(into), into
 
 
 def repr_of(buffer: Any) -> Any:

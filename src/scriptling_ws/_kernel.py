@@ -49,6 +49,7 @@ __all__ = [
     "last_resumed",
     "list_to_bytes",
     "mask_in_place",
+    "mask_into",
     "next_key",
     "open_gate",
     "parse_header",
@@ -86,6 +87,7 @@ encode_header = _codec.encode_header
 last_resumed = _channel.last_resumed
 list_to_bytes = _codec.list_to_bytes
 mask_in_place = _codec.mask_in_place
+mask_into = _codec.mask_into
 next_key = _channel.next_key
 open_gate = _channel.open_gate
 parse_header = _codec.parse_header

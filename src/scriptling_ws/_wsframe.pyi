@@ -1,6 +1,6 @@
 """The kernel's contract: the only description of its functions, and of its channel.
 
-Two implementations have it: `_wsframe` (Cython, from src/_wsframe.pyx and _wschannel.pxi), and
+Two implementations have it: `_wsframe` (Cython, from src/_wsframe.pyx and src/_wsframe/), and
 in pure Python `_wsframe_py` and `_wschannel_py`.  Names, results, exception types and exception
 texts are the same in both; tests/wire/test_kernel.py and test_channel.py compare them.
 `_kernel` chooses one.
@@ -67,6 +67,14 @@ def mask_in_place(buffer: Buffer, key: bytes, offset: int = 0) -> None:
     """XOR a writable `buffer` with `key`, as apply_mask does, where it lies.
 
     A read-only buffer is a TypeError.
+    """
+
+def mask_into(target: Buffer, data: Buffer, key: bytes, offset: int = 0) -> None:
+    """XOR `data` with `key`, as apply_mask does, into the front of `target`: one pass over both.
+
+    The two are the same memory, or do not overlap: else what is in `target` is undefined.
+
+    A read-only target is a TypeError, one that is shorter than the data a ValueError.
     """
 
 def encode_header(first: int, length: int, key: bytes | None) -> bytes:

@@ -147,6 +147,23 @@ def mask_in_place(buffer: Buffer, key: bytes, offset: int = 0) -> None:
             at += len(piece)
 
 
+def mask_into(target: Buffer, data: Buffer, key: bytes, offset: int = 0) -> None:
+    """XOR a buffer with the 4-byte key into the front of a writable one."""
+    _check_key(key)
+    offset = _whole(offset, "offset", 0, _INT64_MAX)
+    turn = offset & 3
+    with _borrow(target, _BUFFER) as place:
+        if place.readonly:
+            raise TypeError("the buffer is read-only")
+        with _borrow(data, _BUFFER) as view:
+            if len(view) > len(place):
+                raise ValueError(f"{len(view)} bytes are to be masked into {len(place)}")
+            at = 0
+            for piece in _xor_pieces(view, key[turn:] + key[:turn]):
+                place[at : at + len(piece)] = piece
+                at += len(piece)
+
+
 # ---- sending ----
 
 

@@ -39,7 +39,7 @@ def test_names(kernel: ModuleType, request: pytest.FixtureRequest) -> None:
 def test_functions_have_the_contract_s_arguments(kernel: ModuleType) -> None:
     pure = kernels.load("pure")
     functions = [name for name in _frame.__all__ if name.islower() and hasattr(pure, name)]
-    assert len(functions) == 15
+    assert len(functions) == 16
     for name in functions:
         expected = inspect.signature(getattr(pure, name)).parameters
         found = inspect.signature(getattr(kernel, name)).parameters
@@ -47,6 +47,7 @@ def test_functions_have_the_contract_s_arguments(kernel: ModuleType) -> None:
         assert [p.default for p in found.values()] == [p.default for p in expected.values()]
         assert getattr(kernel, name).__doc__
     assert kernel.apply_mask(data=b"ab", key=KEY, offset=1) == xor(b"ab", KEY, 1)
+    assert kernel.mask_into(target=bytearray(2), data=b"ab", key=KEY, offset=1) is None
     assert kernel.encode_frame(first=BINARY, payload=b"", key=None) == b"\x82\0"
     assert kernel.encode_header(first=BINARY, length=0, key=None) == b"\x82\0"
     assert kernel.parse_header(data=b"\x82\0", start=0, end=2) == (BINARY, 0, 2, None)
@@ -105,6 +106,36 @@ def test_mask_in_place_every_length_and_alignment(kernel: ModuleType) -> None:
             assert buffer == NOISE[:start] + expected + NOISE[start + length : 300]
 
 
+def test_mask_into_every_length_and_alignment(kernel: ModuleType) -> None:
+    whole = [xor(NOISE[:300], KEY, turn) for turn in range(4)]
+    for start in range(16):
+        for length in range(258):
+            offset = length & 3
+            buffer = bytearray(300)
+            with memoryview(buffer) as view:
+                target = view[15 - start :]
+                kernel.mask_into(target, NOISE[start : start + length], KEY, offset)
+            expected = whole[(offset - start) % 4][start : start + length]
+            assert buffer == bytes(15 - start) + expected + bytes(285 + start - length)
+
+
+def test_mask_into_a_place_that_does_not_do(kernel: ModuleType) -> None:
+    short = bytearray(5)
+    with pytest.raises(ValueError, match="6 bytes are to be masked into 5"):
+        kernel.mask_into(short, bytes(6), KEY)
+    for data in (bytes(20), memoryview(bytearray(20)).toreadonly(), b""):
+        with pytest.raises(TypeError, match="the buffer is read-only"):
+            kernel.mask_into(data, b"", KEY)
+    with pytest.raises(ValueError, match="not contiguous"):
+        kernel.mask_into(memoryview(bytearray(9))[::2], b"", KEY)
+    with pytest.raises(TypeError, match="a bytes-like object is wanted, not str"):
+        kernel.mask_into(short, "text", KEY)
+    with pytest.raises(TypeError, match="a bytes-like object is wanted, not int"):
+        kernel.mask_into(5, b"", KEY)
+    assert short == bytes(5)
+    short.append(0)  # nothing of it is borrowed any more
+
+
 @pytest.mark.parametrize("length", [2047, 2048, 2049, 2111, 4096, 5003, 16384, 65536, 65539])
 def test_mask_large(kernel: ModuleType, length: int) -> None:
     for start in (*range(0, 35, 3), 64):
@@ -115,6 +146,10 @@ def test_mask_large(kernel: ModuleType, length: int) -> None:
             assert kernel.apply_mask(view[start : start + length], KEY, start) == expected
             kernel.mask_in_place(view[start : start + length], KEY, start)
         assert buffer == NOISE[:start] + expected + NOISE[start + length :]
+        target = bytearray(length + 3)
+        with memoryview(target) as view:
+            kernel.mask_into(view[2:], data, KEY, start)
+        assert target == b"\0\0" + expected + b"\0"
 
 
 def test_mask_is_its_own_inverse_and_goes_in_pieces(kernel: ModuleType) -> None:

@@ -112,6 +112,17 @@ def test_masks_in_place(
 
 
 @quick
+@given(buffers, payloads, st.integers(0, 7), keys, whole)
+def test_masks_into(
+    compiled: ModuleType, data: Any, room: bytes, kind: int, key: Any, offset: Any
+) -> None:
+    one, two = as_buffer(room, kind), as_buffer(room, kind)
+    expected = outcome(pure.mask_into, one, data, key, offset)
+    assert outcome(compiled.mask_into, two, data, key, offset) == expected
+    assert one == two
+
+
+@quick
 @given(whole, whole, keys)
 def test_headers(compiled: ModuleType, first: Any, length: Any, key: Any) -> None:
     expected = outcome(pure.encode_header, first, length, key)

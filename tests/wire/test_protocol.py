@@ -25,7 +25,7 @@ from scriptling_ws._errors import ProtocolError
 from scriptling_ws._wire.control import Control
 
 PURE = kernel.IMPLEMENTATION == "pure"
-# Whether a growing message takes little more memory than it has bytes (_wsframe.h).
+# Whether a growing message takes little more memory than it has bytes (the kernel's loops.h).
 FINE_STEPS = (
     not PURE and sys.platform == "linux" and not sysconfig.get_config_var("Py_GIL_DISABLED")
 )

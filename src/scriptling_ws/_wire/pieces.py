@@ -75,8 +75,7 @@ class Pieces:
         head = 0 if start else len(self._header)
         stop = min(start + len(scratch) - head, len(self._view))
         end = head + stop - start
-        scratch[head:end] = self._view[start:stop]
-        kernel.mask_in_place(scratch[head:end], key, start)
+        kernel.mask_into(scratch[head:end], self._view[start:stop], key, start)
         if head:
             scratch[:head] = self._header
         return scratch[:end], stop

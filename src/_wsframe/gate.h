@@ -23,8 +23,8 @@
 
    Linux alone, and with the GIL: elsewhere WS_HAS_GATE is 0. */
 
-#ifndef SCRIPTLING_WS_WSGATE_H
-#define SCRIPTLING_WS_WSGATE_H
+#ifndef SCRIPTLING_WS_GATE_H
+#define SCRIPTLING_WS_GATE_H
 
 #define WS_GO 1    /* something came; ws_gate_through is to be called with the GIL */
 #define WS_TRY 2   /* something came before, or the waiter is to look at what the others do */

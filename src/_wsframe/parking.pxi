@@ -11,6 +11,9 @@
 #   before the next thing, not after the last one: what ends its rest, such as a timeout of its own,
 #   then comes before a message is sent or taken, and the caller knows that it was not.
 
+from libc.math cimport INFINITY
+from libc.stdint cimport INT64_MAX
+
 cdef enum:
     # What is enough; a message that came counts one, and the others so many.
     FAIR = 1024

@@ -9,8 +9,8 @@
    Where the system has no such calls (Windows), WS_HAS_DESCRIPTORS is 0: then no Descriptor is
    made, and a channel goes by the socket's methods. */
 
-#ifndef SCRIPTLING_WS_WSIO_H
-#define SCRIPTLING_WS_WSIO_H
+#ifndef SCRIPTLING_WS_SYSTEM_H
+#define SCRIPTLING_WS_SYSTEM_H
 
 #include <errno.h>
 #include <math.h>

@@ -5,6 +5,12 @@
 # Rule: what was received is noted in the step in which it was; what is no whole message stays in
 # the window, noted, for the Python code (_wire.incoming).
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_FromStringAndSize, PyByteArray_GET_SIZE
+from cpython.list cimport PyList_GET_SIZE
+from cpython.object cimport PyObject
+from libc.stdint cimport INT64_MAX, uint8_t, uint64_t
+
 # What a task that waits beside others has lent: the next one that something comes for takes it.
 cdef list SPARE = []
 

@@ -1,6 +1,6 @@
 # ---- TLS: what a channel encrypts and decrypts ----
 #
-# Included by _wsframe.pyx before the channel; the contract is in scriptling_ws/_wsframe.pyi.
+# Included by _wsframe.pyx; the contract is in scriptling_ws/_wsframe.pyi.
 #
 # Rules of this file, beside those of _network.tls, whose state this is:
 #
@@ -10,6 +10,13 @@
 # - No Python code runs here, but what such a handler does, and what stands in for `_ssl` in tests.
 # - It goes the usual way alone: whole records with data.  For the rest it notes how far it came,
 #   in the fields from which the Python code goes on.
+
+from cpython.bytearray cimport (
+    PyByteArray_AS_STRING, PyByteArray_FromStringAndSize, PyByteArray_GET_SIZE,
+)
+from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.object cimport PyObject_Size
+from libc.stdint cimport INT64_MAX
 
 cdef enum:
     WHOLE_RECORD = 16 * 1024    # less than this of ciphertext may be half of a record

@@ -2,10 +2,10 @@
 
    In C because they need what Cython does not write: vector types, and one function in
    two builds, of which the processor picks one.  Nothing here allocates, checks an
-   argument or touches a reference count; src/_wsframe.pyx does. */
+   argument or touches a reference count; the .pxi files do. */
 
-#ifndef SCRIPTLING_WS_WSFRAME_H
-#define SCRIPTLING_WS_WSFRAME_H
+#ifndef SCRIPTLING_WS_LOOPS_H
+#define SCRIPTLING_WS_LOOPS_H
 
 #include <stdint.h>
 #include <string.h>
