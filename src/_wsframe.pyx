@@ -46,6 +46,8 @@ cdef extern from "_wsframe.h":
     size_t ws_ints_to_bytes(uint8_t *to, PyObject *const *source, size_t n) noexcept nogil
 
 cdef extern from "Python.h":
+    PyObject *PyThreadState_GetDict()
+    void PyDict_Clear(object dictionary)
     const Py_ssize_t PY_SSIZE_T_MAX
     bint PyBool_Check(PyObject *value)
     bint PyLong_Check(PyObject *value)
@@ -1008,3 +1010,12 @@ include "_wswindow.pxi"
 include "_wstls.pxi"
 include "_wsparking.pxi"
 include "_wschannel.pxi"
+
+
+# ---- threads ----
+
+def forget_locals():
+    """Drop what the thread has in each `threading.local`; see the contract."""
+    cdef PyObject *locals_ = PyThreadState_GetDict()
+    if locals_ != NULL:
+        PyDict_Clear(<object> locals_)

@@ -46,6 +46,7 @@ __all__ = [
     "descriptor_of",
     "encode_frame",
     "encode_header",
+    "forget_locals",
     "last_resumed",
     "list_to_bytes",
     "mask_in_place",
@@ -83,6 +84,7 @@ check_utf8 = _codec.check_utf8
 descriptor_of = _channel.descriptor_of
 encode_frame = _codec.encode_frame
 encode_header = _codec.encode_header
+forget_locals = _channel.forget_locals
 last_resumed = _channel.last_resumed
 list_to_bytes = _codec.list_to_bytes
 mask_in_place = _codec.mask_in_place

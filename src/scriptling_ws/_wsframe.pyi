@@ -465,6 +465,13 @@ class RLock(Lock):
             get_current: The task that calls; one object for each that is alive.
         """
 
+def forget_locals() -> None:
+    """Drop what the calling thread has in each `threading.local`, as its end would.
+
+    What else the interpreter keeps in the thread's dictionary is dropped too: it is made anew when
+    it is needed. What ends by that runs here. Not in the pure kernel: there it is None.
+    """
+
 @final
 class Descriptor:
     """The number of a socket's descriptor.  Not in the pure kernel: there it is None."""

@@ -73,6 +73,7 @@ _EVENTS: Final = tuple(
 
 # The interpreter's own lock, where nobody has put another in its place.
 _NATIVE: Final = type(threading.Lock()).__module__ == "_thread"
+_REUSED: Final = kernel.forget_locals is not None and _NATIVE  # else a thread is not used again
 _new_lock: Final[Callable[[], Any]] = (
     kernel.Lock if kernel.Lock is not None and _NATIVE else threading.Lock
 )
@@ -92,6 +93,7 @@ class Threads:
     current = staticmethod(threading.current_thread)
     sleep = staticmethod(time.sleep)
     waker = staticmethod(Waker)
+    fresh = staticmethod(kernel.forget_locals) if _REUSED else None
 
     def parking(self, sock: object, /) -> None:
         """A thread waits by itself."""
