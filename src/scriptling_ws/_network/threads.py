@@ -79,6 +79,10 @@ _new_lock: Final[Callable[[], Any]] = (
 )
 
 
+# `threading.RLock` is a function in Python, which only chooses.
+_new_rlock: Final[Callable[[], Any]] = type(threading.RLock()) if _NATIVE else threading.RLock
+
+
 class Threads:
     """Each task is a thread, and what blocks, blocks its thread."""
 
@@ -87,7 +91,7 @@ class Threads:
     name: Final = "threads"
     naps: Final = True
     lock = staticmethod(_new_lock)
-    rlock = staticmethod(threading.RLock)
+    rlock = staticmethod(_new_rlock)
     event = staticmethod(threading.Event)
     identity = staticmethod(threading.get_ident)
     current = staticmethod(threading.current_thread)
