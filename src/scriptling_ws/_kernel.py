@@ -61,6 +61,7 @@ __all__ = [
     "seal_room",
     "send_frame",
     "share",
+    "split_request",
     "use_gate_from",
 ]
 
@@ -99,4 +100,5 @@ receive_on = _channel.receive_on
 seal_room = _codec.seal_room
 send_frame = _codec.send_frame
 share = _channel.share
+split_request = _codec.split_request
 use_gate_from = _channel.use_gate_from

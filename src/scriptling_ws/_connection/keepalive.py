@@ -217,10 +217,15 @@ class _Service:
 
     def _pop_due(self) -> _Entry | None:
         with self._lock:
-            while self._entries and self._entries[0].moment <= monotonic():
+            now = monotonic()
+            while self._entries and self._entries[0].moment <= now:
                 entry = heappop(self._entries)
-                if self._take(entry):
-                    return entry
+                number = entry.number
+                if number in self._waiting:
+                    self._waiting.discard(number)
+                    known = number in self._descriptors or number in self._read
+                    if known or entry.watched() is not None:  # else it was a short connection
+                        return entry
             return None
 
     def _take(self, entry: _Entry) -> bool:
