@@ -265,6 +265,11 @@ def server_threads():
     ]
 
 
+def busy_threads():
+    """Those of them that do something: not those that wait for a handler to run."""
+    return [task for task in server_threads() if "waiting for a handler" not in task.name]
+
+
 class Certificates:
     """An authority made for the test, a server's context and a client's."""
 
