@@ -63,7 +63,7 @@ def has_accepted(server, sock):
     among them, though its handler runs.
     """
     address = address_text(sock.getsockname())
-    waiting = list(server._acceptor._opening._peers)
+    waiting = list(server._acceptor._opening)
     return any(peer.transport.peer_addr == address for peer in waiting)
 
 
