@@ -13,6 +13,8 @@ what stands above it here, and nothing below:
                     text        UTF-8
                     messages    read out of a window
                     pieces      messages in fragments, and large ones
+                    heads       of plain HTTP requests, read
+                    threads     what one has in its locals
     around a call   methods     of a socket: what it has done is noted in the same step
     of the system   system      calls, masking keys
                     locks       that C code takes
@@ -70,6 +72,8 @@ include "_wsframe/frames.pxi"
 include "_wsframe/text.pxi"
 include "_wsframe/messages.pxi"
 include "_wsframe/pieces.pxi"
+include "_wsframe/heads.pxi"
+include "_wsframe/threads.pxi"
 include "_wsframe/methods.pxi"
 include "_wsframe/system.pxi"
 include "_wsframe/locks.pxi"

@@ -153,7 +153,7 @@ WINGS = {
     "server": (
         (
             "_network.unix _server.acceptor _server.admission _server.admitted _server.announcing "
-            "_server.arrival "
+            "_server.arrival _server.handler_threads "
             "_server.closing _server.crew _server.entrance _server.page_routes _server.path_tree "
             "_server.route_table _server.service _server.settings "
             "_server.delivery _server.doors _server.endpoints _server.handlers _server.limits "
@@ -166,7 +166,7 @@ WINGS = {
         ),
         (
             "keep_alive static_http accept admission bodies delivery limits methods "
-            "path_parameters routes sessions "
+            "path_parameters routes sessions handler_threads "
             "slow_readers static runtime "
             "server server_limits server_pages server_refusals server_shutdown server_tls "
             "abuse_handshake_server on_close fork options clock log api listen sockets "

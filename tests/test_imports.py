@@ -78,6 +78,7 @@ WINGS = {
             "dates",
             "figures",
             "forwarded",
+            "handler_threads",
             "handlers",
             "limits",
             "log",

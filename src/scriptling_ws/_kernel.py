@@ -46,6 +46,7 @@ __all__ = [
     "descriptor_of",
     "encode_frame",
     "encode_header",
+    "forget_locals",
     "last_resumed",
     "list_to_bytes",
     "mask_in_place",
@@ -61,6 +62,7 @@ __all__ = [
     "seal_room",
     "send_frame",
     "share",
+    "split_request",
     "use_gate_from",
 ]
 
@@ -84,6 +86,7 @@ check_utf8 = _codec.check_utf8
 descriptor_of = _channel.descriptor_of
 encode_frame = _codec.encode_frame
 encode_header = _codec.encode_header
+forget_locals = _channel.forget_locals
 last_resumed = _channel.last_resumed
 list_to_bytes = _codec.list_to_bytes
 mask_in_place = _codec.mask_in_place
@@ -99,4 +102,5 @@ receive_on = _channel.receive_on
 seal_room = _codec.seal_room
 send_frame = _codec.send_frame
 share = _channel.share
+split_request = _codec.split_request
 use_gate_from = _channel.use_gate_from

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 Lock: Final = None
 RLock: Final = None
+forget_locals: Final = None
 Descriptor: Final = None
 receive_on: Final = None
 

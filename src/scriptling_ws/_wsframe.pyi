@@ -473,6 +473,30 @@ class RLock(Lock):
             get_current: The task that calls; one object for each that is alive.
         """
 
+def split_request(
+    head: bytes, usual: dict[str, str], joints: dict[str, str]
+) -> tuple[str, str, dict[str, str]] | None:
+    """Take a request's head apart, if it is in ASCII, and without a folded line.
+
+    Not in the pure kernel: there it is None, and `_handshakes.plain` does so by expressions.
+
+    Args:
+        head: From the first byte to the blank line.
+        usual: Names of fields as they are often written, to those in lower case.
+        joints: What joins the values of a field that came in several lines; else ", ".
+
+    Returns:
+        The method, the target, and the fields by their names in lower case; None of any other
+        head.
+    """
+
+def forget_locals() -> None:
+    """Drop what the calling thread has in each `threading.local`, as its end would.
+
+    What else the interpreter keeps in the thread's dictionary is dropped too: it is made anew when
+    it is needed. What ends by that runs here. Not in the pure kernel: there it is None.
+    """
+
 @final
 class Descriptor:
     """The number of a socket's descriptor.  Not in the pure kernel: there it is None."""

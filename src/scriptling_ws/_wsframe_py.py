@@ -24,6 +24,8 @@ SPECIAL: Final = 1
 BAD_TEXT: Final = 2
 FULL: Final = 3
 
+split_request: Final = None
+
 _INT64_MAX: Final = 2**63 - 1
 _TEXT_MESSAGE: Final = 0x81  # FIN and the opcode, nothing reserved
 _MESSAGES: Final = (_TEXT_MESSAGE, 0x82)

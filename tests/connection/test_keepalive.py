@@ -129,6 +129,9 @@ class Uncounted(ByMethod):
     def pulse(self):
         return None
 
+    def has_pulse(self):
+        return False
+
     def wait(self, *arguments, **keywords):
         self.waited.set()
         super().wait(*arguments, **keywords)

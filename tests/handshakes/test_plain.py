@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scriptling_ws._fields import count_header
+from scriptling_ws import _kernel as kernel
+from scriptling_ws._fields import JOINTS, count_header
 from scriptling_ws._handshakes import head as _head
 from scriptling_ws._handshakes.client import ClientHandshake
 from scriptling_ws._handshakes.head import FOREIGN_ERRORS, HeadReader, Refused
-from scriptling_ws._handshakes.plain import plain_answer, plain_request
+from scriptling_ws._handshakes.plain import plain_answer, plain_request, split_by_expressions
 from scriptling_ws._handshakes.url import parse_url
 
 pytestmark = pytest.mark.once
@@ -111,6 +112,68 @@ def test_any_change_to_a_head_is_as_h11_reads_it_or_left_to_it(data):
     whole = head is not None and count_header(head.lower(), b"host") == 1
     if whole and _head._REQUEST_LINE.match(head):
         assert plain_request(head) in (None, by_h11(head))
+
+
+USUAL = {"Host": "host", "host": "host", "Cookie": "cookie"}
+PIECES = st.sampled_from(
+    [
+        *(
+            b"GET",
+            b" ",
+            b"/",
+            b" HTTP/1.1",
+            b" HTTP/1.0",
+            b" HTTP/1.2",
+            b"\r\n",
+            b"Host",
+            b":",
+            b"a",
+        ),
+        *(b"\t", b"Cookie: b=1\r\n", b"cookie:c\r\n", b"Via: x\r\n", b"via: \xe9\r\n"),
+        *(b"\r", b"\n", b"\0", b"(", b"~"),
+    ]
+)
+
+
+def both(head):
+    """What the kernel makes of a head, and what the expressions do."""
+    split = kernel.split_request
+    if split is None:
+        pytest.skip("the pure kernel has none")
+    return split(head, USUAL, JOINTS), split_by_expressions(head, USUAL, JOINTS)
+
+
+@settings(max_examples=2000, deadline=None)
+@given(st.lists(PIECES, max_size=12).map(b"".join), st.booleans())
+def test_the_kernel_takes_a_head_apart_as_the_expressions_do(middle, begun):
+    start = b"GET / HTTP/1.1\r\nHost: a\r\n" if begun else b""
+    head = (start + middle).replace(b"\r\n\r\n", b"\r\n") + b"\r\n\r\n"
+    compiled, expressed = both(head)
+    assert compiled == expressed
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.integers(0, len(BROWSER) - 5), st.binary(max_size=3), st.integers(0, 3))
+def test_it_does_with_any_change_to_one(position, noise, gone):
+    head = BROWSER[:position] + noise + BROWSER[position + gone : -4] + b"\r\n\r\n"
+    compiled, expressed = both(head)
+    assert compiled == expressed
+
+
+def test_the_kernel_stops_at_the_end_of_what_is_no_head():
+    for whole in (BROWSER, head_of(b"a: b")):
+        for length in range(len(whole)):
+            assert both(whole[:length])[0] is None
+    assert both(BROWSER)[0] == both(BROWSER)[1] != None  # noqa: E711 - neither is None
+
+
+@pytest.mark.skipif(kernel.split_request is None, reason="the pure kernel has none")
+@pytest.mark.parametrize(
+    "arguments", [(bytearray(BROWSER), {}, {}), (BROWSER, None, {}), (None, {}, {})]
+)
+def test_the_kernel_takes_bytes_and_dicts(arguments):
+    with pytest.raises(TypeError):
+        kernel.split_request(*arguments)
 
 
 def test_a_long_line_without_a_colon_is_not_looked_through_at_each_character():

@@ -291,7 +291,7 @@ def test_a_peer_is_let_go_while_the_acceptor_waits():
         opening = server._acceptor._opening
         with dial(server) as sock:
             sock.sendall(b"GET / HT")
-            until(lambda: any(peer.events for peer in list(opening._peers)))
+            until(lambda: any(peer.events for peer in list(opening)))
             gone = weakref.ref(opening.front().transport)
         # The acceptor notices that it left, and waits for whoever comes next.
         until(lambda: (gc.collect(), gone())[1] is None)

@@ -27,6 +27,7 @@ from scriptling_ws._server.routes import Routes
 from servers import (
     TIMEOUT,
     Answer,
+    busy_threads,
     dial,
     echo,
     head,
@@ -326,7 +327,7 @@ def test_a_thousand_that_wait(log):
                 if number % 2:
                     sock.close()
         assert 0 < len(server._acceptor._kept) <= most
-        assert len(server_threads()) <= 2
+        assert len(busy_threads()) <= 2
         with raw_websocket(server, "/ws") as client:
             client.send(1, b"hello")
             assert client.receive() == (1, b"hello")

@@ -13,6 +13,7 @@ from scriptling_ws._handshakes.head import Refused
 from scriptling_ws._network.deadline import Deadline
 from scriptling_ws._network.transport import address_text
 from scriptling_ws._server import admitted as _admitted
+from scriptling_ws._server import handler_threads as _handler_threads
 from scriptling_ws._server import sessions as _sessions
 from scriptling_ws._server.access import AccessLog
 from scriptling_ws._server.routes import Routes
@@ -172,7 +173,8 @@ def test_threads_at_their_end_are_waited_for_within_the_grace_period(log, monkey
     leave.set()
 
 
-def test_threads_that_have_ended_are_let_go():
+def test_threads_that_have_ended_are_let_go(monkeypatch):
+    monkeypatch.setattr(_handler_threads, "MOST", 2)
     with serving(echo) as server, contextlib.ExitStack() as stack:
         for _ in range(50):
             stack.enter_context(raw_websocket(server))
@@ -180,9 +182,9 @@ def test_threads_that_have_ended_are_let_go():
 
         def few_are_left():
             with raw_websocket(server):
-                return len(server._sessions._finished) < 5
+                return len(server._sessions._threads.ending()) < 5
 
-        until(lambda: len(server._sessions._finished) > 40)
+        until(lambda: len(server._sessions._threads.ending()) > 40)
         until(few_are_left)
 
 

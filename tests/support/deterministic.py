@@ -217,6 +217,7 @@ class Engine:
 
     name = "deterministic"
     naps = False
+    fresh = None
 
     def __init__(self, choose, *, late=0.0, lines=False):
         self.now = START

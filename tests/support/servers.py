@@ -63,7 +63,7 @@ def has_accepted(server, sock):
     among them, though its handler runs.
     """
     address = address_text(sock.getsockname())
-    waiting = list(server._acceptor._opening._peers)
+    waiting = list(server._acceptor._opening)
     return any(peer.transport.peer_addr == address for peer in waiting)
 
 
@@ -263,6 +263,11 @@ def server_threads():
         for task in tasks()
         if task.name.startswith("scriptling-ws") and task.name != _keepalive.NAME
     ]
+
+
+def busy_threads():
+    """Those of them that do something: not those that wait for a handler to run."""
+    return [task for task in server_threads() if "waiting for a handler" not in task.name]
 
 
 class Certificates:

@@ -316,6 +316,10 @@ class Watched(Transport):
         """As of the other transport."""
         return self._inner.pulse()
 
+    def has_pulse(self) -> bool:
+        """As of the other transport."""
+        return self._inner.has_pulse()
+
     def flush(self) -> bool:
         """As of the other transport."""
         return self._inner.flush()

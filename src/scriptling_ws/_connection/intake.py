@@ -343,7 +343,10 @@ class Intake:
         link = self._link
         if self._lifecycle.disposed:
             return
-        link.transport.abort()  # so that a blocked sender leaves
+        if not (link.eof and self._outlet.finished):
+            link.transport.abort()  # so that a blocked sender leaves; and the peer hears of it
+        if holding(self._outlet.lock, link.dispose):
+            return
         self._channel.orphaned = True  # if it does not in time, it closes the descriptor itself
         # One second for all calls: in a signal handler, the sender may be this very thread.
         self.leave_by = self.leave_by or Deadline(_LEAVE)

@@ -23,6 +23,7 @@ import os
 import weakref
 from heapq import heapify, heappop, heappush
 from itertools import count
+from math import ceil
 from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 from typing import Protocol as Interface
@@ -43,6 +44,8 @@ NAME: Final = "scriptling-ws keepalive"
 _LONGEST: Final = 3600.0  # seconds; a sleep of this length is just begun again
 _PAUSE: Final = 0.1  # seconds after which the thread goes on that an exception has struck
 _AFTER_FAILURE: Final = 10.0  # seconds after which a connection is looked after that has failed
+_GRID: Final = 8  # moments in a second: those due at about one time are looked after in one turn
+_SOON: Final = 0.5  # seconds; what is due sooner than that has a moment of its own
 _FEW: Final = 64  # stale entries that are not worth sweeping
 _SWEEP: Final = 1.0  # seconds between two questions to a connection whether anybody reads it
 _logger = logging.getLogger("scriptling_ws.keepalive")
@@ -139,6 +142,8 @@ class _Service:
                 self._stale = 0
 
     def _push(self, watched: Watched, moment: float) -> _Entry:
+        if moment > monotonic() + _SOON:
+            moment = ceil(moment * _GRID) / _GRID
         entry = _Entry(moment, next(self._numbers), weakref.ref(watched))
         self._waiting.add(entry.number)
         heappush(self._entries, entry)
@@ -212,10 +217,15 @@ class _Service:
 
     def _pop_due(self) -> _Entry | None:
         with self._lock:
-            while self._entries and self._entries[0].moment <= monotonic():
+            now = monotonic()
+            while self._entries and self._entries[0].moment <= now:
                 entry = heappop(self._entries)
-                if self._take(entry):
-                    return entry
+                number = entry.number
+                if number in self._waiting:
+                    self._waiting.discard(number)
+                    known = number in self._descriptors or number in self._read
+                    if known or entry.watched() is not None:  # else it was a short connection
+                        return entry
             return None
 
     def _take(self, entry: _Entry) -> bool:

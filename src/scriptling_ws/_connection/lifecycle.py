@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import logging
 from enum import IntEnum
+from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 from typing import Protocol as Interface
 
@@ -92,8 +94,8 @@ class Lifecycle:
         state: The state.
         told: Whether a caller knows that it is over: it has closed, or was told.
         close_by: Until when this end waits for what is left; None while open.
-        grace: Until when `send` may drop its message; None while open.
-        unread_grace: The same while messages lie unread.
+        grace: Until when `send` may drop its message, on the monotonic clock; None while open.
+        unread_grace: The same while messages lie unread, infinity for ever.
         at_end: Finds, for `tell`, what sees to the rest once no message can come any more.
     """
 
@@ -120,8 +122,8 @@ class Lifecycle:
         self.state = State.OPEN
         self.told = False
         self.close_by: Deadline | None = None
-        self.grace: Deadline | None = None
-        self.unread_grace: Deadline | None = None
+        self.grace: float | None = None
+        self.unread_grace: float | None = None
         self.at_end: Callable[[], Ender | None] | None = None
         self._close_timeout = close_timeout
         self._send_timeout = send_timeout
@@ -135,10 +137,11 @@ class Lifecycle:
         self._channel.closing = self.state in _OVER
         if event is CLOSE:
             self.told = True  # stored only then: a receiver sets it without the lock
-        if not self.open and self.close_by is None:
+        if self.state is not _O and self.close_by is None:
             self.close_by = Deadline(self._close_timeout)
-            self.grace = Deadline(_GRACE)
-            self.unread_grace = Deadline(self._send_timeout)
+            now = monotonic()
+            self.grace = now + _GRACE
+            self.unread_grace = now + (inf if self._send_timeout is None else self._send_timeout)
 
     @property
     def open(self) -> bool:
@@ -172,7 +175,7 @@ class Lifecycle:
 
     def tell(self) -> None:
         """Tell of a close, if there is one, those who were not told so far. Not under `lock`."""
-        if self.open:
+        if self.state is _O:
             return
         if self.at_end is not None and self.ended and (ender := self.at_end()) is not None:
             ender.watch_the_end()

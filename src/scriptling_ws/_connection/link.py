@@ -126,7 +126,7 @@ class Link:
         self.opened = monotonic()
         self.over: Over | None = None
         # Where the system does not tell when something moved, the channel notes that itself.
-        self.channel.timed = transport.pulse() is None
+        self.channel.timed = not transport.has_pulse()
 
     def wake(self) -> None:
         """Have a thread that waits to receive look at the state, now and from now on."""
@@ -159,8 +159,12 @@ class Link:
         error.__cause__ = control.error or self.send_error
         return error
 
-    def dispose(self) -> None:
-        """Close the descriptor. Holds the intake's lock and the outlet's; not twice."""
+    def dispose(self) -> bool:
+        """Close the descriptor. Holds the intake's lock and the outlet's; not twice.
+
+        Returns:
+            True.
+        """
         if not self.lifecycle.disposed:
             self.over = Over(monotonic(), self.transport.pulse())
             with self.lifecycle.lock:
@@ -168,6 +172,7 @@ class Link:
             self.transport.close()
             if self.watched:
                 keepalive.forget()
+        return True
 
     def after_fork(self) -> None:
         """In a forked child: be closed, without a word to the peer, who is the parent's."""

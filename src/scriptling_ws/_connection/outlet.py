@@ -30,15 +30,16 @@ class Outlet:
 
     Attributes:
         stalled: Until when answers wait for the peer to read, None while none do.
+        finished: Whether this end has ended its stream.
     """
 
-    __slots__ = ("_channel", "_finished", "_link", "_unsent", "stalled")
+    __slots__ = ("_channel", "_link", "_unsent", "finished", "stalled")
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._channel = link.channel
         self._unsent = link.unsent
-        self._finished = False  # this end has ended its stream
+        self.finished = False
         self.stalled: Deadline | None = None
 
     @property
@@ -110,11 +111,11 @@ class Outlet:
         # that fails the connection; otherwise a client waits for the server.
         link = self._link
         its_turn = not link.client or link.protocol.control.error is not None
-        if not its_turn or self._finished or link.send_error is not None:
+        if not its_turn or self.finished or link.send_error is not None:
             return True
         return not self._unsent and bool(holding(self.lock, self._finish))
 
     def _finish(self) -> bool:
-        self._finished = True
+        self.finished = True
         self._link.transport.finish_writing()
         return True

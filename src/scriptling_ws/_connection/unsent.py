@@ -87,7 +87,8 @@ class Unsent:
         if self.answers or self.tail:
             return True
         # What TLS has taken, and the socket has not; or what was begun.
-        return self._transport.pending or self.begun
+        rest = self._channel.rest
+        return self._transport.pending or (rest is not None and rest is not _BETWEEN)
 
     @property
     def begun(self) -> bool:
@@ -156,12 +157,14 @@ class Unsent:
             sent += self._transport.uncounted
             self._channel.rest = (data, sent, more, True)
             self._transport.uncounted = 0
-        if sent < len(data):
-            view = memoryview(data)[sent:]
-            count = self._transport.write(view)
+        if sent < (size := len(data)):
+            count = self._transport.write(memoryview(data)[sent:] if sent else data)
             if not count:
                 return False
-            self._channel.rest = (data, sent + count, more, True)
+            if sent + count == size and more is _NOTHING:  # as mostly: it has left
+                self._channel.rest = _BETWEEN if self.fragmented else None
+            else:
+                self._channel.rest = (data, sent + count, more, True)
             self.taken += count
             self.moved = True
             self._channel.note_went()

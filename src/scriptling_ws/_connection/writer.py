@@ -215,10 +215,11 @@ class Writer:
         gone = silent and not control.error
         if isinstance(error, SendTimeout):
             gone = False  # it does not read
-        lately = lifecycle.grace is not None and not (lifecycle.grace.passed() or error)
+        now = monotonic()
+        lately = lifecycle.grace is not None and now < lifecycle.grace and not error
         protocol = self._link.protocol
         if (protocol.ready or protocol.unreceived.held) and lifecycle.unread_grace is not None:
-            lately = not lifecycle.unread_grace.passed()
+            lately = now < lifecycle.unread_grace
         if lifecycle.told or not (gone and lately):
             # If close() has left the descriptor to this thread:
             holding(self._intake.lock, self._link.dispose, wanted=self._channel.orphaned)

@@ -32,7 +32,7 @@ from .._options import DEFAULT_HEADS
 from .paths import Hidden, decoded_path
 from .plain import plain_request
 from .refused import Refused
-from .request import Request, query_fields
+from .request import Request, query_fields, request_of
 
 if TYPE_CHECKING:
     from .._options import HeadLimits
@@ -210,7 +210,7 @@ def parse_request(head: bytes) -> Request:
         method, given, headers = plain_request(head) or _by_h11(head)
         authority, target = _split_target(given)
         path, _, query = target.partition("?")
-        return Request(
+        return request_of(
             method=method,
             path=_path(path),
             headers=_with_host(headers, authority, may_lack=line[1] == b"1.0"),

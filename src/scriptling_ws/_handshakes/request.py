@@ -15,14 +15,14 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from .._fields import shown_headers, shown_target
 from .bodies import Form, read_form, read_json
 from .credentials import basic_token
 
-__all__ = ["Request", "query_fields", "revised"]
+__all__ = ["Request", "note", "query_fields", "request_of", "revised"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -155,6 +155,9 @@ class Request:
         return given is not None and hmac.compare_digest(given, wanted)
 
 
+_USUAL: Final = {"body": b"", "remote_addr": "", "secure": False, "root_path": ""}
+
+
 def query_fields(query: str) -> list[tuple[str, str]]:
     """The fields of a query, in their order."""
     return parse_qsl(query, keep_blank_values=True, errors="replace")
@@ -163,8 +166,23 @@ def query_fields(query: str) -> list[tuple[str, str]]:
 def revised(request: Request, **facts: Any) -> Request:
     """The same request with other facts: as `dataclasses.replace`, which is code for each field.
 
-    Every connection comes here.
+    Requests with a body come here.
     """
     other = object.__new__(Request)
     vars(other).update(vars(request), **facts)
     return other
+
+
+def request_of(**facts: Any) -> Request:
+    """A request with these facts, as `Request` makes one of them all: for what has come.
+
+    Every connection comes here: a frozen class stores each of its fields by a call.
+    """
+    made = object.__new__(Request)
+    vars(made).update(_USUAL, params={}, state=SimpleNamespace(), **facts)
+    return made
+
+
+def note(request: Request, **facts: Any) -> None:
+    """Have other facts in a request that nobody but its maker has seen so far."""
+    vars(request).update(facts)

@@ -68,7 +68,7 @@ def wants_upgrade(request: Request) -> bool:
 
     Any other upgrade is an offer that a server may leave (RFC 9110 section 7.8), such as h2c.
     """
-    return "sec-websocket-key" in request.headers or "websocket" in _tokens(request, "upgrade")
+    return "sec-websocket-key" in request.headers or _names(request, "upgrade", "websocket")
 
 
 class ServerUpgrade:
@@ -135,17 +135,17 @@ def _check_upgrade(head: bytes, request: Request) -> None:
             "Sec-WebSocket-Version has to be 13",
             [("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade")],
         )
-    if "websocket" not in _tokens(request, "upgrade"):
+    if not _names(request, "upgrade", "websocket"):
         raise Refused(400, f"Upgrade has to name websocket; {PROXY_HINT}")
-    if "upgrade" not in _tokens(request, "connection"):
+    if not _names(request, "connection", "upgrade"):
         raise Refused(400, f"Connection has to name Upgrade; {PROXY_HINT}")
     # h11 has joined equal lengths, and refused what is no number.
     if headers.get("content-length", "0").strip("0") or "transfer-encoding" in headers:
         raise Refused(400, "an upgrade request has no body")
-    lower = head.lower()
-    for name in (b"sec-websocket-key", b"sec-websocket-version"):
-        if count_header(lower, name) > 1:
-            raise Refused(400, f"more than one {name.decode('ascii')} header")
+    for name in ("sec-websocket-key", "sec-websocket-version"):
+        # Values of several lines are joined by a comma.
+        if "," in headers.get(name, "") and count_header(head.lower(), name.encode()) > 1:
+            raise Refused(400, f"more than one {name} header")
     try:
         key = base64.b64decode(headers.get("sec-websocket-key", ""), validate=True)
     except (binascii.Error, ValueError):
@@ -154,10 +154,11 @@ def _check_upgrade(head: bytes, request: Request) -> None:
         raise Refused(400, "Sec-WebSocket-Key has to be 16 bytes in base64")
 
 
-def _tokens(request: Request, name: str) -> list[str]:
-    """The elements of a list, in lower case."""
+def _names(request: Request, name: str, wanted: str) -> bool:
+    """Whether a header's list has an element, given in lower case."""
+    value = request.headers.get(name, "").lower()
     # Blanks and tabs alone: str.strip() takes \xa0 for a blank, too.
-    return [token.strip(" \t").lower() for token in request.headers.get(name, "").split(",")]
+    return value == wanted or wanted in [token.strip(" \t") for token in value.split(",")]
 
 
 def _subprotocols(request: Request) -> list[str]:

@@ -179,6 +179,8 @@ class Engine(Protocol):
         name: By which `choose` knows it.
         naps: Whether a task may sleep in a system call for a moment, as in `recv` on a blocking
             socket, and the others go on meanwhile.
+        fresh: Makes the task that calls as a new one: drops what it has in a `threading.local`.
+            None where a task is not to be used again.
     """
 
     @property
@@ -186,6 +188,9 @@ class Engine(Protocol):
 
     @property
     def naps(self) -> bool: ...
+
+    @property
+    def fresh(self) -> Callable[[], object] | None: ...
 
     def parking(self, sock: Descriptor, /) -> Parking | None:
         """Make the place where a task waits to receive; None where `wait` is as good."""

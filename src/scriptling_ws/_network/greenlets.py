@@ -275,6 +275,7 @@ class Greenlets:
 
     name: Final = "gevent"
     naps: Final = False
+    fresh: Final = None
     lock = staticmethod(_new_lock)
     rlock = staticmethod(_new_rlock)
     event = staticmethod(Event)

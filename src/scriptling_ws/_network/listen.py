@@ -14,6 +14,7 @@ Rules:
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import errno
 import os
@@ -26,7 +27,7 @@ from .waiting import engine
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["BACKLOG", "check_hosts", "listen"]
+__all__ = ["BACKLOG", "accept", "check_hosts", "listen"]
 
 BACKLOG: Final = 1024
 """Connections that the system completes while the acceptor is busy; it lowers the number to its
@@ -36,6 +37,26 @@ own limit."""
 # taken at the second, another one is tried.
 _ATTEMPTS: Final = 8
 _ABSENT: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+
+
+_family_of: Final = _socket.socket.family.__get__
+_type_of: Final = _socket.socket.type.__get__
+
+
+def accept(listener: socket.socket) -> tuple[socket.socket, Any]:
+    """Accept what waits at a listening socket: a socket that blocks or not, and its address.
+
+    As `listener.accept()`, which makes members of two enums for each connection, and looks at the
+    default timeout.
+
+    Raises:
+        OSError: as that does; BlockingIOError if nothing waits.
+    """
+    if type(listener) is not socket.socket or not isinstance(listener, _socket.socket):
+        return listener.accept()  # a class of the program's, or gevent's
+    number, address = listener._accept()  # type: ignore[attr-defined]
+    accepted = socket.socket(_family_of(listener), _type_of(listener), listener.proto, number)
+    return accepted, address
 
 
 def check_hosts(host: object) -> list[str]:

@@ -13,7 +13,7 @@ import struct
 import sys
 from typing import Final, NamedTuple
 
-__all__ = ["Pulse", "pulse_of"]
+__all__ = ["Pulse", "has_pulse", "pulse_of"]
 
 _TCP_INFO: Final[int] = getattr(socket, "TCP_INFO", 0) if sys.platform == "linux" else 0
 # In Linux' struct tcp_info: state at 0, unacked at 24, bytes_acked and bytes_received at 120,
@@ -42,6 +42,16 @@ class Pulse(NamedTuple):
     ended: bool = False
     received_ago: float = 0.0
     sent_ago: float = 0.0
+
+
+_found: list[bool] = []  # [True] once a TCP socket was found to have one: then all of them do
+
+
+def has_pulse(sock: socket.socket) -> bool:
+    """Whether `pulse_of` tells something of a TCP socket. The system is asked once."""
+    if not _found and pulse_of(sock) is not None:
+        _found.append(True)
+    return bool(_found)
 
 
 def pulse_of(sock: socket.socket) -> Pulse | None:

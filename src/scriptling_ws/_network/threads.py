@@ -73,9 +73,14 @@ _EVENTS: Final = tuple(
 
 # The interpreter's own lock, where nobody has put another in its place.
 _NATIVE: Final = type(threading.Lock()).__module__ == "_thread"
+_REUSED: Final = kernel.forget_locals is not None and _NATIVE  # else a thread is not used again
 _new_lock: Final[Callable[[], Any]] = (
     kernel.Lock if kernel.Lock is not None and _NATIVE else threading.Lock
 )
+
+
+# `threading.RLock` is a function in Python, which only chooses.
+_new_rlock: Final[Callable[[], Any]] = type(threading.RLock()) if _NATIVE else threading.RLock
 
 
 class Threads:
@@ -86,12 +91,13 @@ class Threads:
     name: Final = "threads"
     naps: Final = True
     lock = staticmethod(_new_lock)
-    rlock = staticmethod(threading.RLock)
+    rlock = staticmethod(_new_rlock)
     event = staticmethod(threading.Event)
     identity = staticmethod(threading.get_ident)
     current = staticmethod(threading.current_thread)
     sleep = staticmethod(time.sleep)
     waker = staticmethod(Waker)
+    fresh = staticmethod(kernel.forget_locals) if _REUSED else None
 
     def parking(self, sock: object, /) -> None:
         """A thread waits by itself."""

@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import _kernel as kernel
 from .authority import host_port
 from .fork import tell_after_fork
-from .pulse import pulse_of
+from .pulse import has_pulse, pulse_of
 from .waiting import READ, WRITE, engine
 
 if TYPE_CHECKING:
@@ -82,6 +82,9 @@ WHOLE: Final = (0,)  # as much as the buffer holds
 _PIECE: Final = 128 * 1024
 _PEEK: Final = _DONTWAIT | socket.MSG_PEEK
 _CAN_NAP: Final = bool(_DONTWAIT) and hasattr(socket, "SO_RCVTIMEO") and sys.platform != "win32"
+_INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
+# As a number: the property of `socket.socket` makes an enum's member of it each time.
+_family_of: Final[Callable[[Any], int]] = _socket.socket.family.__get__
 _UNWOKEN: Final = 0.1  # seconds for which a wait sleeps that no descriptor is left to wake
 _NAP_TIMEVAL: Final = struct.pack("@ll", 0, int(NAP * 1_000_000))
 
@@ -121,6 +124,7 @@ class Transport:
         "__weakref__",
         "_descriptor",
         "_engine",
+        "_internet",
         "_recv_into",
         "_send",
         "_sock",
@@ -140,8 +144,13 @@ class Transport:
     send_flags: Final = SEND_FLAGS
     session: kernel.Session | None = None
 
-    def __init__(self, sock: socket.socket) -> None:
-        """Take over a connected socket: from here on only this object touches it."""
+    def __init__(self, sock: socket.socket, peer_addr: str | None = None) -> None:
+        """Take over a connected socket: from here on only this object touches it.
+
+        Args:
+            sock: The socket.
+            peer_addr: The other end's address as text, where that is known.
+        """
         self._sock = sock
         self._recv_into = sock.recv_into
         self._send = sock.send
@@ -159,7 +168,7 @@ class Transport:
         self._descriptor = kernel.descriptor_of(sock) if direct else None
         self.descriptor: Descriptor | None = self._descriptor
         self.local_addr: str = address_text(sock.getsockname())
-        self.peer_addr: str = address_text(sock.getpeername())
+        self.peer_addr: str = address_text(sock.getpeername()) if peer_addr is None else peer_addr
         self.remote_addr: str = self.peer_addr
         tell_after_fork(self)
 
@@ -171,7 +180,9 @@ class Transport:
     def _prepare(self, native: bool) -> bool:
         """Set the socket's options; whether it naps."""
         sock, naps = self._sock, native
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
+        family = _family_of(sock) if isinstance(sock, _socket.socket) else sock.family
+        self._internet = family in _INTERNET
+        if self._internet:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if naps:
             try:
@@ -257,6 +268,10 @@ class Transport:
     def pulse(self) -> Pulse | None:
         """What the kernel has counted on this connection; None where it does not tell."""
         return pulse_of(self._sock)
+
+    def has_pulse(self) -> bool:
+        """Whether `pulse` tells something while the connection is open."""
+        return self._internet and has_pulse(self._sock)
 
     def write(self, data: bytes | memoryview) -> int:
         """Send what the kernel takes at once.

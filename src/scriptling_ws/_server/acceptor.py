@@ -164,7 +164,7 @@ class Acceptor:
         return self._doors.are_closed and not (self._peers() or self._inbox)
 
     def _peers(self) -> int:
-        return sum(len(queue) for queue in self._queues())
+        return sum(map(len, self._queues()))
 
     def _queues(self) -> tuple[PeerQueue[Peer], ...]:
         return self._opening, self._delivering, self._closing, self._kept
@@ -221,12 +221,10 @@ class Acceptor:
                 self._advance(peer)
 
     def _time_left(self) -> float | None:
-        times = [
-            peer.deadline.left() for queue in self._queues() if (peer := queue.front()) is not None
-        ]
-        more = (self._doors.resume, self._last, self._decisions.deadline)
-        times += [moment.left() for moment in more if moment is not None]
-        return min((time for time in times if time is not None), default=None)
+        moments = [self._doors.resume, self._last, self._decisions.deadline]
+        moments += [peer.deadline for queue in self._queues() if queue and (peer := queue.front())]
+        left = [moment.left() for moment in moments if moment is not None]
+        return min([seconds for seconds in left if seconds is not None], default=None)
 
     def _accept(self, listener: socket.socket) -> None:
         room = min(_MOST_PEERS, self._most) - self._peers()
@@ -244,7 +242,7 @@ class Acceptor:
         if self.context is not None:
             secure = functools.partial(TLSTransport, sock, self.context, server_side=True)
         try:
-            transport, deadline = Transport(sock), Deadline(self._timeout)
+            transport, deadline = Transport(sock, address), Deadline(self._timeout)
             peer = Peer(
                 transport, caller.place, deadline, self._admit, self._options, secure, caller
             )
@@ -351,6 +349,9 @@ class Acceptor:
         peer.close()
 
     def _expire(self) -> None:
+        if not any(self._queues()):  # as mostly
+            self._expire_others()
+            return
         while (peer := self._opening.front()) is not None and peer.deadline.passed():
             try:
                 self._give_up(peer)
@@ -366,6 +367,9 @@ class Acceptor:
         while (peer := self._closing.front()) is not None and peer.deadline.passed():
             self._drop(peer)
         self._kept.expire()
+        self._expire_others()
+
+    def _expire_others(self) -> None:
         self._decisions.expire()
         self._doors.look()
 

@@ -59,9 +59,11 @@ _NOTHING_SAID: Final = Verdict()
 _LISTS: Final = frozenset({"set-cookie", "vary"})  # headers that may come several times
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class AdmittedUpgrade:
     """An upgrade that may come in: it gets a connection, and its route's handler a thread.
+
+    It never changes. (Not frozen: that would store each of these by a call.)
 
     Attributes:
         decisions: What has the program decide about it, if the route says so.

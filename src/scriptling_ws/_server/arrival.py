@@ -75,9 +75,11 @@ class Admitted(Interface):
         """
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Arrival:
-    """A complete request and the transport that it came on.
+    """A complete request and the transport that it came on. It never changes.
+
+    (Not frozen: that would store each of these by a call.)
 
     Attributes:
         transport: Whoever takes the arrival over closes it.

@@ -102,10 +102,10 @@ class Callers:
         if self.proxies.protocol:
             raise TurnedAway(_NO_PROXY)
         refusal = self.check_pace_early(address)
-        place = self.limits.arrive(None)
-        assert place is not None
-        if not self.find_room(place, address):
-            place.leave()
+        place = self.limits.arrive(address)
+        if place is None and self.give_way(address_group(address)):
+            place = self.limits.arrive(address)
+        if place is None:
             raise TurnedAway(_CROWDED)
         return Caller(self, place, address, refusal=refusal)
 

@@ -15,6 +15,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from .._network.deadline import Deadline
+from .._network.listen import accept
 from .._network.waiting import READ
 from .log import RareWarning
 
@@ -76,7 +77,7 @@ class Doors:
             self._rest("there are too many connections in their opening handshake, or leaving")
         for _ in range(min(_BATCH, room)):
             try:
-                accepted = listener.accept()
+                accepted = accept(listener)
             except BlockingIOError:
                 return
             except MemoryError:

@@ -137,13 +137,14 @@ class Limits:
         Returns:
             Its place; None if its address has too many already: close it.
         """
-        place = Place(self)
+        place, most = Place(self), self._most_per_address
+        group = None if address is None else address_group(address)
         with self._lock:
-            self._sockets[None] += 1
-        if address is None or self._belong(place, address):
-            return place
-        place.leave()
-        return None
+            if group is not None and most is not None and self._sockets[group] >= most + SPARE:
+                return None
+            self._sockets[group] += 1
+            place.group = group
+        return place
 
     def _belong(self, place: Place, address: str) -> bool:
         group, most = address_group(address), self._most_per_address

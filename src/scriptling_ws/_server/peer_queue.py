@@ -9,30 +9,24 @@ Rule:
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 __all__ = ["PeerQueue"]
 
 _Peer = TypeVar("_Peer")
 
 
-class PeerQueue(Generic[_Peer]):
+class PeerQueue(OrderedDict[_Peer, None]):
     """Peers that all have the same time, the one whose deadline is next in front."""
-
-    def __init__(self) -> None:
-        self._peers: OrderedDict[_Peer, None] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._peers)
 
     def add(self, peer: _Peer) -> None:
         """Put one at the end."""
-        self._peers[peer] = None
+        self[peer] = None
 
     def discard(self, peer: _Peer) -> None:
         """Take one out, if it is there."""
-        self._peers.pop(peer, None)
+        self.pop(peer, None)
 
     def front(self) -> _Peer | None:
         """The one whose deadline is next; None if there is none."""
-        return next(iter(self._peers), None)
+        return next(iter(self), None)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from .._handshakes.head import HeadReader, Refused, is_http_1_0, parse_request
-from .._handshakes.request import revised
+from .._handshakes.request import note, revised
 from .._network.tls import TLSTransport
 from .._network.transport import write_rest
 from .._network.waiting import READ, WRITE
@@ -48,9 +48,11 @@ _TLS_HANDSHAKE: Final = 0x16  # the first byte of a TLS record that starts a han
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Rest:
     """What a connection goes on with after a page's answer; a `persistence.Sequel`.
+
+    It never changes. (Not frozen: that would store each of these by a call.)
 
     Attributes:
         admit: As for the request before.
@@ -236,9 +238,7 @@ class Reading:
                     raise Refused(400, NO_SUCH_HOST)
                 headers = {**headers, "host": client.host}
         address = self._transport.remote_addr
-        request = self.request = revised(
-            request, headers=headers, remote_addr=address, secure=secure, root_path=root_path
-        )
+        note(request, headers=headers, remote_addr=address, secure=secure, root_path=root_path)
         request = self.request = self._rest.options.root_path.enter(request)
         return request
 

@@ -9,14 +9,12 @@ Rules (RFC 6455 section 7.1.1):
   behind on its daemon thread: Python cannot end it.
 - Nobody waits for a thread but `close`, and that until a deadline: after a handler has returned,
   its thread may still be busy for as long as the program likes (with what is in its
-  `threading.local`).
+  `threading.local`). Else it may run the next one: see `handler_threads`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .._codes import CloseCode
@@ -27,6 +25,7 @@ from .._network.fork import tell_after_fork
 from .._network.waiting import engine
 from .delivery import BrokenOff, Delivery
 from .figures import NO_FIGURES
+from .handler_threads import HandlerThreads
 from .limits import ANSWER, REQUEST
 from .log import RareWarning
 
@@ -170,8 +169,8 @@ class Sessions:
         self._lock = engine().lock()  # guards _sessions, _closing and Session.connection
         self._sessions: set[Session] = set()
         self._closing = False
-        # Threads at their very end: `close` waits for these too, so that no thread is left.
-        self._finished: deque[Task] = deque()
+        # `close` waits for those at their very end too, so that no thread is left.
+        self._threads = HandlerThreads()
         tell_after_fork(self)
 
     def _after_fork(self) -> None:
@@ -179,7 +178,7 @@ class Sessions:
         self.figures = NO_FIGURES  # whose locks may be taken
         self._lock = engine().lock()
         self._sessions = set()
-        self._finished.clear()
+        self._threads = HandlerThreads()
 
     @property
     def connections(self) -> list[Connection[Any, Any]]:
@@ -204,14 +203,15 @@ class Sessions:
         Raises:
             Refused: 503; nothing was started, and all of the arrival is still the caller's.
         """
-        self._forget_finished()
         session, address = Session(arrival, admitted, self), arrival.transport.remote_addr
         with self._lock:
             if self._closing:
                 raise Refused(503, "the server is shutting down")
             self._sessions.add(session)
         try:
-            session.thread = start_thread(session.run, f"scriptling-ws {address}")
+            session.thread = self._threads.start(
+                session.run, f"scriptling-ws {address}", start_thread
+            )
         except (RuntimeError, MemoryError) as error:
             self._warning.give("refused %s: %s", address, error)
             with self._lock:
@@ -222,19 +222,11 @@ class Sessions:
 
     def finish(self, session: Session) -> None:
         """A session's thread is at its end."""
-        self._finished.append(engine().current())
+        self._threads.leave()
         with self._lock:
             self._sessions.discard(session)
         if session.place is not None:
             session.place.leave()
-
-    def _forget_finished(self) -> None:
-        """Let go of threads that have ended: of two at a time, since one was started."""
-        for _ in range(min(2, len(self._finished))):
-            with contextlib.suppress(IndexError):
-                thread = self._finished.popleft()
-                if thread.is_alive():
-                    self._finished.append(thread)
 
     def attach(self, session: Session, connection: Connection[Any, Any]) -> None:
         """The session's upgrade is through: from now on a shutdown says 1001 to it."""
@@ -293,18 +285,19 @@ class Sessions:
         with self._lock:
             self._closing = True
             sessions = list(self._sessions)
+        self._threads.dismiss()
         for session in sessions:
             if session.connection is not None:
                 session.connection._begin_close(CloseCode.GOING_AWAY, _REASON)
         self._join([session.thread for session in sessions], deadline)
-        self._join(list(self._finished), deadline)
+        self._join(self._threads.ending(), deadline)
         with self._lock:
             late = [session for session in sessions if session in self._sessions]
         for session in late:
             session.abort()
         moment = Deadline(_LEAVE)
         self._join([session.thread for session in late], moment)
-        ending = list(self._finished)
+        ending = self._threads.ending()
         self._join(ending, moment)
         for thread in {session.thread for session in late} | set(ending):
             if thread is not None and thread is not engine().current():
