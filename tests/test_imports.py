@@ -257,10 +257,16 @@ def test_every_module_has_its_place():
     assert set(WINGS) <= set(FLOOR)
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if not name.endswith(".__init__")])
-def test_imports_go_down(module):
-    wrong = [name for name in imported(module) if not is_above(module, name)]
-    assert not wrong, f"{module} imports {wrong}, of its own level or a higher one"
+def test_imports_go_down():
+    """None is of the importing module's own level, or of a higher one."""
+    wrong = [
+        f"{module} imports {name}"
+        for module in MODULES
+        if not module.endswith(".__init__")
+        for name in imported(module)
+        if not is_above(module, name)
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("wing", WINGS)
@@ -270,9 +276,8 @@ def test_a_wing_has_no_names_of_its_own(wing):
     assert not [name for name in MODULES if f"{wing}.__init__" in imported(name)]
 
 
-@pytest.mark.parametrize("module", WITHOUT_IO)
-def test_protocol_code_does_no_io(module):
-    assert not IO & set(foreign(module))
+def test_protocol_code_does_no_io():
+    assert [name for name in WITHOUT_IO if IO & set(foreign(name))] == []
 
 
 def sleeps(module):
@@ -286,10 +291,9 @@ def sleeps(module):
     return False
 
 
-@pytest.mark.parametrize("module", sorted(set(MODULES) - ENGINES - LOOPS))
-def test_waiting_is_the_engines(module):
-    assert not WAITING & set(foreign(module))
-    assert not sleeps(module)
+def test_waiting_is_the_engines():
+    others = sorted(set(MODULES) - ENGINES - LOOPS)
+    assert [name for name in others if WAITING & set(foreign(name)) or sleeps(name)] == []
 
 
 def test_the_engines_are_imported_by_the_seam_alone():

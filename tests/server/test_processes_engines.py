@@ -138,7 +138,7 @@ def test_a_worker_is_killed_under_load(folder, engine):
         for conn in found.values():
             conn.close()
         fallen = min(found)
-        with loaded(service, 20) as clients:
+        with loaded(service, 8) as clients:
             start = time.monotonic()
             os.kill(fallen, signal.SIGKILL)
             service.process.line_with(f"worker {fallen} has ended by SIGKILL")
@@ -154,7 +154,7 @@ def test_a_worker_is_killed_under_load(folder, engine):
 
 def test_a_reload_under_load(folder, engine):
     with Service(folder, *engine, "--reload-timeout", "0.5").started() as service:
-        with loaded(service, 20) as clients:
+        with loaded(service, 8) as clients:
             write(folder, version=2)
             service.process.send_signal(signal.SIGHUP)
             service.process.line_with("reloaded: new workers serve")
