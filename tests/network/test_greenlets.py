@@ -308,11 +308,11 @@ def test_the_log_tells_of_a_handler_that_holds_up_the_others():
             client.receive()
         with serve(busy) as server, open(server) as conn:
             gevent.sleep(0.2)
-            told.clear()  # a busy machine may have held up all of them
+            assert not told
             conn.send("hold them up")
             assert conn.receive() == "done"
             until(lambda: told)
-            assert "nothing else could run for " in told[0], told
+            assert "nothing else could run for 0." in told[0], told
         """
     )
 
