@@ -206,16 +206,17 @@ def test_a_million_empty_continuations_on_the_wire(client):
         peer.settimeout(90)  # while it is traced, the pure codec takes ten times as long
         if not client:
             tracemalloc.start()
-        with running(send, timeout=90) as (sending,):
-            while not sending.done():
-                assert conn.receive(0.02) is None
-        assert conn.connected()
-        peer.sendall(empty)
-        assert conn.receive(SOON) is None
+        try:
+            with running(send, timeout=90) as (sending,):
+                while not sending.done():
+                    assert conn.receive(0.02) is None
+            assert conn.connected()
+            peer.sendall(empty)
+            assert conn.receive(SOON) is None
+            peak = tracemalloc.get_traced_memory()[1]  # 0 where none is traced
+        finally:
+            tracemalloc.stop()
         assert close_code(peer) == 1008
-    if not client:
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
         assert peak < MIB
 
 
