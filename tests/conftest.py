@@ -82,8 +82,8 @@ def pytest_collection():
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
-    """One more than there are processors, as tests wait for a fifth of their time."""
-    return 1 + (os.cpu_count() or 1)
+    """Five on two processors: tests wait for half of their time, for peers and for timeouts."""
+    return 1 + 2 * (os.cpu_count() or 1)
 
 
 def pytest_collection_modifyitems(config, items):

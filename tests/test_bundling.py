@@ -5,6 +5,7 @@ of them one that is for type checkers alone.
 """
 
 import ast
+import functools
 import json
 import subprocess
 import sys
@@ -79,6 +80,16 @@ class Imports(ast.NodeVisitor):
         self.found.update(f"{home}.{alias.name}" for alias in node.names)
 
 
+@functools.cache
+def imports_of(name):
+    """The modules that the code of one of this repository's names; none of another."""
+    if path_of(name) is None:
+        return set()
+    imports = Imports(name)
+    imports.visit(ast.parse(path_of(name).read_text(encoding="utf-8")))
+    return imports.found
+
+
 def static(module):
     """The modules that can be found from one on, this repository's and those they import."""
     found, waiting = set(), [module]
@@ -87,10 +98,7 @@ def static(module):
         if name in found:
             continue
         found.add(name)
-        if path_of(name) is not None:
-            imports = Imports(name)
-            imports.visit(ast.parse(path_of(name).read_text(encoding="utf-8")))
-            waiting.extend(imports.found)
+        waiting.extend(imports_of(name))
     return found
 
 

@@ -8,6 +8,8 @@ import pytest
 from pairs import SOON, receive_exactly, receive_to_end, reset
 from proxy import Proxy
 
+pytestmark = pytest.mark.once("it is about the way to a server")
+
 
 @contextlib.contextmanager
 def through(piece=None):

@@ -13,6 +13,7 @@ import pytest
 import scriptling_ws as ws
 from driven import Driven
 from processes import python_environment
+from scriptling_ws.__main__ import main
 from servers import Certificates
 
 pytestmark = pytest.mark.processes
@@ -376,9 +377,13 @@ def test_reconnect_ends_as_it_is_told_to(peer, command):
         (["connect", "--binary", "octal", "ws://a/"], "invalid choice"),
     ],
 )
-def test_usage(run, tmp_path, arguments, text):
-    status, output, errors = run(*arguments, cwd=tmp_path)
-    assert (status, output) == (2, "")
+def test_usage(tmp_path, monkeypatch, capsys, arguments, text):
+    monkeypatch.chdir(tmp_path)
+    with open(os.devnull) as nothing, pytest.raises(SystemExit) as ended:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        sys.exit(main(arguments))
+    output, errors = capsys.readouterr()
+    assert (ended.value.code, output) == (2, "")
     assert text in errors.splitlines()[-1]
     assert "secret" not in errors
     assert "Traceback" not in errors

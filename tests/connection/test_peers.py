@@ -341,18 +341,18 @@ def terms(conn):
 
 
 @deflate
-@pytest.mark.parametrize("path", ["/echo", "/pieces"])
-def test_client_with_compression(peer, theirs, ours, agreed, path):
+def test_client_with_compression(peer, theirs, ours, agreed):
     messages = [message for size in SMALL for message in (text(size), binary(size))]
     with peer("server", json.dumps(theirs)) as process:
         server = PeerServer(process)
-        with server.connect(path, **OURS, **ours) as conn:
-            for message in messages:
-                (conn.send if ws.is_text(message) else conn.send_binary)(message)
-                assert conn.receive(TIMEOUT) == message
-            assert conn._link.protocol.inflated == 2 * sum(SMALL)
-            assert parameters(terms(conn)) == parameters(agreed)
-        assert server.end()[0] == 1000
+        for path in ("/echo", "/pieces"):
+            with server.connect(path, **OURS, **ours) as conn:
+                for message in messages:
+                    (conn.send if ws.is_text(message) else conn.send_binary)(message)
+                    assert conn.receive(TIMEOUT) == message
+                assert conn._link.protocol.inflated == 2 * sum(SMALL)
+                assert parameters(terms(conn)) == parameters(agreed)
+            assert server.end()[0] == 1000
 
 
 @deflate

@@ -17,6 +17,8 @@ from proxy import Proxy
 from scriptling_ws import ConnectTimeout, HandshakeError, connect
 from servers import echo, serving
 
+pytestmark = pytest.mark.once("it is about answers to a request, before any frame")
+
 
 @contextlib.contextmanager
 def answering(make):

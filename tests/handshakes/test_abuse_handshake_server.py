@@ -33,6 +33,8 @@ from servers import (
     watching,
 )
 
+once = pytest.mark.once("it is about requests, before any frame")
+
 
 class Clock:
     """The package's clock, which goes on as the real one does and can be set forward."""
@@ -63,6 +65,7 @@ def clock(monkeypatch):
         (upgrade("/", *["X: y"] * 20_000), 431),
     ],
 )
+@once
 def test_what_is_held_of_an_endless_head_is_bounded(request_bytes, status):
     pieces = [request_bytes[start : start + 512] for start in range(0, len(request_bytes), 512)]
     with serving(echo) as server, dial(server) as sock:
@@ -107,6 +110,7 @@ HOSTILE = {
 @pytest.mark.abuse(14)
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("header", ["Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol", "Host"])
+@once
 def test_hostile_headers_take_linear_time_and_less_than_10_ms(header, name):
     def cost(size):
         def call():
@@ -132,6 +136,7 @@ def test_15k_spaces_are_over_the_limit():
 
 @pytest.mark.alone
 @pytest.mark.abuse(17, 18)
+@once
 def test_a_thousand_peers_at_a_byte_a_second(clock):
     """All of them get 408 at the total deadline, however steadily they drip.
 
@@ -196,6 +201,7 @@ def test_a_thousand_peers_at_a_byte_a_second(clock):
         ({"max_line_size": 20_000}, head("/", "X: " + "x" * 19_000), head("/" + "x" * 20_000), 414),
     ],
 )
+@once
 def test_limits_of_a_head_are_options(options, fits, over, status):
     with serving(echo, **options) as server:
         assert status_of(server, fits) == 426
@@ -230,6 +236,7 @@ def test_wrong_options_of_connections(name, value, error):
 
 
 @pytest.mark.abuse(15)
+@once
 def test_foreign_origins_do_not_flood_the_log(clock):
     def refuse(server, count):
         for _ in range(count):

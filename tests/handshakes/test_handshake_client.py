@@ -615,7 +615,7 @@ def test_an_end_before_the_answer_is_complete(part):
     assert caught.value.status is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 200), st.binary(max_size=4), st.booleans())
 def test_any_change_to_an_answer_is_taken_or_a_handshake_error(position, noise, insert):
     handshake = client()
@@ -760,7 +760,7 @@ LINES = st.tuples(
 ).map(lambda parts: f"{parts[0]}:{parts[2]}{parts[1]}{parts[2]}")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     lines=st.lists(LINES, max_size=4),
     left_out=st.lists(
@@ -783,7 +783,7 @@ def test_what_wsproto_says_is_what_counts(lines, left_out, subprotocols, deflate
     assert both(answer, subprotocols, deflate)[0] == asked
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(0, 200), st.binary(max_size=3), st.integers(0, 3))
 @example(51, b"\r\n", 2)
 @example(136, b"", 3)

@@ -277,7 +277,7 @@ def test_frames_behind_the_request_are_not_lost():
     assert reader.rest == b"\x81\x80abcd"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 200), st.binary(min_size=1, max_size=4), st.booleans())
 def test_any_change_to_a_request_is_taken_or_refused(position, noise, insert):
     head = request()
@@ -360,7 +360,7 @@ VALUES = st.lists(ELEMENTS, max_size=4).map(", ".join)
 SPACES = st.sampled_from(["", " ", "\t", " \t "])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     connection=st.one_of(st.just("Upgrade"), VALUES.map("{}, Upgrade".format)),
     protocol=st.one_of(st.none(), VALUES),
@@ -384,7 +384,7 @@ def test_what_wsproto_says_is_what_counts(connection, protocol, extensions, keys
         assert outcome(ours, head) == outcome(Asked, head)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_any_change_to_a_request_leaves_the_verdict_to_wsproto(data):
     head = request(

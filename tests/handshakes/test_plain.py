@@ -91,14 +91,14 @@ LINES = st.one_of(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(LINES, max_size=5))
 def test_any_lines_are_as_h11_reads_them_or_left_to_it(lines):
     head = head_of(*lines)
     assert plain_request(head) in (None, by_h11(head))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_any_change_to_a_head_is_as_h11_reads_it_or_left_to_it(data):
     position = data.draw(st.integers(0, len(BROWSER) - 5))
@@ -220,7 +220,7 @@ def test_an_answer_that_is_not_plain_is_left_to_h11(line):
     assert plain_answer(ANSWER.replace(b"\r\n", b"\r\n" + line + b"\r\n", 1)) is None
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_any_change_to_an_answer_is_as_h11_reads_it_or_left_to_it(data):
     position = data.draw(st.integers(0, len(ANSWER) - 5))

@@ -222,13 +222,13 @@ def test_refused(url, says):
         parse_url(url)
 
 
-@pytest.mark.parametrize("character", [chr(code) for code in (*range(0x21), 0x7F)])
 @pytest.mark.parametrize("url", ["{}ws://h/", "ws://{}h/", "ws://h{}/", "ws://h/{}", "ws://h/?{}"])
-def test_no_control_character_or_blank_gets_through(url, character):
-    bad = url.format(character)
-    with pytest.raises(InvalidURL, match="percent-encode") as caught:
-        parse_url(bad)
-    assert f"position {bad.index(character)}" in str(caught.value)
+def test_no_control_character_or_blank_gets_through(url):
+    for character in map(chr, (*range(0x21), 0x7F)):
+        bad = url.format(character)
+        with pytest.raises(InvalidURL, match="percent-encode") as caught:
+            parse_url(bad)
+        assert f"position {bad.index(character)}" in str(caught.value)
 
 
 @pytest.mark.parametrize("url", [b"ws://h/", None, 1, ["ws://h/"]])

@@ -10,6 +10,9 @@ from ticking import run_program
 
 pytest.importorskip("gevent")
 
+# Of patched programs two tests run with both codecs; of the engine, all of test_greenlets.py.
+once = pytest.mark.once("what a patched program waits by is the same with both codecs")
+
 PATCHED = """
 from gevent import monkey
 monkey.patch_all()
@@ -64,6 +67,7 @@ def test_close_wakes_a_receiver(certificates):
     )
 
 
+@once
 def test_a_server_that_closes_and_its_clients(certificates):
     run(
         """
@@ -104,7 +108,8 @@ def test_sending_to_a_peer_that_does_not_read(certificates):
     )
 
 
-def test_connecting_to_a_peer_that_says_nothing(certificates):
+@once
+def test_connecting_to_a_peer_that_says_nothing():
     run(
         """
         for scheme in ("ws", "wss"):
@@ -114,11 +119,11 @@ def test_connecting_to_a_peer_that_says_nothing(certificates):
                 except ws.ConnectTimeout:
                     continue
                 raise AssertionError("it connects")
-        """,
-        *certificates,
+        """
     )
 
 
+@once
 def test_keepalive(certificates):
     run(
         """
@@ -134,6 +139,7 @@ def test_keepalive(certificates):
     )
 
 
+@once
 def test_many_connections_at_once(certificates):
     run(
         """
@@ -149,6 +155,7 @@ def test_many_connections_at_once(certificates):
     )
 
 
+@once
 def test_a_program_that_is_patched_after_the_import(certificates):
     run(
         """

@@ -11,6 +11,8 @@ from ticking import run_program
 
 pytest.importorskip("gevent")
 
+once = pytest.mark.once("how long a wait may be is the same with both codecs")
+
 OWN = """
 import os
 os.environ["SCRIPTLING_WS_ENGINE"] = "gevent"
@@ -132,7 +134,9 @@ def test_what_comes_while_nobody_waits_does_not_keep_the_loop_busy():
     )
 
 
-@pytest.mark.parametrize("timeout", [0, 30, None])
+@pytest.mark.parametrize(
+    "timeout", [0, *(pytest.param(each, marks=once) for each in (30, None))], ids=str
+)
 def test_a_flood_lets_the_others_run(timeout):
     run(
         f"""

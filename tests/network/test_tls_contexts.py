@@ -13,6 +13,8 @@ from processes import python_environment
 from scriptling_ws import ConnectError, Server, connect
 from servers import echo, serving
 
+pytestmark = pytest.mark.once("it is about what is trusted")
+
 
 class Wrapper:
     """A context that has another one, and of its methods the one that is needed."""

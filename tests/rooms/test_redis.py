@@ -33,7 +33,15 @@ def client(url):
 
 @pytest.fixture(params=["redis", "valkey"])
 def redis(request):
+    """Each of the two servers, for what a server does itself: its order, its end, its silence."""
     with redis_server(request.param) as server:
+        yield server
+
+
+@pytest.fixture
+def one_redis():
+    """For what a room makes of messages, which are the same from both."""
+    with redis_server() as server:
         yield server
 
 
@@ -142,11 +150,11 @@ def test_redis_that_does_not_answer_is_away(redis):
         until(lambda: two.receive(SOON) == "found")
 
 
-def test_in_a_program_that_gevent_has_patched(redis):
+def test_in_a_program_that_gevent_has_patched(one_redis):
     pytest.importorskip("gevent")
     with (
-        rooms_server(redis.url, patched=True) as (_, patched),
-        rooms_server(redis.url) as (_, plain),
+        rooms_server(one_redis.url, patched=True) as (_, patched),
+        rooms_server(one_redis.url) as (_, plain),
         client(patched) as one,
         client(patched) as two,
         client(plain) as three,
@@ -157,8 +165,12 @@ def test_in_a_program_that_gevent_has_patched(redis):
         assert one.receive(SOON) == two.receive(SOON) == "from three"
 
 
-def test_what_is_no_message_is_passed_over(redis):
-    with rooms_server(redis.url) as (process, url), client(url) as one, redis.client() as stranger:
+def test_what_is_no_message_is_passed_over(one_redis):
+    with (
+        rooms_server(one_redis.url) as (process, url),
+        client(url) as one,
+        one_redis.client() as stranger,
+    ):
         stranger.publish(CHANNEL, b"hello")
         stranger.publish(CHANNEL, pack(new_origin(), 1, (), Message(0x81, b"\xff")))
         stranger.publish(CHANNEL, pack(new_origin(), 1, (), Message.text("good")))
@@ -166,9 +178,13 @@ def test_what_is_no_message_is_passed_over(redis):
         assert process.ask()["sent"] == 1
 
 
-def test_what_comes_twice_or_not_at_all(redis):
+def test_what_comes_twice_or_not_at_all(one_redis):
     origin = new_origin()
-    with rooms_server(redis.url) as (process, url), client(url) as one, redis.client() as stranger:
+    with (
+        rooms_server(one_redis.url) as (process, url),
+        client(url) as one,
+        one_redis.client() as stranger,
+    ):
         for sequence in (5, 5, 6, 9, 6):
             stranger.publish(CHANNEL, pack(origin, sequence, (), Message.text(str(sequence))))
         assert [one.receive(SOON) for _ in range(3)] == ["5", "6", "9"]
@@ -176,8 +192,12 @@ def test_what_comes_twice_or_not_at_all(redis):
         assert one.receive(0) is None
 
 
-def test_the_numbers_of_another_process_exclude_nobody(redis):
-    with rooms_server(redis.url) as (_, url), client(url) as one, redis.client() as stranger:
+def test_the_numbers_of_another_process_exclude_nobody(one_redis):
+    with (
+        rooms_server(one_redis.url) as (_, url),
+        client(url) as one,
+        one_redis.client() as stranger,
+    ):
         everybody = range(1, 20)
         stranger.publish(CHANNEL, pack(new_origin(), 1, everybody, Message.text("for all")))
         assert one.receive(SOON) == "for all"

@@ -34,7 +34,7 @@ class Reader:
             count -= 1
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(STEPS, st.integers(1, 5), st.sampled_from(["drop_oldest", "drop_newest"]))
 def test_what_is_not_received_was_dropped(steps, queue, policy):
     room = new_room(queue=queue, policy=policy)
@@ -58,7 +58,7 @@ def test_what_is_not_received_was_dropped(steps, queue, policy):
         assert room.dropped == sum(room.dropped_of(reader.conn) for reader in readers)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.integers(0, 20_000), max_size=40), st.integers(1, 5))
 def test_a_member_that_is_closed_has_got_the_first_messages(sizes, queue):
     room = new_room(queue=queue)

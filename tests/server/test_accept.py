@@ -40,6 +40,8 @@ from scriptling_ws._server.server import Server
 from scriptling_ws._server.sessions import Sessions
 from servers import Answer, dial, echo, head, raw_websocket, read_all, serving, upgrade
 
+pytestmark = pytest.mark.once("it is about how connections are accepted")
+
 unix_only = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
 
 # -- a peer ----------------------------------------------------------------

@@ -27,6 +27,8 @@ from servers import (
     upgrade,
 )
 
+pytestmark = pytest.mark.once("it is about what is written of a request")
+
 TIME = (
     r"\[\d{2}/(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]"
 )

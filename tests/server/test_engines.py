@@ -52,18 +52,20 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "name"),
+    ("processes", "arguments", "environment", "name"),
     [
-        ((), {}, "threads"),
-        (("--engine", "threads"), {"SCRIPTLING_WS_ENGINE": "gevent"}, "threads"),
-        (("--engine", "gevent"), {}, "gevent"),
-        ((), {"SCRIPTLING_WS_ENGINE": "gevent"}, "gevent"),
-        (("--patch",), {}, "gevent"),
-        (("--patch", "--engine", "gevent"), {}, "gevent"),
+        (None, (), {}, "threads"),
+        (None, ("--engine", "threads"), {"SCRIPTLING_WS_ENGINE": "gevent"}, "threads"),
+        (None, ("--engine", "gevent"), {}, "gevent"),
+        (None, (), {"SCRIPTLING_WS_ENGINE": "gevent"}, "gevent"),
+        (None, ("--patch",), {}, "gevent"),
+        (None, ("--patch", "--engine", "gevent"), {}, "gevent"),
+        (2, (), {}, "threads"),
+        (2, ("--engine", "gevent"), {}, "gevent"),
+        (2, ("--patch",), {}, "gevent"),
     ],
     ids=str,
 )
-@pytest.mark.parametrize("processes", [None, 2])
 def test_which_engine_a_command_has(folder, processes, arguments, environment, name):
     with Service(folder, *arguments, processes=processes, **environment) as service:
         service.started()
@@ -120,8 +122,15 @@ except RuntimeError as error:
         assert "gevent runs in this process, which cannot be forked" in child.line()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("first", ["gevent", "package"])
+@pytest.mark.parametrize(
+    ("first", "number"),
+    [
+        ("gevent", signal.SIGINT),
+        ("gevent", signal.SIGTERM),
+        ("gevent", signal.SIGHUP),
+        ("package", signal.SIGINT),
+    ],
+)
 def test_a_signal_ends_a_patched_program_that_serves(first, number):
     """Also where gevent has given the main thread the number of its greenlet."""
     patch = "from gevent import monkey; monkey.patch_all()"

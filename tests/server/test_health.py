@@ -28,6 +28,8 @@ from servers import (
     status_of,
 )
 
+pytestmark = pytest.mark.once("it is about pages")
+
 TIMEOUT = 10
 
 

@@ -55,7 +55,7 @@ TYPES = st.one_of(st.sampled_from(["text/html", "", "a/b; c=d"]), LATIN_1, ANYTH
 LENGTHS = st.one_of(st.integers(-1, 40), ANYTHING)
 FILES = st.one_of(st.none(), st.builds(io.BytesIO, st.binary(min_size=40, max_size=60)), ANYTHING)
 
-many = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+many = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def read_back(response, method="GET"):

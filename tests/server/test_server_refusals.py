@@ -26,6 +26,8 @@ from servers import (
     upgrade,
 )
 
+pytestmark = pytest.mark.once("it is about what is refused")
+
 
 def long_lines(count, size):
     return [f"X-{number}: {'x' * size}" for number in range(count)]

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from pairs import SOON, until
-from processes import python_environment
+from processes import DEADLINE, python_environment
 from scriptling_ws import connect
 from scriptling_ws._server import systemd
 from scriptling_ws._server.endpoints import from_descriptors
@@ -164,7 +164,7 @@ def activated(socks, *command, cwd, change=""):
         yield process
     finally:
         process.kill()
-        process.communicate(timeout=SOON)
+        process.communicate(timeout=DEADLINE)
 
 
 @pytest.mark.parametrize("processes", [(), ("--processes", "2")])
@@ -207,7 +207,7 @@ for _ in range(2):
 def test_they_are_taken_once(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as sock:
         with activated([sock], "-c", PROGRAM, cwd=tmp_path) as process:
-            lines = process.communicate(timeout=SOON)[0].splitlines()
+            lines = process.communicate(timeout=DEADLINE)[0].splitlines()
         url = f"ws://127.0.0.1:{sock.getsockname()[1]}"
     assert lines[0] == f"served {url} [False] []"
     assert lines[1].startswith("[Errno 2] systemd has passed no socket (LISTEN_FDS)")
@@ -228,7 +228,7 @@ def test_what_was_not_passed_to_this_process(tmp_path, change, text):
         socket.create_server(("127.0.0.1", 0)) as sock,
         activated([sock], "-c", PROGRAM, cwd=tmp_path, change=change) as process,
     ):
-        lines = process.communicate(timeout=SOON)[0].splitlines()
+        lines = process.communicate(timeout=DEADLINE)[0].splitlines()
     assert re.search(text, lines[0])
 
 

@@ -15,6 +15,15 @@ except ImportError:  # PyPy has the module without what it stands on
         def start():
             pytest.skip("there is no tracemalloc")
 
+        @staticmethod
+        def stop():
+            """There is nothing to stop."""
+
+        @staticmethod
+        def get_traced_memory():
+            """What CPython's says as well where nothing is traced."""
+            return 0, 0
+
 
 # A free-threaded CPython has it, PyPy does not, as it counts no references.
 counts_references = pytest.mark.skipif(

@@ -31,11 +31,11 @@ def echo(client):
     for message in client:
         client.send(message) if isinstance(message, str) else client.send_binary(message)
 
-client_tls = server_tls = None
+settings = [(None, None)]
 if len(sys.argv) > 1:
     server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server_tls.load_cert_chain(sys.argv[1])
-    client_tls = ssl.create_default_context(cafile=sys.argv[2])
+    settings.append((ssl.create_default_context(cafile=sys.argv[2]), server_tls))
 
 def open(server, **options):
     url = server.url.replace("127.0.0.1", "localhost")
@@ -48,9 +48,15 @@ def serve(handler, **options):
 def run_program(first, body, *arguments):
     """Run a program to its end: `first`, what all of them have, and its body.
 
-    The arguments are the files of a certificate and of its authority, for TLS.
+    The arguments are the files of a certificate and of its authority: then its body runs over TCP,
+    and once more over TLS, in the same program, as most of its time goes to its start.
     """
-    program = first + _COMMON + textwrap.dedent(body) + "\nprint('fine', flush=True)\n"
+    last = f"""
+for client_tls, server_tls in settings:
+    exec({textwrap.dedent(body)!r})
+print("fine", flush=True)
+"""
+    program = first + _COMMON + last
     with Process.python("-W", "default", "-c", program, *arguments) as child:
         assert child.line() == "fine"
         child.end_input()

@@ -88,7 +88,7 @@ def outcomes(name, options, steps):
         return [each.step(*step) for step in steps]
 
 
-@settings(quick, max_examples=300)
+@settings(quick, max_examples=100)
 @given(options, sessions)
 @example({"masks": False}, [("send_text", "é" * 2**17 + "a" * more) for more in (0, 1, 4, 5)])
 @example({"masks": True}, [("rest",), ("send_binary", [256]), ("rest",), ("send_binary", [256])])

@@ -37,7 +37,7 @@ def closed(receive, *, client, closing, payload):
     return control.open, control.done, control.code, control.reason, error, reply
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.booleans(), st.booleans(), PAYLOADS)
 def test_a_close_frame_leads_to_what_wsproto_says_the_second_time_too(client, closing, payload):
     case = {"client": client, "closing": closing, "payload": payload}

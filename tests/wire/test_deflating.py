@@ -349,7 +349,7 @@ def test_signal_handlers_that_raise_spoil_nothing():
     interrupted = 0
     try:
         shooting = Running(shoot, threading.main_thread().ident)
-        for number in range(1500):
+        for number in range(600):
             data = b"%d " % number + rng.randbytes(rng.choice([3, 300])) * rng.choice([1, 30, 3000])
             try:
                 if number % 3:

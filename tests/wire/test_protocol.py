@@ -152,7 +152,7 @@ def test_every_single_cut_of_a_short_stream(client, as_list):
     )
     binary = list if as_list else bytes
     for first, second in itertools.islice(
-        itertools.combinations(range(len(data) + 1), 2), 0, None, 3
+        itertools.combinations(range(len(data) + 1), 2), 0, None, 11
     ):
         proto = protocol(client=client, as_list=as_list)
         for piece in (data[:first], data[first:second], data[second:]):
@@ -191,7 +191,7 @@ def streams(draw):
     return client, messages, bytes(data), pings
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(streams(), st.randoms(use_true_random=False))
 def test_what_was_sent_comes_out_for_every_chunking(made, rng):
     client, messages, data, pings = made
@@ -322,7 +322,7 @@ TRUNCATED = (b"\xe2\x82", b"\xf0\x9f\x98")
 @pytest.mark.abuse(40)
 @few_steps
 @pytest.mark.parametrize("bad", BAD_TEXT)
-@pytest.mark.parametrize("before", [b"", b"good \xe2\x82\xac ", b"x" * 5000, b"x" * 200_000])
+@pytest.mark.parametrize("before", [b"", b"good \xe2\x82\xac ", b"x" * 5000, b"x" * 70_000])
 def test_text_that_is_not_utf8(bad, before, step):
     if step == 1 and len(before) > 10_000:
         step = 1000
@@ -480,7 +480,7 @@ def test_a_million_empty_fragments_cost_little(client, opcode, payload):
     proto = protocol(client=client)
     feed(proto, frame(opcode, payload, fin=False, mask=not client))
     burst = frame(CONTINUATION, payload, fin=False, mask=not client) * 1000
-    fed, peak = fed_until_ended(proto, burst, 1000)
+    fed, peak = fed_until_ended(proto, burst, 1000, measured=not client)
     assert fed == 132_000  # the first burst that does not go into 131,072
     assert closed_with(proto) == 1008
     assert peak < MIB
@@ -949,7 +949,7 @@ def test_discarding(keep):
 # -- anything at all -------------------------------------------------------
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=300), st.booleans(), st.integers(1, 50))
 def test_any_bytes_give_the_same_in_any_pieces(data, client, step):
     whole, pieces = protocol(client=client, limit=1000), protocol(client=client, limit=1000)
@@ -961,7 +961,7 @@ def test_any_bytes_give_the_same_in_any_pieces(data, client, step):
         assert whole.control.code in (1000, *range(1001, 1015), *range(3000, 5000), 1005)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(streams(), st.integers(0, 10_000), st.integers(0, 255))
 def test_a_flipped_byte_never_escapes_as_an_exception(made, position, value):
     client, _, data, _ = made
