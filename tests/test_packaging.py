@@ -1,6 +1,9 @@
-"""What is shipped: the wheels that docs/releasing.md names, and the version from one place."""
+"""What is shipped: the wheels of docs/releasing.md, one version, and the page on PyPI."""
 
+import email
+import email.policy
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -49,3 +52,55 @@ def test_the_version_is_in_one_place():
     files += (REPOSITORY / "src").rglob("*.py")
     having = [file.name for file in files if f'"{version}"' in file.read_text(encoding="utf-8")]
     assert having == ["_version.py"]
+
+
+# -- the page on PyPI ----------------------------------------------------------
+
+ADDRESS = "https://git.example/someone/scriptling-ws"
+
+
+def metadata(folder, **environment):
+    """The metadata that a build makes here."""
+    pytest.importorskip("setuptools", "80")
+    command = [sys.executable, "setup.py", "--quiet", "egg_info", "--egg-base", folder]
+    env = {name: value for name, value in os.environ.items() if name != "SCRIPTLING_WS_REPOSITORY"}
+    subprocess.run(
+        command, cwd=REPOSITORY, env=env | environment, capture_output=True, timeout=60, check=True
+    )
+    (file,) = folder.glob("*.egg-info/PKG-INFO")
+    return email.message_from_string(file.read_text(encoding="utf-8"), policy=email.policy.default)
+
+
+def links(text):
+    return re.findall(r"\]\(([^)]+)\)", text)
+
+
+def test_links_on_pypi_lead_to_the_files_as_they_were_released(tmp_path):
+    found = metadata(tmp_path, SCRIPTLING_WS_REPOSITORY=f"{ADDRESS}/")
+    tag, readme = f"v{scriptling_ws.__version__}", (REPOSITORY / "README.md").read_text("utf-8")
+    expected = [
+        link
+        if link.startswith("https://")
+        else f"{ADDRESS}/{'raw' if link.endswith('.svg') else 'blob'}/{tag}/{link}"
+        for link in links(readme)
+    ]
+    assert links(found.get_payload()) == expected
+    assert f"Repository, {ADDRESS}" in found.get_all("Project-URL")
+    assert found["Version"] == scriptling_ws.__version__
+    assert found["Description-Content-Type"] == "text/markdown"
+
+
+def test_without_an_address_there_are_no_dead_links_on_pypi(tmp_path):
+    found = metadata(tmp_path)
+    text = found.get_payload()
+    assert links(text)
+    assert all(link.startswith("https://") for link in links(text))
+    assert "![" not in text
+    assert "A chat in ten minutes shows" in text
+    assert found.get_all("Project-URL") is None
+
+
+def test_classifiers_name_the_interpreters_of_the_wheels(tmp_path):
+    named = re.findall(r"Python :: (3\.\d+)$", str(metadata(tmp_path)), re.M)
+    wheels = {re.match(r"cp(3)(\d+)", name).groups() for name in table()["linux"]}
+    assert {tuple(version.split(".")) for version in named} == wheels
