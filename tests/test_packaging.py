@@ -1,5 +1,6 @@
 """What is shipped: the wheels of docs/releasing.md, one version, and the page on PyPI."""
 
+import datetime
 import email
 import email.policy
 import importlib.util
@@ -52,6 +53,27 @@ def test_the_version_is_in_one_place():
     files += (REPOSITORY / "src").rglob("*.py")
     having = [file.name for file in files if f'"{version}"' in file.read_text(encoding="utf-8")]
     assert having == ["_version.py"]
+
+
+@pytest.mark.skipif(not RELEASING.exists(), reason="these tests are not in their repository")
+def test_the_changelog_has_this_version():
+    """Its newest heading below "Unreleased", with a date; and the others in their order."""
+    text = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+    first, *headings = re.findall(r"^## (.+)$", text, re.M)
+    assert first == "Unreleased"
+    versions, dates = zip(*(heading.split(" - ") for heading in headings), strict=True)
+    assert versions[0] == scriptling_ws.__version__
+    numbers = [tuple(map(int, version.split("."))) for version in versions]
+    assert numbers == sorted(set(numbers), reverse=True)
+    days = [datetime.date.fromisoformat(date) for date in dates]
+    assert days == sorted(days, reverse=True)
+
+
+@pytest.mark.skipif(not RELEASING.exists(), reason="these tests are not in their repository")
+def test_the_size_of_a_wheel():
+    limit = re.search(r"A wheel may have (\d+) KiB", RELEASING.read_text(encoding="utf-8"))[1]
+    wheels = (REPOSITORY / "tests" / "wheels.py").read_text(encoding="utf-8")
+    assert f"\nLIMIT = {limit} * 1024\n" in wheels
 
 
 # -- the page on PyPI ----------------------------------------------------------
