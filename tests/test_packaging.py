@@ -1,5 +1,6 @@
 """What is shipped: the wheels of docs/releasing.md, one version, and the page on PyPI."""
 
+import ast
 import datetime
 import email
 import email.policy
@@ -8,11 +9,12 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import scriptling_ws
-from places import REPOSITORY
+from places import FUZZ, REPOSITORY, SUPPORT, TESTS
 
 pytestmark = pytest.mark.once
 
@@ -126,3 +128,43 @@ def test_classifiers_name_the_interpreters_of_the_wheels(tmp_path):
     named = re.findall(r"Python :: (3\.\d+)$", str(metadata(tmp_path)), re.M)
     wheels = {re.match(r"cp(3)(\d+)", name).groups() for name in table()["linux"]}
     assert {tuple(version.split(".")) for version in named} == wheels
+
+
+# -- the tests of a wheel ------------------------------------------------------
+
+INSTALLED = {"pytest", "_pytest", "scriptling_ws", "scriptling", "wsproto", "h11", "idna"}
+
+
+def imported(path):
+    """The modules that a file imports as it is loaded."""
+    pending = [ast.parse(path.read_text(encoding="utf-8"))]
+    while pending:
+        for node in ast.iter_child_nodes(pending.pop()):
+            if isinstance(node, ast.Import):
+                yield from (alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                yield node.module.partition(".")[0]
+            elif not isinstance(node, ast.FunctionDef | ast.Try):
+                pending.append(node)
+
+
+def missing(path, seen):
+    """What a test file, and what it imports of ours, need beyond the group `test-wheel`."""
+    for name in imported(path):
+        own = [folder / f"{name}.py" for folder in (SUPPORT, FUZZ)]
+        for file in filter(Path.exists, own):
+            if file not in seen:
+                seen.add(file)
+                yield from missing(file, seen)
+        if not any(map(Path.exists, own)) and name not in INSTALLED | sys.stdlib_module_names:
+            yield f"{path.name}: {name}"
+
+
+def test_the_tests_of_a_wheel_need_nothing_else():
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    command = re.search(r'"python -m pytest -q (.+)"', text)[1]
+    files = [REPOSITORY / name for name in command.split()]
+    assert len(files) > 5
+    seen = set()
+    for file in (TESTS / "conftest.py", *files):
+        assert list(missing(file, seen)) == []
