@@ -71,6 +71,21 @@ def test_the_changelog_has_this_version():
     assert days == sorted(days, reverse=True)
 
 
+WORKFLOW = REPOSITORY / ".github" / "workflows" / "wheels.yml"
+
+
+@pytest.mark.skipif(not WORKFLOW.exists(), reason="a source distribution has no workflows")
+@pytest.mark.skipif(os.name == "nt", reason="the workflow does it on Linux")
+@pytest.mark.parametrize(("tag", "status"), [(f"v{scriptling_ws.__version__}", 0), ("v9.9.9", 1)])
+def test_the_workflow_compares_the_tag(tag, status, tmp_path):
+    (line,) = re.findall(r"run: (test .*GITHUB_REF_NAME.*)", WORKFLOW.read_text(encoding="utf-8"))
+    (tmp_path / "python").symlink_to(sys.executable)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "GITHUB_REF_NAME": tag, "PATH": path}
+    found = subprocess.run(["sh", "-c", line], cwd=REPOSITORY, env=env, timeout=60, check=False)
+    assert found.returncode == status
+
+
 @pytest.mark.skipif(not RELEASING.exists(), reason="these tests are not in their repository")
 def test_the_size_of_a_wheel():
     limit = re.search(r"A wheel may have (\d+) KiB", RELEASING.read_text(encoding="utf-8"))[1]
