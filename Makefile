@@ -20,7 +20,7 @@ KERNEL = src/_wsframe.pyx $(wildcard src/_wsframe/*)
     install-check lint format api peers \
     programs conformance conformance-gate free-threaded pypy architectures fuzz fuzz-quick sanitize \
     coverage mutants soak \
-    wheels wheels-free-threaded bench bench-quick bench-server callgrind clean
+    wheels wheels-free-threaded bench bench-quick bench-server figures callgrind clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -224,6 +224,12 @@ bench-quick: $(BENCH_VENV)/installed ## the same in 2 minutes, indicative
 bench-server: $(BENCH_VENV)/installed ## the server under load, against its peers; QUICK=1, BENCH_ARGS=...
 	$(BENCH_VENV)/bin/python -m bench.server $(if $(QUICK),--quick,--charts docs/charts) \
 	    --json out/bench/server.json $(BENCH_ARGS)
+
+# What both have measured. A run of some of the server's scenarios may follow the one of all: see
+# bench/publish.py.
+figures: $(BENCH_VENV)/installed ## put the results of bench and bench-server into docs/performance.md and the README
+	$(BENCH_VENV)/bin/python -m bench.publish --client out/bench/full.json \
+	    --server out/bench/server.json $(FIGURES_ARGS)
 
 callgrind: $(BENCH_VENV)/installed ## instructions per call of the kernel, under valgrind
 	$(BENCH_VENV)/bin/python -m bench.callgrind

@@ -1,12 +1,16 @@
-"""What pyproject.toml cannot say: whether the kernel is compiled, and that the examples go along.
+"""What pyproject.toml cannot say: the kernel, the examples, and the links on PyPI.
 
 SCRIPTLING_WS_EXTENSION decides of the kernel (default: auto).
   auto  compile the kernel; where that fails, install without it.
   yes   compile the kernel; where that fails, fail.
   no    do not compile: the wheel is pure Python, py3-none-any.
+
+SCRIPTLING_WS_REPOSITORY is where the repository is on the web: the links of the package's page on
+PyPI lead there. The workflow of the wheels sets it; without it that page has no links to files.
 """
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -82,4 +86,43 @@ class Build(build):
     sub_commands = [*build.sub_commands, ("build_examples", None)]  # noqa: RUF012 - as setuptools
 
 
-setup(ext_modules=extensions, cmdclass={"build": Build, "build_examples": BuildExamples})
+repository = os.environ.get("SCRIPTLING_WS_REPOSITORY", "").rstrip("/")
+LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)\s]+)\)")
+
+
+def release():
+    """The tag of this version."""
+    text = Path("src/scriptling_ws/_version.py").read_text(encoding="utf-8")
+    return f"v{re.search('__version__ = .(.+).$', text, re.MULTILINE)[1]}"
+
+
+def absolute(link):
+    """A link of the README to a file, as PyPI needs it: to the file as it was released.
+
+    Where the repository's address is not known, a link is its text, and a picture is left out.
+    """
+    image, text, target = link.groups()
+    if not repository:
+        return "" if image else text
+    return f"{image}[{text}]({repository}/{'raw' if image else 'blob'}/{release()}/{target})"
+
+
+def pages():
+    """What the package's page on PyPI links at its side."""
+    if not repository:
+        return {}
+    return {
+        "Repository": repository,
+        "Documentation": f"{repository}/blob/{release()}/docs/index.md",
+        "Changelog": f"{repository}/blob/{release()}/CHANGELOG.md",
+        "Issues": f"{repository}/issues",
+    }
+
+
+setup(
+    ext_modules=extensions,
+    cmdclass={"build": Build, "build_examples": BuildExamples},
+    long_description=LINK.sub(absolute, Path("README.md").read_text(encoding="utf-8")),
+    long_description_content_type="text/markdown",
+    project_urls=pages(),
+)

@@ -6,6 +6,7 @@ import os
 import pickle
 import socket
 import ssl
+import traceback
 
 import pytest
 
@@ -27,6 +28,14 @@ from scriptling_ws._errors import (
 )
 
 pytestmark = pytest.mark.once
+
+
+def test_a_traceback_names_an_error_as_a_program_does():
+    said = traceback.format_exception_only(ConnectTimeout("too late"))
+    assert said == ["scriptling_ws.ConnectTimeout: too late\n"]
+    named = {name for name in _errors.__all__ if name != "Violation"}
+    assert {getattr(scriptling_ws, name).__module__ for name in named} == {"scriptling_ws"}
+
 
 MADE = [
     InvalidURL("bad"),

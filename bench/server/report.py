@@ -27,18 +27,22 @@ def whole(outcome: Outcome) -> str:
     sections = [head(outcome.environment, outcome.plan), disturbance(results)]
     if outcome.targets:
         sections.append(targets("server", outcome.targets))
-    sections += [
-        _figures("echoes or opens a second", results, _rate),
-        LIMITED if _any_limited(results) else "",
-        _ratios(results),
-        _figures("latency, median", results, lambda score: _duration(score.p50)),
-        _figures("latency, 99th percentile", results, lambda score: _duration(score.p99)),
-        _figures("connections answered within the time", results, _served),
-        _figures("server's µs of processor time an echo or opening", results, _cpu),
-        _figures("load's share of the time", results, _load),
-        absences(results),
-    ]
+    sections += [*tables(results).values(), absences(results)]
     return "\n\n".join(section for section in sections if section)
+
+
+def tables(results: Results) -> dict[str, str]:
+    """All figures, by what they are; empty where there is nothing to say."""
+    return {
+        "rates": _figures("echoes or opens a second", results, _rate),
+        "limited": LIMITED if _any_limited(results) else "",
+        "ratios": _ratios(results),
+        "p50": _figures("latency, median", results, lambda score: _duration(score.p50)),
+        "p99": _figures("latency, 99th percentile", results, lambda score: _duration(score.p99)),
+        "served": _figures("connections answered within the time", results, _served),
+        "cpu": _figures("server's µs of processor time an echo or opening", results, _cpu),
+        "load": _figures("load's share of the time", results, _load),
+    }
 
 
 def disturbance(results: Results) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,15 +38,15 @@ def busy_time() -> float:
     return (user + nice + system + steal) / TICKS
 
 
+@dataclass
 class ServerScore(Score):
     """The score of a server: `cpu` is its processor time for an echo, or an opening."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.p50: list[float] = []  # microseconds
-        self.p99: list[float] = []
-        self.served: list[float] = []  # the part of the connections that got an answer in time
-        self.others: list[float] = []  # cores that other programs had meanwhile
+    p50: list[float] = field(default_factory=list)  # microseconds
+    p99: list[float] = field(default_factory=list)
+    served: list[float] = field(default_factory=list)
+    """The part of the connections that got an answer in time."""
+    others: list[float] = field(default_factory=list)  # cores that other programs had meanwhile
 
     def add(self, result: Mapping[str, Any]) -> None:
         """Keep what a measurement found."""

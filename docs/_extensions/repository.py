@@ -1,8 +1,8 @@
 """The repository's files in the site: pages that are elsewhere, and links that lead out of `docs`.
 
-- A page with a line that ends with `<!-- site: ../CHANGELOG.md -->` is that file in the site; for
-  one that ends with `<!-- site: ../README.md#options -->` the site has that section. So a text is
-  written once. On the repository's web page such a line is what stands before the comment: a link.
+- A page with a line that ends with `<!-- site: ../CHANGELOG.md -->` is that file in the site, so
+  that a text is written once. On the repository's web page such a line is what stands before the
+  comment: a link.
 - A link that is called as its file, `[rooms.md](rooms.md)`, has the title of the page in the site.
 - A link to a file that is a page in this way leads to the page. A link to any other file or folder
   leads to the repository on the web (DOCS_REPOSITORY); where that is not known, the site has a
@@ -30,7 +30,7 @@ DOCS = Path(__file__).resolve().parent.parent
 ROOT = DOCS.parent
 SCHEME = "repository:"
 LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s]+)\)")
-STUB = re.compile(r"^.*<!-- site: (\S+?)(?:#([\w-]+))? -->\n", re.M)
+STUB = re.compile(r"^.*<!-- site: (\S+) -->\n", re.M)
 LANGUAGES = {
     ".py": "python",
     ".js": "javascript",
@@ -44,12 +44,12 @@ LANGUAGES = {
 
 
 @lru_cache
-def homes() -> dict[tuple[Path, str], str]:
-    """The files beyond `docs`, and sections of such, that are pages: with these pages' names."""
-    result = {(ROOT / "README.md", ""): "index"}
+def homes() -> dict[Path, str]:
+    """The files beyond `docs` that are pages: with these pages' names."""
+    result = {ROOT / "README.md": "index"}
     for path in DOCS.glob("*.md"):
         for found in STUB.finditer(path.read_text(encoding="utf-8")):
-            result[(path.parent / found[1]).resolve(), found[2] or ""] = path.stem
+            result[(path.parent / found[1]).resolve()] = path.stem
     return result
 
 
@@ -59,27 +59,11 @@ def read_source(app: Sphinx, docname: str, source: list[str]) -> None:
     if path.suffix != ".md":
         return
     text = source[0]
-    while found := STUB.search(text):
+    if found := STUB.search(text):
         origin = (path.parent / found[1]).resolve()
         app.env.note_dependency(str(origin))
-        part = section(origin.read_text(encoding="utf-8"), found[2])
-        part = moved(part.removeprefix(f"#{text.partition(chr(10))[0]}\n"), origin, path)
-        text = text[: found.start()] + part + text[found.end() :] if found[2] else part
+        text = moved(origin.read_text(encoding="utf-8"), origin, path)
     source[0] = LINK.sub(lambda match: _marked(match, path), text)
-
-
-def slug(title: str) -> str:
-    """The anchor of a heading, as the repository's web page has it."""
-    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
-
-
-def section(text: str, anchor: str | None) -> str:
-    """The section of a text, with its heading; all of it without an anchor."""
-    if anchor is None:
-        return text
-    parts = re.split(r"^(?=## )", text, flags=re.M)
-    (part,) = (each for each in parts if slug(each.partition("\n")[0][3:]) == anchor)
-    return part
 
 
 def moved(text: str, origin: Path, home: Path) -> str:
@@ -103,7 +87,7 @@ def _marked(match: re.Match[str], page: Path) -> str:
     path = (page.parent / target).resolve()
     if not path.is_relative_to(ROOT):
         raise ValueError(f"{page}: {target} leads out of the repository")
-    if page_of := homes().get((path, fragment)) or homes().get((path, "")):
+    if page_of := homes().get(path):
         return _entitled(match, f"{page_of}.md{mark}{fragment}")
     if path.is_relative_to(DOCS):
         return _entitled(match, match[2])

@@ -1,5 +1,5 @@
 # Start it with: scriptling-ws --server :8080 examples/chat/setup.py
-"""A chat: open the address that the server prints, with http:// for ws://, in two browser windows.
+"""A chat: open the http:// address that the server prints in two browser windows.
 
 What is registered here is what the server answers: the page, and the chat beside it. With several
 processes they need a Redis server: `serve.py` starts it so.

@@ -251,3 +251,8 @@ class Violation(Exception):  # no error of this program
     def no_memory(cls) -> Violation:
         """A message is within the limit, and this process cannot hold it."""
         return cls(CloseCode.TOO_LARGE, "there is no memory for the message")
+
+
+# A traceback names an error as a program does, which cannot import from here.
+for _public in [name for name in __all__ if name != "Violation"]:
+    globals()[_public].__module__ = __package__

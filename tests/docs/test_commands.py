@@ -157,6 +157,7 @@ def python(words, folder):
             "venv": pip,
             "pytest": in_tutorial,
             "bench": help_of,
+            "bench.publish": help_of,
             "bench.worker": help_of,
         }[words[2]](words, folder)
     return help_of(words, folder)

@@ -58,6 +58,9 @@ def test_a_port_in_use():
         with pytest.raises(OSError, match=rf"cannot listen on 127.0.0.1:{server.port}: ") as caught:
             Server(echo, port=server.port)
         assert caught.value.errno == errno.EADDRINUSE
+        assert str(caught.value).endswith(
+            "; end the program that listens there, or choose another port"
+        )
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "a..b"])

@@ -289,7 +289,7 @@ def test_no_context_before_the_first_message_and_none_kept_without_takeover():
         tracemalloc.stop()
 
 
-# README.md and docs/design.md have these figures, in KiB.
+# docs/guarantees.md and docs/design.md have these figures, in KiB.
 @pytest.mark.skipif("ng" in zlib.ZLIB_RUNTIME_VERSION, reason="zlib-ng takes other amounts")
 @pytest.mark.parametrize(("bits", "out", "in_"), [(15, 262, 39), (12, 38, 11), (9, 10, 8)])
 def test_what_a_context_takes(bits, out, in_):

@@ -125,6 +125,11 @@ def _look_up(host: str, port: int) -> list[tuple[int, Any]]:
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 
+_ADVICE: dict[int | None, str] = {
+    errno.EADDRINUSE: "; end the program that listens there, or choose another port"
+}
+
+
 def _open_all(found: dict[str, list[tuple[int, Any]]], port: int) -> list[socket.socket]:
     """Listen on all addresses of all hosts, with the port that the first one gets."""
     sockets: list[socket.socket] = []
@@ -139,8 +144,9 @@ def _open_all(found: dict[str, list[tuple[int, Any]]], port: int) -> list[socket
             try:
                 opened = _open_some(more, first)
             except OSError as error:
+                why = f"{error.strerror}{_ADVICE.get(error.errno, '')}"
                 raise type(error)(
-                    error.errno, f"cannot listen on {host_port(host, port)}: {error.strerror}"
+                    error.errno, f"cannot listen on {host_port(host, port)}: {why}"
                 ) from error
             for sock in opened:
                 undo.callback(sock.close)
