@@ -163,24 +163,28 @@ def test_a_message_to_a_slow_reader_is_sent_whatever_the_interval(
     client, tls, deflate, monkeypatch
 ):
     message = random.Random(1).randbytes(512 * KIB)  # compressing makes it no smaller
-    looks = Looks(monkeypatch)
+    interval, ahead = 60.0, 0.0  # by a clock that this test sets forward
+    monkeypatch.setattr(_pinger, "monotonic", lambda: monotonic() + ahead)
     with a_pair(
         client=client,
         tls=tls,
         deflate=deflate,
         buffer=64 * KIB,
         other={"binary_type": bytes},
-        ping_interval=OFTEN,
-        ping_timeout=5 * OFTEN,  # while the message takes three times as long
+        ping_interval=interval,
+        ping_timeout=5 * interval,  # while the message takes three times as long
         send_timeout=None,
     ) as (conn, peer):
         sending = Running(conn.send_binary, message)
         while not unread(peer):
-            looks.more()  # it has asked, and judged; then the peer reads on, a little
+            for _ in range(2):  # it asks, and judges; then the peer reads on, a little
+                ahead += interval
+                look(conn)
             left = 64 * KIB
             while left > 0 and (count := read_on(peer)):
                 left -= count
             assert conn.close_code is None
+        assert ahead >= 3 * 5 * interval
         assert peer.receive(0) == message
         assert sending.result() is None
 

@@ -10,7 +10,8 @@ Rules:
 - How often is drawn for each thread, anew for each test: some never pause, some do at every tenth
   call. Whatever has always come first, because it is quick, then comes last.
 - How often the interpreter changes threads is drawn for each test.
-- A thread pauses for about as long as its test has taken already, and no more.
+- A thread pauses for a third of the time at most that its test has taken so far, and no more than
+  two seconds. One that calls very often goes on at its own pace: it would only be slow.
 - The programs that tests start are Python's as a rule: they do the same, by tests/jittered.
 - It imports nothing of the tests' or of pytest: those programs have neither on their path.
 - The seed of a test comes from its name and the run's seed. It brings the same pauses, not the
@@ -31,6 +32,8 @@ _GAPS = (0, 10, 10, 60, 60, 300)
 # Seconds, the most of a pause.
 _SHORT, _MEDIUM, _LONG = 0.001, 0.005, 0.03
 _FREE = 0.03  # for which a thread pauses in any case
+_ENOUGH = 2.0  # for which it pauses in one test
+_CALLS = 100_000  # of a thread in one test, after which it goes on at its own pace
 _INTERVALS = (0.005, 0.005, 0.0005, 0.00001)
 
 _TESTS = Path(__file__).resolve().parent.parent
@@ -78,15 +81,19 @@ class Jitter:
     def _pauses(self, *, main):
         """What looks at each call of a thread."""
         draws = random.Random(self._draws.random())
-        turn, gap, left, paused = -1, 0, 1, 0.0
+        turn, gap, left, paused, calls = -1, 0, 1, 0.0, 0
 
         def look(frame, event, argument):
-            nonlocal turn, gap, left, paused
+            nonlocal turn, gap, left, paused, calls
             left -= 1
+            calls += 1
             if left > 0:
                 return
             if turn != self._turn:
-                turn, gap, paused = self._turn, draws.choice(_GAPS), 0.0
+                turn, gap, paused, calls = self._turn, draws.choice(_GAPS), 0.0, 0
+            if calls > _CALLS:
+                sys.setprofile(None)
+                return
             if not gap:
                 left = 1000  # the next test may change that
                 return
@@ -94,7 +101,7 @@ class Jitter:
                 left = 1
                 return
             left = int(draws.expovariate(1 / gap)) + 1
-            if paused < _FREE + (_now() - self._began) / 2:
+            if paused < min(_ENOUGH, _FREE + (_now() - self._began) / 3):
                 most = draws.choices((_SHORT, _MEDIUM, _LONG), (60, 38, 2))[0]
                 seconds = draws.uniform(0, most)
                 paused += seconds
