@@ -223,10 +223,10 @@ class Sessions:
     def finish(self, session: Session) -> None:
         """A session's thread is at its end."""
         self._finished.append(engine().current())
+        if session.place is not None:
+            session.place.leave()  # before: where none is running, all places are free
         with self._lock:
             self._sessions.discard(session)
-        if session.place is not None:
-            session.place.leave()
 
     def _forget_finished(self) -> None:
         """Let go of threads that have ended: of two at a time, since one was started."""
