@@ -24,7 +24,7 @@ from places import SUPPORT
 from processes import Process
 from proxy import Proxy
 from scriptling_ws import ConnectionClosed, HandshakeError, SendTimeout, connect
-from servers import dial, echo, raw_websocket, serving
+from servers import dial, echo, has_accepted, raw_websocket, serving
 
 ends = pytest.mark.parametrize("end", ["client", "server"])
 
@@ -343,10 +343,9 @@ def settle(server):
     """
     until(lambda: not server.connections)
     gc.collect()
-    peers = server._acceptor._opening
-    with dial(server):
-        until(lambda: len(peers))
-    until(lambda: not len(peers))
+    with dial(server) as sock:
+        until(lambda: has_accepted(server, sock))
+    until(lambda: not len(server._acceptor._opening))
     gc.collect()
 
 
