@@ -18,6 +18,7 @@ import time
 import pytest
 
 from frames import TEXT, frame
+from jitter import wanted
 from memory import tracemalloc
 from pairs import MIB, SOON, Running, both_ends, raw_peer, receive_frame, reset, running, until
 from places import SUPPORT
@@ -350,7 +351,10 @@ def settle(server):
 
 
 @pytest.mark.abuse(73)
-@pytest.mark.skipif(sys.gettrace() is not None, reason="a tracer keeps memory for each thread")
+@pytest.mark.skipif(
+    sys.gettrace() is not None or wanted() is not None,
+    reason="what looks at threads keeps memory for each",
+)
 def test_connections_that_come_and_go_leave_nothing():
     """In small; `make soak` does so for long. Descriptors, threads and memory are as before."""
     with serving(echo) as server:
