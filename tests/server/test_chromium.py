@@ -151,8 +151,10 @@ def test_a_subprotocol_that_the_server_does_not_have(tab):
 
 
 @runs_once
-def test_cookies_of_the_page(own, tab):
-    tab.run("document.cookie = 'a=1'; document.cookie = 'b=2'; await next(open('/echo'))")
+def test_cookies_of_the_page(browser, own):
+    # By a host of its own: cookies are the same for all ports of one.
+    with browser.tab(f"http://page.localhost:{own.server.port}/") as tab:
+        tab.run("document.cookie = 'a=1'; document.cookie = 'b=2'; await next(open('/echo'))")
     assert own.requests.get(timeout=TIMEOUT).headers["cookie"] == "a=1; b=2"
 
 
@@ -219,7 +221,7 @@ def test_cookies_out_of_the_answer_to_an_upgrade(browser):
     await next(open("/echo"));
     return seen;
     """
-    # A host of its own: cookies are the same for all ports of one.
+    # A host of its own here too.
     with (
         Site(authorize=by_cookie) as site,
         browser.tab(f"http://cookies.localhost:{site.server.port}/") as tab,
