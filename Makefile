@@ -16,7 +16,7 @@ NODE_MODULES = tests/peers/node_modules
 KERNEL = src/_wsframe.pyx $(wildcard src/_wsframe/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat screenshots docs docs-links test test-compiled test-pure test-gevent field \
+.PHONY: help demo chat screenshots docs docs-links test test-compiled test-pure test-gevent jitter field \
     install-check lint format api peers \
     programs conformance conformance-gate free-threaded pypy architectures fuzz fuzz-quick sanitize \
     coverage mutants soak \
@@ -99,6 +99,13 @@ test-gevent: $(VENV)/tested peers ## tests of the server, rooms and waiting clie
 	    tests/connection/test_pairing.py tests/connection/test_several.py \
 	    tests/client/test_reconnecting.py --ignore=$(FLOODS)
 	SCRIPTLING_WS_ENGINE=gevent $(PYTEST) $(PYTEST_ARGS) $(FLOODS)
+
+# A test that fails takes an order of threads for granted, or the package does. Another SEED, another order.
+JITTER = tests/server tests/connection tests/rooms tests/client tests/handshakes tests/network \
+    tests/adapters tests/test_examples.py tests/test_examples_chat.py \
+    tests/test_examples_chat_redis.py tests/test_examples_dashboard.py
+jitter: $(VENV)/tested peers ## tests of what has threads, which pause at random; SEED=0, JITTER=files
+	SCRIPTLING_WS_JITTER=$(SEED) $(PYTEST) $(PYTEST_ARGS) $(JITTER)
 
 # What public bug reports tell of: not a part of the repository, but run where it lies beside it.
 FIELD ?= ../shared/field/check.py

@@ -23,6 +23,7 @@ import kernels
 from cases import AbuseCases, CodeBlocks, check_names
 from channels import FREE_THREADED, WAYS, Way
 from children import end_pool
+from jitter import jitter, wanted
 from once import leave_out, opens_no_connection  # noqa: F401 - a fixture of every test
 from scriptling_ws import _kernel as _frame
 from scriptling_ws._connection import keepalive as _keepalive
@@ -36,7 +37,9 @@ HAS_PROC = Path(DESCRIPTORS).is_dir()
 
 
 def pytest_report_header():
-    return f"scriptling-ws codec: {_frame.IMPLEMENTATION}, engine: {engine().name}"
+    seed = wanted()
+    pauses = "" if seed is None else f", jitter: {seed}"
+    return f"scriptling-ws codec: {_frame.IMPLEMENTATION}, engine: {engine().name}{pauses}"
 
 
 def pytest_sessionstart(session):
@@ -66,6 +69,7 @@ def pytest_configure(config):
     config.pluginmanager.register(AbuseCases(), "abuse-cases")
     config.pluginmanager.register(CodeBlocks(), "code-blocks")
     take_turns(config)
+    jitter(config)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,16 +1,23 @@
 """What the suite does with its own tests: which run alone, which run once, what is counted."""
 
 import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import code_blocks
+import jitter as _jitter
 import turns as _turns
 from cases import AbuseCases, CodeBlocks, check_names, named
 from once import no_connection
 from pairs import Running, both_ends, until
+from places import TESTS
 from turns import Turns
 
 pytestmark = pytest.mark.once("it opens a connection to be told off for that")
@@ -195,3 +202,61 @@ def test_an_address_in_the_id_of_a_case_is_refused():
         check_names([item])
     item.nodeid = f"tests/test_x.py::test_y[{named(object())}]"
     check_names([item])
+
+
+# -- pauses ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """Those of one seed, which takes none: the names of the threads that would have paused."""
+    taken = []
+    monkeypatch.setattr(
+        _jitter, "_sleep", lambda seconds: taken.append(threading.current_thread().name)
+    )
+    before, interval = sys.getprofile(), sys.getswitchinterval()
+    begun = _jitter.Jitter(1)
+    yield lambda name: (taken.clear(), begun.begin(name), taken)[2]
+    begun.end()
+    sys.setprofile(before)
+    sys.setswitchinterval(interval)
+
+
+def test_threads_pause_where_the_package_and_its_tests_run(pauses):
+    def talk():
+        with both_ends() as (client, server):
+            for _ in range(20):
+                client.send("x")
+                assert server.receive(10) == "x"
+
+    paused = set()
+    for number in range(20):
+        taken = pauses(f"test {number}")
+        talk()
+        Running(talk).result()
+        paused.update(taken)
+    assert paused == {threading.current_thread().name, "test"}
+
+
+def test_code_of_others_is_not_held_up(pauses):
+    for number in range(20):
+        taken = pauses(f"test {number}")
+        for _ in range(20):
+            json.dumps({"a": [1]}, indent=1)
+        assert not taken
+
+
+def test_a_program_pauses_too(tmp_path):
+    """As the tests that start it do: by the environment."""
+    environment = os.environ | {"PYTHONPATH": str(TESTS / "jittered"), _jitter.VARIABLE: "1"}
+    code = "import sys; print(sys.getprofile() is not None)"
+    for changes, expected in (({}, "True"), ({_jitter.VARIABLE: ""}, "False")):
+        said = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment | changes,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert said.stdout.strip() == expected

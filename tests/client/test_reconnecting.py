@@ -14,9 +14,18 @@ from email.utils import formatdate
 import pytest
 
 import scriptling_ws as ws
-from pairs import SOON, connection, receive_head, running, tls_contexts, upgrade_answer
+from pairs import (
+    SOON,
+    at_least,
+    connection,
+    receive_head,
+    running,
+    tls_contexts,
+    upgrade_answer,
+)
 from scriptling_ws._client import backoff
 from scriptling_ws._client.backoff import Budget, Pace, is_final, retry_after
+from scriptling_ws._network import deadline as _deadline
 from scriptling_ws._network.waiting import engine
 from servers import echo, serving
 from tunnels import listening
@@ -331,14 +340,25 @@ def test_a_server_that_accepts_and_closes_counts_as_failing():
     assert turns == conns.failures == 2
 
 
-def test_the_budget_of_time(monkeypatch):
+def test_a_wait_is_as_long_as_it_is_said_to_be(monkeypatch):
     monkeypatch.setattr(backoff, "_up_to", lambda seconds: seconds)
+    with Fickle(BUSY, BUSY, greet) as server, at_least(0.45):
+        for conn in ws.reconnecting(server.url, first_delay=0.15):
+            assert conn.receive(SOON) == "hello"
+            break
+
+
+def test_the_budget_of_time(monkeypatch):
+    waits = []  # in each of which the clock is set forward
+    monkeypatch.setattr(backoff, "_up_to", lambda seconds: seconds)
+    monkeypatch.setattr(_deadline, "monotonic", lambda: time.monotonic() + sum(waits))
     with Fickle(BUSY) as server:
-        began = time.monotonic()
+        conns = ws.reconnecting(server.url, max_time=100, first_delay=15, max_delay=3600)
+        monkeypatch.setattr(type(conns), "_wait", lambda _, seconds: waits.append(seconds))
         with pytest.raises(ws.HandshakeError, match="503"):
-            next(iter(ws.reconnecting(server.url, max_time=1, first_delay=0.15, max_delay=3600)))
-        assert 0.45 <= time.monotonic() - began < SOON
-    assert len(server.requests) == 3  # the wait of 0.6 s would have been too long
+            next(iter(conns))
+    assert waits == [15, 30]  # the wait of 60 s would have been too long
+    assert len(server.requests) == 3
 
 
 def test_close_ends_a_wait_and_a_connection(log):

@@ -12,7 +12,7 @@ import weakref
 import pytest
 
 from memory import counts_references
-from pairs import MIB, both_ends, raw_peer
+from pairs import MIB, both_ends, raw_peer, until
 from scriptling_ws import ConnectionClosed, SendTimeout, is_binary, is_text
 from scriptling_ws._connection.connection import Connection
 
@@ -99,7 +99,7 @@ def test_a_broken_connection_keeps_nothing_of_who_used_it(reset):
         gc.disable()
         try:
             send()
-            assert messages[0]() is None
+            until(lambda: messages[0]() is None)  # keepalive may just be looking
         finally:
             gc.enable()
         with pytest.raises(ConnectionClosed):
@@ -123,7 +123,7 @@ def test_a_broken_tls_stream_keeps_nothing_of_who_read_it():
         gc.disable()
         try:
             receive()
-            assert kept[0]() is None
+            until(lambda: kept[0]() is None)
         finally:
             gc.enable()
         assert client.close_code == 1006

@@ -55,13 +55,18 @@ compressions = pytest.mark.parametrize("deflate", [None, Terms()], ids=["plain",
 
 
 @contextlib.contextmanager
-def a_pair(*, client=True, tls=False, deflate=None, buffer=None, other=None, **options):
-    """A Connection in a role, and its peer, another one that keepalive leaves alone."""
+def a_pair(*, client=True, tls=False, deflate=None, buffer=None, other=None, said=None, **options):
+    """A Connection in a role, and its peer, another one that keepalive leaves alone.
+
+    The peer has `said` something before there is the connection, whose keepalive waits for nobody.
+    """
     near, far = tls_pair(buffer=buffer) if tls else tcp_pair(buffer)
-    one = connection(near, client=client, deflate=deflate, **options)
     peer = connection(
         far, client=not client, deflate=deflate, **{"ping_interval": None, **(other or {})}
     )
+    if said is not None:
+        peer.send(said)
+    one = connection(near, client=client, deflate=deflate, **options)
     try:
         yield one, peer
     finally:
@@ -166,24 +171,28 @@ def test_a_message_to_a_slow_reader_is_sent_whatever_the_interval(
     client, tls, deflate, monkeypatch
 ):
     message = random.Random(1).randbytes(512 * KIB)  # compressing makes it no smaller
-    looks = Looks(monkeypatch)
+    interval, ahead = 60.0, 0.0  # by a clock that this test sets forward
+    monkeypatch.setattr(_pinger, "monotonic", lambda: monotonic() + ahead)
     with a_pair(
         client=client,
         tls=tls,
         deflate=deflate,
         buffer=64 * KIB,
         other={"binary_type": bytes},
-        ping_interval=OFTEN,
-        ping_timeout=5 * OFTEN,  # while the message takes three times as long
+        ping_interval=interval,
+        ping_timeout=5 * interval,  # while the message takes more than twice as long
         send_timeout=None,
     ) as (conn, peer):
         sending = Running(conn.send_binary, message)
         while not unread(peer):
-            looks.more()  # it has asked, and judged; then the peer reads on, a little
+            for _ in range(3):  # it asks, and judges; then the peer reads on, a little
+                ahead += interval
+                look(conn)
             left = 64 * KIB
             while left > 0 and (count := read_on(peer)):
                 left -= count
             assert conn.close_code is None
+        assert ahead > 2 * 5 * interval
         assert peer.receive(0) == message
         assert sending.result() is None
 
@@ -227,8 +236,8 @@ def test_a_peer_that_reads_nothing_is_not_kept_by_what_its_kernel_takes(tls):
 @transports
 def test_a_connection_on_which_something_lies_unread_is_kept(client, tls, monkeypatch):
     looks = Looks(monkeypatch)
-    with a_pair(client=client, tls=tls, ping_interval=OFTEN, ping_timeout=OFTEN) as (conn, peer):
-        peer.send("unread")
+    often = {"ping_interval": OFTEN, "ping_timeout": OFTEN}
+    with a_pair(client=client, tls=tls, said="unread", **often) as (conn, _):
         looks.more(20)
         assert conn.connected()
         assert conn.receive(SOON) == "unread"  # not at once, while another thread has a look

@@ -495,7 +495,7 @@ def test_receiving_from_a_closed_connection_returns_at_once():
     with raw_peer() as (conn, peer):
         reset(peer)
         with at_least(0):
-            assert [conn.receive(30) for _ in range(10_000)] == [None] * 10_000
+            assert [conn.receive(30) for _ in range(1000)] == [None] * 1000
 
 
 def test_receiving_many():

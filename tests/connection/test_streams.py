@@ -557,8 +557,8 @@ def test_other_messages_wait_for_a_streams_end_and_pings_do_not():
 
         with running(
             lambda: client.send_stream(source(), fragment_size=100),
-            lambda: [until(lambda: client._writer.fragmenter), client.send("behind")],
-            lambda: [until(lambda: client._writer.fragmenter), client.send_binary(b"too")],
+            lambda: [until(lambda: client.stats().frames_sent), client.send("behind")],
+            lambda: [until(lambda: client.stats().frames_sent), client.send_binary(b"too")],
         ):
             with server.receive_stream(SOON) as stream:
                 assert stream.read(100) == b"a" * 100
@@ -582,7 +582,7 @@ def test_who_waits_behind_a_stream_hears_of_its_timeout():
             go.wait(SOON)
 
         with running(lambda: client.send_stream(source(), fragment_size=100)):
-            until(lambda: client._writer.fragmenter)
+            until(lambda: client.stats().frames_sent)
             for call in (client.send, lambda text: client.send_stream(text, text=True)):
                 with pytest.raises(ws.SendTimeout, match="took all of send_timeout"):
                     call("never")
@@ -718,7 +718,7 @@ def test_a_rooms_message_waits_for_a_streams_end():
             assert go.wait(SOON)
 
         with running(lambda: server.send_stream(source(), fragment_size=100)):
-            until(lambda: server._writer.fragmenter)
+            until(lambda: server.stats().frames_sent)  # its first fragment
             room.send("to all")
             go.set()
         assert client.receive(SOON) == b"a" * 100

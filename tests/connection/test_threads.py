@@ -17,6 +17,7 @@ from pairs import (
     MIB,
     SOON,
     Running,
+    at_least,
     both_ends,
     connection,
     fill,
@@ -168,26 +169,26 @@ def test_a_send_goes_through_while_another_thread_is_blocked_in_receive(tls):
 @transports
 @pytest.mark.parametrize("timeout", [None, 60])
 def test_close_wakes_a_blocked_receive(tls, timeout):
-    with both_ends(tls=tls, close_timeout=1) as (client, server):
+    with both_ends(tls=tls, close_timeout=60) as (client, server):
         call = receiving(client, timeout)
-        with running(lambda: server.receive(SOON)):
-            start = time.monotonic()
+        with at_least(0):  # before the server looks
             closing = Running(client.close)
             assert call.result() is None
-            assert time.monotonic() - start < 0.1
+        assert not closing.done()
+        with running(lambda: server.receive(SOON)):
             closing.result()
         assert client.connected() is False
 
 
 @pytest.mark.abuse(51)
 def test_close_wakes_a_blocked_receive_even_if_the_peer_never_answers():
-    with raw_peer(close_timeout=1) as (conn, _):
+    with raw_peer(close_timeout=60) as (conn, peer):
         calls = [receiving(conn), Running(conn.receive, 60), Running(list, conn)]
-        start = time.monotonic()
-        closing = Running(conn.close)
-        assert [call.result() for call in calls] == [None, None, []]
-        assert time.monotonic() - start < 0.5
+        with at_least(0):
+            closing = Running(conn.close)
+            assert [call.result() for call in calls] == [None, None, []]
         assert not closing.done()
+        peer.close()
         closing.result()
         assert conn.fileno() == -1
 
@@ -227,11 +228,10 @@ def test_of_several_receivers_each_message_goes_to_one(tls):
 def test_the_timeout_of_a_second_receiver_holds():
     with raw_peer() as (conn, peer):
         first = receiving(conn)
-        start = time.monotonic()
-        assert conn.receive(0) is None
-        assert time.monotonic() - start < 0.1
-        assert conn.receive(0.2) is None
-        assert 0.2 <= time.monotonic() - start < 2
+        with at_least(0):
+            assert conn.receive(0) is None
+        with at_least(0.2):
+            assert conn.receive(0.2) is None
         assert not first.done()
         peer.sendall(frame(TEXT, b"x"))
         assert first.result() == "x"

@@ -67,9 +67,9 @@ def in_way(transport, way):
 
 @contextlib.contextmanager
 def ends(way, contexts=None, buffer=None, **options):
-    """A connection, the client's, and the TLS transport of its peer."""
+    """A connection, the client's, and the TLS transport of its peer; keepalive adds nothing."""
     near, far = tls_pair(contexts, buffer)
-    conn = connection(in_way(near, way), **options)
+    conn = connection(in_way(near, way), **{"ping_interval": None, **options})
     try:
         yield conn, far
     finally:
@@ -546,7 +546,7 @@ def test_a_ping_waits_for_nothing_that_tls_has_already(way):
 @pytest.mark.parametrize("how", ["close_notify", "end"])
 @pytest.mark.parametrize("waits", [False, True])
 def test_the_end_of_the_stream_after_a_message(way, how, waits):
-    with ends(way, ping_interval=None) as (conn, peer):
+    with ends(way) as (conn, peer):
         settle(conn, peer)
 
         def receive():
@@ -568,7 +568,7 @@ def test_the_end_of_the_stream_after_a_message(way, how, waits):
 
 
 def test_a_reset_while_a_receiver_waits(way):
-    with ends(way, ping_interval=None) as (conn, peer):
+    with ends(way) as (conn, peer):
         settle(conn, peer)
         call = Running(conn.receive, None)
         until(conn._intake.lock.locked)
@@ -587,7 +587,7 @@ def unread_bytes(conn):
 
 @pytest.mark.parametrize("before", [[], ["good"], ["good", "better"]])
 def test_a_forged_record_ends_the_connection_after_what_came_before_it(way, before):
-    with ends(way, ping_interval=None) as (conn, peer):
+    with ends(way) as (conn, peer):
         settle(conn, peer)
         good = ciphertext(peer, *(frame(TEXT, text.encode()) for text in before))
         forged = bytearray(ciphertext(peer, frame(TEXT, b"forged")))
@@ -603,7 +603,7 @@ def test_a_forged_record_ends_the_connection_after_what_came_before_it(way, befo
 
 
 def test_a_peer_that_renegotiates_while_a_message_is_to_leave_is_left(way):
-    with ends(way, ping_interval=None) as (conn, peer):
+    with ends(way) as (conn, peer):
         settle(conn, peer)
         session = conn._link.transport.session
 
@@ -623,7 +623,7 @@ def test_a_peer_that_renegotiates_while_a_message_is_to_leave_is_left(way):
 
 
 def test_an_error_of_openssl_is_final_whatever_it_says_when_it_is_asked_again(way):
-    with ends(way, ping_interval=None) as (conn, peer):
+    with ends(way) as (conn, peer):
         settle(conn, peer)
 
         def fail():
@@ -651,7 +651,7 @@ def test_a_close_while_a_receiver_waits(way, client):
 
 
 def test_a_send_to_a_peer_that_has_left_is_told(way):
-    with ends(way, ping_interval=None) as (conn, peer):
+    with ends(way) as (conn, peer):
         settle(conn, peer)
         reset(peer._sock)
         ended(conn)
@@ -766,7 +766,7 @@ def test_a_handler_that_raises_before_a_message_is_encrypted_sends_nothing_of_it
 @pytest.mark.abuse(70)
 def test_a_handler_that_raises_as_a_message_is_decrypted_ends_the_stream(way):
     """How much was decrypted is not known: nothing else is to be read from there."""
-    with ends(way, ping_interval=None) as (conn, peer):
+    with ends(way) as (conn, peer):
         settle(conn, peer)
         tell(peer, frame(TEXT, b"lost"))
         arrived(conn)
@@ -780,7 +780,7 @@ def test_a_handler_that_raises_as_a_message_is_decrypted_ends_the_stream(way):
 
 @pytest.mark.abuse(70)
 def test_a_handler_that_raises_before_a_message_is_decrypted_ends_the_stream_after_what_was(way):
-    with ends(way, ping_interval=None) as (conn, peer):
+    with ends(way) as (conn, peer):
         settle(conn, peer)
         data = ciphertext(peer, frame(TEXT, b"good"), frame(TEXT, b"in doubt"))
         put(peer, data)
@@ -818,7 +818,7 @@ def test_what_was_decrypted_as_a_handler_raised_is_received_though_nothing_else_
 
 @pytest.mark.abuse(70)
 def test_a_handler_that_raises_in_a_look_ahead_ends_the_stream(way):
-    with ends(way, ping_interval=None) as (conn, peer):
+    with ends(way) as (conn, peer):
         settle(conn, peer)
         tell(peer, frame(TEXT, b"lost"))
         arrived(conn)

@@ -28,7 +28,7 @@ from scriptling_ws._network.deadline import Deadline
 from scriptling_ws._network.fork import tell_after_fork
 from scriptling_ws._network.transport import Transport
 from scriptling_ws._server.limits import WEBSOCKET
-from servers import dial, echo, raw_websocket, serving
+from servers import dial, echo, has_accepted, raw_websocket, serving
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),
@@ -290,7 +290,7 @@ def test_a_child_does_not_keep_a_servers_port():
     server = serving(echo)
     half = dial(server)
     half.sendall(b"GET / HTTP")  # a handshake under way
-    until(lambda: len(server._acceptor._opening))
+    until(lambda: has_accepted(server, half))
     with half, living_child(half.close):
         server.close()
         assert half.recv(1) == b""

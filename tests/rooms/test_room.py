@@ -166,8 +166,7 @@ def test_a_connection_that_has_left_is_let_go_of():
         conn.close()
     gone = weakref.ref(conn)
     del conn, found
-    gc.collect()
-    assert gone() is None
+    until(lambda: (gc.collect(), gone())[1] is None)  # keepalive may just be looking
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -8,12 +8,12 @@ import contextlib
 import queue
 
 import pytest
-from test_paths import AMBIGUOUS, NOT_UTF8, PLAIN
 
 from behind import HAPROXY_TUNNEL, NGINX_WEBSOCKET
 from programs import haproxy, nginx, runs_once
 from scriptling_ws._server.routes import Routes
 from servers import TIMEOUT, dial, head, read_all, serving, upgrade
+from spellings import AMBIGUOUS, NOT_UTF8, PLAIN
 
 pytestmark = [runs_once, pytest.mark.processes]
 

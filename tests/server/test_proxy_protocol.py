@@ -15,6 +15,7 @@ from servers import (
     Certificates,
     RawWebSocket,
     dial,
+    has_accepted,
     head,
     raw_websocket,
     read_all,
@@ -323,7 +324,7 @@ def test_who_leaves_in_the_header_is_forgotten(told):
 def test_slow_headers_cost_no_spin():
     """What has come of a header is taken, so that the poller does not tell of it again."""
     with serving(routes=telling_routes(), **PROXIES) as server, dial(server) as sock:
-        until(lambda: len(server._acceptor._opening) == 1)
+        until(lambda: has_accepted(server, sock))
         slow = server._acceptor._opening.front()
         steps = []
         advance = server._acceptor._advance

@@ -17,6 +17,7 @@ from servers import (
     RawWebSocket,
     dial,
     echo,
+    has_accepted,
     head,
     raw_websocket,
     read_all,
@@ -239,7 +240,7 @@ def test_other_settings_are_for_handshakes_from_then_on(certificates):
         old = scriptling_ws.connect(server.url, ssl_context=certificates.client)
         until(lambda: not server._acceptor._opening)
         with dial(server) as begun, old:
-            until(lambda: server._acceptor._opening)  # it is accepted
+            until(lambda: has_accepted(server, begun))
             server.use_ssl_context(other.server)
             with pytest.raises(scriptling_ws.ConnectError, match="verify failed"):
                 scriptling_ws.connect(server.url, ssl_context=certificates.client)

@@ -15,6 +15,7 @@ Rules:
 import contextlib
 import csv
 import os
+import random
 import shutil
 import signal
 import socket
@@ -29,6 +30,8 @@ from pairs import authority, until
 REQUIRED = os.environ.get("SCRIPTLING_WS_PROGRAMS") == "yes"
 # Debian has servers in a directory that is not on the PATH of every user.
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"])
+
+_CHANCE = random.SystemRandom()  # which no test seeds: workers are to differ
 
 # For what has nothing to do with the codec: of the two runs one is enough.
 runs_once = pytest.mark.once("other programs are what it is about; frames, other tests have")
@@ -47,9 +50,15 @@ def find(*names):
 
 
 def free_port():
-    """A port of the loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    """A port of the loopback that nobody listens on, nor will until it is used.
+
+    It is below those that systems give out, to each connection one: 32768 and more on Linux, 49152
+    and more elsewhere. One of these may be another test's the moment after.
+    """
+    while True:
+        port = _CHANCE.randrange(11_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def accepts(family, address):

@@ -35,6 +35,9 @@ def handler(client):
     room.join(client)
     client.send("in")
     for message in client:
+        if message == "?":  # what came before it has been answered, if it is
+            client.send("!")
+            continue
         send = room.send if ws.is_text(message) else room.send_binary
         try:
             send(message, exclude=client)

@@ -223,10 +223,10 @@ class Sessions:
     def finish(self, session: Session) -> None:
         """A session's thread is at its end."""
         self._threads.leave()
+        if session.place is not None:
+            session.place.leave()  # before: where none is running, all places are free
         with self._lock:
             self._sessions.discard(session)
-        if session.place is not None:
-            session.place.leave()
 
     def attach(self, session: Session, connection: Connection[Any, Any]) -> None:
         """The session's upgrade is through: from now on a shutdown says 1001 to it."""
