@@ -326,6 +326,7 @@ def test_slow_headers_cost_no_spin():
     with serving(routes=telling_routes(), **PROXIES) as server, dial(server) as sock:
         until(lambda: has_accepted(server, sock))
         slow = server._acceptor._opening.front()
+        until(lambda: slow.events)  # its first step is over: it waits
         steps = []
         advance = server._acceptor._advance
         server._acceptor._advance = lambda peer: (steps.append(peer), advance(peer))
