@@ -150,7 +150,8 @@ class WireTransport(Transport):
         self._sock.pause(deadline)  # type: ignore[attr-defined]
 
     def _prepare(self, native: bool) -> bool:
-        """Nothing to set."""
+        """Nothing to set, and no system that could tell what has become of its bytes."""
+        self._internet = False
         return False
 
 
