@@ -516,7 +516,7 @@ class Shortcuts:
         """Keep nothing."""
 
 
-def shortcut(function: _Method, /) -> _Method:
+def shortcut(function: _Method) -> _Method:
     """Have the method as it is."""
     if function.__name__ not in _SHORTCUTS:
         raise ValueError(f"there is no shortcut for {function.__name__}()")

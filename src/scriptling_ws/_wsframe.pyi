@@ -437,7 +437,7 @@ class Shortcuts:
             writer: As for `Channel.send_text`.
         """
 
-def shortcut(function: _Method, /) -> _Method:
+def shortcut(function: _Method) -> _Method:
     """Have the usual calls of a connection's method in C, where they can be done at once.
 
     A decorator. A call with one argument of a usual type, or with none if the function has a

@@ -1,4 +1,4 @@
-"""Shortcuts of a connection's methods: which calls C takes, and that all others are the function's."""
+"""Shortcuts of a connection's methods: which calls C takes, and that others are the function's."""
 
 import functools
 import gc
