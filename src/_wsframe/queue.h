@@ -9,6 +9,13 @@
 
 #include <Python.h>
 
+/* Without the GIL the field may change as it is read: then deque reads it. */
+#if defined(Py_GIL_DISABLED)
+#define WS_IS_EMPTY(queue) (PyObject_Size(queue) == 0)
+#else
+#define WS_IS_EMPTY(queue) (Py_SIZE(queue) == 0)
+#endif
+
 static PyObject *WS_DEQUE = NULL;
 static PyCFunction WS_POPLEFT = NULL;
 
@@ -29,7 +36,7 @@ static int ws_use_deque(PyObject *deque) {
 static PyObject *ws_take_first(PyObject *queue) {
     PyObject *item;
     if (WS_POPLEFT != NULL && Py_IS_TYPE(queue, (PyTypeObject *) WS_DEQUE)) {
-        if (Py_SIZE(queue) == 0) return NULL;
+        if (WS_IS_EMPTY(queue)) return NULL;
         item = WS_POPLEFT(queue, NULL);
     } else {
         item = PyObject_CallMethod(queue, "popleft", NULL);
