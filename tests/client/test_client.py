@@ -494,7 +494,7 @@ def test_a_refusal_whose_body_has_no_end(name, tls):
 
     trusting, context = tls_contexts() if tls else (None, None)
     options = {"scheme": "wss", "ssl_context": trusting} if tls else {}
-    with server(dripping(make), context=context) as port, at_least(1, 5):
+    with server(dripping(make), context=context) as port, at_least(1, 20):
         error = refused(port, timeout=None, **options)
     assert type(error) is HandshakeError
     assert error.status == 200
