@@ -11,6 +11,7 @@ import foreign
 from adapting import HAS_EVENTS, HAS_SOCKET, TIMEOUT, TLS, adapted
 from browser import chromium
 from heads import UPGRADE
+from looped import looped
 from pairs import MIB
 from processes import Process, python_environment
 from programs import runs_once
@@ -83,7 +84,7 @@ def test_a_handler_gets_lists_of_bytes(server):
         assert conn.receive(TIMEOUT) == [1, 2, 255, 7]
 
 
-@pytest.mark.parametrize(("code", "reason"), CLOSES)
+@looped(("code", "reason"), CLOSES)
 def test_the_handler_sees_how_the_client_closes(server, code, reason):
     with server.connect("/end") as conn:
         assert conn.receive(TIMEOUT) == "open"

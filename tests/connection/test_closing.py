@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from frames import BINARY, CLOSE, PING, TEXT, close_frame, frame
+from looped import looped
 from pairs import (
     KIB,
     MIB,
@@ -62,7 +63,7 @@ def test_closing_with_a_code_and_a_reason(client, code):
 
 
 @pytest.mark.abuse(52)
-@pytest.mark.parametrize(
+@looped(
     ("code", "reason", "error", "says"),
     [(code, "", ValueError, str(code)) for code in (0, 1, 999, 1002, 1004, 1005, 1006, 1015, 1016)]
     + [(code, "", ValueError, str(code)) for code in (-1, 2999, 5000, 65_536, 2**40)]

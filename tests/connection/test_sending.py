@@ -12,6 +12,7 @@ import time
 import pytest
 
 from frames import BINARY, PING, PONG, TEXT, close_frame, frame
+from looped import looped
 from pairs import (
     KIB,
     MIB,
@@ -99,7 +100,7 @@ BINARIES = [
 
 
 @roles
-@pytest.mark.parametrize("data", BINARIES, ids=lambda data: f"{type(data).__name__}{len(data)}")
+@looped("data", BINARIES)
 def test_sending_binary(client, data):
     expected = data.tobytes() if isinstance(data, (memoryview, array.array)) else bytes(data)
     with raw_peer(client=client) as (conn, peer), running(lambda: conn.send_binary(data)):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import scriptling_ws as ws
 from cases import named
 from frames import BINARY, CONTINUATION, TEXT, close_frame, frame
+from looped import looped
 from pairs import (
     KIB,
     MIB,
@@ -44,10 +45,8 @@ AS_BYTES = {"text_type": bytes}
 
 
 @roles
-@pytest.mark.parametrize(
-    "kind", [bytes, bytearray, memoryview, str], ids=lambda kind: kind.__name__
-)
-@pytest.mark.parametrize("text", TEXTS, ids=len)
+@looped("kind", [bytes, bytearray, memoryview, str])
+@looped("text", TEXTS)
 def test_what_is_encoded_is_sent_as_text(client, kind, text):
     data = text if kind is str else kind(text.encode())
     with raw_peer(client=client) as (conn, peer), running(lambda: conn.send_text(data)):
@@ -56,7 +55,7 @@ def test_what_is_encoded_is_sent_as_text(client, kind, text):
 
 @ways
 @roles
-@pytest.mark.parametrize("text", TEXTS, ids=len)
+@looped("text", TEXTS)
 def test_it_arrives_as_any_text(way, client, text):
     with both_ends(compression_threshold=100, **way) as ends:
         near, far = ends if client else reversed(ends)
@@ -98,9 +97,9 @@ NOT_UTF_8 = [
 
 
 @roles
-@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview], ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize(("data", "where"), NOT_UTF_8, ids=[str(where) for _, where in NOT_UTF_8])
-@pytest.mark.parametrize("deflate", [None, TERMS], ids=["plain", "deflate"])
+@looped("kind", [bytes, bytearray, memoryview])
+@looped(("data", "where"), NOT_UTF_8)
+@looped("deflate", [None, TERMS])
 def test_what_is_no_utf8_is_refused_before_anything_is_sent(client, kind, data, where, deflate):
     with raw_peer(client=client, deflate=deflate, compression_threshold=0) as (conn, peer):
         for more in ({}, {"timeout": SOON}, {"compress": False}):
@@ -243,7 +242,7 @@ def test_a_stream_is_checked_as_a_whole_would_be(data, cuts):
 
 @ways
 @roles
-@pytest.mark.parametrize("text", TEXTS, ids=len)
+@looped("text", TEXTS)
 def test_text_is_received_as_its_bytes(way, client, text):
     with both_ends(**AS_BYTES, compression_threshold=100, **way) as ends:
         near, far = ends if client else reversed(ends)
@@ -291,8 +290,8 @@ BAD = [b"\xff", b"ok\xc3(", b"\xed\xa0\x80", b"\xc3", b"x" * 200_000 + b"\xff"]
 
 @pytest.mark.parametrize("transport", [Transport, ByMethod])
 @roles
-@pytest.mark.parametrize("data", BAD, ids=len)
-@pytest.mark.parametrize("cut", [0, 1, 3])
+@looped("data", BAD)
+@looped("cut", [0, 1, 3])
 def test_text_that_is_no_utf8_ends_the_connection(transport, client, data, cut):
     with raw_peer(client=client, transport=transport, **AS_BYTES) as (conn, peer):
         mask = not client

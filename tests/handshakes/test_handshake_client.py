@@ -13,6 +13,7 @@ from wsproto import handshake as wshandshake
 
 from abuse import row
 from heads import ACCEPT, pieces
+from looped import looped
 from pairs import upgrade_answer
 from scriptling_ws._errors import ConnectTimeout, HandshakeError
 from scriptling_ws._handshakes import client as _client
@@ -695,12 +696,10 @@ def key_of(request):
     return request.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
 
 
-@pytest.mark.parametrize("url", ["ws://localhost:8080/chat?x=1", "ws://u:p@[::1]/", "wss://h/%20"])
-@pytest.mark.parametrize(
-    "headers", [{}, {"X-A": " \xfc ", "x-b": ""}, {"User-Agent": "me"}], ids=str
-)
-@pytest.mark.parametrize("subprotocols", [(), ("a",), ("b", "a")], ids=str)
-@pytest.mark.parametrize("deflate", [None, Terms(), Terms(True, True, 9, 10)], ids=str)
+@looped("url", ["ws://localhost:8080/chat?x=1", "ws://u:p@[::1]/", "wss://h/%20"])
+@looped("headers", [{}, {"X-A": " \xfc ", "x-b": ""}, {"User-Agent": "me"}])
+@looped("subprotocols", [(), ("a",), ("b", "a")])
+@looped("deflate", [None, Terms(), Terms(True, True, 9, 10)])
 def test_a_request_is_what_wsproto_would_send(url, headers, subprotocols, deflate):
     for _ in range(2):  # the second may be one that was kept
         request = client(url, headers, subprotocols, deflate).request

@@ -2,6 +2,7 @@
 
 import pytest
 
+from looped import looped
 from scriptling_ws._handshakes.head import Refused, parse_request
 from scriptling_ws._handshakes.paths import Hidden, check_path, check_pattern, decoded_path
 from scriptling_ws._server.routes import Routes
@@ -32,8 +33,8 @@ def test_a_path_has_to_be_utf_8(raw):
 
 
 @pytest.mark.abuse(12)
-@pytest.mark.parametrize("raw", [raw for raw in AMBIGUOUS if raw.startswith("/")])
-@pytest.mark.parametrize("prefix", ["", "http://own"])
+@looped("raw", [raw for raw in AMBIGUOUS if raw.startswith("/")])
+@looped("prefix", ["", "http://own"])
 def test_the_status_of_a_request_with_such_a_path(raw, prefix):
     with pytest.raises(Refused) as caught:
         parse_request(f"GET {prefix}{raw} HTTP/1.1\r\nHost: h\r\n\r\n".encode())

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from looped import looped
 from scriptling_ws._handshakes.terms import DeflateOffer, Terms, agree, parse_extensions
 
 pytestmark = pytest.mark.once
@@ -304,7 +305,7 @@ def terms_of(extension, client):
     return Terms(*resets, *bits)
 
 
-@pytest.mark.parametrize("offer", OFFERS, ids=str)
+@looped("offer", OFFERS)
 def test_websockets_as_a_server_agrees(offer):
     pmd = pytest.importorskip("websockets.extensions.permessage_deflate")
     factory = pmd.ServerPerMessageDeflateFactory()

@@ -12,6 +12,7 @@ import pytest
 
 from abuse import every_violation
 from frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
+from looped import looped
 from memory import tracemalloc
 from pairs import (
     KIB,
@@ -267,7 +268,7 @@ def test_a_hundred_unfinished_messages_of_small_fragments():
 
 @pytest.mark.abuse(48, 49)
 @roles
-@pytest.mark.parametrize("code", [1000, 1001, 1003, *range(1007, 1015), 3000, 4999])
+@looped("code", [1000, 1001, 1003, *range(1007, 1015), 3000, 4999])
 def test_a_valid_code_is_echoed_on_the_wire(client, code):
     with raw_peer(client=client) as (conn, peer):
         payload = struct.pack("!H", code) + b"why"

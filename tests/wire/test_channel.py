@@ -13,6 +13,7 @@ import kernels
 from channels import SOON, End, Hooked, Way, connected, frames_of, pair
 from frames import raw_frame
 from kernels import BINARY, KEY, TEXT
+from looped import looped
 from pairs import reset
 
 MOST = 256 * 1024
@@ -156,8 +157,8 @@ def answers(end):
     end.answers.append(b"\x8a\0")
 
 
-@pytest.mark.parametrize(("call", "message"), CALLS)
-@pytest.mark.parametrize("change", [not_open, rest, tail, answers])
+@looped(("call", "message"), CALLS)
+@looped("change", [not_open, rest, tail, answers])
 def test_what_is_in_the_way(way, call, message, change):
     with End(way) as end:
         change(end)
@@ -222,13 +223,12 @@ def test_another_thread_sends(way, call, message):
 # ---- what is refused ----
 
 
-@pytest.mark.parametrize(
+@looped(
     "items",
     [
         *([1, 256], (-1,), [True], ["1"], (1.0, 2), [10**5000], [None], [0, [1]], (b"1",)),
         *([0] * 5000 + [256], (*bytes(4096), "x")),
     ],
-    ids=str(range).format,
 )
 @masking
 def test_bad_items(way, masks, items):
@@ -277,7 +277,7 @@ def test_a_part_is_taken(way, masks, message):
 
 
 @masking
-@pytest.mark.parametrize("message", ["x", b"x" * 4096, [1, 2], (3,) * 5000, "€" * 30_000])
+@looped("message", ["x", b"x" * 4096, [1, 2], (3,) * 5000, "€" * 30_000])
 def test_nothing_is_taken(way, masks, message):
     with End(way, masks=masks) as end:
         filled = end.fill()
@@ -353,7 +353,7 @@ def gone(end):
 
 
 @masking
-@pytest.mark.parametrize(
+@looped(
     ("call", "message"),
     [*CALLS, ("send_text", "é" * 5000), ("send_binary", b"x" * 70_000), ("send", b"#" * 70_000)],
 )

@@ -18,6 +18,7 @@ import pytest
 from channels import End, Hooked, Stream, connected, pair
 from frames import header, raw_frame
 from kernels import BINARY, INT64_MAX, KEY, TEXT
+from looped import looped
 from pairs import SOON, Running, at_least, reset, running, until
 
 by_descriptor = pytest.mark.parametrize("way", ["descriptor", "gate"], indirect=True)
@@ -96,8 +97,8 @@ def test_a_window_that_is_full_to_the_brim(way, count):
                 assert list(end.ready) == [b"ab"] * count
 
 
-@pytest.mark.parametrize("before", [0, 1, 2])
-@pytest.mark.parametrize(
+@looped("before", [0, 1, 2])
+@looped(
     ("rest", "why"),
     [
         (b"\x81", MORE),

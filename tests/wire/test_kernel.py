@@ -20,6 +20,7 @@ import pytest
 import kernels
 from frames import header, raw_frame, xor
 from kernels import BINARY, INT64_MAX, KEY, LAST, MIDDLE, TEXT
+from looped import looped
 from memory import counts_references, tracemalloc
 from scriptling_ws import _kernel as _frame
 
@@ -343,8 +344,8 @@ def test_buffers_are_given_back(kernel: ModuleType) -> None:
 LENGTHS = [0, 1, 125, 126, 127, 65535, 65536, 2**31, 2**32 + 5, 2**62, INT64_MAX]
 
 
-@pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("key", [None, KEY])
+@looped("length", LENGTHS)
+@looped("key", [None, KEY])
 def test_headers(kernel: ModuleType, length: int, key: bytes | None) -> None:
     for first in (0, TEXT, 0xFF):
         coded = kernel.encode_header(first, length, key)

@@ -17,6 +17,7 @@ from wsproto.utilities import RemoteProtocolError
 
 from abuse import every_violation
 from frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
+from looped import looped
 from memory import tracemalloc
 from pairs import KIB, MIB, roles
 from protocols import ALL, channel_receive, fed_until_ended, feed, protocol
@@ -346,8 +347,8 @@ def test_fragmented_text_that_is_not_utf8(bad, step):
         assert closed_with(proto) == 1007
 
 
-@pytest.mark.parametrize("size", [20, 5000, 300_000])
-@pytest.mark.parametrize("bad", [bad for bad in BAD_TEXT if bad not in TRUNCATED])
+@looped("size", [20, 5000, 300_000])
+@looped("bad", [bad for bad in BAD_TEXT if bad not in TRUNCATED])
 def test_the_first_bad_byte_of_a_text_is_enough(bad, size):
     header = frame(TEXT, bytes(size))[:-size]
     proto = protocol()
@@ -650,8 +651,8 @@ def dripped(data, step):
     return message, peak
 
 
-# What comes byte by byte takes the memory of its bytes, and of the message that they become. An object
-# kept for each piece would take more. A large message is larger than a window.
+# What comes byte by byte takes the memory of its bytes, and of the message that they become. An
+# object kept for each piece would take more. A large message is larger than a window.
 @pytest.mark.abuse(41, 46)
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 @pytest.mark.parametrize(("size", "step"), [(20_000, 1), (140_000, 8)])
@@ -831,7 +832,7 @@ GOOD_CODES = [1000, 1001, 1002, 1003, *range(1007, 1015), 3000, 3999, 4000, 4999
 # What is valid is echoed, 1014 among it.
 @pytest.mark.abuse(48, 49)
 @few_steps
-@pytest.mark.parametrize("code", GOOD_CODES)
+@looped("code", GOOD_CODES)
 @roles
 def test_a_close_frame_is_echoed(client, code, step):
     proto = protocol(client=client)
