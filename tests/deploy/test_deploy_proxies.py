@@ -22,7 +22,7 @@ PROXIES = {
     "caddy": (caddy, caddy_text),
 }
 REASON = "é" * 20
-PAUSE = 0.005  # seconds between what visitors ask: many times in the time that a server is away
+PAUSE = 0.02  # seconds between what visitors ask: many times in the time that a server is away
 
 
 class Pair:
