@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 import scriptling_ws as ws
+from looped import looped
 from places import REPOSITORY
 from processes import Process
 
@@ -45,7 +46,7 @@ FILES = [
 ]
 
 
-@pytest.mark.parametrize("path", FILES)
+@looped("path", FILES)
 def test_example_says_how_it_is_started(path):
     first = (EXAMPLES / path).read_text(encoding="utf-8").splitlines()[0]
     command = re.search(r"(python|scriptling-ws --server :8080) (examples/\S+)", first)

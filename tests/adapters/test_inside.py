@@ -139,7 +139,7 @@ def test_a_ping_is_sent_or_said_not_to_be(server):
         assert answer.startswith("ASGI does not carry pings: the server sends pings of its own")
 
 
-@pytest.mark.parametrize(
+@looped(
     ("path", "headers", "status", "text"),
     [
         ("/echo", {"Origin": "https://foreign.example"}, 403, b"this origin may not connect"),

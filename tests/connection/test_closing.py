@@ -40,7 +40,7 @@ from scriptling_ws._network.locks import attempt
 # -- closing ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 1003, *range(1007, 1015), 3000, 4000, 4999])
+@looped("code", [1000, 1001, 1003, *range(1007, 1015), 3000, 4000, 4999])
 @roles
 def test_closing_with_a_code_and_a_reason(client, code):
     def answer(peer):

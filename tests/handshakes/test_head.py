@@ -220,7 +220,7 @@ def test_what_follows_the_head_does_not_count():
 
 
 @pytest.mark.abuse(9)
-@pytest.mark.parametrize(
+@looped(
     "bad",
     [
         b"A: b\n",
@@ -235,7 +235,7 @@ def test_what_follows_the_head_does_not_count():
         b"A: b\r\n\tc\r\n",
     ],
 )
-@pytest.mark.parametrize("step", [1, 1000])
+@looped("step", [1, 1000])
 def test_malformed_lines_are_refused(bad, step):
     reader = HeadReader()
     with pytest.raises(Refused, match="malformed") as caught:

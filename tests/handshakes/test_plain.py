@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from looped import looped
 from scriptling_ws import _kernel as kernel
 from scriptling_ws._fields import JOINTS, count_header
 from scriptling_ws._handshakes import head as _head
@@ -61,7 +62,7 @@ def test_a_plain_head_is_as_h11_reads_it(head):
     assert plain_request(head) == by_h11(head) != None  # noqa: E711 - neither is None
 
 
-@pytest.mark.parametrize(
+@looped(
     "line",
     [
         b"Content-Length: 0",
@@ -78,7 +79,7 @@ def test_a_plain_head_is_as_h11_reads_it(head):
         b"A\xe4: b",
     ],
 )
-@pytest.mark.parametrize("place", [0, 1, 2])
+@looped("place", [0, 1, 2])
 def test_what_is_not_plain_is_left_to_h11(line, place):
     lines = [b"Accept: x", b"Via: y"]
     lines.insert(place, line)

@@ -17,7 +17,7 @@ from scriptling_ws._network.authority import host_port
 pytestmark = pytest.mark.once
 
 
-@pytest.mark.parametrize(
+@looped(
     ("url", "secure", "host", "port", "target"),
     [
         ("ws://localhost", False, "localhost", 80, "/"),

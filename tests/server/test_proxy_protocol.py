@@ -133,7 +133,7 @@ def test_what_is_no_header(header, says, size):
         read(header, size)
 
 
-@pytest.mark.parametrize("header", [header for header, _ in LINES + BINARIES])
+@looped("header", [header for header, _ in LINES + BINARIES])
 def test_a_header_that_is_cut_is_waited_for(header):
     reader = ProxyHeader()
     for taken, byte in enumerate(header[:-1], 1):

@@ -315,8 +315,8 @@ def test_handlers_that_take_something_else_than_one_argument(kind, function):
         register_as(kind, function)
 
 
-@pytest.mark.parametrize("kind", WAYS)
-@pytest.mark.parametrize(
+@looped("kind", WAYS)
+@looped(
     "function",
     [
         generator,

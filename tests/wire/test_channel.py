@@ -209,7 +209,7 @@ def test_a_connection_that_compresses_sends_frames_alone(way):
         assert end.arrived() == b"\xc1\0"
 
 
-@pytest.mark.parametrize(("call", "message"), CALLS)
+@looped(("call", "message"), CALLS)
 def test_another_thread_sends(way, call, message):
     with End(way) as end:
         assert end.channel.writing.acquire()
@@ -242,14 +242,14 @@ def test_bad_items(way, masks, items):
         assert not end.writer.calls
 
 
-@pytest.mark.parametrize("change", [not_open, rest, tail, answers])
+@looped("change", [not_open, rest, tail, answers])
 def test_bad_items_are_left_to_the_writer_with_all_else(way, change):
     with End(way) as end:
         change(end)
         assert outcome(end, end.send_binary, [256]) == NOT_SENT
 
 
-@pytest.mark.parametrize("frame", [bytearray(b"\x81\0"), memoryview(b"\x81\0"), "x", None])
+@looped("frame", [bytearray(b"\x81\0"), memoryview(b"\x81\0"), "x", None])
 def test_a_frame_is_bytes(way, frame):
     with End(way) as end:
         with pytest.raises(TypeError) as caught:
@@ -263,7 +263,7 @@ def test_a_frame_is_bytes(way, frame):
 
 @in_parts
 @masking
-@pytest.mark.parametrize("message", ["a" * 200_000, b"a" * 60_000, [1] * 60_000])
+@looped("message", ["a" * 200_000, b"a" * 60_000, [1] * 60_000])
 def test_a_part_is_taken(way, masks, message):
     with End(way, pair(4096), masks=masks) as end:
         call = end.send_text if isinstance(message, str) else end.send_binary
@@ -317,8 +317,8 @@ class Strike(BaseException):
 
 
 @in_parts
-@pytest.mark.parametrize("error", [Strike(), TimeoutError(), OSError(5, "x")])
-@pytest.mark.parametrize("full", [False, True])
+@looped("error", [Strike(), TimeoutError(), OSError(5, "x")])
+@looped("full", [False, True])
 def test_what_going_on_raises_comes_out(way, full, error):
     with End(way, pair(4096)) as end:
         filled = end.fill() if full else b""
@@ -426,7 +426,7 @@ def test_what_the_stream_raises(way, dealt, error):
 # ---- after a send ----
 
 
-@pytest.mark.parametrize(("call", "message"), CALLS)
+@looped(("call", "message"), CALLS)
 def test_looking_after(way, call, message):
     with End(way) as end:
         end.channel.look_due = True

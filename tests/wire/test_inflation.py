@@ -256,8 +256,8 @@ def test_text_is_checked_before_its_end():
 
 
 @pytest.mark.abuse(39)
-@pytest.mark.parametrize("cuts", [0, 3])
-@pytest.mark.parametrize(
+@looped("cuts", [0, 3])
+@looped(
     ("limit", "step"),
     [*itertools.product([1, 1000], [1, 7, 4096, ALL]), *itertools.product([70_001], [4096, ALL])],
 )

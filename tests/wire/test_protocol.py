@@ -221,8 +221,8 @@ def test_empty_messages_are_messages(opcode, as_list, message, whole):
 
 
 @roles
-@pytest.mark.parametrize("as_list", [False, True])
-@pytest.mark.parametrize("size", [100, 131_072, 131_073, 131_076, 1_000_001])
+@looped("as_list", [False, True])
+@looped("size", [100, 131_072, 131_073, 131_076, 1_000_001])
 def test_large_frames_behind_others(client, as_list, size):
     payload = os.urandom(size)
     make = functools.partial(frame, mask=not client)
@@ -337,7 +337,7 @@ def test_text_that_is_not_utf8(bad, step):
 
 @pytest.mark.abuse(40)
 @few_steps
-@pytest.mark.parametrize("bad", BAD_TEXT)
+@looped("bad", BAD_TEXT)
 def test_fragmented_text_that_is_not_utf8(bad, step):
     for cut in range(len(bad) + 1):
         proto = protocol()
@@ -380,8 +380,8 @@ def test_binary_is_not_checked_as_text():
 
 @pytest.mark.abuse(39)
 @few_steps
-@pytest.mark.parametrize("opcode", [TEXT, BINARY])
-@pytest.mark.parametrize("limit", [1, 10, 125, 126, 5000, 150_000])
+@looped("opcode", [TEXT, BINARY])
+@looped("limit", [1, 10, 125, 126, 5000, 150_000])
 def test_the_size_limit(limit, opcode, step):
     step = max(step, limit // 1000)
     payload = b"x" * (limit + 1)
