@@ -379,13 +379,11 @@ sys.exit(", ".join(name for name in names if importable_alone(name)) or 0)
 """
 
 
-@pytest.mark.parametrize("wing", ["", *WINGS])
-def test_each_module_can_be_imported_alone(wing):
-    modules = [name for name in MODULES if name.rpartition(".")[0] == wing]
-    names = ["scriptling_ws" + f".{name}" * (name != "__init__") for name in modules]
+def test_each_module_can_be_imported_alone():
+    names = ["scriptling_ws" + f".{name}" * (name != "__init__") for name in MODULES]
     always = {*sys.stdlib_module_names, "h11", "wsproto"}
     library = always.intersection(name for module in MODULES for name in foreign(module))
     command = [sys.executable, "-W", "error", "-c", IMPORT_EACH]
     arguments = [" ".join(sorted(library)), " ".join(names)]
-    result = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=100)
+    result = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=300)
     assert not result.returncode, result.stderr

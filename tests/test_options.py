@@ -12,6 +12,7 @@ import typing
 import pytest
 
 import scriptling_ws as ws
+from looped import looped
 from pairs import MIB
 from scriptling_ws import _unknown, asgi, runtime, wsgi
 from scriptling_ws._handshakes.terms import Terms
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.once
 DECIDE = {"binary_type", "text_type"}
 
 
-@pytest.mark.parametrize(
+@looped(
     ("options", "error", "says"),
     [
         ({"binary_type": str}, ValueError, "list or bytes"),
@@ -112,7 +113,7 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize(
+@looped(
     ("call", "name", "advice"),
     [
         # Typos, in every call.

@@ -2,6 +2,7 @@
 
 import pytest
 
+from looped import looped
 from scriptling_ws._options import ServerOptions
 from scriptling_ws._server.server import Server
 from scriptling_ws._typed import parse_options
@@ -10,7 +11,7 @@ from servers import echo
 pytestmark = pytest.mark.once
 
 
-@pytest.mark.parametrize(
+@looped(
     ("texts", "options"),
     [
         ([], {}),
@@ -53,7 +54,7 @@ def test_values(texts, options):
     }
 
 
-@pytest.mark.parametrize(
+@looped(
     ("text", "error", "says"),
     [
         ("max_connections", ValueError, "write NAME=VALUE"),

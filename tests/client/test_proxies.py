@@ -17,6 +17,7 @@ import traceback
 import pytest
 
 from frames import TEXT, frame
+from looped import looped
 from pairs import (
     SOON,
     at_least,
@@ -588,7 +589,7 @@ def test_the_url_of_a_proxy(url, scheme, host, port, user, password):
     assert repr(proxy) == f"<Proxy {scheme}://{proxy.where}>"
 
 
-@pytest.mark.parametrize(
+@looped(
     ("url", "says"),
     [
         ("", "begin with one of"),

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from frames import CLOSE, close_frame
+from looped import looped
 from pairs import (
     KIB,
     MIB,
@@ -77,8 +78,8 @@ HOWS = ["close", "end", "reset", "error", "local", "shutdown", "abort"]
 
 
 @roles
-@pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize("reading", [False, True])
+@looped("how", HOWS)
+@looped("reading", [False, True])
 def test_it_is_told_once(client, how, reading):
     told = Told()
     with raw_peer(client=client, close_timeout=0.1) as (conn, peer):

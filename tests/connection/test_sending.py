@@ -12,6 +12,7 @@ import time
 import pytest
 
 from frames import BINARY, PING, PONG, TEXT, close_frame, frame
+from looped import looped
 from pairs import (
     KIB,
     MIB,
@@ -50,7 +51,7 @@ TEXTS += ["x" * 262_144, "x" * 262_145, "\u20ac" * 200_000]
 
 
 @roles
-@pytest.mark.parametrize("text", TEXTS, ids=len)
+@looped("text", TEXTS)
 def test_sending_text(client, text):
     with raw_peer(client=client) as (conn, peer), running(lambda: conn.send(text)):
         assert receive_frame(peer) == (0x81, text.encode())
@@ -99,7 +100,7 @@ BINARIES = [
 
 
 @roles
-@pytest.mark.parametrize("data", BINARIES, ids=lambda data: f"{type(data).__name__}{len(data)}")
+@looped("data", BINARIES)
 def test_sending_binary(client, data):
     expected = data.tobytes() if isinstance(data, (memoryview, array.array)) else bytes(data)
     with raw_peer(client=client) as (conn, peer), running(lambda: conn.send_binary(data)):
@@ -228,7 +229,7 @@ GOOD_FOR_MANY = {"bytes", "bytearray", "memoryview", "list", "tuple", "str", "lo
 BAD_FOR_MANY = [name for name in BAD_BINARIES | BAD_SENDS if name not in GOOD_FOR_MANY]
 
 
-@pytest.mark.parametrize("name", [*BAD_FOR_MANY, "a generator"])
+@looped("name", [*BAD_FOR_MANY, "a generator"])
 def test_a_bad_message_among_many_sends_what_came_before_it(name):
     message, error, _ = (BAD_BINARIES | BAD_SENDS).get(name, (iter([1]), TypeError, ""))
     with raw_peer() as (conn, peer):

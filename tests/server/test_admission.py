@@ -4,12 +4,13 @@ import ast
 
 import pytest
 
+from looped import looped
 from scriptling_ws._server.admission import Hosts, Origins
 
 pytestmark = pytest.mark.once
 
 
-@pytest.mark.parametrize(
+@looped(
     ("origin", "host", "allowed"),
     [
         (None, "example.com", True),  # a program, not a browser
@@ -119,7 +120,7 @@ STRANGE = [
 ]
 
 
-@pytest.mark.parametrize("origin", STRANGE)
+@looped("origin", STRANGE)
 def test_what_is_sent_can_be_allowed(origin):
     origins = Origins([origin])
     assert origins.allow(origin, "api.example", secure=False)
@@ -168,7 +169,7 @@ def test_an_origin_is_another(entry, origin):
     assert not Origins([origin]).allow(entry, "api.example", secure=False)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("entry", "text"),
     [
         ("", "empty entry"),
@@ -192,7 +193,7 @@ def test_entries_that_never_match_are_refused_at_once(entry, text):
         Origins(["https://example.com", entry])
 
 
-@pytest.mark.parametrize("origin", [*STRANGE, "http://own.example:81"])
+@looped("origin", [*STRANGE, "http://own.example:81"])
 def test_what_the_log_advises_is_taken_as_written(origin):
     advised = Origins().advice(origin).partition("origins=")[2]
     assert Origins(ast.literal_eval(advised)).allow(origin, "api.example", secure=False)

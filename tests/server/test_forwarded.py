@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from looped import looped
 from pairs import until
 from proxied import telling_routes
 from scriptling_ws._network.authority import host_of
@@ -62,7 +63,7 @@ NODES = [
 ]
 
 
-@pytest.mark.parametrize(("node", "address"), NODES)
+@looped(("node", "address"), NODES)
 def test_addresses(node, address):
     assert read_forwarded(f'for="{node}"') == [Hop(address)]
     if node.strip(" "):
@@ -94,7 +95,7 @@ def test_of_many_hops_the_last_count():
     assert len(hops) <= 33
 
 
-@pytest.mark.parametrize(
+@looped(
     ("value", "hops"),
     [
         ("", []),

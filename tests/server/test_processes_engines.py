@@ -20,6 +20,7 @@ pytestmark = [
 ]
 
 GRACE = 10.0  # shutdown_timeout's default
+PAUSE = 0.005  # seconds between a client's messages: a load at which the machine has time left
 
 
 @pytest.fixture(params=["threads", "gevent"])
@@ -98,7 +99,7 @@ class Client:
     def _talk(self, conn):
         conn.receive(SOON)  # the greeting
         with contextlib.suppress(ConnectionClosed):
-            while not self._over.is_set():
+            while not self._over.wait(PAUSE):
                 conn.send("x")
                 if conn.receive(SOON) is None:
                     return

@@ -384,9 +384,9 @@ def in_package(stack, conn=None):
 
 
 def until(condition):
-    """Poll until a condition holds."""
+    """Poll until a condition holds; only where it never does, it takes long."""
     pause = threading.Event()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < end, "it does not come about"
         pause.wait(0.0005)
