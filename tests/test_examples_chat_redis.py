@@ -175,7 +175,7 @@ def test_who_is_not_renewed_runs_out(make):
 
 @pytest.mark.parametrize("what_fails", ["turn", "send"])
 def test_a_left_that_could_not_be_told_is_told_of_later(make, modules, monkeypatch, what_fails):
-    """As where so many leave at once that one has no turn in time, or Redis is away for a moment."""
+    """As where so many leave at once that one has no turn in time, or Redis is away."""
     handlers, members, told = modules["handlers"], make("Members", 60), []
 
     class Room:
