@@ -441,6 +441,7 @@ def test_the_headers_default_is_not_shared():
         (403, "Origin"),
         (404, "nothing at this path"),
         (500, "500"),
+        (429, "more requests than it takes"),
         (503, "try again later"),
     ],
 )

@@ -190,7 +190,13 @@ def test_a_proxy_that_wants_other_credentials(given):
 
 @pytest.mark.parametrize(
     ("status", "says"),
-    [(403, "does not allow"), (404, "no proxy"), (502, "could not reach"), (418, "no tunnels")],
+    [
+        (403, "does not allow"),
+        (404, "no proxy"),
+        (429, "more requests"),
+        (502, "could not reach"),
+        (418, "no tunnels"),
+    ],
 )
 def test_a_proxy_that_refuses(status, says):
     def script(sock):

@@ -411,6 +411,7 @@ def test_an_upgrade_that_is_not_valid(answer, says):
         (426, "version"),
         (431, "header is too long"),
         (500, ""),
+        (429, "more requests than it takes"),
         (503, "try again later"),
         (599, ""),
     ],

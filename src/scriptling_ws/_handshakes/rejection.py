@@ -35,6 +35,7 @@ _ADVICE: Final = {
     404: "there is nothing at this path",
     414: "the URL is too long for it",
     426: "it wants another protocol or WebSocket version",
+    429: "it gets more requests than it takes: try again later",
     431: "a header is too long for it, or all of them are",
     503: "it is overloaded: try again later",
 }
