@@ -442,7 +442,10 @@ def test_the_headers_default_is_not_shared():
         (404, "nothing at this path"),
         (500, "500"),
         (429, "more requests than it takes"),
+        (500, "has failed itself"),
+        (502, "cannot reach it"),
         (503, "try again later"),
+        (504, "no answer in time"),
     ],
 )
 @pytest.mark.parametrize("body", [b"", b"the body"])

@@ -412,7 +412,10 @@ def test_an_upgrade_that_is_not_valid(answer, says):
         (431, "header is too long"),
         (500, ""),
         (429, "more requests than it takes"),
+        (500, "has failed itself"),
+        (502, "cannot reach it"),
         (503, "try again later"),
+        (504, "no answer in time"),
         (599, ""),
     ],
 )

@@ -37,7 +37,10 @@ _ADVICE: Final = {
     426: "it wants another protocol or WebSocket version",
     429: "it gets more requests than it takes: try again later",
     431: "a header is too long for it, or all of them are",
+    500: "it has failed itself: its log may say why",
+    502: "a proxy in front of it cannot reach it",
     503: "it is overloaded: try again later",
+    504: "a proxy in front of it had no answer in time",
 }
 _USER = re.compile(r"//[^/?#]*@")
 
