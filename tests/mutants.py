@@ -56,16 +56,16 @@ PARTS = ("src", "tests", "fuzz", "pyproject.toml", "README.md", "CHANGELOG.md", 
 WINGS = {
     "connection": (
         (
-            "_connection.asking _connection.closer _codes _connection.connection "
+            "_connection.silence _connection.closer _codes _connection.connection "
             "_connection.derived _connection.intake _connection.pairing "
             "_connection.keepalive _connection.lifecycle _connection.link _connection.liveness "
             "_network.locks _connection.outlet _connection.pinger _connection.pings "
-            "_connection.reader _connection.several _connection.unsent _connection.writer "
+            "_connection.reader _connection.readiness _connection.unsent _connection.writer "
             "_connection.awaiting _connection.instream _connection.into _connection.outstream "
             "_connection.frames _connection.stats"
         ),
         (
-            "asking pairing several receiving sending closing lifecycle unsent pings liveness "
+            "silence pairing readiness receiving sending closing lifecycle unsent pings liveness "
             "keepalive interrupts threads connection abuse_close abuse_misuse clock fork on_close "
             "abuse_network api streams frames stats"
         ),
@@ -123,7 +123,7 @@ WINGS = {
     ),
     "client": (
         (
-            "__init__ _client.asked _client.backoff _client.connect "
+            "__init__ _client.way_arguments _client.backoff _client.connect "
             "_client.conversation _client.proxy _client.reach _client.reconnecting "
             "_client.redirects _client.secure "
             "_client.socks _client.tunnel _client.upgrade _client.way _errors _options "

@@ -708,7 +708,7 @@ def test_a_plain_connection_does_not_import_what_proxies_need(server):
         "import sys, scriptling_ws as ws\n"
         f"ws.connect('ws://127.0.0.1:{server.port}/').close()\n"
         "names = ('socksio', 'urllib.request', 'scriptling_ws._client.tunnel',"
-        " 'scriptling_ws._client.asked', 'scriptling_ws._network.layered')\n"
+        " 'scriptling_ws._client.way_arguments', 'scriptling_ws._network.layered')\n"
         "print([name for name in names if name in sys.modules])\n"
     )
     run = [sys.executable, "-c", code]

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import _kernel as kernel
 from .._codes import CloseCode
-from .._connection.asking import silence
 from .._connection.derived import Derived
 from .._connection.frames import label_of_next, log_line, log_message, logs
+from .._connection.silence import silence
 from .._errors import ConnectionClosed, SendTimeout
 from .._network.deadline import Deadline, check_timeout
 from .._network.waiting import engine
@@ -288,7 +288,7 @@ class Client(Uncarried, Derived["list[int] | bytes", "str | bytes"]):
         return messages
 
     def _nothing_came(self, timeout: float | None) -> Exception:
-        """As `asking.nothing_came`."""
+        """As `silence.nothing_came`."""
         if timeout is None or not self.connected():
             return self._closed_error()
         return silence(timeout)

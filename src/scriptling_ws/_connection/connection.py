@@ -34,7 +34,6 @@ from .._wire.documents import text_of
 from .._wire.fragments import Fragments, cut, pieces_of, total_of
 from .._wire.incoming import Protocol
 from .._wire.outgoing import check_close
-from .asking import nothing_came
 from .awaiting import Awaiting
 from .closer import Closer
 from .derived import Binary_co, Derived, Text_co
@@ -47,6 +46,7 @@ from .outlet import Outlet
 from .outstream import OutStream
 from .pinger import Pinger
 from .reader import Reader
+from .silence import nothing_came
 from .stats import stats_of
 from .writer import Writer
 
