@@ -137,6 +137,8 @@ def serve(
             `processes` is used in another thread than the main one, or where gevent runs.
     """
     check_names("serve", options)
+    if ready is not None and not callable(ready):
+        raise TypeError(f"ready has to be a function of the server, not {type(ready).__name__}")
     if processes is not None:
         _serve_with(processes, reload_timeout, handler, host, port, ready, options)
         return
