@@ -30,6 +30,7 @@ _ADVICE: Final = {
         REDIRECTS,
         "it redirects, which is not followed: connect to that URL, or give max_redirects",
     ),
+    400: "it does not take the request as it is: .body may say why",
     401: "it wants credentials: pass headers={'Authorization': ...}",
     403: "it forbids this client, perhaps for its Origin or credentials",
     404: "there is nothing at this path",
