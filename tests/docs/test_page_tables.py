@@ -121,6 +121,15 @@ def test_extras():
     }
 
 
+def test_loggers():
+    """All that the package writes to, but for the log of frames, which has a chapter of its own."""
+    sources = (REPOSITORY / "src" / "scriptling_ws").rglob("*.py")
+    text = "".join(path.read_text(encoding="utf-8") for path in sources)
+    named = {*re.findall(r'getLogger\("(scriptling_ws\.\w+)"\)', text)}
+    page = section("docs/diagnosing.md", "The other logs")
+    assert {row[0] for row in plain(page)[1:]} == named - {"scriptling_ws.frames"}
+
+
 def test_the_calls_of_the_engine():
     block = next(
         part
