@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import urllib.request
 
 import pytest
 
@@ -9,7 +10,9 @@ import scriptling_ws as ws
 from places import REPOSITORY
 from scriptling_ws._network.contract import Engine
 from scriptling_ws._options import Options
-from tables import rows, section
+from scriptling_ws._server import metrics
+from servers import TIMEOUT, echo, serving
+from tables import read, rows, section
 
 try:
     import tomllib
@@ -128,6 +131,24 @@ def test_loggers():
     named = {*re.findall(r'getLogger\("(scriptling_ws\.\w+)"\)', text)}
     page = section("docs/diagnosing.md", "The other logs")
     assert {row[0] for row in plain(page)[1:]} == named - {"scriptling_ws.frames"}
+
+
+def test_metrics():
+    """All figures that a server tells, and the words for its refusals."""
+    _, *table = plain(section("docs/operations.md", "Metrics"))
+    said = {name.strip() for names, *_ in table for name in names.split(",")}
+    with serving(echo, metrics=True) as server:
+        url = server.url.replace("ws://", "http://") + "/metrics"
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+            page = answer.read().decode()
+    kinds = re.findall(r"^# TYPE scriptling_ws_(\w+) (?:counter|gauge|histogram)$", page, re.M)
+    assert said == {name for name in kinds if not name.endswith("_created")}
+    words = re.search(r"- The reasons: (.*?)\.$", read("docs/operations.md"), re.M | re.S)[1]
+    assert set(re.findall(r"`(\w+)`", words)) == {
+        *metrics._REASONS.values(),
+        *metrics._BY_STATUS.values(),
+        "other",
+    }
 
 
 def test_the_calls_of_the_engine():
