@@ -134,6 +134,8 @@ def test_what_a_handler_sends_is_an_event_each():
         client.send("a")
         client.send({"b": 1}, timeout=None)
         client.send_binary([1, 255])
+        with pytest.raises(TypeError, match="takes messages"):
+            client.send_many("letters")
         client.send_many(["c", b"d", [3]])
 
     assert Server(middleware(handler)).run() == [

@@ -29,7 +29,13 @@ from .._network.deadline import Deadline, check_timeout
 from .._network.waiting import engine
 from .._options import check_count
 from .._wire.documents import text_of
-from .._wire.outgoing import binary_payload, check_close, text_payload, utf8_payload
+from .._wire.outgoing import (
+    binary_payload,
+    check_close,
+    check_messages,
+    text_payload,
+    utf8_payload,
+)
 from .counts import Counts
 from .inbox import Inbox
 from .uncarried import Uncarried
@@ -235,6 +241,7 @@ class Client(Uncarried, Derived["list[int] | bytes", "str | bytes"]):
 
     def send_many(self, messages: Iterable[Any], compress: bool = True) -> None:
         """As `Connection.send_many`; each message is an event of its own."""
+        check_messages(messages)
         for message in messages:
             call = self.send if isinstance(message, (str, dict)) else self.send_binary
             call(message, compress)
