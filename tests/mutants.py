@@ -94,12 +94,12 @@ WINGS = {
         (
             "transport tls deadline dial listen clock fork interrupts keepalive receiving client "
             "abuse_handshake_client server_tls fuzz_seeds greenlets greenlets_loops gevent layered "
-            "proxies sockets_given"
+            "proxies sockets_given functions"
         ),
     ),
     "handshakes": (
         (
-            "_network.authority _fields _handshakes.additions _handshakes.bodies "
+            "_network.authority _fields _functions _handshakes.additions _handshakes.bodies "
             "_handshakes.client _handshakes.cookies _handshakes.exchange _handshakes.server "
             "_handshakes.head _handshakes.refused _handshakes.rejection _handshakes.request "
             "_server.dates _server.http _handshakes.idna _handshakes.paths _handshakes.plain "

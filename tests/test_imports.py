@@ -14,7 +14,7 @@ pytestmark = pytest.mark.once
 
 # Lowest first. What stands at one level does not import each other.
 HOUSE = [
-    ["_codes", "_fields", "_version", "_wsframe", "_wsframe_py", "_wstls_py"],
+    ["_codes", "_fields", "_functions", "_version", "_wsframe", "_wsframe_py", "_wstls_py"],
     ["_errors", "_wschannel_py"],
     ["_kernel"],
     ["_network"],

@@ -25,6 +25,7 @@ from .._connection.derived import Derived
 from .._connection.frames import label_of_next, log_line, log_message, logs
 from .._connection.silence import silence
 from .._errors import ConnectionClosed, SendTimeout
+from .._functions import check_runs
 from .._network.deadline import Deadline, check_timeout
 from .._network.waiting import engine
 from .._options import check_count
@@ -315,6 +316,7 @@ class Client(Uncarried, Derived["list[int] | bytes", "str | bytes"]):
         """As `Connection.on_close`; called by the event loop's thread, or by that which closes."""
         if not callable(callback):
             raise TypeError(f"on_close() takes a function, not {type(callback).__name__}")
+        check_runs(callback, "the callback of on_close()")
         with self._lock:
             if self.close_code is None:
                 self._callbacks.append(callback)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, overload
 
 from .._connection.derived import Binary_co, Text_co
 from .._errors import ConnectError, InvalidURL, forget_frames
+from .._functions import check_runs
 from .._handshakes.url import parse_url
 from .._network.authority import host_port
 from .._network.deadline import Deadline, check_timeout
@@ -152,6 +153,7 @@ def reconnecting(
     check_names("reconnecting", options)
     if final is not None and not callable(final):
         raise TypeError(f"final has to be a function of an error, not {type(final).__name__}")
+    check_runs(final, "final")
     if options.get("sock") is not None:
         raise ValueError("sock is for one connection: use connect(), or leave sock out")
     budget = Budget(first_delay, max_delay, min_uptime, max_tries, max_time)

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _kernel as kernel
 from .._codes import CloseCode
+from .._functions import check_runs
 from .._network.deadline import check_timeout
 from .._network.fork import tell_after_fork
 from .._options import check_count
@@ -366,6 +367,7 @@ class Connection(Derived[Binary_co, Text_co]):
         check_count("fragment_size", fragment_size)
         if progress is not None and not callable(progress):
             raise TypeError(f"progress has to be a function, not {type(progress).__name__}")
+        check_runs(progress, "progress")
         compressor, threshold = self._encoder.compressor(compress)
         fragments = Fragments(
             text=text, masked=self._link.client, compressor=compressor, threshold=threshold
@@ -587,10 +589,11 @@ class Connection(Derived[Binary_co, Text_co]):
                 something into a queue. An exception of it is logged.
 
         Raises:
-            TypeError: it cannot be called.
+            TypeError: it cannot be called, or a call would run nothing of it.
         """
         if not callable(callback):
             raise TypeError(f"on_close() takes a function, not {type(callback).__name__}")
+        check_runs(callback, "the callback of on_close()")
         self._link.lifecycle.on_close(callback)
 
     # -- closing -----------------------------------------------------------
