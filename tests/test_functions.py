@@ -4,9 +4,11 @@ import base64
 import concurrent.futures
 import functools
 import gc
+import re
 
 import pytest
 
+import scriptling.runtime as runtime
 import scriptling_ws as ws
 from pairs import both_ends
 from scriptling_ws._functions import check_runs, comes_later
@@ -98,6 +100,7 @@ def test_a_result_that_is_no_answer_yet():
         assert not comes_later(result)
 
 
+NO_ANSWERS = {**LATER, "a response": lambda *_: runtime.http.text(403, "no")}
 CHECKS = {
     "basic_auth": (lambda call: ws.basic_auth(lambda *given: call(*given)), "Basic", b"ann:guess"),
     "bearer_auth": (lambda call: ws.bearer_auth(lambda *given: call(*given)), "Bearer", None),
@@ -106,9 +109,12 @@ CHECKS = {
 
 @once
 @pytest.mark.parametrize("name", CHECKS)
-@pytest.mark.parametrize("call", LATER.values(), ids=LATER)
+@pytest.mark.parametrize("call", NO_ANSWERS.values(), ids=NO_ANSWERS)
 def test_a_check_without_an_answer_lets_nobody_in(log, name, call):
-    """As where a function calls an asynchronous one, and forgets to await: the result is true."""
+    """As where a function calls an asynchronous one, and forgets to await: the result is true.
+
+    Or where it refuses as a function for authorize= does, by a response.
+    """
     make, scheme, given = CHECKS[name]
     token = "guess" if given is None else base64.b64encode(given).decode()
     routes = ws.Routes()
@@ -118,4 +124,4 @@ def test_a_check_without_an_answer_lets_nobody_in(log, name, call):
         answer = Answer(read_all(sock))
     assert answer.status == 500
     assert b"secret" not in answer.body
-    assert "no answer yet" in str(log.wait_for("failed").exc_info[1])
+    assert re.search("no answer yet|returned a response", str(log.wait_for("failed").exc_info[1]))

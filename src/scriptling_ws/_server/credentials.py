@@ -148,10 +148,12 @@ def bearer_auth(
 
 
 def _said(user: object) -> object:
-    """What `check` has returned; an error if that is no answer yet: it would let anybody in."""
+    """What `check` has returned; an error where that is true, and cannot mean that it lets in."""
     if comes_later(user):
         kind = type(user).__name__
         raise TypeError(f"check returned a {kind}, which is no answer yet: wait for its result")
+    if isinstance(user, Response):  # as a function for authorize= refuses
+        raise TypeError("check returned a response: it has to return False to refuse")
     return user
 
 
