@@ -355,5 +355,7 @@ def _is_over(message: str | bytes, most: int) -> bool:
 def _call(callback: Callable[[], object]) -> None:
     try:
         callback()
-    except Exception:
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and engine().hears_signals():
+            raise  # as of Connection.on_close
         _logger.exception("an on_close callback failed")
