@@ -125,3 +125,12 @@ def test_a_check_without_an_answer_lets_nobody_in(log, name, call):
     assert answer.status == 500
     assert b"secret" not in answer.body
     assert re.search("no answer yet|returned a response", str(log.wait_for("failed").exc_info[1]))
+
+
+@pytest.mark.parametrize("call", LATER.values(), ids=LATER)
+def test_a_handler_that_has_not_run_has_failed(log, call):
+    """As one behind a decorator, which hides that it is asynchronous."""
+    with serving(lambda client: call(client)) as server, ws.connect(server.url) as conn:
+        assert conn.receive(10) is None
+        assert conn.close_code == 1011
+    assert "the handler returned a " in str(log.wait_for("the handler of '/' failed").exc_info[1])

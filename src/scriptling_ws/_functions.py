@@ -15,7 +15,7 @@ import functools
 import inspect
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 
-__all__ = ["check_runs", "comes_later"]
+__all__ = ["check_handled", "check_runs", "comes_later"]
 
 
 def check_runs(function: object, name: str, hint: str = "") -> None:
@@ -48,3 +48,16 @@ def comes_later(result: object) -> bool:
     # Futures of `concurrent.futures` cannot be awaited.
     later = hasattr(kind, "__await__") or hasattr(kind, "add_done_callback")
     return later or isinstance(result, (AsyncGeneratorType, GeneratorType))
+
+
+def check_handled(result: object) -> None:
+    """Check that a handler has run, by what it has returned, which else is ignored.
+
+    Raises:
+        TypeError: it has not, or goes on elsewhere.
+    """
+    if comes_later(result):
+        raise TypeError(
+            f"the handler returned a {type(result).__name__}: it has to have done its work as it "
+            "returns, so write 'def', and wait for what it starts"
+        )

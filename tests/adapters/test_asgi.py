@@ -222,6 +222,15 @@ def test_a_subprotocol_is_chosen_and_bytes_stay_bytes():
     assert seen == ["v2", b"\1", f"{about}, open>", f"{about}, closed 3000>"]
 
 
+def test_a_handler_that_has_not_run_has_failed(caplog):
+    async def later(client):
+        """Never runs."""
+
+    sent = Server(middleware(lambda client: later(client))).run()
+    assert sent[-1]["code"] == 1011
+    assert "the handler returned a coroutine" in caplog.text
+
+
 def test_a_handler_that_fails_closes_with_1011(caplog):
     sent = Server(middleware(lambda client: 1 / 0)).run()
     assert "the handler of '/ws' failed" in caplog.text

@@ -63,8 +63,8 @@ class Handling(Protocol):
     def connection(self) -> Connection[Any, Any]:
         """What it is given."""
 
-    def returned(self) -> None:
-        """The handler has returned."""
+    def returned(self, result: object) -> None:
+        """The handler has returned this; an error if that says that it has not run."""
 
     def failed(self, error: BaseException) -> None:
         """The handler has raised this: tell of it."""
@@ -118,8 +118,7 @@ class Session:
             del arrival, admitted
             if handling is not None:
                 try:
-                    handling.handler(handling.connection)
-                    handling.returned()
+                    handling.returned(handling.handler(handling.connection))
                 except BaseException as error:  # noqa: BLE001  # told of by `failed`
                     handling.failed(error)
                 finally:
