@@ -11,6 +11,7 @@ import pytest
 import scriptling.runtime as runtime
 import scriptling_ws as ws
 from pairs import both_ends
+from programs import free_port
 from scriptling_ws._functions import check_runs, comes_later
 from servers import Answer, dial, head, read_all, serving
 
@@ -134,3 +135,10 @@ def test_a_handler_that_has_not_run_has_failed(log, call):
         assert conn.receive(10) is None
         assert conn.close_code == 1011
     assert "the handler returned a " in str(log.wait_for("the handler of '/' failed").exc_info[1])
+
+
+@once
+@pytest.mark.parametrize("call", LATER.values(), ids=LATER)
+def test_a_failure_is_not_final_by_what_is_no_answer_yet(call):
+    with pytest.raises(TypeError, match="no answer yet"):
+        next(iter(ws.reconnecting(f"ws://127.0.0.1:{free_port()}/", final=lambda _: call())))

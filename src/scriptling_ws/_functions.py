@@ -5,8 +5,8 @@ Rules:
 - A call of a function that is asynchronous, or has a `yield` in it, runs nothing. It returns an
   object that is true, whatever the function would have said: of a check of passwords that would let
   everybody in. So it is refused where it is given.
-- A function around such a one cannot be known by its looks; its result can. What lets somebody in
-  by a result asks `comes_later` first.
+- A function around such a one cannot be known by its looks; its result can. What decides by a
+  result asks `comes_later` first; a handler's is looked at by `check_handled`.
 """
 
 from __future__ import annotations
