@@ -303,3 +303,18 @@ def test_upload_refuses_what_it_was_not_told(upload, messages, code):
             conn.send(message) if ws.is_text(message) else conn.send_binary(message)
         assert conn.receive(timeout=TIMEOUT) is None
         assert conn.close_code == code
+
+
+def test_upload_takes_no_large_announcement_into_memory(upload):
+    """It is refused by its first part: the rest of it need not come."""
+    _, port = upload
+
+    def parts():
+        yield "x" * 5000
+        yield ""
+        assert conn.receive(timeout=TIMEOUT) is None
+        assert conn.close_code == 1008
+        yield "y"
+
+    with ws.connect(f"ws://127.0.0.1:{port}/") as conn, pytest.raises(ws.ConnectionClosed):
+        conn.send_stream(parts(), text=True, fragment_size=5000)

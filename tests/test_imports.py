@@ -14,7 +14,7 @@ pytestmark = pytest.mark.once
 
 # Lowest first. What stands at one level does not import each other.
 HOUSE = [
-    ["_codes", "_fields", "_version", "_wsframe", "_wsframe_py", "_wstls_py"],
+    ["_codes", "_fields", "_functions", "_version", "_wsframe", "_wsframe_py", "_wstls_py"],
     ["_errors", "_wschannel_py"],
     ["_kernel"],
     ["_network"],
@@ -64,7 +64,7 @@ WINGS = {
         ["backoff", "proxy", "redirects", "secure"],
         ["conversation", "upgrade", "way"],
         ["socks"],
-        ["asked", "tunnel"],
+        ["tunnel", "way_arguments"],
         ["reach"],
         ["connect"],
         ["reconnecting"],
@@ -127,13 +127,13 @@ WINGS = {
     "_connection": [
         ["frames", "keepalive", "lifecycle", "liveness", "pings", "unsent"],
         ["link"],
-        ["asking", "outlet", "stats"],
+        ["outlet", "silence", "stats"],
         ["derived", "intake"],
         ["closer", "writer"],
         ["awaiting", "outstream", "pinger", "reader"],
         ["instream", "into"],
         ["connection"],
-        ["pairing", "several"],
+        ["pairing", "readiness"],
     ],
     "_wire": [
         ["backend", "documents", "opcodes"],

@@ -144,6 +144,14 @@ CALLS = {
         ("connect", "http_proxy_host", ": write proxy=..."),
         ("connect", "cookie", ": write cookies={...}"),
         ("Server", "origin", ": write origins=[...]"),
+        ("connect", "verify", ": write ssl_context=..."),
+        ("serve", "ssl_keyfile", ": write ssl_context=..."),
+        ("connect", "ssl_options", ": write ssl_context=..."),
+        ("connect", "auth", ": write headers=..."),
+        ("Server", "auth", ": write authorize=..."),
+        ("Server", "process_request", ": write authorize=..."),
+        ("connect", "max_payload_size", ": write max_message_size=..."),
+        ("connect", "server_header", ""),  # and not server_hostname, which is another thing
         ("Server", "proxy", ": it is an option of connect(), reconnecting()"),
         # Options of another call.
         ("connect", "origins", ": it is an option of Server(), serve(), websocket()"),

@@ -36,6 +36,9 @@ pytestmark = pytest.mark.once
         ),
         (["origins=*"], {"origins": ["*"]}),
         (["origins="], {"origins": []}),  # for no browser
+        (["origins=none", "allowed_hosts= None"], {"origins": None, "allowed_hosts": None}),
+        (["page_headers=none"], {"page_headers": None}),
+        (["allowed_hosts=none,a"], {"allowed_hosts": ["none", "a"]}),
         (["origins=https://a.example/?x=y"], {"origins": ["https://a.example/?x=y"]}),
         (["subprotocols=v2,v1"], {"subprotocols": ["v2", "v1"]}),
         (["health=true", "metrics=/figures"], {"health": True, "metrics": "/figures"}),
@@ -97,6 +100,9 @@ def test_what_is_no_option_or_no_value_of_it(text, error, says):
 def test_an_option_with_one_value_is_named_once():
     with pytest.raises(ValueError, match="max_requests is there twice"):
         parse_options(["max_requests=1", "max_requests=1"])
+    for texts in (["none", "a: b"], ["a: b", "none"], ["none", "none"]):
+        with pytest.raises(ValueError, match="page_headers is there twice"):
+            parse_options(f"page_headers={text}" for text in texts)
 
 
 # A text for each option that the server has, so that none is forgotten.

@@ -442,7 +442,12 @@ def test_the_headers_default_is_not_shared():
         (403, "Origin"),
         (404, "nothing at this path"),
         (500, "500"),
+        (400, "does not take the request as it is"),
+        (429, "more requests than it takes"),
+        (500, "has failed itself"),
+        (502, "cannot reach it"),
         (503, "try again later"),
+        (504, "no answer in time"),
     ],
 )
 @looped("body", [b"", b"the body"])

@@ -26,7 +26,7 @@ from pairs import (
 )
 from programs import directory, free_port
 from scriptling_ws import ConnectError, ConnectTimeout, connect
-from scriptling_ws._client.asked import check_way
+from scriptling_ws._client.way_arguments import check_way
 from scriptling_ws._handshakes.url import parse_url
 from scriptling_ws._network.deadline import FOREVER
 from scriptling_ws._network.dial import dial_unix

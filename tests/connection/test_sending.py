@@ -39,6 +39,7 @@ from pairs import (
     until,
 )
 from scriptling_ws import ConnectionClosed, ProtocolError, SendTimeout
+from scriptling_ws._handshakes.terms import Terms
 from scriptling_ws._network import deadline as _deadline
 
 # -- what goes out, and what does not --------------------------------------
@@ -238,6 +239,17 @@ def test_a_bad_message_among_many_sends_what_came_before_it(name):
         conn.send("ok")
         received = [receive_frame(peer) for _ in range(4)]
         assert received == [(0x81, b"a"), (0x82, b"b"), (0x81, b'{"c":1}'), (0x81, b"ok")]
+
+
+@pytest.mark.parametrize("deflate", [None, Terms()], ids=["plain", "deflate"])
+def test_one_message_is_not_taken_for_many(deflate):
+    """A str would go letter by letter, and a dict key by key."""
+    with raw_peer(deflate=deflate) as (conn, peer):
+        for message in ("abc", {"a": 1}, b"abc", bytearray(b"abc"), memoryview(b"abc"), 5, None):
+            with pytest.raises(TypeError, match=r"^send_many\(\) takes messages, such as"):
+                conn.send_many(message)
+        conn.send("ok", compress=False)
+        assert receive_frame(peer) == (0x81, b"ok")
 
 
 @pytest.mark.parametrize("size", [8, 300_000])

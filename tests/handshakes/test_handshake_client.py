@@ -412,7 +412,12 @@ def test_an_upgrade_that_is_not_valid(answer, says):
         (426, "version"),
         (431, "header is too long"),
         (500, ""),
+        (400, "does not take the request as it is"),
+        (429, "more requests than it takes"),
+        (500, "has failed itself"),
+        (502, "cannot reach it"),
         (503, "try again later"),
+        (504, "no answer in time"),
         (599, ""),
     ],
 )

@@ -186,6 +186,23 @@ def test_which_addresses_are_trusted(address, trusted):
 
 
 @pytest.mark.parametrize(
+    ("entry", "address", "trusted"),
+    [
+        ("::ffff:10.0.0.1", "10.0.0.1:80", True),
+        ("::ffff:10.0.0.1", "[::ffff:10.0.0.1]:80", True),
+        ("::ffff:10.0.0.1", "10.0.0.2:80", False),
+        ("::ffff:10.0.0.0/104", "10.1.2.3", True),
+        ("::ffff:10.0.0.0/104", "11.0.0.1", False),
+        ("::ffff:0:0/96", "192.0.2.1", True),
+        ("::ffff:0:0/96", "2001:db8::1", False),
+        ("::/0", "[2001:db8::1]:80", True),
+    ],
+)
+def test_an_ipv4_network_written_within_ipv6(entry, address, trusted):
+    assert Proxies([entry]).trust(address) is trusted
+
+
+@pytest.mark.parametrize(
     ("value", "address", "known"),
     [
         ("192.0.2.1", "192.0.2.1", True),

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _kernel as kernel
 from .._codes import CloseCode
+from .._functions import check_runs
 from .._network.deadline import check_timeout
 from .._network.fork import tell_after_fork
 from .._options import check_count
@@ -34,7 +35,6 @@ from .._wire.documents import text_of
 from .._wire.fragments import Fragments, cut, pieces_of, total_of
 from .._wire.incoming import Protocol
 from .._wire.outgoing import check_close
-from .asking import nothing_came
 from .awaiting import Awaiting
 from .closer import Closer
 from .derived import Binary_co, Derived, Text_co
@@ -47,6 +47,7 @@ from .outlet import Outlet
 from .outstream import OutStream
 from .pinger import Pinger
 from .reader import Reader
+from .silence import nothing_came
 from .stats import stats_of
 from .writer import Writer
 
@@ -370,6 +371,7 @@ class Connection(Derived[Binary_co, Text_co]):
         check_count("fragment_size", fragment_size)
         if progress is not None and not callable(progress):
             raise TypeError(f"progress has to be a function, not {type(progress).__name__}")
+        check_runs(progress, "progress")
         compressor, threshold = self._encoder.compressor(compress)
         fragments = Fragments(
             text=text, masked=self._link.client, compressor=compressor, threshold=threshold
@@ -592,10 +594,11 @@ class Connection(Derived[Binary_co, Text_co]):
                 something into a queue. An exception of it is logged.
 
         Raises:
-            TypeError: it cannot be called.
+            TypeError: it cannot be called, or a call would run nothing of it.
         """
         if not callable(callback):
             raise TypeError(f"on_close() takes a function, not {type(callback).__name__}")
+        check_runs(callback, "the callback of on_close()")
         self._link.lifecycle.on_close(callback)
 
     # -- closing -----------------------------------------------------------

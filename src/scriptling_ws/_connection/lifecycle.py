@@ -184,7 +184,11 @@ class Lifecycle:
         for callback in callbacks:
             try:
                 callback()
-            except Exception:
+            except (Exception, SystemExit) as error:
+                # In the main thread it is a signal handler's; any other may be the one of keepalive
+                # for all connections, which it would end.
+                if isinstance(error, SystemExit) and engine().hears_signals():
+                    raise
                 _logger.exception("a function that was given to on_close() has failed")
 
     def after_fork(self) -> None:

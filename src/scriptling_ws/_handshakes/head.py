@@ -65,7 +65,7 @@ _MALFORMED = re.compile(rb"\n(?<!\r\n)|\r(?!\n)|[\x00\x1c-\x1f]|\n[ \t]")
 _REQUEST_LINE = re.compile(TOKEN.pattern.encode() + rb" [^ \r\n]+ HTTP/(\d\.\d)\r\n")
 # RFC 6455 section 4.2.1 names http and https alone; the others say the same of a WebSocket.
 _ABSOLUTE = re.compile(r"(?:https?|wss?)://([^/?]*)(.*)", re.IGNORECASE)
-_QUOTED = re.compile(r":? *b['\"]")  # where h11's error texts begin to quote
+_QUOTED = re.compile(r":? *(?:bytearray\()?b['\"]")  # where h11's error texts begin to quote
 
 
 class HeadReader:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from .._codes import CloseCode
 from .._connection.connection import Connection
 from .._fields import shown
+from .._functions import check_handled
 from .._handshakes.head import Refused
 from .._handshakes.terms import Terms
 from .access import Asked
@@ -166,8 +167,9 @@ class _Handling:
         """The route's."""
         return self._route.handler
 
-    def returned(self) -> None:
+    def returned(self, result: object) -> None:
         """As `Handling.returned`."""
+        check_handled(result)
         self._code = CloseCode.NORMAL
 
     def failed(self, error: BaseException) -> None:
