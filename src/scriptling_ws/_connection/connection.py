@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _kernel as kernel
 from .._codes import CloseCode
-from .._network.deadline import check_timeout
+from .._network.deadline import bounded
 from .._network.fork import tell_after_fork
 from .._options import check_count
 from .._wire.deflating import make_encoder
@@ -173,8 +173,8 @@ class Connection(Derived[Binary_co, Text_co]):
             intake,
             closer,
             self._writer,
-            ping_interval=check_timeout(options.ping_interval),
-            ping_timeout=check_timeout(options.ping_timeout),
+            ping_interval=bounded(options.ping_interval),
+            ping_timeout=bounded(options.ping_timeout),
             attended=attended,
         )
         link.lifecycle.tell()  # if a close came with the handshake, it is seen to
@@ -619,6 +619,10 @@ class Connection(Derived[Binary_co, Text_co]):
             ValueError: the code may not be sent, or the reason is too long.
         """
         check_close(code, reason)
+        self._close(code, reason)
+
+    def _close(self, code: int, reason: str = "") -> None:
+        """As `close`, of arguments that are known to be right."""
         if not self._link.lifecycle.disposed:
             self._closer.start(code, reason, discard=True)
             self._closer.finish()
@@ -677,8 +681,8 @@ def _link_over(
         transport,
         protocol,
         client=client,
-        send_timeout=check_timeout(options.send_timeout),
-        close_timeout=check_timeout(options.close_timeout),
+        send_timeout=bounded(options.send_timeout),
+        close_timeout=bounded(options.close_timeout),
     )
     link.channel.compresses = deflate is not None
     return link

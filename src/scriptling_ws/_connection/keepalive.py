@@ -32,7 +32,7 @@ from .._network.alarm import Alarm
 from .._network.waiting import READ, engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .._network.contract import Engine, Key
 
@@ -84,6 +84,9 @@ class _Entry(NamedTuple):
     watched: weakref.ref[Watched]
 
 
+_make: Final[Callable[..., _Entry]] = tuple.__new__
+
+
 class _Service:
     def __init__(self) -> None:
         self._engine = engine()
@@ -121,7 +124,7 @@ class _Service:
 
     def watch(self, watched: Watched, moment: float) -> bool:
         with self._lock:
-            if not self.start():
+            if not self._started and not self.start():
                 return False
             entry = self._push(watched, moment)
             first = self._entries[0] is entry
@@ -144,7 +147,8 @@ class _Service:
     def _push(self, watched: Watched, moment: float) -> _Entry:
         if moment > monotonic() + _SOON:
             moment = ceil(moment * _GRID) / _GRID
-        entry = _Entry(moment, next(self._numbers), weakref.ref(watched))
+        # Not by a call of the class: that is Python code.
+        entry = _make(_Entry, (moment, next(self._numbers), weakref.ref(watched)))
         self._waiting.add(entry.number)
         heappush(self._entries, entry)
         return entry

@@ -29,7 +29,6 @@ from .pings import Pings
 from .unsent import Unsent
 
 if TYPE_CHECKING:
-    from .._network.pulse import Pulse
     from .._network.transport import Transport
     from .._wire.incoming import Protocol
 
@@ -49,11 +48,11 @@ class Over(NamedTuple):
 
     Attributes:
         moment: When the descriptor was closed, on the monotonic clock.
-        pulse: What the system had counted by then; None where it does not tell.
+        info: What the system had counted by then, for `pulse.read_pulse`; b"" for nothing.
     """
 
     moment: float
-    pulse: Pulse | None
+    info: bytes
 
 
 class Link:
@@ -104,14 +103,15 @@ class Link:
         """Take over an open transport and its protocol."""
         self.transport = transport
         self.protocol = protocol
+        ways = engine()
         self.channel = kernel.Channel(
             transport,
             protocol.window,
             protocol.outbox,
             masks=client,
-            reading=engine().lock(),
-            writing=engine().lock(),
-            identity=engine().identity,
+            reading=ways.lock(),
+            writing=ways.lock(),
+            identity=ways.identity,
         )
         self.lifecycle = Lifecycle(
             self.channel, close_timeout=close_timeout, send_timeout=send_timeout
@@ -166,7 +166,7 @@ class Link:
             True.
         """
         if not self.lifecycle.disposed:
-            self.over = Over(monotonic(), self.transport.pulse())
+            self.over = Over(monotonic(), self.transport.taken_pulse())
             with self.lifecycle.lock:
                 self.lifecycle.go(DISPOSE)
             self.transport.close()
@@ -182,7 +182,7 @@ class Link:
         if control.code is None:
             control.code, control.reason = int(CloseCode.ABNORMAL), _NOT_OURS
         self.lifecycle.after_fork()
-        self.over = Over(monotonic(), None)
+        self.over = Over(monotonic(), b"")
         self.protocol.ended = True
         # Not what is unsent: a send that goes on in here fails at the closed descriptor.
         self.send_error = OSError(errno.EBADF, _NOT_OURS)

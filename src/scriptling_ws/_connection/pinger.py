@@ -110,21 +110,20 @@ class Pinger:
         self._intake = intake
         self._closer = closer
         self._writer = writer
-        self._liveness = Liveness(ping_timeout, monotonic())
+        self._liveness = Liveness(ping_timeout, link.opened)
         self._key: bytes | None = None  # the payload of keepalive's latest ping
         self._ping = b""  # the latest ping's frame
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
         self._lifecycle.at_end = weakref.ref(self)
         if ping_interval is not None:
-            self._watch(min(ping_interval, LOOK))
+            self._watch(link.opened + min(ping_interval, LOOK))
         elif attended:
-            self._watch(LOOK)
+            self._watch(link.opened + LOOK)
 
-    def _watch(self, seconds: float) -> None:
-        """Have the connection looked after, first in so many seconds."""
+    def _watch(self, moment: float) -> None:
+        """Have the connection looked after, first at that moment."""
         self._link.watched = True
-        moment = monotonic() + seconds
         self._writer.attended = keepalive.watch(self, moment)
         self._link.channel.look_due = not self._writer.attended
         if not self._writer.attended:
@@ -134,7 +133,7 @@ class Pinger:
     def watch_the_end(self) -> None:
         """No message can come any more: whether a call comes or not, the end will."""
         if not (self._link.watched or self._lifecycle.disposed):
-            self._watch(LOOK)
+            self._watch(monotonic() + LOOK)
 
     def _look_after_alone(self) -> None:
         due = self.look_after()

@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from .._network.deadline import Deadline, check_timeout
+from .._network.deadline import FOREVER, Deadline, check_timeout
 from .._network.locks import holding
 from .._network.waiting import engine
 from .intake import A_READ, OVERTIME
@@ -40,6 +40,10 @@ _STREAMED: Final = (
     "before the next one is received"
 )
 _TURNS: Final = 16  # reads of `fetch`: a peer can send pings without end
+
+
+def _deadline(timeout: float | None) -> Deadline:
+    return FOREVER if timeout is None else Deadline(timeout)
 
 
 class Reader:
@@ -72,9 +76,10 @@ class Reader:
         self._closer = closer
         self._nones = 0  # receives since all was over
         self._over = False  # `connected` has said so
-        self._identity = engine().identity
-        self._sleep = engine().sleep
-        self._share = engine().share
+        ways = engine()
+        self._identity = ways.identity
+        self._sleep = ways.sleep
+        self._share = ways.share
 
     def receive(self, timeout: float | None, quick: bool) -> Message | None:
         """As `Connection.receive`, from where the channel leaves it. Holds the intake's lock.
@@ -85,7 +90,8 @@ class Reader:
         """
         self._channel.reader = self._identity()
         try:
-            self._intake.flush()
+            if not (quick and self._intake.take_close()):
+                self._intake.flush()
             return self._receive(timeout, quick)
         finally:
             self._channel.reader = 0
@@ -176,13 +182,13 @@ class Reader:
                 protocol.hold_no_more()
                 continue
             if lifecycle.closing or protocol.ended:
-                self._end(timeout, deadline or Deadline(timeout))
+                self._end(timeout, deadline or _deadline(timeout))
                 return None
             if first:
                 first = False
                 if self._intake.read_some(nap=True) is not None:
                     continue
-            deadline = deadline or Deadline(timeout)
+            deadline = deadline or _deadline(timeout)
             if self._intake.read(deadline, wakeable=True, nap=not quick) is None and not ready:
                 return None
             if not ready and deadline.passed():

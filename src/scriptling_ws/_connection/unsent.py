@@ -130,11 +130,15 @@ class Unsent:
         Args:
             lock: What guards `answers`.
         """
-        self.resume()
-        if self.rest is not None:
-            if self.rest[_DUE] or self._transport.uncounted:
+        if self.tail:
+            self.resume()
+        rest = self._channel.rest
+        if rest is not None:
+            if rest[_DUE] or self._transport.uncounted:
                 return True
             self.idle()  # a send was ended before it had begun
+        if not self.answers:  # whoever adds one flushes after that
+            return False
         with lock:
             if not self.answers:
                 return False

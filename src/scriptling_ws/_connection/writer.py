@@ -94,7 +94,7 @@ class Writer:
         self._share = engine().share
         self._intake = intake
         self._channel.look_due = True
-        self.look_at = monotonic() + LOOK
+        self.look_at = link.opened + LOOK
         self.attended = False
         self.turn: Lock | None = None
         self.fragmenter = 0

@@ -27,6 +27,7 @@ from wsproto import events as wsevents
 from wsproto.utilities import generate_accept_token
 
 from .._fields import count_header
+from .alike import USUAL_KEY
 from .head import FOREIGN_ERRORS, PROXY_HINT, Refused, Request, is_http_1_0
 from .terms import Terms, agree
 
@@ -43,6 +44,7 @@ _ACCEPTED: Final = (
     "HTTP/1.1 101 Switching Protocols\r\n"
     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 )
+_SOME_KEY: Final = "AAAAAAAAAAAAAAAAAAAAAA=="
 # What wsproto is shown of every upgrade: some key, and of Upgrade, that it names websocket. Not
 # the Host: wsproto would refuse names that IDNA 2003 does not know, and `parse_request` has
 # checked it.
@@ -50,7 +52,7 @@ _SHOWN: Final = (
     "GET / HTTP/1.1",
     "host: localhost",
     "upgrade: websocket",
-    "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==",
+    f"sec-websocket-key: {_SOME_KEY}",
 )
 # And what of each.
 _JUDGED: Final = (
@@ -59,6 +61,8 @@ _JUDGED: Final = (
     "sec-websocket-protocol",
     "sec-websocket-extensions",
 )
+# And what is looked at beside the key.
+_SEEN: Final = ("upgrade", "content-length", "transfer-encoding", *_JUDGED)
 _VERDICTS: Final = 64  # that are kept
 _LONGEST: Final = 512  # characters in all of what one is kept for
 
@@ -85,18 +89,8 @@ class ServerUpgrade:
         Raises:
             Refused: 405, 426, 505 or 400, with the headers that go with it.
         """
-        if request.method != "GET":
-            raise Refused(405, "a WebSocket starts with GET", [("Allow", WEBSOCKET_METHODS)])
-        if not wants_upgrade(request):
-            raise Refused(
-                426,
-                "this is a WebSocket endpoint: connect with a WebSocket client",
-                [("Upgrade", "websocket"), ("Connection", "Upgrade")],
-            )
-        if is_http_1_0(head):
-            raise Refused(505, f"a WebSocket needs HTTP/1.1, and this is HTTP/1.0: {PROXY_HINT}")
-        _check_upgrade(head, request)
-        self.subprotocols = _subprotocols(request)
+        usual = _usual_subprotocols(head, request)
+        self.subprotocols = _checked(head, request) if usual is None else usual
         self._key = request.headers["sec-websocket-key"]
         self._extensions = request.headers.get("sec-websocket-extensions", "")
         self.deflate: Terms | None = None
@@ -124,6 +118,56 @@ class ServerUpgrade:
             answer, self.deflate = agreed
             lines.append(f"Sec-WebSocket-Extensions: {answer}")
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def _checked(head: bytes, request: Request) -> list[str]:
+    """Check an upgrade; what the client offers.
+
+    Raises:
+        Refused: as `ServerUpgrade`.
+    """
+    if request.method != "GET":
+        raise Refused(405, "a WebSocket starts with GET", [("Allow", WEBSOCKET_METHODS)])
+    if not wants_upgrade(request):
+        raise Refused(
+            426,
+            "this is a WebSocket endpoint: connect with a WebSocket client",
+            [("Upgrade", "websocket"), ("Connection", "Upgrade")],
+        )
+    if is_http_1_0(head):
+        raise Refused(505, f"a WebSocket needs HTTP/1.1, and this is HTTP/1.0: {PROXY_HINT}")
+    _check_upgrade(head, request)
+    return _subprotocols(request)
+
+
+def _usual_subprotocols(head: bytes, request: Request) -> list[str] | None:
+    """What the client offers, where the same fields may have come before; None where not.
+
+    Raises:
+        Refused: as `ServerUpgrade`.
+    """
+    headers = request.headers
+    key = headers.get("sec-websocket-key", "")
+    if request.method != "GET" or not USUAL_KEY.fullmatch(key) or is_http_1_0(head):
+        return None
+    values = tuple(map(headers.get, _SEEN))
+    if sum(map(len, filter(None, values))) > _LONGEST:
+        return None
+    return list(_right(values))
+
+
+@lru_cache(maxsize=_VERDICTS)
+def _right(values: tuple[str | None, ...]) -> tuple[str, ...]:
+    """The subprotocols of an upgrade with these values of _SEEN, whose key is right.
+
+    Raises:
+        Refused: as `ServerUpgrade`.
+    """
+    fields = zip(_SEEN, values, strict=True)
+    headers = {name: value for name, value in fields if value is not None}
+    headers["sec-websocket-key"] = _SOME_KEY
+    _check_upgrade(b"", Request("GET", "/", headers))
+    return _verdict(values[-len(_JUDGED) :])
 
 
 def _check_upgrade(head: bytes, request: Request) -> None:

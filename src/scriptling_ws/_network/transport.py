@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import _kernel as kernel
 from .authority import host_port
 from .fork import tell_after_fork
-from .pulse import has_pulse, pulse_of
+from .pulse import has_pulse, pulse_of, taken_pulse
 from .waiting import READ, WRITE, engine
 
 if TYPE_CHECKING:
@@ -268,6 +268,10 @@ class Transport:
     def pulse(self) -> Pulse | None:
         """What the kernel has counted on this connection; None where it does not tell."""
         return pulse_of(self._sock)
+
+    def taken_pulse(self) -> bytes:
+        """The same for `pulse.read_pulse`: most are never looked at."""
+        return taken_pulse(self._sock)
 
     def has_pulse(self) -> bool:
         """Whether `pulse` tells something while the connection is open."""

@@ -123,7 +123,8 @@ class AdmittedUpgrade:
         )
         sessions = self.decisions.sessions
         sessions.attach(session, connection)
-        sessions.access.opened(transport, arrival.asked)
+        if sessions.access.wanted:
+            sessions.access.opened(transport, arrival.asked)
         sessions.figures.opened(connection, arrival.since)
         return _Handling(connection, self.route, sessions, transport, arrival)
 
@@ -178,10 +179,11 @@ class _Handling:
     def end(self) -> None:
         """As `Handling.end`."""
         connection, sessions = self.connection, self._sessions
-        connection.close(self._code)
-        seconds = monotonic() - self._since
-        asked = Asked.of(self._request, self._version)
-        sessions.access.closed(self._transport, asked, connection.close_code, seconds)
+        connection._close(self._code)
+        if sessions.access.wanted:
+            seconds = monotonic() - self._since
+            asked = Asked.of(self._request, self._version)
+            sessions.access.closed(self._transport, asked, connection.close_code, seconds)
         sessions.figures.closed(connection, self._route.path, self._called)
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from .._handshakes.alike import keep, like_one_before
 from .._handshakes.head import HeadReader, Refused, is_http_1_0, parse_request
 from .._handshakes.request import note, revised
 from .._network.tls import TLSTransport
@@ -117,7 +118,7 @@ class Reading:
         self._place = place
         self._rest = rest
         self._early = rest.data
-        self._reader = HeadReader(True, rest.options.heads)
+        self._reader: HeadReader | None = None  # of a head that is not like one before
         self._version = ""
         self._kind: str | None = REQUEST
         self._persists = False
@@ -131,7 +132,7 @@ class Reading:
     def forget(self) -> None:
         """Let go of what was read: the request is refused, and nothing more of it is wanted."""
         self._body, self._early = bytearray(), b""
-        self._reader = HeadReader()
+        self._reader = None
 
     def arrival(self, deadline: Deadline, since: float) -> Arrival:
         """The complete request.
@@ -196,20 +197,30 @@ class Reading:
         data = self._read(buffer)
         if data is None:
             return READ
-        if not self.heard and data[0] == _TLS_HANDSHAKE:
-            # It waits for an answer in TLS, not for a line end.
-            raise Refused(400, "this port does not speak TLS: use ws:// or http://")
+        reader, limits = self._reader, self._rest.options.heads
+        if reader is None:
+            if data[0] == _TLS_HANDSHAKE:
+                # It waits for an answer in TLS, not for a line end.
+                raise Refused(400, "this port does not speak TLS: use ws:// or http://")
+            request = like_one_before(data, limits)
+            if request is not None:
+                self._take_head(data, request, b"")
+                return _GO_ON if self._missing > 0 else self._read_body(buffer)
+            reader = self._reader = HeadReader(True, limits)
         if len(self.heard) < HEARD:
             self.heard += data[: HEARD - len(self.heard)]
-        head = self._reader.feed(data)
+        head = reader.feed(data)
         if head is not None:
-            self._take_head(head, self._reader.rest)
-            self._reader.rest = b""
+            rest, reader.rest = reader.rest, b""
+            request = parse_request(head)
+            if head == data:
+                keep(head, request)
+            self._take_head(head, request, rest)
         return _GO_ON
 
-    def _take_head(self, head: bytes, rest: bytes) -> None:
+    def _take_head(self, head: bytes, request: Request, rest: bytes) -> None:
         """Decide by the head whether the request may come in, and its body."""
-        request = self.request = parse_request(head)
+        self.request = request
         self._version = "HTTP/1.0" if is_http_1_0(head) else "HTTP/1.1"
         request = self._identify(request)
         self.admitted = self._rest.admit(head, request)
