@@ -264,7 +264,8 @@ def test_a_connection_that_is_read_now_and_then_is_looked_after_once():
 
 def test_without_ping_interval_nobody_looks(monkeypatch):
     watched = []
-    monkeypatch.setattr(_keepalive, "watch", lambda *arguments: watched.append(arguments))
+    for name in ("watch", "welcome"):
+        monkeypatch.setattr(_keepalive, name, lambda *arguments: watched.append(arguments))
     with raw_peer(ping_interval=None) as (conn, _):
         assert conn.connected()
         assert not watched
@@ -272,10 +273,16 @@ def test_without_ping_interval_nobody_looks(monkeypatch):
         assert watched
 
 
-@pytest.mark.parametrize(("ping_interval", "times"), [(None, 0), (5, 1)])
-def test_keepalive_is_told_once_of_a_close_it_has_waited_for(ping_interval, times, monkeypatch):
+@pytest.mark.parametrize(
+    ("ping_interval", "looked", "times"), [(None, False, 0), (5, False, 0), (5, True, 1)]
+)
+def test_keepalive_is_told_once_of_a_close_it_has_waited_for(
+    ping_interval, looked, times, monkeypatch
+):
     told = []
     with raw_peer(ping_interval=ping_interval, close_timeout=0) as (conn, _):
+        if looked:
+            conn._pinger.look_after()
         monkeypatch.setattr(_keepalive, "forget", lambda: told.append(conn))
         conn.close()
         conn.close()

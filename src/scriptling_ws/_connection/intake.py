@@ -78,7 +78,7 @@ class Intake:
         "waiters",
     )
 
-    def __init__(self, link: Link, outlet: Outlet, *, max_backlog: int) -> None:
+    def __init__(self, link: Link, outlet: Outlet, max_backlog: int) -> None:
         """Read from a link; answer by an outlet.
 
         Args:

@@ -114,7 +114,7 @@ class Lifecycle:
     )
 
     def __init__(
-        self, channel: Channel, *, close_timeout: float | None, send_timeout: float | None
+        self, channel: Channel, close_timeout: float | None, send_timeout: float | None
     ) -> None:
         """Start OPEN; the channel is told of what it has to know."""
         self._channel = channel

@@ -73,6 +73,7 @@ class Link:
         opened: When it was opened, on the monotonic clock.
         over: When the descriptor was closed, and what the system had counted; None before.
         watched: Whether the keepalive thread knows the connection.
+        looked_after: Whether it has looked after it.
     """
 
     __slots__ = (
@@ -80,6 +81,7 @@ class Link:
         "client",
         "eof",
         "lifecycle",
+        "looked_after",
         "opened",
         "over",
         "pings",
@@ -95,7 +97,6 @@ class Link:
         self,
         transport: Transport,
         protocol: Protocol,
-        *,
         client: bool,
         send_timeout: float | None,
         close_timeout: float | None,
@@ -113,16 +114,14 @@ class Link:
             writing=ways.lock(),
             identity=ways.identity,
         )
-        self.lifecycle = Lifecycle(
-            self.channel, close_timeout=close_timeout, send_timeout=send_timeout
-        )
+        self.lifecycle = Lifecycle(self.channel, close_timeout, send_timeout)
         self.unsent = Unsent(self.channel, transport, protocol.outbox)
         self.pings = Pings()
         self.client = client
         self.send_timeout = send_timeout
         self.send_error: Exception | None = None
         self.eof = False
-        self.watched = False
+        self.watched = self.looked_after = False
         self.opened = monotonic()
         self.over: Over | None = None
         # Where the system does not tell when something moved, the channel notes that itself.
@@ -170,7 +169,7 @@ class Link:
             with self.lifecycle.lock:
                 self.lifecycle.go(DISPOSE)
             self.transport.close()
-            if self.watched:
+            if self.looked_after:
                 keepalive.forget()
         return True
 

@@ -98,8 +98,10 @@ class AdmittedUpgrade:
     ) -> Handling | None:
         """Accept the upgrade: what is done first by the connection's thread."""
         if verdict is None:
-            chosen = self.settings.choose_subprotocol(self.upgrade.subprotocols)
-            verdict = Verdict(subprotocol=chosen)
+            verdict = _NOTHING_SAID
+            if self.settings.subprotocols:
+                chosen = self.settings.choose_subprotocol(self.upgrade.subprotocols)
+                verdict = Verdict(subprotocol=chosen)
         transport = arrival.transport
         headers = [("Date", http_date()), *verdict.headers]
         answer = self.upgrade.accept(

@@ -46,6 +46,7 @@ HEARD: Final = 256
 
 _GO_ON: Final = 0
 _TLS_HANDSHAKE: Final = 0x16  # the first byte of a TLS record that starts a handshake
+_NOTHING: Final = memoryview(b"")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -124,7 +125,7 @@ class Reading:
         self._persists = False
         self._body = bytearray()
         self._missing = 0
-        self._outgoing = memoryview(b"")
+        self._outgoing = _NOTHING
         # A function, not a method: a reference to itself would keep it, and its buffers, until
         # the garbage collector comes.
         self._step = Reading._read_head
@@ -142,23 +143,23 @@ class Reading:
             since: When it began, by `Figures.now`.
         """
         assert self.request is not None
-        length = len(self._body) - max(0, -self._missing)
-        request = self.request
-        if length:
-            request = revised(request, body=bytes(self._body[:length]))
-        # Without a body, all of what followed the head is the connection's.
-        data = bytes(self._body[length:])
-        rest = self._rest
+        request, rest, data = self.request, self._rest, b""
+        if self._body:
+            length = len(self._body) - max(0, -self._missing)
+            if length:
+                request = revised(request, body=bytes(self._body[:length]))
+            # Without a body, all of what followed the head is the connection's.
+            data = bytes(self._body[length:])
         return Arrival(
             self._transport,
             self._place,
             request,
             data,
             deadline,
-            since=since,
-            version=self._version,
-            headers=rest.options.headers,
-            sequel=replace(rest, data=data, count=rest.count + 1) if self._persists else None,
+            since,
+            self._version,
+            rest.options.headers,
+            replace(rest, data=data, count=rest.count + 1) if self._persists else None,
         )
 
     def asked(self) -> Asked:
@@ -235,13 +236,14 @@ class Reading:
             if waits:
                 self._outgoing = memoryview(_CONTINUE)
                 self._step = Reading._tell_to_go_on
-        self._body += rest
+        if rest:
+            self._body += rest
 
     def _identify(self, request: Request) -> Request:
         """Take what the head says of the client, if that counts, and whether it may come in."""
         secure, root_path = isinstance(self._transport, TLSTransport), ""
         headers = request.headers
-        if self._rest.caller is not None:
+        if self._rest.caller is not None and self._rest.caller.has_a_say:
             client = self._rest.caller.identify(self._transport, headers)
             secure, root_path = client.secure or secure, client.root_path
             if client.host and client.host != headers.get("host"):

@@ -105,15 +105,12 @@ class Protocol:
         self.window = kernel.Window(
             SMALLEST, self._masked, as_list, self._limit, self.ready, as_utf8
         )
-        self.unreceived = Unreceived(self.ready, self.window, as_list=as_list, as_utf8=as_utf8)
+        self.unreceived = Unreceived(self.ready, self.window, as_list, as_utf8)
+        # By places, as in `_connection`: see there.
         self._arriving = Arriving(
-            self.unreceived,
-            masked=self._masked,
-            limit=self._limit,
-            max_fragments=max_fragments,
-            deflate=deflate,
+            self.unreceived, self._masked, self._limit, max_fragments, deflate
         )
-        self._space = Space(self.window, inflates=deflate is not None)
+        self._space = Space(self.window, deflate is not None)
         self._parsing = False  # inside feed_rest, or cut short in there, or put off
         self._violation: Violation | None = None  # the one that was put off
 
