@@ -151,7 +151,7 @@ class Connection(Derived[Binary_co, Text_co]):
         self._outlet = outlet
         self._intake = intake
         self._closer = closer
-        self._reader = Reader(link, intake, closer)
+        self._reader = Reader(link, outlet, intake, closer)
         self._writer = Writer(link, outlet, intake)
         self._ready = link.protocol.ready  # type: ignore[assignment]  # see above
         self._encoder = make_encoder(options, client=client, deflate=deflate)

@@ -24,7 +24,6 @@ from .._network.deadline import Deadline
 from .._network.locks import holding
 from .._network.transport import NAP
 from .._network.waiting import engine
-from .lifecycle import END
 from .link import LOOK_AGAIN
 
 if TYPE_CHECKING:
@@ -172,24 +171,6 @@ class Intake:
         if protocol.ended:
             self._lifecycle.tell()
         return count
-
-    def take_close(self) -> bool:
-        """Take in the client's close frame, and answer it, if it is all that there is.
-
-        In place of `read_some`, after the channel's read. Holds the lock.
-
-        Returns:
-            Whether it was; if not, nothing has changed.
-        """
-        lifecycle, protocol = self._lifecycle, self._protocol
-        with lifecycle.lock:
-            if lifecycle.state or self._unsent or not protocol.feed_close():
-                return False
-            lifecycle.go(END)
-        self._channel.heard = True
-        self._outlet.flush()
-        lifecycle.tell()
-        return True
 
     def take_controls(self) -> bool:
         """Take the control frames that come next. Holds the lock.

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from .._network.deadline import FOREVER, Deadline, check_timeout
 from .._network.locks import holding
 from .._network.waiting import engine
+from .farewell import part
 from .intake import A_READ, OVERTIME
 from .link import LOOK_AGAIN
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .closer import Closer
     from .intake import Intake
     from .link import Link
+    from .outlet import Outlet
 
 __all__ = ["Reader"]
 
@@ -57,6 +59,7 @@ class Reader:
         "_lifecycle",
         "_link",
         "_nones",
+        "_outlet",
         "_over",
         "_protocol",
         "_ready",
@@ -65,8 +68,9 @@ class Reader:
         "_unreceived",
     )
 
-    def __init__(self, link: Link, intake: Intake, closer: Closer) -> None:
+    def __init__(self, link: Link, outlet: Outlet, intake: Intake, closer: Closer) -> None:
         self._link = link
+        self._outlet = outlet
         self._channel = link.channel
         self._lifecycle = link.lifecycle
         self._protocol = link.protocol
@@ -90,8 +94,10 @@ class Reader:
         """
         self._channel.reader = self._identity()
         try:
-            if not (quick and self._intake.take_close()):
-                self._intake.flush()
+            if quick and part(self._link, self._outlet, self._intake) and not self._ready:
+                self._lifecycle.told = True
+                return None
+            self._intake.flush()
             return self._receive(timeout, quick)
         finally:
             self._channel.reader = 0

@@ -352,8 +352,10 @@ class Transport:
 
     def finish_writing(self) -> None:
         """Tell the peer that nothing more will come."""
-        with contextlib.suppress(OSError):
+        try:
             self._sock.shutdown(socket.SHUT_WR)
+        except OSError:  # `suppress` is Python code
+            pass
 
     def abort(self) -> None:
         """End the connection both ways at once: calls that read, write or wait return."""
