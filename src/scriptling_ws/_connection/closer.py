@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Final
 from .._network.deadline import FOREVER, Deadline
 from .._network.locks import holding
 from .._network.transport import NAP
-from .._network.waiting import engine
 from .lifecycle import CLOSE
 from .link import LOOK_AGAIN
 
@@ -48,7 +47,7 @@ class Closer:
         self._lifecycle = link.lifecycle
         self._outlet = outlet
         self._intake = intake
-        self._identity = engine().identity
+        self._identity = link.ways.identity
         self._limit = FOREVER  # for all that the time may count anew
         self._pulse: Pulse | None = None  # what the kernel had counted when it began
 

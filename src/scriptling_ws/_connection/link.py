@@ -74,6 +74,7 @@ class Link:
         over: When the descriptor was closed, and what the system had counted; None before.
         watched: Whether the keepalive thread knows the connection.
         looked_after: Whether it has looked after it.
+        ways: The engine by which the parts wait.
     """
 
     __slots__ = (
@@ -91,6 +92,7 @@ class Link:
         "transport",
         "unsent",
         "watched",
+        "ways",
     )
 
     def __init__(
@@ -104,7 +106,7 @@ class Link:
         """Take over an open transport and its protocol."""
         self.transport = transport
         self.protocol = protocol
-        ways = engine()
+        ways = self.ways = engine()
         self.channel = kernel.Channel(
             transport,
             protocol.window,

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Final
 
 from .._network.deadline import FOREVER, Deadline, check_timeout
 from .._network.locks import holding
-from .._network.waiting import engine
 from .farewell import part
 from .intake import A_READ, OVERTIME
 from .link import LOOK_AGAIN
@@ -80,7 +79,7 @@ class Reader:
         self._closer = closer
         self._nones = 0  # receives since all was over
         self._over = False  # `connected` has said so
-        ways = engine()
+        ways = link.ways
         self._identity = ways.identity
         self._sleep = ways.sleep
         self._share = ways.share

@@ -91,7 +91,7 @@ class Writer:
         self._transport = link.transport
         self._unsent = link.unsent
         self._outlet = outlet
-        self._share = engine().share
+        self._share = link.ways.share
         self._intake = intake
         self._channel.look_due = True
         self.look_at = link.opened + LOOK
