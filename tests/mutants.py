@@ -56,7 +56,7 @@ PARTS = ("src", "tests", "fuzz", "pyproject.toml", "README.md", "CHANGELOG.md", 
 WINGS = {
     "connection": (
         (
-            "_connection.asking _connection.closer _codes _connection.connection "
+            "_connection.asking _connection.closer _codes _connection.connection _connection.farewell "
             "_connection.derived _connection.intake _connection.pairing "
             "_connection.keepalive _connection.lifecycle _connection.link _connection.liveness "
             "_network.locks _connection.outlet _connection.pinger _connection.pings "
@@ -100,14 +100,14 @@ WINGS = {
     "handshakes": (
         (
             "_network.authority _fields _handshakes.additions _handshakes.bodies "
-            "_handshakes.client _handshakes.cookies _handshakes.exchange _handshakes.server "
+            "_handshakes.alike _handshakes.client _handshakes.cookies _handshakes.exchange _handshakes.server "
             "_handshakes.head _handshakes.refused _handshakes.rejection _handshakes.request "
             "_server.dates _server.http _handshakes.idna _handshakes.paths _handshakes.plain "
             "_handshakes.response _server.response _handshakes.terms _handshakes.tunnel "
             "_handshakes.url"
         ),
         (
-            "head http plain terms url handshake_client handshake_server client "
+            "alike head http plain terms url handshake_client handshake_server client "
             "abuse_handshake_client abuse_handshake_server abuse_misuse server_refusals "
             "server_pages http_arguments fields log fuzz_seeds request_bodies cookies additions "
             "proxies sockets_given"

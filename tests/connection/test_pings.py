@@ -395,6 +395,31 @@ def test_one_that_is_gone_is_forgotten():
     until(lambda: (gc.collect(), reference())[1] is None)  # the thread may just be looking
 
 
+def test_newcomers_are_looked_after_in_their_turn():
+    first, second = Watched([]), Watched([])
+    for watched in (first, second):
+        assert _keepalive.welcome(watched, monotonic() - _keepalive.FIRST)
+    assert first.was_looked_after(1)
+    assert second.was_looked_after(1)
+
+
+def test_newcomers_that_are_gone_by_their_time_leave_nothing(monkeypatch):
+    service, rung = _keepalive._Service(), []
+    monkeypatch.setattr(service, "start", lambda: True)
+    monkeypatch.setattr(service, "_wake", lambda: rung.append(1))
+    stays, later = Watched([]), Watched([])
+    long_ago = monotonic() - 2 * _keepalive.FIRST
+    for watched in (*(Watched([]) for _ in range(100)), stays, *(Watched([]) for _ in range(100))):
+        assert service.welcome(watched, long_ago)
+    assert service.welcome(later, monotonic())
+    assert len(rung) == 1  # by the first of them
+    del watched
+    gc.collect()
+    service._take_in()
+    assert [entry.watched() for entry in service._entries] == [stays]
+    assert [reference() for _, reference in service._newcomers] == [later]
+
+
 def test_closed_connections_do_not_pile_up():
     service = _keepalive._service()
     alive = Watched([AGES])  # with the descriptor 0, which one of a program without stdin has

@@ -93,7 +93,8 @@ class Reader:
         """
         self._channel.reader = self._identity()
         try:
-            if quick and part(self._link, self._outlet, self._intake) and not self._ready:
+            # What is ready goes before: its answers may still leave.
+            if quick and not self._ready and part(self._link, self._outlet, self._intake):
                 self._lifecycle.told = True
                 return None
             self._intake.flush()
