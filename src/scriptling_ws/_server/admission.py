@@ -200,7 +200,7 @@ class Hosts:
             TypeError: it is neither None, "*" nor a list of str.
             ValueError: an entry is not a host name, or the list is empty.
         """
-        self._allowed = ""  # the last that was: most requests name the same
+        self._allowed: str | None = None  # the last that was: most requests name the same
         self._loopback = hosts is None  # whether `listen_on` has something to decide
         self._names: set[tuple[str, int | None]] | None = None
         if hosts is None or hosts == "*":
@@ -218,7 +218,7 @@ class Hosts:
             hosts: The names and addresses that it was told to listen on.
             addresses: The IP addresses that it listens on; none if on Unix sockets alone.
         """
-        self._allowed = ""
+        self._allowed = None
         own = bool(addresses) and all(map(_is_loopback, addresses))
         self._loopback = self._loopback and own
         if self._loopback:

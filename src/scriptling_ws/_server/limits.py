@@ -143,7 +143,7 @@ class Limits:
             others = self._sockets.get(group, 0)
             if group is not None and most is not None and others >= most + SPARE:
                 return None
-            self._sockets[group] = others + 1
+            _count_up(self._sockets, group)
             place.group = group
         return place
 
@@ -156,14 +156,14 @@ class Limits:
             if most is not None and others >= most + SPARE:
                 return False
             _count_down(self._sockets, place.group)
-            self._sockets[group] = others + 1
+            _count_up(self._sockets, group)
             place.group = group
         return True
 
     def _pause(self, place: Place) -> None:
         with self._lock:
             _count_down(self._sockets, place.group)
-            self._sockets[None] = self._sockets.get(None, 0) + 1
+            _count_up(self._sockets, None)
             place.group = None
 
     def _enter(self, place: Place, kind: str) -> None:
@@ -214,7 +214,7 @@ class Limits:
         if kind is not None and not place.left:
             place.kind = kind
             self._counts[kind] += 1
-            self._busy[place.group] = self._busy.get(place.group, 0) + 1
+            _count_up(self._busy, place.group)
 
 
 class Place:
@@ -292,6 +292,16 @@ class Place:
 def too_many() -> Refused:
     """How a request is refused whose address has too much under way."""
     return Refused(503, "too many connections from your address", _RETRY)
+
+
+# No call in these two, so no signal handler that counts as well runs between their steps.
+
+
+def _count_up(counts: dict[str | None, int], key: str | None) -> None:
+    try:
+        counts[key] += 1
+    except KeyError:
+        counts[key] = 1
 
 
 def _count_down(counts: dict[str | None, int], key: str | None) -> None:
