@@ -26,6 +26,7 @@ what stands above it here, and nothing below:
                     sending     the way out
                     receiving   the way in, and the wait
                     channel     what Python sees of these
+    a connection    shortcuts   what its methods do in C
 
 Rules of all these files:
 
@@ -37,8 +38,8 @@ Rules of all these files:
 - The GIL is not released for work on bytes: masking 16 MiB takes less than a millisecond, and a
   busy neighbour thread would keep the GIL for five before it came back. It is for what waits, and
   for a large copy to or from the system (line.pxi).
-- The loops over bytes, the system's calls, the gate and the memory of frames are C: loops.h,
-  system.h, gate.h, stack.h.
+- The loops over bytes, the system's calls, the gate, the memory of frames and functions with a
+  shortcut are C: loops.h, system.h, gate.h, queue.h, stack.h, shortcuts.h.
 """
 
 cimport cython
@@ -86,3 +87,4 @@ include "_wsframe/line.pxi"
 include "_wsframe/sending.pxi"
 include "_wsframe/receiving.pxi"
 include "_wsframe/channel.pxi"
+include "_wsframe/shortcuts.pxi"

@@ -38,6 +38,7 @@ __all__ = [
     "Place",
     "RLock",
     "Session",
+    "Shortcuts",
     "Window",
     "allocate",
     "apply_mask",
@@ -63,6 +64,7 @@ __all__ = [
     "seal_room",
     "send_frame",
     "share",
+    "shortcut",
     "split_request",
     "use_gate_from",
 ]
@@ -79,6 +81,7 @@ Lock = _channel.Lock
 Place = _channel.Place
 RLock = _channel.RLock
 Session = _tls.Session
+Shortcuts = _channel.Shortcuts
 Window = _channel.Window
 allocate = _codec.allocate
 apply_mask = _codec.apply_mask
@@ -104,5 +107,6 @@ receive_on = _channel.receive_on
 seal_room = _codec.seal_room
 send_frame = _codec.send_frame
 share = _channel.share
+shortcut = _channel.shortcut
 split_request = _codec.split_request
 use_gate_from = _channel.use_gate_from

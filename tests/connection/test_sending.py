@@ -542,7 +542,7 @@ def test_a_caller_can_refuse_what_it_does_not_ask_for():
         peer.send("unasked")
         arrived(conn)
         conn._intake.polled = False  # `arrived` has asked
-        conn._writer.look_at = 0.0
+        conn._channel.look_at = 0.0
         conn.send("I only send")
         assert not unread(conn)
         sending = Running(conn.send_binary, bytes(16 * MIB))

@@ -366,9 +366,10 @@ class Interrupt(BaseException):
     """What the tests' signal handlers raise, as Ctrl-C would raise KeyboardInterrupt."""
 
 
-def in_package(stack):
+def in_package(stack, conn=None):
     """Whether a signal handler runs inside of the package, where it may raise.
 
+    A call of `conn` may be all in C, without a frame of Python's: then a lock of its shows it.
     Not so in what `make coverage` and `make jitter` run there: raised in that, it leaves a lock of
     its taken, or comes where Python alone runs no handler, as between a call's end and its result.
     """
@@ -379,7 +380,7 @@ def in_package(stack):
         if name.startswith("scriptling_ws."):
             return True
         stack = stack.f_back
-    return False
+    return conn is not None and (conn._intake.lock.locked() or conn._outlet.lock.locked())
 
 
 def until(condition):

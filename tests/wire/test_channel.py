@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 from collections import deque
+from time import monotonic
 
 import pytest
 
@@ -433,6 +434,20 @@ def test_looking_after(way, call, message):
         assert getattr(end, call)(message) is True
         assert end.writer.calls == [("look_after", False)]
         end.channel.look_due = False
+        assert getattr(end, call)(message) is True
+        assert end.writer.calls == [("look_after", False)]
+
+
+@pytest.mark.parametrize(("call", "message"), CALLS)
+def test_looking_after_once_it_is_time(way, call, message):
+    with End(way) as end:
+        assert end.channel.look_at == 0.0
+        end.channel.look_due = True
+        end.channel.look_at = monotonic() + 1000
+        assert end.channel.look_at == pytest.approx(monotonic() + 1000, abs=100)
+        assert getattr(end, call)(message) is True
+        assert end.writer.calls == []
+        end.channel.look_at = monotonic()
         assert getattr(end, call)(message) is True
         assert end.writer.calls == [("look_after", False)]
 

@@ -334,7 +334,7 @@ def test_signal_handlers_that_raise_spoil_nothing():
             got.append(message)
 
     def handle(number, stack):
-        if in_package(stack):
+        if in_package(stack, conn):
             raise Interrupt
 
     receiving = Running(receive)

@@ -153,6 +153,7 @@ class Connection(Derived[Binary_co, Text_co]):
         self._closer = closer
         self._reader = Reader(link, outlet, intake, closer)
         self._writer = Writer(link, outlet, intake)
+        self._shortcuts = kernel.Shortcuts(link.channel, self._reader, self._writer)
         self._ready = link.protocol.ready  # type: ignore[assignment]  # see above
         self._encoder = make_encoder(options, client=client, deflate=deflate)
         self._dumps = options.dumps
@@ -185,6 +186,7 @@ class Connection(Derived[Binary_co, Text_co]):
 
     # -- sending -----------------------------------------------------------
 
+    @kernel.shortcut
     def send(
         self,
         message: str | dict[str, Any],
@@ -231,6 +233,7 @@ class Connection(Derived[Binary_co, Text_co]):
         else:
             self._writer.send_within(frame, timeout)
 
+    @kernel.shortcut
     def send_text(
         self, text: Any, compress: bool = True, *, timeout: float | EllipsisType | None = ...
     ) -> None:
@@ -265,6 +268,7 @@ class Connection(Derived[Binary_co, Text_co]):
         else:
             self._writer.send_within(frame, timeout)
 
+    @kernel.shortcut
     def send_binary(
         self,
         data: Any,
@@ -377,6 +381,7 @@ class Connection(Derived[Binary_co, Text_co]):
 
     # -- receiving ---------------------------------------------------------
 
+    @kernel.shortcut
     def receive(self, timeout: float | None = 30) -> Text_co | Binary_co | None:
         """Receive the next message.
 
