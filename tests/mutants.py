@@ -56,8 +56,8 @@ PARTS = ("src", "tests", "fuzz", "pyproject.toml", "README.md", "CHANGELOG.md", 
 WINGS = {
     "connection": (
         (
-            "_connection.asking _connection.closer _codes _connection.connection _connection.farewell "
-            "_connection.derived _connection.intake _connection.pairing "
+            "_connection.asking _connection.closer _codes _connection.connection "
+            "_connection.farewell _connection.derived _connection.intake _connection.pairing "
             "_connection.keepalive _connection.lifecycle _connection.link _connection.liveness "
             "_network.locks _connection.outlet _connection.pinger _connection.pings "
             "_connection.reader _connection.several _connection.unsent _connection.writer "
@@ -65,7 +65,7 @@ WINGS = {
             "_connection.frames _connection.stats"
         ),
         (
-            "asking pairing several receiving sending closing lifecycle unsent pings liveness "
+            "asking farewell pairing several receiving sending closing lifecycle unsent pings liveness "
             "keepalive interrupts threads connection abuse_close abuse_misuse clock fork on_close "
             "abuse_network api streams frames stats"
         ),
@@ -100,7 +100,8 @@ WINGS = {
     "handshakes": (
         (
             "_network.authority _fields _handshakes.additions _handshakes.bodies "
-            "_handshakes.alike _handshakes.client _handshakes.cookies _handshakes.exchange _handshakes.server "
+            "_handshakes.alike _handshakes.client _handshakes.cookies _handshakes.exchange "
+            "_handshakes.server "
             "_handshakes.head _handshakes.refused _handshakes.rejection _handshakes.request "
             "_server.dates _server.http _handshakes.idna _handshakes.paths _handshakes.plain "
             "_handshakes.response _server.response _handshakes.terms _handshakes.tunnel "

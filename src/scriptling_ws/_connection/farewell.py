@@ -2,8 +2,8 @@
 
 Rules (those about locks are in `link`):
 
-- Only the plain case is taken here: a server's end; a whole Close of a usual kind, and nothing beside
-  it; nothing unsent; no other thread that writes. All else goes the long way (`intake`, `outlet`,
+- Only the plain case is taken here: on a server, a whole Close of a usual kind and nothing beside
+  it, nothing unsent, no other thread that writes. All else goes the long way (`intake`, `outlet`,
   `closer`), which comes to the same.
 - What is left where a step cannot be done at once is what the long way leaves, and goes on with.
 """
@@ -24,8 +24,9 @@ __all__ = ["part"]
 
 
 def part(link: Link, outlet: Outlet, intake: Intake) -> bool:
-    """Take in the client's Close and answer it, if that is all there is to do. After a read of
-    the channel's; holds the intake's lock.
+    """Take in the client's Close, and answer it, if that is all there is to do.
+
+    It was received, and is not taken in yet. Holds the intake's lock.
 
     Returns:
         Whether the descriptor is closed. If not, nothing has changed, or reading goes on.

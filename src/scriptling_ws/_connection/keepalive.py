@@ -346,7 +346,7 @@ def welcome(watched: Watched, moment: float) -> bool:
 
 
 def forget() -> None:
-    """Take note that a connection was closed which was looked after. Thread-safe; does not block."""
+    """Take note that one that was looked after is closed. Thread-safe; does not block."""
     _service().forget()
 
 

@@ -123,7 +123,7 @@ class Pinger:
             self._note_watched(keepalive.welcome(self, opened), opened + keepalive.FIRST)
 
     def _note_watched(self, attended: bool, moment: float) -> None:
-        """The connection is to be looked after from a moment on: by the keepalive thread, or not."""
+        """The connection is to be looked after from a moment on, by the thread if `attended`."""
         self._link.watched = True
         self._writer.attended = attended
         self._link.channel.look_due = not attended

@@ -2,8 +2,8 @@
 
 Rules:
 
-- Clients of one kind send the same head, but for the key, and perhaps thousands of them at once. What
-  was read in a head is kept, for those that are like it to the last byte: a test holds what is
+- Clients of one kind send the same head but for the key, and perhaps thousands do so at once. What
+  was read in a head is kept for those that are like it to the last byte: a test holds what is
   found so to what is read.
 - A head that may hold a secret is not kept, nor a long one: fields for credentials, a query.
 - Which request may come in is not decided here.

@@ -125,7 +125,8 @@ class ServerUpgrade:
 
 def _token(key: str) -> str:
     """As wsproto's `generate_accept_token`, to which a test holds it."""
-    return b2a_base64(sha1((key + _GUID).encode("ascii")).digest(), newline=False).decode("ascii")
+    digest = sha1((key + _GUID).encode("ascii"), usedforsecurity=False).digest()
+    return b2a_base64(digest, newline=False).decode("ascii")
 
 
 def _checked(head: bytes, request: Request) -> list[str]:

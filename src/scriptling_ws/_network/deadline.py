@@ -96,9 +96,7 @@ class Deadline:
 
     def sooner(self, timeout: float | None) -> Deadline:
         """The earlier of this deadline and one `timeout` seconds from now."""
-        if timeout is None or (
-            self._moment is not None and self._moment <= monotonic() + timeout
-        ):
+        if timeout is None or (self._moment is not None and self._moment <= monotonic() + timeout):
             return self
         other = Deadline(timeout)
         other._whole = self

@@ -352,9 +352,9 @@ class Transport:
 
     def finish_writing(self) -> None:
         """Tell the peer that nothing more will come."""
-        try:
+        try:  # noqa: SIM105 - `suppress` is Python code, and this is done for each connection
             self._sock.shutdown(socket.SHUT_WR)
-        except OSError:  # `suppress` is Python code
+        except OSError:
             pass
 
     def abort(self) -> None:

@@ -105,7 +105,11 @@ def lone_close(window: kernel.Window) -> bytes | None:
         return None
     start, end, _ = window.stopped
     data, size = window.data, end - start - _OVERHEAD
-    if not 0 <= size <= MOST_CONTROL or data[start] != _MASKED_CLOSE or data[start + 1] != 0x80 | size:
+    if (
+        not 0 <= size <= MOST_CONTROL
+        or data[start] != _MASKED_CLOSE
+        or data[start + 1] != 0x80 | size
+    ):
         return None
     head = start + _OVERHEAD
     return kernel.apply_mask(bytes(data[head:end]), bytes(data[start + 2 : head]))
