@@ -65,7 +65,8 @@ WINGS = {
             "_connection.frames _connection.stats"
         ),
         (
-            "asking farewell pairing several receiving sending closing lifecycle unsent pings liveness "
+            "asking farewell pairing several receiving sending closing lifecycle unsent pings "
+            "liveness "
             "keepalive interrupts threads connection abuse_close abuse_misuse clock fork on_close "
             "abuse_network api streams frames stats"
         ),
