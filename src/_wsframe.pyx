@@ -14,7 +14,7 @@ what stands above it here, and nothing below:
                     messages    read out of a window
                     pieces      messages in fragments, and large ones
                     heads       of plain HTTP requests, read
-                    threads     what one has in its locals
+                    threads     what one has in its locals; a task's frames
     around a call   methods     of a socket: what it has done is noted in the same step
     of the system   system      calls, masking keys
                     locks       that C code takes
@@ -38,8 +38,8 @@ Rules of all these files:
 - The GIL is not released for work on bytes: masking 16 MiB takes less than a millisecond, and a
   busy neighbour thread would keep the GIL for five before it came back. It is for what waits, and
   for a large copy to or from the system (line.pxi).
-- The loops over bytes, the system's calls, the gate and functions with a shortcut are C:
-  loops.h, system.h, gate.h, queue.h, shortcuts.h.
+- The loops over bytes, the system's calls, the gate, the memory of frames and functions with a
+  shortcut are C: loops.h, system.h, gate.h, queue.h, stack.h, shortcuts.h.
 """
 
 cimport cython

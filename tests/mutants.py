@@ -57,7 +57,7 @@ WINGS = {
     "connection": (
         (
             "_connection.silence _connection.closer _codes _connection.connection "
-            "_connection.derived _connection.intake _connection.pairing "
+            "_connection.farewell _connection.derived _connection.intake _connection.pairing "
             "_connection.keepalive _connection.lifecycle _connection.link _connection.liveness "
             "_network.locks _connection.outlet _connection.pinger _connection.pings "
             "_connection.reader _connection.readiness _connection.unsent _connection.writer "
@@ -65,7 +65,8 @@ WINGS = {
             "_connection.frames _connection.stats"
         ),
         (
-            "silence pairing readiness receiving sending closing lifecycle unsent pings liveness "
+            "silence farewell pairing readiness receiving sending closing lifecycle unsent pings "
+            "liveness "
             "keepalive interrupts threads connection abuse_close abuse_misuse clock fork on_close "
             "abuse_network api streams frames stats"
         ),
@@ -100,14 +101,15 @@ WINGS = {
     "handshakes": (
         (
             "_network.authority _fields _functions _handshakes.additions _handshakes.bodies "
-            "_handshakes.client _handshakes.cookies _handshakes.exchange _handshakes.server "
+            "_handshakes.alike _handshakes.client _handshakes.cookies _handshakes.exchange "
+            "_handshakes.server "
             "_handshakes.head _handshakes.refused _handshakes.rejection _handshakes.request "
             "_server.dates _server.http _handshakes.idna _handshakes.paths _handshakes.plain "
             "_handshakes.response _server.response _handshakes.terms _handshakes.tunnel "
             "_handshakes.url"
         ),
         (
-            "head http plain terms url handshake_client handshake_server client "
+            "alike head http plain terms url handshake_client handshake_server client "
             "abuse_handshake_client abuse_handshake_server abuse_misuse server_refusals "
             "server_pages http_arguments fields log fuzz_seeds request_bodies cookies additions "
             "proxies sockets_given"

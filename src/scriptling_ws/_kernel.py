@@ -53,6 +53,7 @@ __all__ = [
     "mask_in_place",
     "mask_into",
     "next_key",
+    "on_kept_stack",
     "open_gate",
     "parse_header",
     "read_fragments",
@@ -95,6 +96,7 @@ list_to_bytes = _codec.list_to_bytes
 mask_in_place = _codec.mask_in_place
 mask_into = _codec.mask_into
 next_key = _channel.next_key
+on_kept_stack = _channel.on_kept_stack
 open_gate = _channel.open_gate
 parse_header = _codec.parse_header
 read_fragments = _codec.read_fragments

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 Lock: Final = None
 RLock: Final = None
 forget_locals: Final = None
+on_kept_stack: Final = None
 Descriptor: Final = None
 receive_on: Final = None
 

@@ -528,6 +528,13 @@ def forget_locals() -> None:
     it is needed. What ends by that runs here. Not in the pure kernel: there it is None.
     """
 
+def on_kept_stack(function: Callable[[Any], object], argument: Any, /) -> object:
+    """Call a function, which is all that the calling greenlet does, and return what it does.
+
+    The memory for its frames, which the interpreter gets for each greenlet from the system, is then
+    that of one before, and kept for one after it. Not in the pure kernel: there it is None.
+    """
+
 @final
 class Descriptor:
     """The number of a socket's descriptor.  Not in the pure kernel: there it is None."""

@@ -4,6 +4,8 @@ Each is a program of its own, as the engine is chosen for good; a greenlet ticks
 show that nothing stops the others. (Programs that gevent has patched are in test_gevent.py.)
 """
 
+import sys
+
 import pytest
 
 from scriptling_ws import _kernel as kernel
@@ -12,6 +14,12 @@ from ticking import run_program
 pytest.importorskip("gevent")
 
 once = pytest.mark.once("how long a wait may be is the same with both codecs")
+
+
+def gil():
+    """Whether the interpreter has a GIL."""
+    return getattr(sys, "_is_gil_enabled", lambda: True)()
+
 
 OWN = """
 import os
@@ -237,6 +245,59 @@ def test_what_ends_a_wait_loses_nothing():
                     got.append(receiving.value)
             got.append(conn.receive(10))
             assert got == [str(number) for number in range(len(got))]
+        """
+    )
+
+
+@pytest.mark.skipif(kernel.on_kept_stack is None, reason="the compiled kernel's")
+def test_tasks_with_the_memory_of_those_before_keep_their_frames_apart():
+    run(
+        """
+        import sys
+        class Body:
+            def __init__(self, number): self.number, self.result = number, None
+            def deep(self, left):
+                mine = [self.number] * 3
+                if left % 7 == 0: gevent.sleep(random.choice((0, 0, 0.0001)))
+                below = self.deep(left - 1) if left else 0
+                assert mine == [self.number] * 3
+                return below + self.number
+            def run(self):
+                depth = random.choice((0, 3, 30, 400))  # what is deep gets further memory
+                self.result = self.deep(depth), self.number * (depth + 1)
+                if self.number % 5 == 0: raise ValueError(self.number)
+            def forever(self): self.deep(3); gevent.sleep(60)
+        gevent.get_hub().exception_stream = None
+        spawn = waiting.engine().spawn
+        for turn in range(20):
+            bodies = [Body(turn * 100 + number) for number in range(70)]
+            tasks = [spawn(body.run, "") for body in bodies]
+            stopped = [spawn(Body(number).forever, "") for number in range(10)]
+            gevent.sleep(0.001)
+            gevent.killall(stopped)
+            gevent.joinall(tasks)
+            for body in bodies:
+                assert body.result[0] == body.result[1], body.number
+        """
+    )
+
+
+@pytest.mark.skipif(
+    kernel.on_kept_stack is None or not sys.version_info < (3, 15) or not gil(),
+    reason="nothing is kept",
+)
+def test_tasks_get_the_memory_of_those_before():
+    run(
+        """
+        import resource
+        class Body:
+            def run(self): pass
+        def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        spawn = waiting.engine().spawn
+        for _ in range(100): spawn(Body().run, "").join()
+        before = faults()
+        for _ in range(2000): spawn(Body().run, "").join()
+        assert faults() - before < 1000  # else each has one at least
         """
     )
 

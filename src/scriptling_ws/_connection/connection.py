@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _kernel as kernel
 from .._codes import CloseCode
 from .._functions import check_runs
-from .._network.deadline import check_timeout
+from .._network.deadline import bounded
 from .._network.fork import tell_after_fork
 from .._options import check_count
 from .._wire.deflating import make_encoder
@@ -145,14 +145,14 @@ class Connection(Derived[Binary_co, Text_co]):
         )
         link = _link_over(transport, client=client, options=options, deflate=deflate)
         outlet = Outlet(link)
-        intake = Intake(link, outlet, max_backlog=options.max_backlog)
+        intake = Intake(link, outlet, options.max_backlog)
         closer = Closer(link, outlet, intake)
         self._link = link
         self._channel = link.channel
         self._outlet = outlet
         self._intake = intake
         self._closer = closer
-        self._reader = Reader(link, intake, closer)
+        self._reader = Reader(link, outlet, intake, closer)
         self._writer = Writer(link, outlet, intake)
         self._shortcuts = kernel.Shortcuts(link.channel, self._reader, self._writer)
         self._ready = link.protocol.ready  # type: ignore[assignment]  # see above
@@ -175,9 +175,9 @@ class Connection(Derived[Binary_co, Text_co]):
             intake,
             closer,
             self._writer,
-            ping_interval=check_timeout(options.ping_interval),
-            ping_timeout=check_timeout(options.ping_timeout),
-            attended=attended,
+            bounded(options.ping_interval),
+            bounded(options.ping_timeout),
+            attended,
         )
         link.lifecycle.tell()  # if a close came with the handshake, it is seen to
 
@@ -627,6 +627,10 @@ class Connection(Derived[Binary_co, Text_co]):
             ValueError: the code may not be sent, or the reason is too long.
         """
         check_close(code, reason)
+        self._close(code, reason)
+
+    def _close(self, code: int, reason: str = "") -> None:
+        """As `close`, of arguments that are known to be right."""
         if not self._link.lifecycle.disposed:
             self._closer.start(code, reason, discard=True)
             self._closer.finish()
@@ -681,12 +685,8 @@ def _link_over(
         deflate=deflate,
         as_utf8=options.text_type is bytes,
     )
-    link = Link(
-        transport,
-        protocol,
-        client=client,
-        send_timeout=check_timeout(options.send_timeout),
-        close_timeout=check_timeout(options.close_timeout),
-    )
+    send_timeout, close_timeout = bounded(options.send_timeout), bounded(options.close_timeout)
+    # By places: CPython calls a class so in half the time that it takes with names.
+    link = Link(transport, protocol, client, send_timeout, close_timeout)
     link.channel.compresses = deflate is not None
     return link

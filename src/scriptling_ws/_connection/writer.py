@@ -88,10 +88,10 @@ class Writer:
         self._transport = link.transport
         self._unsent = link.unsent
         self._outlet = outlet
-        self._share = engine().share
+        self._share = link.ways.share
         self._intake = intake
         self._channel.look_due = True
-        self._channel.look_at = monotonic() + LOOK
+        self._channel.look_at = link.opened + LOOK
         self.attended = False
         self.turn: Lock | None = None
         self.fragmenter = 0

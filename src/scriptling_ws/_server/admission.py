@@ -230,7 +230,7 @@ def _same_host(origin: _Known, host: str, *, secure: bool) -> bool:
 class Hosts:
     """The names under which the server may be addressed."""
 
-    __slots__ = ("_loopback", "_names")
+    __slots__ = ("_allowed", "_loopback", "_names")
 
     def __init__(self, hosts: object = None) -> None:
         """Check what a caller allows.
@@ -244,6 +244,7 @@ class Hosts:
             TypeError: it is neither None, "*" nor a list of str.
             ValueError: an entry is not a host name, or the list is empty.
         """
+        self._allowed: str | None = None  # the last that was: most requests name the same
         self._loopback = hosts is None  # whether `listen_on` has something to decide
         self._names: set[tuple[str, int | None]] | None = None
         if hosts is None or hosts == "*":
@@ -261,6 +262,7 @@ class Hosts:
             hosts: The names and addresses that it was told to listen on.
             addresses: The IP addresses that it listens on; none if on Unix sockets alone.
         """
+        self._allowed = None
         own = bool(addresses) and all(map(_is_loopback, addresses))
         self._loopback = self._loopback and own
         if self._loopback:
@@ -272,8 +274,15 @@ class Hosts:
         Args:
             host: The header, None if the request has none.
         """
-        if self._names is None or host is None:
+        if self._names is None or host is None or host == self._allowed:
             return True
+        if not self._allow(host):
+            return False
+        self._allowed = host
+        return True
+
+    def _allow(self, host: str) -> bool:
+        assert self._names is not None
         try:
             name, port = parse_authority(host)
         except ValueError:
