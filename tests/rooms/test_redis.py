@@ -247,7 +247,7 @@ def test_other_rooms_come_and_go_beside(redis):
 
 
 def test_who_joins_as_the_subscription_ends_waits_for_the_next(one_redis, monkeypatch):
-    """The task has let go of the channel, and has not looked yet whether a room has members again."""
+    """The task has let go of the channel, and has not looked again whether a room has members."""
     room = ws.room("ended", backend=one_redis.url)
     looks, moved, heard = itertools.count(), threading.Event(), []
     is_needed, wake = _redis.Redis._is_needed, _redis.Redis._wake
