@@ -95,8 +95,8 @@ test-pure: $(VENV)/tested peers ## all tests, on the pure codec
 FLOODS = tests/server/test_server_floods.py
 test-gevent: $(VENV)/tested peers ## tests of the server, rooms and waiting clients, with the engine of gevent
 	$(RUN) -m gevent.monkey --module pytest $(PYTEST_ARGS) tests/handshakes/test_paths.py \
-	    tests/server tests/rooms tests/connection/test_asking.py \
-	    tests/connection/test_pairing.py tests/connection/test_several.py \
+	    tests/server tests/rooms tests/connection/test_silence.py \
+	    tests/connection/test_pairing.py tests/connection/test_readiness.py \
 	    tests/client/test_reconnecting.py --ignore=$(FLOODS)
 	SCRIPTLING_WS_ENGINE=gevent $(PYTEST) $(PYTEST_ARGS) $(FLOODS)
 

@@ -14,7 +14,7 @@ what stands above it here, and nothing below:
                     messages    read out of a window
                     pieces      messages in fragments, and large ones
                     heads       of plain HTTP requests, read
-                    threads     what one has in its locals
+                    threads     what one has in its locals; a task's frames
     around a call   methods     of a socket: what it has done is noted in the same step
     of the system   system      calls, masking keys
                     locks       that C code takes
@@ -26,6 +26,7 @@ what stands above it here, and nothing below:
                     sending     the way out
                     receiving   the way in, and the wait
                     channel     what Python sees of these
+    a connection    shortcuts   what its methods do in C
 
 Rules of all these files:
 
@@ -37,7 +38,8 @@ Rules of all these files:
 - The GIL is not released for work on bytes: masking 16 MiB takes less than a millisecond, and a
   busy neighbour thread would keep the GIL for five before it came back. It is for what waits, and
   for a large copy to or from the system (line.pxi).
-- The loops over bytes, the system's calls and the gate are C: loops.h, system.h, gate.h.
+- The loops over bytes, the system's calls, the gate, the memory of frames and functions with a
+  shortcut are C: loops.h, system.h, gate.h, queue.h, stack.h, shortcuts.h.
 """
 
 cimport cython
@@ -85,3 +87,4 @@ include "_wsframe/line.pxi"
 include "_wsframe/sending.pxi"
 include "_wsframe/receiving.pxi"
 include "_wsframe/channel.pxi"
+include "_wsframe/shortcuts.pxi"

@@ -56,16 +56,17 @@ PARTS = ("src", "tests", "fuzz", "pyproject.toml", "README.md", "CHANGELOG.md", 
 WINGS = {
     "connection": (
         (
-            "_connection.asking _connection.closer _codes _connection.connection "
-            "_connection.derived _connection.intake _connection.pairing "
+            "_connection.silence _connection.closer _codes _connection.connection "
+            "_connection.farewell _connection.derived _connection.intake _connection.pairing "
             "_connection.keepalive _connection.lifecycle _connection.link _connection.liveness "
             "_network.locks _connection.outlet _connection.pinger _connection.pings "
-            "_connection.reader _connection.several _connection.unsent _connection.writer "
+            "_connection.reader _connection.readiness _connection.unsent _connection.writer "
             "_connection.awaiting _connection.instream _connection.into _connection.outstream "
             "_connection.frames _connection.stats"
         ),
         (
-            "asking pairing several receiving sending closing lifecycle unsent pings liveness "
+            "silence farewell pairing readiness receiving sending closing lifecycle unsent pings "
+            "liveness "
             "keepalive interrupts threads connection abuse_close abuse_misuse clock fork on_close "
             "abuse_network api streams frames stats"
         ),
@@ -94,20 +95,21 @@ WINGS = {
         (
             "transport tls deadline dial listen clock fork interrupts keepalive receiving client "
             "abuse_handshake_client server_tls fuzz_seeds greenlets greenlets_loops gevent layered "
-            "proxies sockets_given"
+            "proxies sockets_given functions"
         ),
     ),
     "handshakes": (
         (
-            "_network.authority _fields _handshakes.additions _handshakes.bodies "
-            "_handshakes.client _handshakes.cookies _handshakes.exchange _handshakes.server "
+            "_network.authority _fields _functions _handshakes.additions _handshakes.bodies "
+            "_handshakes.alike _handshakes.client _handshakes.cookies _handshakes.exchange "
+            "_handshakes.server "
             "_handshakes.head _handshakes.refused _handshakes.rejection _handshakes.request "
             "_server.dates _server.http _handshakes.idna _handshakes.paths _handshakes.plain "
             "_handshakes.response _server.response _handshakes.terms _handshakes.tunnel "
             "_handshakes.url"
         ),
         (
-            "head http plain terms url handshake_client handshake_server client "
+            "alike head http plain terms url handshake_client handshake_server client "
             "abuse_handshake_client abuse_handshake_server abuse_misuse server_refusals "
             "server_pages http_arguments fields log fuzz_seeds request_bodies cookies additions "
             "proxies sockets_given"
@@ -123,7 +125,7 @@ WINGS = {
     ),
     "client": (
         (
-            "__init__ _client.asked _client.backoff _client.connect "
+            "__init__ _client.way_arguments _client.backoff _client.connect "
             "_client.conversation _client.proxy _client.reach _client.reconnecting "
             "_client.redirects _client.secure "
             "_client.socks _client.tunnel _client.upgrade _client.way _errors _options "

@@ -361,6 +361,7 @@ def in_process(monkeypatch, capsys):
     ("arguments", "text"),
     [
         (["setup.py"], "say where to listen"),
+        (["127.0.0.1:8080/chat"], "or, to talk to a server, where that is: ws://HOST"),
         (["--server", ":0"], "name the setup script"),
         (["--server", ":0", "missing.py"], "there is no file 'missing.py'"),
         (["--server", ":0", "."], "there is no file '.'"),

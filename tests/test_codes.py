@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 
+from looped import looped
 from protocols import protocol
 from scriptling_ws._codes import CloseCode, may_be_sent
 from scriptling_ws._errors import ConnectionClosed, ProtocolError, Violation
@@ -21,7 +22,7 @@ def test_codes_that_may_not(code):
     assert not may_be_sent(code)
 
 
-@pytest.mark.parametrize("code", CloseCode)
+@looped("code", CloseCode)
 def test_a_code_prints_as_its_number(code):
     number = repr(int(code))
     assert [str(code), f"{code}", f"{code:d}", "%s" % code] == [number] * 4  # noqa: UP031

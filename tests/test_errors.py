@@ -11,6 +11,7 @@ import traceback
 import pytest
 
 import scriptling_ws
+from looped import looped
 from scriptling_ws import _errors
 from scriptling_ws._errors import (
     ConnectError,
@@ -129,8 +130,8 @@ def test_headers_of_two_errors_are_not_shared():
 
 
 # A process pool, for one, hands exceptions over this way.
-@pytest.mark.parametrize("again", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])
-@pytest.mark.parametrize("error", MADE, ids=lambda error: type(error).__name__)
+@looped("again", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])
+@looped("error", MADE)
 def test_they_survive_copy_and_pickle(error, again):
     other = again(error)
     assert type(other) is type(error)

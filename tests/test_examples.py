@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 import scriptling_ws as ws
+from looped import looped
 from places import REPOSITORY
 from processes import Process
 
@@ -45,7 +46,7 @@ FILES = [
 ]
 
 
-@pytest.mark.parametrize("path", FILES)
+@looped("path", FILES)
 def test_example_says_how_it_is_started(path):
     first = (EXAMPLES / path).read_text(encoding="utf-8").splitlines()[0]
     command = re.search(r"(python|scriptling-ws --server :8080) (examples/\S+)", first)
@@ -155,28 +156,28 @@ SURROGATE = r"\ud800"
 DIGITS = "1" * 4000
 
 
-@pytest.mark.parametrize(
-    "first",
-    [
-        "",
-        "no JSON",
-        "[]",
-        "5",
-        "null",
-        '{"name": 1}',
-        '{"name": " "}',
-        NESTED,
-        '{"name": ' + NESTED,
-        f'{{"name": "{SURROGATE}"}}',
-        f'{{"name": {DIGITS}}}',
-    ],
-)
-def test_chat_wants_a_name(chat, first):
+NO_NAMES = [
+    "",
+    "no JSON",
+    "[]",
+    "5",
+    "null",
+    '{"name": 1}',
+    '{"name": " "}',
+    NESTED,
+    '{"name": ' + NESTED,
+    f'{{"name": "{SURROGATE}"}}',
+    f'{{"name": {DIGITS}}}',
+]
+
+
+def test_chat_wants_a_name(chat):
     server, port = chat
-    with ws.connect(f"ws://127.0.0.1:{port}/chat") as conn:
-        conn.send(first)
-        assert conn.receive(timeout=TIMEOUT) is None
-        assert conn.close_code == 4000
+    for first in NO_NAMES:
+        with ws.connect(f"ws://127.0.0.1:{port}/chat") as conn:
+            conn.send(first)
+            assert conn.receive(timeout=TIMEOUT) is None, first
+            assert conn.close_code == 4000, first
     stop(server)
 
 
@@ -224,27 +225,27 @@ def test_feed_and_its_client_connects_again():
                 stop(again)
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        "",
-        "no JSON",
-        "[1]",
-        '{"action": "subscribe"}',
-        '{"action": 1, "symbols": []}',
-        '{"action": "subscribe", "symbols": "ABC"}',
-        '{"action": "subscribe", "symbols": {"ABC": 1}}',
-        '{"action": "subscribe", "symbols": [["ABC"]]}',
-        f'{{"action": "subscribe", "symbols": ["{SURROGATE}"]}}',
-        NESTED,
-    ],
-)
-def test_feed_refuses_what_is_no_subscription(message):
+NO_SUBSCRIPTIONS = [
+    "",
+    "no JSON",
+    "[1]",
+    '{"action": "subscribe"}',
+    '{"action": 1, "symbols": []}',
+    '{"action": "subscribe", "symbols": "ABC"}',
+    '{"action": "subscribe", "symbols": {"ABC": 1}}',
+    '{"action": "subscribe", "symbols": [["ABC"]]}',
+    f'{{"action": "subscribe", "symbols": ["{SURROGATE}"]}}',
+    NESTED,
+]
+
+
+def test_feed_refuses_what_is_no_subscription():
     with started("examples/feed/server.py", "127.0.0.1", "0") as (server, port):
-        with ws.connect(f"ws://127.0.0.1:{port}/") as conn:
-            conn.send(message)
-            assert conn.receive(timeout=TIMEOUT) is None
-            assert conn.close_code == 1008
+        for message in NO_SUBSCRIPTIONS:
+            with ws.connect(f"ws://127.0.0.1:{port}/") as conn:
+                conn.send(message)
+                assert conn.receive(timeout=TIMEOUT) is None, message
+                assert conn.close_code == 1008, message
         stop(server)
 
 
@@ -302,3 +303,18 @@ def test_upload_refuses_what_it_was_not_told(upload, messages, code):
             conn.send(message) if ws.is_text(message) else conn.send_binary(message)
         assert conn.receive(timeout=TIMEOUT) is None
         assert conn.close_code == code
+
+
+def test_upload_takes_no_large_announcement_into_memory(upload):
+    """It is refused by its first part: the rest of it need not come."""
+    _, port = upload
+
+    def parts():
+        yield "x" * 5000
+        yield ""
+        assert conn.receive(timeout=TIMEOUT) is None
+        assert conn.close_code == 1008
+        yield "y"
+
+    with ws.connect(f"ws://127.0.0.1:{port}/") as conn, pytest.raises(ws.ConnectionClosed):
+        conn.send_stream(parts(), text=True, fragment_size=5000)

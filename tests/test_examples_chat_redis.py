@@ -104,7 +104,7 @@ def test_several_processes_need_redis():
 def modules(monkeypatch):
     """The example's modules of these names."""
     monkeypatch.syspath_prepend(CHAT)
-    names = ["members", "recent", "shared"]
+    names = ["handlers", "members", "messages", "recent", "shared"]
     yield {name: importlib.import_module(name) for name in names}
     for name in names:
         del sys.modules[name]
@@ -132,9 +132,15 @@ def test_a_name_has_one_holder(make):
     assert here.enter("ann", "other") is None
     again = here.enter("Ann", "key")
     assert here.names() == ["Ann"]
-    assert not here.leave(ann)
-    assert here.leave(again)
+    here.leave(ann)
+    assert list(here.gone()) == []
+    assert here.names() == ["Ann"]
+    here.leave(again)
     assert here.names() == []
+    for _ in range(2):  # the first time nobody can be told
+        assert next(here.gone()) == "Ann"
+    assert list(here.gone()) == ["Ann"]
+    assert list(here.gone()) == []
     assert here.enter("ANN", "other") is not None
     with here.turn():
         assert here.names() == ["ANN"]
@@ -147,8 +153,9 @@ def test_members_of_several_processes(make):
     assert other.names() == ["Ann B."]
     assert other.enter("ann b.", "another") is None
     assert other.enter("Ann B.", "key") is not None
-    assert not one.leave(ann)
-    assert one.renew(ann) == []
+    one.leave(ann)
+    assert list(one.gone()) == []
+    assert not one.renew(ann)
 
 
 @pytest.mark.parametrize("make", ["redis"], indirect=True)
@@ -157,12 +164,38 @@ def test_who_is_not_renewed_runs_out(make):
     killed, one, other = (make("Members", seconds) for seconds in (0.05, 60, 60))
     killed.enter("Ann", "key")
     bob, eve = one.enter("Bob", "key"), other.enter("Eve", "key")
-    gone = []
-    until(lambda: gone.extend(one.renew(bob) + other.renew(eve)) or gone)
-    assert gone == ["Ann"]
+    until(lambda: one.renew(bob))
+    assert other.renew(eve)
+    assert [*one.gone(), *other.gone()] == ["Ann"]
     assert one.names() == ["Bob", "Eve"]
-    assert one.renew(bob) + other.renew(eve) == []
+    assert not one.renew(bob)
+    assert not other.renew(eve)
     assert one.enter("ann", "somebody else's") is not None
+
+
+@pytest.mark.parametrize("what_fails", ["turn", "send"])
+def test_a_left_that_could_not_be_told_is_told_of_later(make, modules, monkeypatch, what_fails):
+    """As where so many leave at once that one has no turn in time, or Redis is away."""
+    handlers, members, told = modules["handlers"], make("Members", 60), []
+
+    class Room:
+        send = told.append
+
+    def fail(*_):
+        raise ConnectionError
+
+    ann, bob = members.enter("Ann", "key"), members.enter("Bob", "key")
+    monkeypatch.setattr(handlers, "_members", members)
+    monkeypatch.setattr(handlers, "_room", Room)
+    members.leave(bob)
+    with monkeypatch.context() as away:
+        away.setattr(members if what_fails == "turn" else Room, what_fails, fail)
+        with pytest.raises(ConnectionError):
+            handlers._tell_who_left()
+    assert members.renew(ann)
+    handlers._tell_who_left()
+    assert told == [{"event": "left", "name": "Bob", "members": ["Ann"]}]
+    assert not members.renew(ann)
 
 
 def test_what_was_said_lately(make, modules):

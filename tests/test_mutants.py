@@ -91,7 +91,7 @@ TEST = ["tests/test_one.py"]
 TESTS = {
     "noticed": ("assert one() == 9", "tests/test_one.py::test_one"),
     "unnoticed": ("one()", ""),
-    "endless": ("\n    while one() != 9: pass", "too late"),
+    "endless": ("one() == 9 or __import__('threading').Event().wait()", "too late"),
 }
 
 

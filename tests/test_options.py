@@ -12,6 +12,7 @@ import typing
 import pytest
 
 import scriptling_ws as ws
+from looped import looped
 from pairs import MIB
 from scriptling_ws import _unknown, asgi, runtime, wsgi
 from scriptling_ws._handshakes.terms import Terms
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.once
 DECIDE = {"binary_type", "text_type"}
 
 
-@pytest.mark.parametrize(
+@looped(
     ("options", "error", "says"),
     [
         ({"binary_type": str}, ValueError, "list or bytes"),
@@ -112,7 +113,7 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize(
+@looped(
     ("call", "name", "advice"),
     [
         # Typos, in every call.
@@ -143,6 +144,14 @@ CALLS = {
         ("connect", "http_proxy_host", ": write proxy=..."),
         ("connect", "cookie", ": write cookies={...}"),
         ("Server", "origin", ": write origins=[...]"),
+        ("connect", "verify", ": write ssl_context=..."),
+        ("serve", "ssl_keyfile", ": write ssl_context=..."),
+        ("connect", "ssl_options", ": write ssl_context=..."),
+        ("connect", "auth", ": write headers=..."),
+        ("Server", "auth", ": write authorize=..."),
+        ("Server", "process_request", ": write authorize=..."),
+        ("connect", "max_payload_size", ": write max_message_size=..."),
+        ("connect", "server_header", ""),  # and not server_hostname, which is another thing
         ("Server", "proxy", ": it is an option of connect(), reconnecting()"),
         # Options of another call.
         ("connect", "origins", ": it is an option of Server(), serve(), websocket()"),

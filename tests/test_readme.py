@@ -11,6 +11,7 @@ import pytest
 
 import scriptling_ws as ws
 from code_blocks import PAGES, read, slug
+from looped import looped
 from places import REPOSITORY
 from processes import Process
 from snippets import program
@@ -71,7 +72,7 @@ def test_conformance(page):
 INSIDE = {"docs/design.md", "docs/performance.md", "docs/comparison.md", "docs/releasing.md"}
 
 
-@pytest.mark.parametrize("name", ws.__all__)
+@looped("name", ws.__all__)
 def test_every_public_name_is_on_a_page(name):
     pages = [page for page in PAGES if page.startswith("docs/") and page not in INSIDE]
     assert any(re.search(rf"`[^`]*\b{name}\b|\b{name}\(", read(page)) for page in pages)
@@ -83,7 +84,7 @@ def anchors(page):
     return {slug(title) for title in titles}
 
 
-@pytest.mark.parametrize("page", PAGES)
+@looped("page", PAGES)
 def test_links(page):
     for link in re.findall(r"\]\(([^)]+)\)", read(page)):
         if not link.startswith("https://"):
@@ -93,7 +94,7 @@ def test_links(page):
             assert not part or part in anchors(target), link
 
 
-@pytest.mark.parametrize("page", PAGES)
+@looped("page", PAGES)
 def test_commands_of_make(page):
     targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.M))
     text = re.sub(r"\s+", " ", read(page))

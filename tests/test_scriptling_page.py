@@ -16,6 +16,7 @@ import trustme
 import scriptling_page as page
 import scriptling_ws as ws
 import scripts
+from looped import looped
 from scripts import DEADLINE, records, sends, silent, silent_until_closed
 from servers import echo
 
@@ -68,7 +69,7 @@ def test_page_blocks_are_all_the_code_there_is():
     )
 
 
-@pytest.mark.parametrize("name", [name for name, _, _ in page.BLOCKS])
+@looped("name", [name for name, _, _ in page.BLOCKS])
 def test_page_block_is_python(name):
     compile(BLOCKS[name].code, name, "exec")
 

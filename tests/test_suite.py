@@ -1,6 +1,7 @@
 """What the suite does with its own tests: which run alone, which run once, what is counted."""
 
 import contextlib
+import inspect
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ import code_blocks
 import jitter as _jitter
 import turns as _turns
 from cases import AbuseCases, CodeBlocks, check_names, named
+from looped import looped
 from once import no_connection
 from pairs import Running, both_ends, until
 from places import TESTS
@@ -260,3 +262,26 @@ def test_a_program_pauses_too(tmp_path):
             check=True,
         )
         assert said.stdout.strip() == expected
+
+
+# -- loops ----------------------------------------------------------------------
+
+
+def test_a_loop_goes_through_all_cases_and_names_the_one_that_fails(capsys):
+    ran = []
+
+    @looped("third", [1, 2])
+    @looped(("first", "second"), [("a", "b"), ("c", "d")])
+    def test(fixture, first, second, third):
+        ran.append((fixture, first, second, third))
+        assert (first, third) != ("c", 2)
+
+    assert list(inspect.signature(test).parameters) == ["fixture"]
+    with pytest.raises(AssertionError):
+        test(fixture="f")
+    assert ran == [("f", *pair, third) for third in (1, 2) for pair in ("ab", "cd")]
+    assert "the case that fails: {'first': 'c', 'second': 'd'}" in capsys.readouterr().out
+    with pytest.raises(AssertionError, match="no cases"):
+        looped("x", [])
+    with pytest.raises(ValueError, match="longer"):
+        looped(("x", "y"), [(1, 2, 3)])(lambda x, y: None)()

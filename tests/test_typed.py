@@ -2,6 +2,7 @@
 
 import pytest
 
+from looped import looped
 from scriptling_ws._options import ServerOptions
 from scriptling_ws._server.server import Server
 from scriptling_ws._typed import parse_options
@@ -10,7 +11,7 @@ from servers import echo
 pytestmark = pytest.mark.once
 
 
-@pytest.mark.parametrize(
+@looped(
     ("texts", "options"),
     [
         ([], {}),
@@ -35,6 +36,9 @@ pytestmark = pytest.mark.once
         ),
         (["origins=*"], {"origins": ["*"]}),
         (["origins="], {"origins": []}),  # for no browser
+        (["origins=none", "allowed_hosts= None"], {"origins": None, "allowed_hosts": None}),
+        (["page_headers=none"], {"page_headers": None}),
+        (["allowed_hosts=none,a"], {"allowed_hosts": ["none", "a"]}),
         (["origins=https://a.example/?x=y"], {"origins": ["https://a.example/?x=y"]}),
         (["subprotocols=v2,v1"], {"subprotocols": ["v2", "v1"]}),
         (["health=true", "metrics=/figures"], {"health": True, "metrics": "/figures"}),
@@ -53,7 +57,7 @@ def test_values(texts, options):
     }
 
 
-@pytest.mark.parametrize(
+@looped(
     ("text", "error", "says"),
     [
         ("max_connections", ValueError, "write NAME=VALUE"),
@@ -96,6 +100,9 @@ def test_what_is_no_option_or_no_value_of_it(text, error, says):
 def test_an_option_with_one_value_is_named_once():
     with pytest.raises(ValueError, match="max_requests is there twice"):
         parse_options(["max_requests=1", "max_requests=1"])
+    for texts in (["none", "a: b"], ["a: b", "none"], ["none", "none"]):
+        with pytest.raises(ValueError, match="page_headers is there twice"):
+            parse_options(f"page_headers={text}" for text in texts)
 
 
 # A text for each option that the server has, so that none is forgotten.

@@ -57,11 +57,11 @@ def chat_handler(client):
                 client.send({"event": "welcome", "name": name})
             _room.join(client)
             _catch_up(client, messages.seconds(first, "away"))
-            _tell("joined", name)
+            _tell_who_came(name)
             _listen(client, entry)
         finally:
-            if _members.leave(entry):
-                _tell("left", name)
+            _members.leave(entry)
+            _tell_who_left()
     except ws.ConnectionClosed:
         pass  # it has left before it was in
     except ConnectionError:  # Redis is away; the page comes back, and says again what it has said
@@ -85,8 +85,8 @@ def _listen(client, entry):
             _pass_on(client, entry.name, message)
         if time.monotonic() >= due:
             due = time.monotonic() + BEAT
-            for name in _members.renew(entry):
-                _tell("left", name)
+            if _members.renew(entry):
+                _tell_who_left()
 
 
 def _pass_on(client, name, message):
@@ -109,8 +109,18 @@ def _pass_on(client, name, message):
         _room.send(event)
 
 
-def _tell(event, name):
-    """Send everybody who has come or gone, and who is here now."""
-    # One after the other, over all processes: the last list that a client gets is the latest.
+# Of what follows, one comes after the other, over all processes: the last list of names that a
+# client gets is the latest.
+
+
+def _tell_who_came(name):
+    """Send everybody who has come, and who is here now."""
     with _members.turn():
-        _room.send({"event": event, "name": name, "members": _members.names()})
+        _room.send({"event": "joined", "name": name, "members": _members.names()})
+
+
+def _tell_who_left():
+    """Send everybody who has left. Where that fails, somebody does it within a BEAT."""
+    with _members.turn():
+        for name in _members.gone():
+            _room.send({"event": "left", "name": name, "members": _members.names()})

@@ -40,6 +40,7 @@ class Members:
     def __init__(self):
         self._lock = threading.RLock()  # every connection's handler runs on a thread of its own
         self._entries = set()
+        self._gone = []
 
     def turn(self):
         """A lock to tell everybody about a change with, so that nobody tells of an older one."""
@@ -56,14 +57,27 @@ class Members:
         return entry
 
     def renew(self, _entry):
-        """Say that a member is still here; the names that are gone meanwhile."""
-        return []
+        """Say that a member is still here; whether `gone` has something."""
+        with self._lock:
+            return bool(self._gone)
 
     def leave(self, entry):
-        """Give a place back; whether it was the last one of its name."""
+        """Give a place back."""
         with self._lock:
             self._entries.discard(entry)
-            return all(other.folded != entry.folded for other in self._entries)
+            self._gone.append(entry)
+
+    def gone(self):
+        """The names that have left, while it is one's turn.
+
+        A name that was given out is done with as the next one is asked for: where telling of it
+        fails, it is told of later.
+        """
+        while self._gone:
+            entry = self._gone[0]
+            if all(other.folded != entry.folded for other in self._entries):
+                yield entry.name
+            self._gone.pop(0)
 
     def names(self):
         """All names, in order."""
@@ -75,8 +89,8 @@ class RedisMembers(Shared):
     """The members of all processes that use one Redis server.
 
     Each connection has an entry in a sorted set, whose score is when it runs out, and each name a
-    key with its holder's. Both are renewed. What a process has left behind that was killed runs
-    out, and whoever sees that first says that it has left.
+    key with its holder's. Both are renewed. Who leaves has an entry that has run out, as those have
+    that a killed process has left behind. It is there until all were told: whoever sees it says so.
     """
 
     ENTRIES = "scriptling-chat:members"
@@ -104,16 +118,25 @@ class RedisMembers(Shared):
         """As Members has it."""
         with self._told():
             self._put(entry)
-            return sorted(self._run_out())
+            return bool(self._run_out())
 
     def leave(self, entry):
         """As Members has it."""
         with self._told():
-            self._redis.zrem(self.ENTRIES, _text(entry))
-            if self._is_here(entry.folded):
-                return False
-            self._redis.delete(self.NAME + entry.folded)
-            return True
+            self._redis.zadd(self.ENTRIES, {_text(entry): 0})
+            if not self._is_here(entry.folded):
+                self._redis.delete(self.NAME + entry.folded)
+
+    def gone(self):
+        """As Members has it."""
+        told = set()
+        with self._told():
+            for text in self._run_out():
+                name = _name(text)
+                if name.casefold() not in told and not self._is_here(name.casefold()):
+                    told.add(name.casefold())
+                    yield name
+                self._redis.zrem(self.ENTRIES, text)
 
     def names(self):
         """As Members has it."""
@@ -132,10 +155,8 @@ class RedisMembers(Shared):
         return True
 
     def _run_out(self):
-        """The names whose last entry has run out; of several processes one gets each."""
-        for text in self._redis.zrangebyscore(self.ENTRIES, "-inf", self._now()):
-            if self._redis.zrem(self.ENTRIES, text) and not self._is_here(_name(text).casefold()):
-                yield _name(text)
+        """The entries that have run out."""
+        return self._redis.zrangebyscore(self.ENTRIES, "-inf", self._now())
 
     def _is_here(self, folded):
         here = self._redis.zrangebyscore(self.ENTRIES, self._now(), "+inf")

@@ -14,12 +14,13 @@ app = Flask(__name__)
 
 @app.get("/chat", websocket=True)
 def chat():
-    """Whatever one says, all get."""
+    """What one says, all get. What is no text is ignored, as peers send anything."""
     with wsgi.accept(request.environ) as client:
         room = ws.room("chat")
         room.join(client)
         for message in client:
-            room.send(message)
+            if ws.is_text(message):
+                room.send(message)
     return ""
 
 

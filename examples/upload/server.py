@@ -12,11 +12,12 @@ import sys
 import scriptling.websocket as ws
 
 LARGEST = 1024**3
+LONGEST = 4096  # characters of what announces a file
 
 
 def upload(client):
     """Serve one connection, until it is closed."""
-    for message in client:
+    while (message := announcement(client)) is not None:
         try:
             announced = json.loads(message)
             name, size = announced["name"], announced["size"]
@@ -33,6 +34,17 @@ def upload(client):
             return
         client.send({"name": name, "size": size, "sha256": digest})
         print(f"{name!r}, {size} bytes, from {client.remote_addr}", flush=True)
+
+
+def announcement(client):
+    """What is said of the next file, an empty text if that is too long; None at the end."""
+    try:
+        # Not by `receive`: that would take a message of the largest size into memory.
+        with client.receive_stream(timeout=None) as stream:
+            message = stream.read(LONGEST + 1)
+    except ws.ConnectionClosed:
+        return None
+    return message if len(message) <= LONGEST else ""
 
 
 def take(client, size):

@@ -33,7 +33,7 @@ cdef class Channel(_BothWays):
         self.identity = None if type(identity) is type(len) else identity
         self.waits = False
         self._sent = self._payload = self._wire = self._original = self._deflated = 0
-        self._went = self._came = 0
+        self._went = self._came = self._look_at = 0
         self.receive_by = stream.receive
         self.send_by = stream.send
         self.send_flags = stream.send_flags
@@ -43,12 +43,12 @@ cdef class Channel(_BothWays):
         self._rest = None
         self.tail = []
 
-    # -- the calls --
+    # -- the calls, from C --
 
-    def send_text(self, text, writer, /):
+    cdef bint text(self, object text, object writer) except -1:
         """Send a text message, if that can be done at once; whether it was."""
         cdef bytes encoded
-        if type(text) is not str or self.has(NOT_OPEN | COMPRESSES):
+        if type(text) is not str or self.has(NOT_OPEN | COMPRESSES) or len(<str> text) > MOST:
             return False
         if self.place is not None:
             share_by(A_SEND + len(<str> text) // BYTES, self.rest_by)
@@ -56,8 +56,6 @@ cdef class Channel(_BothWays):
             return self.send_payload(
                 TEXT_MESSAGE, PyUnicode_DATA(text), len(<str> text), writer
             )
-        if len(<str> text) > MOST:
-            return False
         try:
             encoded = PyUnicode_AsUTF8String(text)
         except UnicodeEncodeError:
@@ -66,7 +64,7 @@ cdef class Channel(_BothWays):
             TEXT_MESSAGE, PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded), writer
         )
 
-    def send_utf8(self, data, writer, /):
+    cdef bint utf8(self, object data, object writer) except -1:
         """Send a text message that is encoded, if that can be done at once; whether it was."""
         cdef const char *payload
         cdef Py_ssize_t size
@@ -86,7 +84,7 @@ cdef class Channel(_BothWays):
             return False
         return self.send_payload(TEXT_MESSAGE, payload, size, writer)
 
-    def send_binary(self, data, writer, /):
+    cdef bint binary(self, object data, object writer) except -1:
         """Send a binary message, if that can be done at once; whether it was."""
         if self.has(NOT_OPEN | COMPRESSES):
             return False
@@ -105,6 +103,25 @@ cdef class Channel(_BothWays):
                 BINARY_MESSAGE, PyByteArray_AS_STRING(data), PyByteArray_GET_SIZE(data), writer
             )
         return False
+
+    cdef object next(self, double seconds, object reader):
+        """The next message: one that is ready, or one that comes."""
+        cdef object message = self.window.take_ready()
+        return self.next_message(seconds, reader) if message is None else message
+
+    # -- the same, from Python --
+
+    def send_text(self, text, writer, /):
+        """Send a text message, if that can be done at once; whether it was."""
+        return self.text(text, writer)
+
+    def send_utf8(self, data, writer, /):
+        """Send a text message that is encoded, if that can be done at once; whether it was."""
+        return self.utf8(data, writer)
+
+    def send_binary(self, data, writer, /):
+        """Send a binary message, if that can be done at once; whether it was."""
+        return self.binary(data, writer)
 
     def send(self, frame, writer, messages=1, payload=-1, /):
         """Send a whole frame, or several, if that can be done at once; whether it was."""
@@ -167,6 +184,14 @@ cdef class Channel(_BothWays):
     @look_due.setter
     def look_due(self, value):
         self.turn(LOOK_DUE, value)
+
+    @property
+    def look_at(self):
+        return ws_total(&self._look_at) / 1e6
+
+    @look_at.setter
+    def look_at(self, double value):
+        ws_note(&self._look_at, <uint64_t> (1e6 * value))
 
     @property
     def alone(self):
@@ -272,11 +297,7 @@ cdef class Iteration:
         return self
 
     def __next__(self):
-        cdef object message = None
-        if PyObject_Size(self.channel.window.ready):
-            message = self.channel.window.take_ready()
-        if message is None:
-            message = self.channel.next_message(INFINITY, self.reader)
+        cdef object message = self.channel.next(INFINITY, self.reader)
         if message is None:
             raise StopIteration
         return message

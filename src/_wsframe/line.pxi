@@ -58,6 +58,7 @@ cdef class _Line:
     cdef uint64_t _deflated
     cdef uint64_t _went  # when something was, in microseconds, where TIMED is; 0 for never
     cdef uint64_t _came  # the same for what was received, under the lock for reading
+    cdef uint64_t _look_at  # from when on a send is to look, in microseconds, where LOOK_DUE is
     cdef int waker
     cdef int send_flags
     cdef readonly object reading
@@ -82,6 +83,11 @@ cdef class _Line:
         if self.has(TIMED):
             ws_note(place, microseconds())
         return 0
+
+    @cython.final
+    cdef bint is_to_look(self) except -1:
+        """Whether it is time for a sender to look at what has come."""
+        return self.has(LOOK_DUE) and microseconds() >= ws_total(&self._look_at)
 
     @cython.final
     cdef bint nothing_unsent(self) except -1:

@@ -334,8 +334,8 @@ cdef Py_ssize_t pass_gate(
     return count
 
 
-cdef double seconds_of(object timeout, object reader) except? -1:
-    """A caller's timeout in seconds; what is no usual one is the reader's to judge."""
+cdef double usual_seconds(object timeout) except? -2:
+    """A caller's timeout in seconds; -1 for what is no usual one."""
     cdef int overflow = 0
     cdef double seconds = -1
     if timeout is None:
@@ -344,7 +344,13 @@ cdef double seconds_of(object timeout, object reader) except? -1:
         seconds = PyFloat_AS_DOUBLE(timeout)
     elif type(timeout) is int:
         seconds = PyLong_AsLongAndOverflow(timeout, &overflow)
-    if seconds >= 0 and not overflow:
+    return seconds if seconds >= 0 and not overflow else -1
+
+
+cdef double seconds_of(object timeout, object reader) except? -1:
+    """A caller's timeout in seconds; what is no usual one is the reader's to judge."""
+    cdef double seconds = usual_seconds(timeout)
+    if seconds >= 0:
         return seconds
     timeout = reader.seconds(timeout)
     return INFINITY if timeout is None else <double> timeout

@@ -96,7 +96,7 @@ cdef class _SendingLine(_Line):
             self.stamp(&self._went)
         finally:
             let_go(lock)
-        if PyList_GET_SIZE(self.answers) or self.has(LOOK_DUE):
+        if PyList_GET_SIZE(self.answers) or self.is_to_look():
             writer.look_after()
         return True
 

@@ -8,9 +8,22 @@ cdef extern from "Python.h":
     PyObject *PyThreadState_GetDict()
     void PyDict_Clear(object dictionary)
 
+cdef extern from "_wsframe/stack.h":
+    void ws_give_stack() noexcept
+    void ws_take_stack() noexcept
+
 
 def forget_locals():
     """Drop what the thread has in each `threading.local`; see the contract."""
     cdef PyObject *locals_ = PyThreadState_GetDict()
     if locals_ != NULL:
         PyDict_Clear(<object> locals_)
+
+
+def on_kept_stack(function, argument, /):
+    """Call a function as all that a greenlet does; see the contract."""
+    ws_give_stack()
+    try:
+        return function(argument)
+    finally:  # see encode_frame
+        ws_take_stack()  # pragma: no cover

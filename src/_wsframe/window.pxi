@@ -9,7 +9,16 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_FromStringAndSize, PyByteArray_GET_SIZE
 from cpython.list cimport PyList_GET_SIZE
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
 from libc.stdint cimport INT64_MAX, uint8_t, uint64_t
+
+from collections import deque
+
+cdef extern from "_wsframe/queue.h":
+    int ws_use_deque(object type) except -1
+    PyObject *ws_take_first(object queue) except? NULL
+
+ws_use_deque(deque)
 
 # What a task that waits beside others has lent: the next one that something comes for takes it.
 cdef list SPARE = []
@@ -18,6 +27,13 @@ cdef enum:
     SPARES = 64
 
 cdef bytearray NO_ROOM = PyByteArray_FromStringAndSize(NULL, 0)
+
+
+cdef object owned(PyObject *something):
+    """A reference that a call has returned, as Cython has one."""
+    result = <object> something
+    Py_DECREF(result)
+    return result
 
 
 @cython.final
@@ -167,10 +183,8 @@ cdef class Window:
 
     cdef object take_ready(self):
         """The first message that is ready; None if there is none."""
-        try:
-            return self.ready.popleft()
-        except IndexError:  # pragma: no cover - a race
-            return None  # pragma: no cover
+        cdef PyObject *first = ws_take_first(self.ready)
+        return None if first == NULL else owned(first)
 
     cdef int note(self, Py_ssize_t unfed, object stopped) except -1:
         """Note that bytes were received and are not fed yet."""

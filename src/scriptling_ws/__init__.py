@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ._connection.connection import Connection, is_binary, is_text
     from ._connection.instream import MessageStream
     from ._connection.pairing import pair
-    from ._connection.several import wait
+    from ._connection.readiness import wait
     from ._connection.stats import ConnectionStats
     from ._errors import (
         ConnectError,
@@ -190,9 +190,9 @@ def _home_of_several(name: str) -> ModuleType:
         from ._connection import pairing as _pairing
 
         return _pairing
-    from ._connection import several as _several
+    from ._connection import readiness as _readiness
 
-    return _several
+    return _readiness
 
 
 def __getattr__(name: str) -> object:

@@ -38,6 +38,7 @@ __all__ = [
     "Place",
     "RLock",
     "Session",
+    "Shortcuts",
     "Window",
     "allocate",
     "apply_mask",
@@ -52,6 +53,7 @@ __all__ = [
     "mask_in_place",
     "mask_into",
     "next_key",
+    "on_kept_stack",
     "open_gate",
     "parse_header",
     "read_fragments",
@@ -62,6 +64,7 @@ __all__ = [
     "seal_room",
     "send_frame",
     "share",
+    "shortcut",
     "split_request",
     "use_gate_from",
 ]
@@ -78,6 +81,7 @@ Lock = _channel.Lock
 Place = _channel.Place
 RLock = _channel.RLock
 Session = _tls.Session
+Shortcuts = _channel.Shortcuts
 Window = _channel.Window
 allocate = _codec.allocate
 apply_mask = _codec.apply_mask
@@ -92,6 +96,7 @@ list_to_bytes = _codec.list_to_bytes
 mask_in_place = _codec.mask_in_place
 mask_into = _codec.mask_into
 next_key = _channel.next_key
+on_kept_stack = _channel.on_kept_stack
 open_gate = _channel.open_gate
 parse_header = _codec.parse_header
 read_fragments = _codec.read_fragments
@@ -102,5 +107,6 @@ receive_on = _channel.receive_on
 seal_room = _codec.seal_room
 send_frame = _codec.send_frame
 share = _channel.share
+shortcut = _channel.shortcut
 split_request = _codec.split_request
 use_gate_from = _channel.use_gate_from

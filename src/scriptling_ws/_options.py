@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypedDict
 
 from ._fields import TOKEN
+from ._functions import check_runs
 from ._network.deadline import check_timeout
 
 __all__ = [
@@ -356,8 +357,11 @@ class Options:
             )
         for name in ("dumps", "loads"):
             function = getattr(self, name)
-            if function is not None and not callable(function):
+            if function is None:
+                continue
+            if not callable(function):
                 raise TypeError(f"{name} has to be a function, not {type(function).__name__}")
+            check_runs(function, name)
 
 
 @dataclass(frozen=True)

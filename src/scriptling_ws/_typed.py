@@ -5,7 +5,8 @@ Rules:
 - An option's type is that of `ServerOptions` or `ReconnectingOptions`, where type checkers have it
   from. Its range is checked where that of a caller's value is, by `serve` or `connect`.
 - A list is written with commas, or by naming the option several times; a dict by naming it for each
-  entry, as `Name: value`, without a value for None. All others are named once.
+  entry, as `Name: value`, without a value for None. `none` is None for these too, not a list with
+  it: `allowed_hosts=none` would refuse every request. All others are named once.
 - What has no text (`ssl_context`) has an argument of its own, or is for programs alone.
 """
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["parse_options"]
 
+_NONE: Final = "none"
 _WORDS: Final = {"true": True, "false": False}
 _TYPES: Final = {"list": list, "bytes": bytes, "str": str}
 _SERVERS: Final = {
@@ -102,17 +104,20 @@ def parse_options(texts: Iterable[str], call: str = "serve") -> dict[str, Any]:
         if name in elsewhere:
             raise ValueError(f"{name} is set by {elsewhere[name]}")
         kinds = _kinds(hints[name])
-        if dict in kinds:
+        none = NoneType in kinds and value.strip().lower() == _NONE
+        if none or not {dict, list} & {*kinds}:
+            if name in result:
+                raise ValueError(f"{name} is there twice")
+            result[name] = _value(name, kinds, value.strip())
+        elif result.setdefault(name, {} if dict in kinds else []) is None:
+            raise ValueError(f"{name} is there twice")
+        elif dict in kinds:
             field, colon, content = value.partition(":")
             if not colon:
                 raise ValueError(f"{name} is written as {name}=NAME: VALUE, not {value!r}")
-            result.setdefault(name, {})[field.strip()] = content.strip() or None
-        elif list in kinds:
-            result.setdefault(name, []).extend(filter(None, map(str.strip, value.split(","))))
-        elif name in result:
-            raise ValueError(f"{name} is there twice")
+            result[name][field.strip()] = content.strip() or None
         else:
-            result[name] = _value(name, kinds, value.strip())
+            result[name].extend(filter(None, map(str.strip, value.split(","))))
     for name in result.keys() & {"binary_type", "text_type"}:
         result[name] = _TYPES[result[name]]
     return result
@@ -133,7 +138,7 @@ def _kinds(hint: Any) -> list[Any]:
 
 def _value(name: str, kinds: list[Any], text: str) -> Any:
     word = text.lower()
-    if NoneType in kinds and word == "none":
+    if NoneType in kinds and word == _NONE:
         return None
     if text in kinds:
         return text

@@ -27,12 +27,16 @@ from . import _wsframe_py as codec
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Iterable
+    from typing import TypeVar
 
     from ._wsframe import EngineLock, ReaderPart, Stream, WriterPart
+
+    _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 Lock: Final = None
 RLock: Final = None
 forget_locals: Final = None
+on_kept_stack: Final = None
 Descriptor: Final = None
 receive_on: Final = None
 
@@ -259,6 +263,7 @@ class Channel:
         "compresses",
         "deflated",
         "heard",
+        "look_at",
         "look_due",
         "open",
         "original",
@@ -301,6 +306,7 @@ class Channel:
         self.closing = False
         self.orphaned = False
         self.look_due = False
+        self.look_at = 0.0
         self.alone = False
         self.compresses = False
         self.heard = False
@@ -396,7 +402,7 @@ class Channel:
         finally:
             if got:  # pragma: no branch - else it has returned
                 lock.release()
-        if self._answers or self.look_due:
+        if self._answers or (self.look_due and monotonic() >= self.look_at):
             writer.look_after()
         return True
 
@@ -499,6 +505,25 @@ class Channel:
             return window.ready.popleft()
         except IndexError:  # pragma: no cover - a race
             return None  # another thread took it
+
+
+_SHORTCUTS = ("receive", "send", "send_binary", "send_text")
+
+
+class Shortcuts:
+    """What the shortcuts of one connection go by: nothing here has any."""
+
+    __slots__ = ()
+
+    def __init__(self, channel: Channel, reader: ReaderPart, writer: WriterPart) -> None:
+        """Keep nothing."""
+
+
+def shortcut(function: _Method) -> _Method:
+    """Have the method as it is."""
+    if function.__name__ not in _SHORTCUTS:
+        raise ValueError(f"there is no shortcut for {function.__name__}()")
+    return function
 
 
 class Iteration:

@@ -35,9 +35,11 @@ RFC 6455: section 5.2 (framing), 5.3 (masking), 8.1 (UTF-8).
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, Protocol, TypeAlias, final, type_check_only
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, final, type_check_only
 
 from typing_extensions import Buffer, disjoint_base  # for checkers only: nothing imports this file
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 IMPLEMENTATION: Final[Literal["compiled", "pure"]]
 """Which implementation this is."""
@@ -423,6 +425,35 @@ def last_resumed() -> Any:
     """The task that a Place has let run last; None if none has."""
 
 @final
+class Shortcuts:
+    """What the shortcuts of one connection go by: what it has as `_shortcuts`."""
+
+    def __init__(self, channel: Channel, reader: ReaderPart, writer: WriterPart) -> None:
+        """Keep them.
+
+        Args:
+            channel: What to send and receive by.
+            reader: As for `Channel.receive`.
+            writer: As for `Channel.send_text`.
+        """
+
+def shortcut(function: _Method) -> _Method:
+    """Have the usual calls of a connection's method in C, where they can be done at once.
+
+    A decorator. A call with one argument of a usual type, or with none if the function has a
+    default for it, and nothing by name, is one step without a frame of Python's. What that cannot
+    do at once, any other call, and one on an object without `_shortcuts`, is the function's. In
+    all else the result is as the function: its name, signature, annotations, documentation. In the
+    pure kernel it is the function.
+
+    Args:
+        function: The method: `send`, `send_text`, `send_binary` or `receive`.
+
+    Raises:
+        ValueError: it has another name.
+    """
+
+@final
 class Iteration:
     """The messages of a connection as they come, until there are no more: an iterator.
 
@@ -495,6 +526,13 @@ def forget_locals() -> None:
 
     What else the interpreter keeps in the thread's dictionary is dropped too: it is made anew when
     it is needed. What ends by that runs here. Not in the pure kernel: there it is None.
+    """
+
+def on_kept_stack(function: Callable[[Any], object], argument: Any, /) -> object:
+    """Call a function, which is all that the calling greenlet does, and return what it does.
+
+    The memory for its frames, which the interpreter gets for each greenlet from the system, is then
+    that of one before, and kept for one after it. Not in the pure kernel: there it is None.
     """
 
 @final
@@ -788,7 +826,8 @@ class Channel:
         open: Whether messages may be sent.
         closing: Whether messages that come are not to be received any more.
         orphaned: Whether `ReaderPart.leave` is to be called once a reader is through.
-        look_due: Whether `WriterPart.look_after` is to be called after each send.
+        look_due: Whether `WriterPart.look_after` is to be called after a send, once it is time.
+        look_at: From when on it is, on the clock of time.monotonic(); 0.0 at first.
         alone: Whether nothing looks after the connection but its reader.
         compresses: Whether messages are not sent as they are.
         heard: Whether messages came since this was set to False.
@@ -810,6 +849,7 @@ class Channel:
     closing: bool
     orphaned: bool
     look_due: bool
+    look_at: float
     alone: bool
     compresses: bool
     heard: bool

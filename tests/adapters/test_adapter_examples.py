@@ -28,6 +28,7 @@ def test_the_flask_chat():
             ann.send("hello")
             assert ann.receive(TIMEOUT) == "hello"  # ann is in the room
             with server.connect("/chat") as bob:  # and bob comes after that
+                bob.send_binary(b"no text")
                 bob.send("hello, Ann")
                 assert ann.receive(TIMEOUT) == bob.receive(TIMEOUT) == "hello, Ann"
 

@@ -134,6 +134,8 @@ def test_what_a_handler_sends_is_an_event_each():
         client.send("a")
         client.send({"b": 1}, timeout=None)
         client.send_binary([1, 255])
+        with pytest.raises(TypeError, match="takes messages"):
+            client.send_many("letters")
         client.send_many(["c", b"d", [3]])
 
     assert Server(middleware(handler)).run() == [
@@ -218,6 +220,15 @@ def test_a_subprotocol_is_chosen_and_bytes_stay_bytes():
     assert sent == [accepted("v2"), close(3000, "enough")]
     about = "<Client 127.0.0.1:80 to 192.0.2.1:4000"
     assert seen == ["v2", b"\1", f"{about}, open>", f"{about}, closed 3000>"]
+
+
+def test_a_handler_that_has_not_run_has_failed(caplog):
+    async def later(client):
+        """Never runs."""
+
+    sent = Server(middleware(lambda client: later(client))).run()
+    assert sent[-1]["code"] == 1011
+    assert "the handler returned a coroutine" in caplog.text
 
 
 def test_a_handler_that_fails_closes_with_1011(caplog):

@@ -12,6 +12,7 @@ import foreign
 from adapting import HAS_EVENTS, HAS_SOCKET, TIMEOUT, TLS, adapted
 from browser import chromium
 from heads import UPGRADE
+from looped import looped
 from pairs import MIB
 from processes import Process, python_environment
 from programs import runs_once
@@ -84,7 +85,7 @@ def test_a_handler_gets_lists_of_bytes(server):
         assert conn.receive(TIMEOUT) == [1, 2, 255, 7]
 
 
-@pytest.mark.parametrize(("code", "reason"), CLOSES)
+@looped(("code", "reason"), CLOSES)
 def test_the_handler_sees_how_the_client_closes(server, code, reason):
     with server.connect("/end") as conn:
         assert conn.receive(TIMEOUT) == "open"
@@ -139,7 +140,7 @@ def test_a_ping_is_sent_or_said_not_to_be(server):
         assert answer.startswith("ASGI does not carry pings: the server sends pings of its own")
 
 
-@pytest.mark.parametrize(
+@looped(
     ("path", "headers", "status", "text"),
     [
         ("/echo", {"Origin": "https://foreign.example"}, 403, b"this origin may not connect"),

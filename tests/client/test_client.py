@@ -15,6 +15,7 @@ import pytest
 import trustme
 
 from frames import BINARY, CLOSE, PING, TEXT, frame
+from looped import looped
 from pairs import (
     SOON,
     Running,
@@ -333,7 +334,7 @@ def test_nothing_can_be_smuggled_in(bad):
 
 
 @pytest.mark.usefixtures("no_network")
-@pytest.mark.parametrize(
+@looped(
     ("arguments", "error", "says"),
     [
         ({"url": "http://h/"}, InvalidURL, "ws or wss"),
@@ -432,7 +433,7 @@ def test_the_headers_default_is_not_shared():
 
 
 @pytest.mark.abuse(22)
-@pytest.mark.parametrize(
+@looped(
     ("status", "says"),
     [
         (200, "may not be a WebSocket endpoint"),
@@ -441,10 +442,15 @@ def test_the_headers_default_is_not_shared():
         (403, "Origin"),
         (404, "nothing at this path"),
         (500, "500"),
+        (400, "does not take the request as it is"),
+        (429, "more requests than it takes"),
+        (500, "has failed itself"),
+        (502, "cannot reach it"),
         (503, "try again later"),
+        (504, "no answer in time"),
     ],
 )
-@pytest.mark.parametrize("body", [b"", b"the body"])
+@looped("body", [b"", b"the body"])
 def test_a_status_instead_of_an_upgrade(status, says, body):
     head = b"HTTP/1.1 %d Text\r\nLocation: ws://other/\r\nContent-Length: %d\r\n\r\n"
     with server(answering(head % (status, len(body)) + body)) as port:
@@ -494,7 +500,7 @@ def test_a_refusal_whose_body_has_no_end(name, tls):
 
     trusting, context = tls_contexts() if tls else (None, None)
     options = {"scheme": "wss", "ssl_context": trusting} if tls else {}
-    with server(dripping(make), context=context) as port, at_least(1, 5):
+    with server(dripping(make), context=context) as port, at_least(1, 20):
         error = refused(port, timeout=None, **options)
     assert type(error) is HandshakeError
     assert error.status == 200

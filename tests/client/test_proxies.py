@@ -17,6 +17,7 @@ import traceback
 import pytest
 
 from frames import TEXT, frame
+from looped import looped
 from pairs import (
     SOON,
     at_least,
@@ -190,7 +191,13 @@ def test_a_proxy_that_wants_other_credentials(given):
 
 @pytest.mark.parametrize(
     ("status", "says"),
-    [(403, "does not allow"), (404, "no proxy"), (502, "could not reach"), (418, "no tunnels")],
+    [
+        (403, "does not allow"),
+        (404, "no proxy"),
+        (429, "more requests"),
+        (502, "could not reach"),
+        (418, "no tunnels"),
+    ],
 )
 def test_a_proxy_that_refuses(status, says):
     def script(sock):
@@ -588,7 +595,7 @@ def test_the_url_of_a_proxy(url, scheme, host, port, user, password):
     assert repr(proxy) == f"<Proxy {scheme}://{proxy.where}>"
 
 
-@pytest.mark.parametrize(
+@looped(
     ("url", "says"),
     [
         ("", "begin with one of"),
@@ -702,7 +709,7 @@ def test_a_plain_connection_does_not_import_what_proxies_need(server):
         "import sys, scriptling_ws as ws\n"
         f"ws.connect('ws://127.0.0.1:{server.port}/').close()\n"
         "names = ('socksio', 'urllib.request', 'scriptling_ws._client.tunnel',"
-        " 'scriptling_ws._client.asked', 'scriptling_ws._network.layered')\n"
+        " 'scriptling_ws._client.way_arguments', 'scriptling_ws._network.layered')\n"
         "print([name for name in names if name in sys.modules])\n"
     )
     run = [sys.executable, "-c", code]

@@ -13,7 +13,7 @@ import threading
 
 import pytest
 
-from cases import named
+from looped import looped
 from pairs import (
     SOON,
     at_least,
@@ -26,7 +26,7 @@ from pairs import (
 )
 from programs import directory, free_port
 from scriptling_ws import ConnectError, ConnectTimeout, connect
-from scriptling_ws._client.asked import check_way
+from scriptling_ws._client.way_arguments import check_way
 from scriptling_ws._handshakes.url import parse_url
 from scriptling_ws._network.deadline import FOREVER
 from scriptling_ws._network.dial import dial_unix
@@ -347,7 +347,7 @@ def test_an_option_that_the_system_refuses():
 # -- what cannot be, or not together ----------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@looped(
     ("options", "error", "says"),
     [
         ({"unix": ""}, ValueError, "path"),
@@ -387,7 +387,6 @@ def test_an_option_that_the_system_refuses():
         ({"proxy": "https://h", "proxy_ssl_context": tls_contexts()[1]}, ValueError, "a server's"),
         ({"proxy": True, "proxy_ssl_context": 1}, TypeError, "SSLContext"),
     ],
-    ids=named,
 )
 def test_bad_arguments(options, error, says):
     with pytest.raises(error, match=says):

@@ -180,7 +180,7 @@ def test_a_disk_that_is_full(peer, command):
     conn.send("too much")
     assert conn.receive(30) is None
     assert program.finish() == ([], 1)
-    assert "No space left on device" in program.errors()
+    assert "'/dev/full': No space left on device" in program.errors()
 
 
 def test_an_upload_that_the_server_does_not_want(peer, command, tmp_path):

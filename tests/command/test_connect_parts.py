@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from looped import looped
 from scriptling_ws import (
     ConnectError,
     ConnectionClosed,
@@ -36,7 +37,7 @@ DANGEROUS = [
 ]
 
 
-@pytest.mark.parametrize("character", [c for c in DANGEROUS if c not in "\t\n"])
+@looped("character", [c for c in DANGEROUS if c not in "\t\n"])
 def test_what_is_dangerous_is_escaped(character):
     for show in (shown, shown_in_lines):
         text = show(f"a{character}b")

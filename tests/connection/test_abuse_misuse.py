@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from looped import looped
 from memory import tracemalloc
 from pairs import SOON, Running, both_ends, raw_peer, receive_frame, roles
 from scriptling_ws import ConnectionClosed, connect
@@ -51,7 +52,7 @@ BAD = {
 
 @pytest.mark.abuse(76, 77)
 @roles
-@pytest.mark.parametrize("name", BAD)
+@looped("name", BAD)
 def test_bad_items_change_nothing_at_either_end(client, name):
     make, error = BAD[name]
     with raw_peer(client=client) as (conn, peer):
@@ -234,7 +235,7 @@ def basic(text, scheme="Basic"):
 
 
 @pytest.mark.abuse(86)
-@pytest.mark.parametrize(
+@looped(
     ("authorization", "good"),
     [
         (basic("us\xe9r:pa:ss"), True),

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from frames import BINARY, CLOSE, PING, TEXT, close_frame, frame
+from looped import looped
 from pairs import (
     KIB,
     MIB,
@@ -39,7 +40,7 @@ from scriptling_ws._network.locks import attempt
 # -- closing ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 1003, *range(1007, 1015), 3000, 4000, 4999])
+@looped("code", [1000, 1001, 1003, *range(1007, 1015), 3000, 4000, 4999])
 @roles
 def test_closing_with_a_code_and_a_reason(client, code):
     def answer(peer):
@@ -62,7 +63,7 @@ def test_closing_with_a_code_and_a_reason(client, code):
 
 
 @pytest.mark.abuse(52)
-@pytest.mark.parametrize(
+@looped(
     ("code", "reason", "error", "says"),
     [(code, "", ValueError, str(code)) for code in (0, 1, 999, 1002, 1004, 1005, 1006, 1015, 1016)]
     + [(code, "", ValueError, str(code)) for code in (-1, 2999, 5000, 65_536, 2**40)]

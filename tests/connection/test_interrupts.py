@@ -42,14 +42,15 @@ from scriptling_ws._network.deadline import Deadline
 class Interrupter:
     """Signals to the main thread, from another one; the handler raises inside of the package."""
 
-    def __init__(self, pauses, error=Interrupt):
+    def __init__(self, conn, pauses, error=Interrupt):
+        self._conn = conn
         self._pauses = pauses
         self._error = error
         self._stop = threading.Event()
         self.count = 0
 
     def _handle(self, number, stack):
-        if in_package(stack):
+        if in_package(stack, self._conn):
             self.count += 1
             raise self._error
 
@@ -77,7 +78,7 @@ def test_an_interrupted_receive_loses_nothing(tls, part):
     message = frame(TEXT, b"x" * 300)
     near, far = tls_pair() if tls else tcp_pair()
     conn = connection(near)
-    with Interrupter([0.05]):
+    with Interrupter(conn, [0.05]):
         if part:
             sendall(far, message[:part])
         with pytest.raises(Interrupt):
@@ -109,7 +110,7 @@ def sendall(stream, data):
 def test_whatever_a_signal_handler_raises_comes_out_of_receive(error):
     with raw_peer() as (conn, peer):
         # Again if need be: the handler raises inside of the package alone.
-        with Interrupter(itertools.repeat(0.05), error), pytest.raises(error):
+        with Interrupter(conn, itertools.repeat(0.05), error), pytest.raises(error):
             conn.receive(None)
         assert conn.connected()
         peer.sendall(frame(TEXT, b"x"))
@@ -159,7 +160,7 @@ def test_an_interrupted_wait_for_another_thread_leaves_that_its_lock(call):
 
         with running(hold):
             until(lock.locked)
-            with Interrupter(itertools.repeat(0.05)), pytest.raises(Interrupt):
+            with Interrupter(conn, itertools.repeat(0.05)), pytest.raises(Interrupt):
                 conn.send("x") if call == "send" else conn.receive(None)
             assert lock.locked()
             release.set()
@@ -172,7 +173,7 @@ def test_an_interrupted_wait_for_another_thread_leaves_that_its_lock(call):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError, OSError, RuntimeError])
 def test_whatever_a_signal_handler_raises_comes_out_of_send(error):
     with raw_peer() as (conn, peer):
-        with Interrupter([0.1], error), pytest.raises(error) as caught:
+        with Interrupter(conn, [0.1], error), pytest.raises(error) as caught:
             conn.send_binary(bytes(15 * MIB))
         assert type(caught.value) is error
         with running(lambda: conn.send("after")):
@@ -192,7 +193,7 @@ def test_an_interrupted_send_is_completed_later(tls, size, then):
     peer = connection(far, client=False, binary_type=bytes)
     conn.send("start")
     sent = 0
-    with Interrupter([0.1]), pytest.raises(Interrupt):
+    with Interrupter(conn, [0.1]), pytest.raises(Interrupt):
         while True:
             conn.send_binary(bytes([sent]) * size)
             sent += 1

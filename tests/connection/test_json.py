@@ -10,6 +10,7 @@ import pytest
 
 import scriptling_ws as ws
 from frames import BINARY, TEXT, frame
+from looped import looped
 from pairs import SOON, both_ends, raw_peer, receive_frame, roles, running, until
 from scriptling_ws._handshakes.terms import Terms
 from servers import serving
@@ -110,7 +111,7 @@ def raising(error):
     return dumps
 
 
-@pytest.mark.parametrize(
+@looped(
     ("dumps", "error", "words"),
     [
         (lambda value: value, TypeError, "dumps has to return str or bytes, not dict"),
@@ -124,7 +125,7 @@ def raising(error):
         (raising(Odd("odd")), Odd, "odd"),
     ],
 )
-@pytest.mark.parametrize("deflate", [None, Terms()], ids=["plain", "deflate"])
+@looped("deflate", [None, Terms()])
 def test_what_a_writer_does_wrong_is_raised_before_anything_is_sent(dumps, error, words, deflate):
     with both_ends(dumps=dumps, deflate=deflate, compression_threshold=0) as (near, far):
         for more in ({}, {"timeout": SOON}, {"compress": False}):

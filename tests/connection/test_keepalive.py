@@ -336,7 +336,7 @@ def only_sends(conn, asked, message="I only send"):
     """Send, as if a second had passed since the last time, until a call of the peer is over."""
 
     def sent():
-        conn._writer.look_at = NOW
+        conn._channel.look_at = NOW
         conn.send(message)
         return asked.done()
 
@@ -376,7 +376,7 @@ def test_send_looks_about_once_a_second(monkeypatch):
     with raw_peer(ping_interval=None) as (conn, _):
         looks = []
         monkeypatch.setattr(type(conn._writer), "_look_ahead", lambda each: looks.append(each))
-        conn._writer.look_at = NOW
+        conn._channel.look_at = NOW
         for _ in range(3):
             conn.send("x")
         assert looks == [conn._writer]
@@ -429,7 +429,7 @@ def test_send_leaves_messages_to_a_caller_that_waits_on_the_descriptor():
         assert conn.fileno() >= 0
         peer.send("for select")
         arrived(conn)
-        conn._writer.look_at = NOW
+        conn._channel.look_at = NOW
         conn.send("x")
         assert select.select([conn], [], [], SOON)[0] == [conn]
         assert conn.receive(0) == "for select"

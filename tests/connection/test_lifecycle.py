@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from looped import looped
 from scriptling_ws._connection.lifecycle import BREAK, CLOSE, DISPOSE, END, Lifecycle, State
 
 EVENTS = {"break": BREAK, "end": END, "close": CLOSE, "dispose": DISPOSE}
@@ -26,15 +27,15 @@ def after(*events):
     return found
 
 
-@pytest.mark.parametrize("event", EVENTS)
-@pytest.mark.parametrize("state", State)
+@looped("event", EVENTS)
+@looped("state", State)
 def test_no_event_leads_back(event, state):
     assert EVENTS[event][state] >= state
     assert len(EVENTS[event]) == len(State)
 
 
-@pytest.mark.parametrize("event", EVENTS)
-@pytest.mark.parametrize("state", State)
+@looped("event", EVENTS)
+@looped("state", State)
 def test_an_event_that_comes_twice_is_no_other_event(event, state):
     once = EVENTS[event][state]
     assert EVENTS[event][once] == once

@@ -2,11 +2,14 @@
 
 import contextlib
 import queue
+import signal
+import sys
 import threading
 
 import pytest
 
 from frames import CLOSE, close_frame
+from looped import looped
 from pairs import (
     KIB,
     MIB,
@@ -77,8 +80,8 @@ HOWS = ["close", "end", "reset", "error", "local", "shutdown", "abort"]
 
 
 @roles
-@pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize("reading", [False, True])
+@looped("how", HOWS)
+@looped("reading", [False, True])
 def test_it_is_told_once(client, how, reading):
     told = Told()
     with raw_peer(client=client, close_timeout=0.1) as (conn, peer):
@@ -133,6 +136,30 @@ def test_several_are_told_whatever_one_of_them_raises(caplog):
         for each in told:
             each.once()
     assert "the callback's" in caplog.text
+
+
+def test_keepalive_goes_on_whatever_is_raised_on_its_thread(caplog):
+    """It tells of an end that nobody else sees. An exit there would end it for all connections."""
+    told = threading.Event()
+    with both_ends() as (first, far), both_ends() as (second, other):
+        first.on_close(sys.exit)
+        second.on_close(told.set)
+        far.close()
+        until(lambda: "on_close() has failed" in caplog.text)
+        other.close()
+        assert told.wait(10)
+
+
+def test_a_signal_handlers_exit_leaves_a_callback():
+    with both_ends() as (client, _):
+        client.on_close(lambda: signal.raise_signal(signal.SIGTERM))
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+        try:
+            with pytest.raises(SystemExit) as left:
+                client.close()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        assert left.value.code == 3
 
 
 def test_what_cannot_be_called_is_refused():

@@ -251,24 +251,28 @@ def test_server_chooses_the_subprotocol(server, peer_client):
 # -- messages in parts ----------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/echo", "/pieces"])
 @pytest.mark.parametrize("options", [{}, {"compression": "deflate"}], ids=["plain", "deflate"])
-def test_client_streams_both_ways(peer, path, options):
-    data = binary(3_000_000)
+def test_client_streams_both_ways(peer, options):
     with peer("server", *([json.dumps({})] if options else [])) as process:
-        conn = PeerServer(process).connect(path, binary_type=bytes, **options)
-        with conn:
-            conn.send_stream([data[:1000], data[1000:]], fragment_size=50_000)
-            with conn.receive_stream(TIMEOUT) as stream:
-                assert b"".join(stream) == data
-            conn.send_stream(text(100_000), text=True, fragment_size=999)
-            with conn.receive_stream(TIMEOUT) as stream:
-                assert stream.text
-                assert stream.read(7) == text(100_000)[:7]  # the rest is not wanted
-            conn.send_binary(data)
-            buffer = bytearray(len(data))
-            assert conn.receive_into(buffer, TIMEOUT) == len(data)
-            assert buffer == data
+        server = PeerServer(process)
+        for path in ("/echo", "/pieces"):
+            stream_both_ways(server.connect(path, binary_type=bytes, **options))
+
+
+def stream_both_ways(conn):
+    data = binary(3_000_000)
+    with conn:
+        conn.send_stream([data[:1000], data[1000:]], fragment_size=50_000)
+        with conn.receive_stream(TIMEOUT) as stream:
+            assert b"".join(stream) == data
+        conn.send_stream(text(100_000), text=True, fragment_size=999)
+        with conn.receive_stream(TIMEOUT) as stream:
+            assert stream.text
+            assert stream.read(7) == text(100_000)[:7]  # the rest is not wanted
+        conn.send_binary(data)
+        buffer = bytearray(len(data))
+        assert conn.receive_into(buffer, TIMEOUT) == len(data)
+        assert buffer == data
 
 
 @pytest.mark.parametrize("pieces", [1, 5])

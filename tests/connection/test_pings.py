@@ -264,7 +264,8 @@ def test_a_connection_that_is_read_now_and_then_is_looked_after_once():
 
 def test_without_ping_interval_nobody_looks(monkeypatch):
     watched = []
-    monkeypatch.setattr(_keepalive, "watch", lambda *arguments: watched.append(arguments))
+    for name in ("watch", "welcome"):
+        monkeypatch.setattr(_keepalive, name, lambda *arguments: watched.append(arguments))
     with raw_peer(ping_interval=None) as (conn, _):
         assert conn.connected()
         assert not watched
@@ -272,10 +273,16 @@ def test_without_ping_interval_nobody_looks(monkeypatch):
         assert watched
 
 
-@pytest.mark.parametrize(("ping_interval", "times"), [(None, 0), (5, 1)])
-def test_keepalive_is_told_once_of_a_close_it_has_waited_for(ping_interval, times, monkeypatch):
+@pytest.mark.parametrize(
+    ("ping_interval", "looked", "times"), [(None, False, 0), (5, False, 0), (5, True, 1)]
+)
+def test_keepalive_is_told_once_of_a_close_it_has_waited_for(
+    ping_interval, looked, times, monkeypatch
+):
     told = []
     with raw_peer(ping_interval=ping_interval, close_timeout=0) as (conn, _):
+        if looked:
+            conn._pinger.look_after()
         monkeypatch.setattr(_keepalive, "forget", lambda: told.append(conn))
         conn.close()
         conn.close()
@@ -386,6 +393,31 @@ def test_one_that_is_gone_is_forgotten():
     _keepalive.watch(gone, monotonic() + AGES)
     del gone
     until(lambda: (gc.collect(), reference())[1] is None)  # the thread may just be looking
+
+
+def test_newcomers_are_looked_after_in_their_turn():
+    first, second = Watched([]), Watched([])
+    for watched in (first, second):
+        assert _keepalive.welcome(watched, monotonic() - _keepalive.FIRST)
+    assert first.was_looked_after(1)
+    assert second.was_looked_after(1)
+
+
+def test_newcomers_that_are_gone_by_their_time_leave_nothing(monkeypatch):
+    service, rung = _keepalive._Service(), []
+    monkeypatch.setattr(service, "start", lambda: True)
+    monkeypatch.setattr(service, "_wake", lambda: rung.append(1))
+    stays, later = Watched([]), Watched([])
+    long_ago = monotonic() - 2 * _keepalive.FIRST
+    for watched in (*(Watched([]) for _ in range(100)), stays, *(Watched([]) for _ in range(100))):
+        assert service.welcome(watched, long_ago)
+    assert service.welcome(later, monotonic())
+    assert len(rung) == 1  # by the first of them
+    del watched
+    gc.collect()
+    service._take_in()
+    assert [entry.watched() for entry in service._entries] == [stays]
+    assert [reference() for _, reference in service._newcomers] == [later]
 
 
 def test_closed_connections_do_not_pile_up():

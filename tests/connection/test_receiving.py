@@ -13,6 +13,7 @@ import time
 import pytest
 
 from frames import BINARY, CONTINUATION, PING, PONG, TEXT, close_frame, frame
+from looped import looped
 from memory import counts_references, tracemalloc
 from pairs import (
     MIB,
@@ -295,8 +296,8 @@ def test_long_timeouts(timeout):
 
 
 @pytest.mark.abuse(83)
-@pytest.mark.parametrize("message", [b"", frame(TEXT, b"there")])
-@pytest.mark.parametrize(
+@looped("message", [b"", frame(TEXT, b"there")])
+@looped(
     ("timeout", "error"),
     [
         (-1, ValueError),
@@ -352,7 +353,7 @@ def test_a_timeout_is_kept_while_noise_comes(noise, timeout):
 
         shouting, listening = Running(shout), Running(listen)
         arrived(conn, 1000)
-        with at_least(0.0, 5):
+        with at_least(0.0, 30):  # where it is not kept, there is no end of it
             assert conn.receive(timeout) is None
         peer.shutdown(socket.SHUT_RDWR)
         for call in (shouting, listening):
@@ -469,10 +470,8 @@ def test_connected_does_not_block():
 
 
 @pytest.mark.abuse(68)
-@pytest.mark.parametrize(
-    "sent", [b"", b"\x81", frame(TEXT, b"hello")[:-1], frame(BINARY, bytes(200_000))[:-1]]
-)
-@pytest.mark.parametrize("how", ["fin", "rst"])
+@looped("sent", [b"", b"\x81", frame(TEXT, b"hello")[:-1], frame(BINARY, bytes(200_000))[:-1]])
+@looped("how", ["fin", "rst"])
 @roles
 def test_an_end_in_the_middle_of_a_frame(client, sent, how):
     if not client and len(sent) > 1:

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from frames import BINARY, PING, PONG, TEXT, close_frame, frame
+from looped import looped
 from pairs import (
     KIB,
     MIB,
@@ -38,6 +39,7 @@ from pairs import (
     until,
 )
 from scriptling_ws import ConnectionClosed, ProtocolError, SendTimeout
+from scriptling_ws._handshakes.terms import Terms
 from scriptling_ws._network import deadline as _deadline
 
 # -- what goes out, and what does not --------------------------------------
@@ -50,7 +52,7 @@ TEXTS += ["x" * 262_144, "x" * 262_145, "\u20ac" * 200_000]
 
 
 @roles
-@pytest.mark.parametrize("text", TEXTS, ids=len)
+@looped("text", TEXTS)
 def test_sending_text(client, text):
     with raw_peer(client=client) as (conn, peer), running(lambda: conn.send(text)):
         assert receive_frame(peer) == (0x81, text.encode())
@@ -99,7 +101,7 @@ BINARIES = [
 
 
 @roles
-@pytest.mark.parametrize("data", BINARIES, ids=lambda data: f"{type(data).__name__}{len(data)}")
+@looped("data", BINARIES)
 def test_sending_binary(client, data):
     expected = data.tobytes() if isinstance(data, (memoryview, array.array)) else bytes(data)
     with raw_peer(client=client) as (conn, peer), running(lambda: conn.send_binary(data)):
@@ -228,7 +230,7 @@ GOOD_FOR_MANY = {"bytes", "bytearray", "memoryview", "list", "tuple", "str", "lo
 BAD_FOR_MANY = [name for name in BAD_BINARIES | BAD_SENDS if name not in GOOD_FOR_MANY]
 
 
-@pytest.mark.parametrize("name", [*BAD_FOR_MANY, "a generator"])
+@looped("name", [*BAD_FOR_MANY, "a generator"])
 def test_a_bad_message_among_many_sends_what_came_before_it(name):
     message, error, _ = (BAD_BINARIES | BAD_SENDS).get(name, (iter([1]), TypeError, ""))
     with raw_peer() as (conn, peer):
@@ -237,6 +239,17 @@ def test_a_bad_message_among_many_sends_what_came_before_it(name):
         conn.send("ok")
         received = [receive_frame(peer) for _ in range(4)]
         assert received == [(0x81, b"a"), (0x82, b"b"), (0x81, b'{"c":1}'), (0x81, b"ok")]
+
+
+@pytest.mark.parametrize("deflate", [None, Terms()], ids=["plain", "deflate"])
+def test_one_message_is_not_taken_for_many(deflate):
+    """A str would go letter by letter, and a dict key by key."""
+    with raw_peer(deflate=deflate) as (conn, peer):
+        for message in ("abc", {"a": 1}, b"abc", bytearray(b"abc"), memoryview(b"abc"), 5, None):
+            with pytest.raises(TypeError, match=r"^send_many\(\) takes messages, such as"):
+                conn.send_many(message)
+        conn.send("ok", compress=False)
+        assert receive_frame(peer) == (0x81, b"ok")
 
 
 @pytest.mark.parametrize("size", [8, 300_000])
@@ -542,7 +555,7 @@ def test_a_caller_can_refuse_what_it_does_not_ask_for():
         peer.send("unasked")
         arrived(conn)
         conn._intake.polled = False  # `arrived` has asked
-        conn._writer.look_at = 0.0
+        conn._channel.look_at = 0.0
         conn.send("I only send")
         assert not unread(conn)
         sending = Running(conn.send_binary, bytes(16 * MIB))

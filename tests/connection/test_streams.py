@@ -786,6 +786,11 @@ def test_many_send_at_once_and_nothing_is_mixed(way):
     ("source", "text", "error"),
     [
         (5, False, "a file, bytes or an iterable of bytes, not int"),
+        (
+            [5],
+            False,
+            "^send_stream.* takes as a part a list of ints or a bytes-like object, not int",
+        ),
         ({"a": 1}, True, "a file, str or bytes or an iterable of str or bytes, not dict"),
         ("text", False, "send text by text=True"),
         (["text"], False, "send text by text=True"),

@@ -20,7 +20,7 @@ from scriptling_ws._handshakes.terms import Terms
 
 # Generous: an interpreter without a GIL, or with a tracing JIT, shares two cores here.
 STUCK = 45
-LASTS = 0.2  # seconds for which the calls go on
+LASTS = 0.1  # seconds for which the calls go on
 SENDERS = 4
 RECEIVERS = 3
 SIZES = (0, 1, 90, 700, 3000, 20_000)

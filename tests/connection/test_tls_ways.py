@@ -126,10 +126,14 @@ def handling(handle):
         signal.signal(signal.SIGUSR1, previous)
 
 
-def strike(stack):
-    """Raise, as Ctrl-C does, if that is in the package."""
-    if in_package(stack):
-        raise Interrupt
+def striking(conn):
+    """What raises, as Ctrl-C does, if a signal comes in a call of the connection."""
+
+    def strike(stack):
+        if in_package(stack, conn):
+            raise Interrupt
+
+    return strike
 
 
 class Struck:
@@ -689,9 +693,9 @@ def test_what_is_taken_in_part_is_finished_before_anything_else(way, size):
 @pytest.mark.abuse(70)
 @pytest.mark.parametrize("then", ["send", "receive"])
 def test_what_a_handler_cuts_short_as_it_waits_to_leave_leaves_before_anything_else(way, then):
-    with handling(strike) as signalled:
-        near, far = tls_pair(buffer=16 * KIB)
-        conn = connection(in_way(near, way), ping_interval=None)
+    near, far = tls_pair(buffer=16 * KIB)
+    conn = connection(in_way(near, way), ping_interval=None)
+    with handling(striking(conn)) as signalled:
         settle(conn, far)  # or the handler might strike as tickets of the session are decrypted
         peer = connection(far, client=False, binary_type=bytes)
         sent = 0
@@ -843,7 +847,7 @@ def test_a_handler_that_raises_in_a_look_ahead_ends_the_stream(way):
 @pytest.mark.parametrize("call", ["send", "receive"])
 def test_a_handler_that_raises_where_another_thread_has_openssl(way, call):
     """What was received by then is decrypted later; what was to be sent is not sent."""
-    with ends(way) as (conn, peer), handling(strike) as signalled:
+    with ends(way) as (conn, peer), handling(striking(conn)) as signalled:
         settle(conn, peer)
         lock = conn._link.transport._tls_lock
         taken, free = threading.Event(), threading.Event()

@@ -22,6 +22,7 @@ PROXIES = {
     "caddy": (caddy, caddy_text),
 }
 REASON = "é" * 20
+PAUSE = 0.02  # seconds between what visitors ask: many times in the time that a server is away
 
 
 class Pair:
@@ -148,7 +149,7 @@ class Visitors:
         self.pages, self.lost, self.codes = 0, [], []
 
     def ask(self):
-        while not self._over.is_set():
+        while not self._over.wait(PAUSE):
             status = fetch(self._proxy, "/page").status
             if status == 200:
                 self.pages += 1
@@ -158,7 +159,7 @@ class Visitors:
     def talk(self):
         while not self._over.is_set():
             with connect(self._proxy) as conn:
-                while not self._over.is_set():
+                while not self._over.wait(PAUSE):
                     conn.send("x")
                     if conn.receive(TIMEOUT) is None:
                         break

@@ -18,6 +18,7 @@ import pytest
 
 import code_blocks as _blocks
 import scriptling_ws as ws
+from looped import looped
 from pairs import authority, tls_contexts
 from places import REPOSITORY, TESTS
 from processes import Process, python_environment
@@ -234,7 +235,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("page", _blocks.PAGES)
+@looped("page", _blocks.PAGES)
 def test_every_block_says_its_language(page):
     for block in _blocks.blocks_of(page):
         assert block.language in LANGUAGES, f"{page}, line {block.line}: {block.language!r}"
@@ -255,7 +256,7 @@ def test_every_block_is_run(request):
     assert sorted(set(cases.all()) - cases.tested) == []
 
 
-@pytest.mark.parametrize("page", _blocks.PAGES)
+@looped("page", _blocks.PAGES)
 def test_code_is_fenced(page):
     """What is indented is a list's, or a table's: code that is only indented says no language."""
     text = _blocks.FENCE.sub("", _blocks.read(page))

@@ -8,6 +8,7 @@ import pytest
 
 import code_blocks
 import tables
+from looped import looped
 from places import TESTS
 
 pytestmark = pytest.mark.once
@@ -32,7 +33,7 @@ def test_the_columns_are_the_libraries():
     assert len(ROWS) > 70
 
 
-@pytest.mark.parametrize("row", ROWS, ids=[re.sub(r"\W+", "-", row[0]).strip("-") for row in ROWS])
+@looped("row", ROWS)
 def test_a_row(row):
     _, *theirs, ours, proof = row
     assert len(theirs) == len(LIBRARIES)

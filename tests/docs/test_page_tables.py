@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import urllib.request
 
 import pytest
 
@@ -9,7 +10,9 @@ import scriptling_ws as ws
 from places import REPOSITORY
 from scriptling_ws._network.contract import Engine
 from scriptling_ws._options import Options
-from tables import rows, section
+from scriptling_ws._server import metrics
+from servers import TIMEOUT, echo, serving
+from tables import read, rows, section
 
 try:
     import tomllib
@@ -118,6 +121,33 @@ def test_extras():
     extras = tomllib.loads(text)["project"]["optional-dependencies"]
     assert said == {
         name: {re.match(r"[\w-]+", each)[0] for each in needed} for name, needed in extras.items()
+    }
+
+
+def test_loggers():
+    """All that the package writes to, but for the log of frames, which has a chapter of its own."""
+    sources = (REPOSITORY / "src" / "scriptling_ws").rglob("*.py")
+    text = "".join(path.read_text(encoding="utf-8") for path in sources)
+    named = {*re.findall(r'getLogger\("(scriptling_ws\.\w+)"\)', text)}
+    page = section("docs/diagnosing.md", "The other logs")
+    assert {row[0] for row in plain(page)[1:]} == named - {"scriptling_ws.frames"}
+
+
+def test_metrics():
+    """All figures that a server tells, and the words for its refusals."""
+    _, *table = plain(section("docs/operations.md", "Metrics"))
+    said = {name.strip() for names, *_ in table for name in names.split(",")}
+    with serving(echo, metrics=True) as server:
+        url = server.url.replace("ws://", "http://") + "/metrics"
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+            page = answer.read().decode()
+    kinds = re.findall(r"^# TYPE scriptling_ws_(\w+) (?:counter|gauge|histogram)$", page, re.M)
+    assert said == {name for name in kinds if not name.endswith("_created")}
+    words = re.search(r"- The reasons: (.*?)\.$", read("docs/operations.md"), re.M | re.S)[1]
+    assert set(re.findall(r"`(\w+)`", words)) == {
+        *metrics._REASONS.values(),
+        *metrics._BY_STATUS.values(),
+        "other",
     }
 
 

@@ -78,6 +78,13 @@ def test_a_handler_that_waits_on_a_queue(blocks):
             source.callbacks[0]("an item")
             assert conn.recv(TIMEOUT) == "an item"
         until(lambda: not source.callbacks)
+    near, far = ws.pair()
+    with near, far:
+        far.close()
+        source.subscribe = lambda put: (source.callbacks.append(put), put("too late"))
+        with pytest.raises(ws.ConnectionClosed):
+            push(far, source)
+    assert not source.callbacks
 
 
 @pytest.mark.blocks("docs/tuning.md#bytes-not-lists")

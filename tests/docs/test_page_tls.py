@@ -9,7 +9,7 @@ import pytest
 import scriptling_ws as ws
 from code_blocks import blocks_at
 from programs import find
-from servers import TIMEOUT, echo
+from servers import TIMEOUT, echo, serving
 from snippets import echoes
 
 pytestmark = pytest.mark.once("it is about examples")
@@ -42,7 +42,7 @@ def url_of(server):
 
 
 @pytest.mark.blocks("docs/tls.md#serving-wss 2", f"{AUTHORITY} 2")
-def test_an_authority_of_ones_own(blocks, world, capsys):
+def test_an_authority_of_ones_own(blocks, world, capsys, log):
     serve, connect = blocks
     serve.run({'host="0.0.0.0", ': ""})
     (server,) = world.servers
@@ -53,8 +53,14 @@ def test_an_authority_of_ones_own(blocks, world, capsys):
     context = connect.run({"8443": server.port})["context"]
     with pytest.raises(ws.ConnectError, match="certificate is not valid for"):
         ws.connect(url_of(server), ssl_context=context, server_hostname="example.com")
-    with pytest.raises(ws.ConnectError):
+    log.wait_for("TLS failed")
+    with pytest.raises(ws.HandshakeError) as refused:
         ws.connect(f"ws://127.0.0.1:{server.port}/")
+    assert refused.value.status == 400
+    log.wait_for("this port speaks TLS alone")
+    with serving(echo) as plain, pytest.raises(ws.ConnectError, match="does not speak TLS"):
+        ws.connect(f"wss://127.0.0.1:{plain.port}/", ssl_context=context)
+    log.wait_for("this port does not speak TLS")
 
 
 @pytest.mark.blocks(f"{CLIENTS} 2", f"{CLIENTS} 3")

@@ -4,7 +4,7 @@ import enum
 
 import pytest
 
-from cases import named
+from looped import looped
 from scriptling_ws._handshakes.additions import Additions
 from scriptling_ws._handshakes.client import ClientHandshake
 from scriptling_ws._handshakes.url import parse_url
@@ -27,7 +27,7 @@ AGENT = f"User-Agent: scriptling-ws/{__version__}"
 BASIC = "Authorization: Basic dTpw"
 
 
-@pytest.mark.parametrize(
+@looped(
     ("options", "sent"),
     [
         ({}, ["Host: localhost:8080", BASIC, AGENT]),
@@ -64,13 +64,12 @@ BASIC = "Authorization: Basic dTpw"
             ["Host: localhost:8080", "User-Agent: me/1", BASIC],
         ),
     ],
-    ids=named,
 )
 def test_what_is_sent(options, sent):
     assert lines(options.pop("headers", None), **options) == sent
 
 
-@pytest.mark.parametrize(
+@looped(
     ("options", "error", "says"),
     [
         ({"headers": {"Host": "a b"}}, ValueError, "Host header"),
@@ -103,7 +102,6 @@ def test_what_is_sent(options, sent):
         ({"user_agent": "\0"}, ValueError, "'User-Agent'"),
         ({"user_agent": b"x"}, TypeError, "'User-Agent'"),
     ],
-    ids=str,
 )
 def test_what_is_refused(options, error, says):
     with pytest.raises(error, match=says):

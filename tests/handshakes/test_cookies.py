@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from looped import looped
 from scriptling_ws._server.http import Manner, render
 from scriptling_ws._server.response import Response
 from scriptling_ws.runtime import HTTP, Request
@@ -67,7 +68,7 @@ def test_prefixes_of_names_keep_their_promise():
         set_cookie("__Secure-a", "b", secure=False)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("args", "options", "error", "text"),
     [
         (("a", "b c"), {}, ValueError, "urllib.parse.quote"),

@@ -13,6 +13,7 @@ from wsproto import handshake as wshandshake
 
 from abuse import row
 from heads import ACCEPT, pieces
+from looped import looped
 from pairs import upgrade_answer
 from scriptling_ws._errors import ConnectTimeout, HandshakeError
 from scriptling_ws._handshakes import client as _client
@@ -89,8 +90,8 @@ def test_subprotocols_in_order():
 
 
 @pytest.mark.abuse(29)
-@pytest.mark.parametrize("bad", ["\r", "\n", "\r\n", "\0", "\r\nX: y", "\x0b", "\x7f", "\u20ac"])
-@pytest.mark.parametrize("place", ["name", "value", "subprotocol"])
+@looped("bad", ["\r", "\n", "\r\n", "\0", "\r\nX: y", "\x0b", "\x7f", "\u20ac"])
+@looped("place", ["name", "value", "subprotocol"])
 def test_nothing_is_smuggled_into_a_request(bad, place):
     headers = {"name": {f"X{bad}": "1"}, "value": {"X": f"a{bad}b"}}.get(place, {})
     with pytest.raises(ValueError, match=r"X|subprotocol") as caught:
@@ -233,8 +234,8 @@ LISTS = [
 ]
 
 
-@pytest.mark.parametrize("lines", LISTS, ids=lambda lines: " ".join(lines))
-@pytest.mark.parametrize("first", [False, True])
+@looped("lines", LISTS)
+@looped("first", [False, True])
 def test_a_list_may_have_several_lines_and_empty_elements(lines, first):
     handshake = client(subprotocols=["a"], deflate=Terms())
     answer = upgrade_answer(handshake.request, *lines)
@@ -311,7 +312,7 @@ def test_compression_that_is_declined():
 
 
 @pytest.mark.abuse(26, 27)
-@pytest.mark.parametrize(
+@looped(
     ("extensions", "says"),
     [
         ("x", "unrecognized"),
@@ -396,7 +397,7 @@ def test_an_upgrade_that_is_not_valid(answer, says):
 
 
 @pytest.mark.abuse(22)
-@pytest.mark.parametrize(
+@looped(
     ("status", "advice"),
     [
         (200, "may not be a WebSocket endpoint"),
@@ -411,7 +412,12 @@ def test_an_upgrade_that_is_not_valid(answer, says):
         (426, "version"),
         (431, "header is too long"),
         (500, ""),
+        (400, "does not take the request as it is"),
+        (429, "more requests than it takes"),
+        (500, "has failed itself"),
+        (502, "cannot reach it"),
         (503, "try again later"),
+        (504, "no answer in time"),
         (599, ""),
     ],
 )
@@ -456,7 +462,7 @@ def test_a_redirect_is_shown_without_its_secrets(location, shown):
     assert f"(Location: {shown})" in str(error)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("answer", "status", "body"),
     [
         (b"HTTP/1.1 404 x\r\nContent-Length: 0\r\n\r\n", 404, b""),
@@ -471,7 +477,7 @@ def test_a_redirect_is_shown_without_its_secrets(location, shown):
         (b"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\nzz", 200, b""),
     ],
 )
-@pytest.mark.parametrize("size", [1, 1000])
+@looped("size", [1, 1000])
 def test_bodies_of_refusals(answer, status, body, size):
     handshake = client()
     with pytest.raises(HandshakeError) as caught:
@@ -572,7 +578,7 @@ def test_what_is_no_http_is_refused_at_its_first_bytes(answer):
     assert "right port" in str(error)
 
 
-@pytest.mark.parametrize(
+@looped(
     "answer",
     [
         b"HTTP/1.1\r\n\r\n",
@@ -591,7 +597,7 @@ def test_what_is_no_http_is_refused_at_its_first_bytes(answer):
         b"HTTP/1.1 200 OK\r\nA: " + b"b" * 9000,
     ],
 )
-@pytest.mark.parametrize("size", [1, 100_000])
+@looped("size", [1, 100_000])
 def test_http_that_is_malformed(answer, size):
     handshake = client()
     with pytest.raises(HandshakeError, match="answer is not valid"):
@@ -695,12 +701,10 @@ def key_of(request):
     return request.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
 
 
-@pytest.mark.parametrize("url", ["ws://localhost:8080/chat?x=1", "ws://u:p@[::1]/", "wss://h/%20"])
-@pytest.mark.parametrize(
-    "headers", [{}, {"X-A": " \xfc ", "x-b": ""}, {"User-Agent": "me"}], ids=str
-)
-@pytest.mark.parametrize("subprotocols", [(), ("a",), ("b", "a")], ids=str)
-@pytest.mark.parametrize("deflate", [None, Terms(), Terms(True, True, 9, 10)], ids=str)
+@looped("url", ["ws://localhost:8080/chat?x=1", "ws://u:p@[::1]/", "wss://h/%20"])
+@looped("headers", [{}, {"X-A": " \xfc ", "x-b": ""}, {"User-Agent": "me"}])
+@looped("subprotocols", [(), ("a",), ("b", "a")])
+@looped("deflate", [None, Terms(), Terms(True, True, 9, 10)])
 def test_a_request_is_what_wsproto_would_send(url, headers, subprotocols, deflate):
     for _ in range(2):  # the second may be one that was kept
         request = client(url, headers, subprotocols, deflate).request

@@ -11,6 +11,7 @@ from wsproto import events as wsevents
 
 from abuse import row
 from heads import ACCEPT, KEY, request
+from looped import looped
 from scriptling_ws._handshakes import server as _server
 from scriptling_ws._handshakes.head import FOREIGN_ERRORS, HeadReader, Refused, parse_request
 from scriptling_ws._handshakes.server import ServerUpgrade, wants_upgrade
@@ -61,7 +62,7 @@ def test_an_upgrade_is_accepted():
     assert lines[-2:] == ["", ""]
 
 
-@pytest.mark.parametrize(
+@looped(
     "changes",
     [
         {"Upgrade": "WebSocket"},

@@ -6,6 +6,7 @@ import pytest
 
 from abuse import row
 from heads import pieces, request
+from looped import looped
 from memory import tracemalloc
 from scriptling_ws._handshakes.head import HeadReader, Refused, parse_request
 from scriptling_ws._options import HeadLimits
@@ -219,7 +220,7 @@ def test_what_follows_the_head_does_not_count():
 
 
 @pytest.mark.abuse(9)
-@pytest.mark.parametrize(
+@looped(
     "bad",
     [
         b"A: b\n",
@@ -234,7 +235,7 @@ def test_what_follows_the_head_does_not_count():
         b"A: b\r\n\tc\r\n",
     ],
 )
-@pytest.mark.parametrize("step", [1, 1000])
+@looped("step", [1, 1000])
 def test_malformed_lines_are_refused(bad, step):
     reader = HeadReader()
     with pytest.raises(Refused, match="malformed") as caught:
@@ -451,8 +452,8 @@ def test_what_may_be_a_host(host):
 
 
 @pytest.mark.abuse(4)
-@pytest.mark.parametrize("host", NO_HOSTS)
-@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@looped("host", NO_HOSTS)
+@looped("version", ["1.0", "1.1"])
 def test_what_no_host_can_be(host, version):
     with pytest.raises(Refused, match="Host") as caught:
         get("/", f"Host: {host}", version=version)
@@ -480,8 +481,8 @@ def test_http_1_0_needs_no_host():
 
 
 @pytest.mark.abuse(12)
-@pytest.mark.parametrize("scheme", ["http", "https", "ws", "wss", "HTTP", "Https"])
-@pytest.mark.parametrize(
+@looped("scheme", ["http", "https", "ws", "wss", "HTTP", "Https"])
+@looped(
     ("rest", "host", "path", "target"),
     [
         ("own/chat", "own", "/chat", "/chat"),

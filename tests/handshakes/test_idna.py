@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from looped import looped
 from processes import python_environment
 from scriptling_ws._handshakes.idna import ascii_name
 
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.once
 
 
 # The values are those of UTS 46 and of the tests of the WHATWG URL Standard.
-@pytest.mark.parametrize(
+@looped(
     ("name", "expected"),
     [
         ("Example.COM", "example.com"),

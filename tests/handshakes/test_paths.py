@@ -2,6 +2,7 @@
 
 import pytest
 
+from looped import looped
 from scriptling_ws._handshakes.head import Refused, parse_request
 from scriptling_ws._handshakes.paths import Hidden, check_path, check_pattern, decoded_path
 from scriptling_ws._server.routes import Routes
@@ -13,13 +14,13 @@ pytestmark = pytest.mark.once("it is about paths")
 
 
 @pytest.mark.abuse(12)
-@pytest.mark.parametrize("raw", AMBIGUOUS)
+@looped("raw", AMBIGUOUS)
 def test_a_path_that_may_be_another_one_leads_nowhere(raw):
     with pytest.raises(Hidden):
         decoded_path(raw)
 
 
-@pytest.mark.parametrize("raw", PLAIN)
+@looped("raw", PLAIN)
 def test_any_other_path_is_decoded_once(raw):
     assert decoded_path(raw) == PLAIN[raw]
 
@@ -32,8 +33,8 @@ def test_a_path_has_to_be_utf_8(raw):
 
 
 @pytest.mark.abuse(12)
-@pytest.mark.parametrize("raw", [raw for raw in AMBIGUOUS if raw.startswith("/")])
-@pytest.mark.parametrize("prefix", ["", "http://own"])
+@looped("raw", [raw for raw in AMBIGUOUS if raw.startswith("/")])
+@looped("prefix", ["", "http://own"])
 def test_the_status_of_a_request_with_such_a_path(raw, prefix):
     with pytest.raises(Refused) as caught:
         parse_request(f"GET {prefix}{raw} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
@@ -69,7 +70,7 @@ def test_pages_files_and_sockets_alike(site, raw):
     assert status_of(site, head(raw, method="OPTIONS")) in (400, 404)
 
 
-@pytest.mark.parametrize("raw", [raw for raw in (*AMBIGUOUS, *NOT_UTF8) if raw.startswith("/")])
+@looped("raw", [raw for raw in (*AMBIGUOUS, *NOT_UTF8) if raw.startswith("/")])
 def test_a_handler_of_any_path_is_not_called(raw):
     called = []
     with serving(called.append) as server:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from looped import looped
 from scriptling_ws import _kernel as kernel
 from scriptling_ws._fields import JOINTS, count_header
 from scriptling_ws._handshakes import head as _head
@@ -61,7 +62,7 @@ def test_a_plain_head_is_as_h11_reads_it(head):
     assert plain_request(head) == by_h11(head) != None  # noqa: E711 - neither is None
 
 
-@pytest.mark.parametrize(
+@looped(
     "line",
     [
         b"Content-Length: 0",
@@ -78,7 +79,7 @@ def test_a_plain_head_is_as_h11_reads_it(head):
         b"A\xe4: b",
     ],
 )
-@pytest.mark.parametrize("place", [0, 1, 2])
+@looped("place", [0, 1, 2])
 def test_what_is_not_plain_is_left_to_h11(line, place):
     lines = [b"Accept: x", b"Via: y"]
     lines.insert(place, line)
@@ -143,7 +144,7 @@ def both(head):
     return split(head, USUAL, JOINTS), split_by_expressions(head, USUAL, JOINTS)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(PIECES, max_size=12).map(b"".join), st.booleans())
 def test_the_kernel_takes_a_head_apart_as_the_expressions_do(middle, begun):
     start = b"GET / HTTP/1.1\r\nHost: a\r\n" if begun else b""
@@ -152,7 +153,7 @@ def test_the_kernel_takes_a_head_apart_as_the_expressions_do(middle, begun):
     assert compiled == expressed
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, len(BROWSER) - 5), st.binary(max_size=3), st.integers(0, 3))
 def test_it_does_with_any_change_to_one(position, noise, gone):
     head = BROWSER[:position] + noise + BROWSER[position + gone : -4] + b"\r\n\r\n"

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from looped import looped
 from scriptling_ws._handshakes.terms import DeflateOffer, Terms, agree, parse_extensions
 
 pytestmark = pytest.mark.once
@@ -91,7 +92,7 @@ def timed(header):
 # -- the server --------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@looped(
     ("offer", "wanted", "answer"),
     [
         ("", {}, ""),
@@ -155,7 +156,7 @@ BAD_PARAMETERS = [
 
 
 @pytest.mark.abuse(13, 27)
-@pytest.mark.parametrize("parameters", BAD_PARAMETERS)
+@looped("parameters", BAD_PARAMETERS)
 def test_the_server_declines_what_is_not_valid(parameters):
     assert agree(f"{DEFLATE}; {parameters}", Terms()) is None
     # The next offer is as good.
@@ -251,7 +252,7 @@ def test_the_client_takes_the_answer(answer, wanted, terms):
 
 
 @pytest.mark.abuse(27)
-@pytest.mark.parametrize("parameters", [*BAD_PARAMETERS, "client_max_window_bits"])
+@looped("parameters", [*BAD_PARAMETERS, "client_max_window_bits"])
 def test_the_client_refuses_what_is_not_valid(parameters):
     with pytest.raises(ValueError, match=r"unknown|twice|invalid"):
         answered(f"{DEFLATE}; {parameters}")
@@ -282,7 +283,7 @@ def test_the_client_refuses_a_second_answer():
 # -- both, and a trusted other one ---------------------------------------------
 
 
-@pytest.mark.parametrize("wanted", WANTED, ids=str)
+@looped("wanted", WANTED)
 def test_client_and_server_come_to_the_same_terms(wanted):
     for server_wants in WANTED:
         offer = DeflateOffer(wanted)
@@ -304,7 +305,7 @@ def terms_of(extension, client):
     return Terms(*resets, *bits)
 
 
-@pytest.mark.parametrize("offer", OFFERS, ids=str)
+@looped("offer", OFFERS)
 def test_websockets_as_a_server_agrees(offer):
     pmd = pytest.importorskip("websockets.extensions.permessage_deflate")
     factory = pmd.ServerPerMessageDeflateFactory()
@@ -315,7 +316,7 @@ def test_websockets_as_a_server_agrees(offer):
 
 
 # It refuses to compress in a window of 2**8 bytes before it asks.
-@pytest.mark.parametrize("offer", [offer for offer in OFFERS if not offer.endswith("=8")])
+@looped("offer", [offer for offer in OFFERS if not offer.endswith("=8")])
 def test_websockets_as_a_client_takes_our_answers(offer):
     pmd = pytest.importorskip("websockets.extensions.permessage_deflate")
     given = dict(parameters_of(offer))

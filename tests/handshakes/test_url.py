@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from looped import looped
 from scriptling_ws._errors import InvalidURL, WebSocketError
 from scriptling_ws._handshakes import url as _url
 from scriptling_ws._handshakes.url import parse_url
@@ -16,7 +17,7 @@ from scriptling_ws._network.authority import host_port
 pytestmark = pytest.mark.once
 
 
-@pytest.mark.parametrize(
+@looped(
     ("url", "secure", "host", "port", "target"),
     [
         ("ws://localhost", False, "localhost", 80, "/"),
@@ -167,7 +168,7 @@ def test_a_host_outside_ascii_becomes_its_idna_form(host, expected):
 
 # Nothing that could be smuggled into the request, no other scheme.
 @pytest.mark.abuse(29, 31)
-@pytest.mark.parametrize(
+@looped(
     ("url", "says"),
     [
         ("", "scheme"),

@@ -36,15 +36,15 @@ def test_receiving(certificates):
     run(
         """
         with serve(echo) as server, open(server) as conn:
-            assert took(0.2, 1.5, conn.receive, 0.2) is None
-            assert took(1.1, 2.5, conn.receive, 1.1) is None
-            assert took(0, 1, conn.receive, 0) is None
-            assert took(0, 1, conn.connected)
+            assert took(0.2, SOON, conn.receive, 0.2) is None
+            assert took(1.1, SOON, conn.receive, 1.1) is None
+            assert took(0, SOON, conn.receive, 0) is None
+            assert took(0, SOON, conn.connected)
             conn.send("to and fro")
-            assert took(0, 2, conn.receive, 5) == "to and fro"
+            assert took(0, SOON, conn.receive, 5) == "to and fro"
             conn.send_binary(bytes(3_000_000))
             assert len(took(0, 9, conn.receive, 9)) == 3_000_000
-            assert took(0, 2, conn.ping, 5) is not None
+            assert took(0, SOON, conn.ping, 5) is not None
         """,
         *certificates,
     )
@@ -59,8 +59,8 @@ def test_close_wakes_a_receiver(certificates):
                 conn = open(server)
                 waiting = gevent.spawn(conn.receive, timeout)
                 gevent.sleep(0.1)
-                took(0, 2, conn.close)
-                assert took(0, 5, waiting.get) is None
+                took(0, SOON, conn.close)
+                assert took(0, SOON, waiting.get) is None
                 assert not conn.connected()
         """,
         *certificates,
@@ -75,7 +75,7 @@ def test_a_server_that_closes_and_its_clients(certificates):
             waiting, idle = open(server), open(server)
             receiving = gevent.spawn(waiting.receive, None)
             gevent.sleep(1.2)  # the idle one is listened for since a second
-            took(0, 4, server.close)
+            took(0, SOON, server.close)
             assert receiving.get(timeout=5) is None
             assert waiting.close_code == 1001
             with gevent.Timeout(5):
@@ -102,7 +102,7 @@ def test_sending_to_a_peer_that_does_not_read(certificates):
                 except ws.SendTimeout:
                     return "timed out"
             assert took(0.3, 10, fill) == "timed out"
-            took(0, 2, conn.close)
+            took(0, SOON, conn.close)
         """,
         *certificates,
     )
@@ -115,7 +115,7 @@ def test_connecting_to_a_peer_that_says_nothing():
         for scheme in ("ws", "wss"):
             for host in ("127.0.0.1", "localhost"):
                 try:
-                    took(0.2, 2, lambda: ws.connect(f"{scheme}://{host}:{mute()}/", timeout=0.2))
+                    took(0.2, SOON, lambda: ws.connect(f"{scheme}://{host}:{mute()}/", timeout=0.2))
                 except ws.ConnectTimeout:
                     continue
                 raise AssertionError("it connects")
@@ -160,12 +160,12 @@ def test_a_program_that_is_patched_after_the_import(certificates):
     run(
         """
         with serve(echo) as server, open(server, ping_interval=0.05) as conn:
-            assert took(0.2, 1.5, conn.receive, 0.2) is None
+            assert took(0.2, SOON, conn.receive, 0.2) is None
             conn.send("to and fro")
-            assert took(0, 2, conn.receive, 5) == "to and fro"
-            waiting = gevent.spawn(took, 0.2, 2, conn.receive, None)
+            assert took(0, SOON, conn.receive, 5) == "to and fro"
+            waiting = gevent.spawn(took, 0.2, SOON, conn.receive, None)
             gevent.sleep(0.3)
-            took(0, 2, conn.close)
+            took(0, SOON, conn.close)
             waiting.join(5)
             assert waiting.successful()
         """,

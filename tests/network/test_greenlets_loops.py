@@ -166,6 +166,7 @@ def test_a_connection_outlives_the_thread_it_was_used_in():
         from gevent.threadpool import ThreadPool
         def use():
             conn = open(server)
+            assert conn.receive(0.01) is None  # so there is a watcher, however busy it is here
             for timeout in (None, 30):
                 conn.send("from a thread")
                 assert conn.receive(timeout) == "from a thread"

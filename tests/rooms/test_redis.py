@@ -11,7 +11,7 @@ import pytest
 import scriptling_ws as ws
 from children import Child
 from guests import guest
-from pairs import SOON, Running, until
+from pairs import SOON, Running, running, until
 from programs import runs_once
 from redis_server import redis_server, rooms_server
 from scriptling_ws import RoomError
@@ -429,3 +429,15 @@ def test_a_callback_that_fails_is_logged(backend, caplog):
     assert room.stats().gaps == 1
     assert "the on_gap of room 'told' has failed" in caplog.text
     ws.room("nobody is told", backend=FREE).tell_gap(1.0)
+
+
+@pytest.mark.threads  # with gevent all tasks are in the thread that hears signals
+def test_a_callback_that_exits_does_not_end_the_task(backend, caplog):
+    room = ws.Room("told", ws.room("any")._limits, backend, lambda *_: sys.exit())
+    for gaps in (1, 2):
+        with running(lambda: room.tell_gap(1.0)):
+            pass
+        assert room.stats().gaps == gaps
+    assert caplog.text.count("the on_gap of room 'told' has failed") == 2
+    with pytest.raises(SystemExit):  # here it may be a signal handler's
+        room.tell_gap(1.0)

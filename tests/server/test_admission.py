@@ -1,15 +1,18 @@
 """Origins and host names: who may come in."""
 
 import ast
+import logging
+import re
 
 import pytest
 
-from scriptling_ws._server.admission import Hosts, Origins
+from looped import looped
+from scriptling_ws._server.admission import Hosts, Origins, _tell_of_browsers
 
 pytestmark = pytest.mark.once
 
 
-@pytest.mark.parametrize(
+@looped(
     ("origin", "host", "allowed"),
     [
         (None, "example.com", True),  # a program, not a browser
@@ -119,7 +122,7 @@ STRANGE = [
 ]
 
 
-@pytest.mark.parametrize("origin", STRANGE)
+@looped("origin", STRANGE)
 def test_what_is_sent_can_be_allowed(origin):
     origins = Origins([origin])
     assert origins.allow(origin, "api.example", secure=False)
@@ -168,7 +171,7 @@ def test_an_origin_is_another(entry, origin):
     assert not Origins([origin]).allow(entry, "api.example", secure=False)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("entry", "text"),
     [
         ("", "empty entry"),
@@ -192,7 +195,52 @@ def test_entries_that_never_match_are_refused_at_once(entry, text):
         Origins(["https://example.com", entry])
 
 
-@pytest.mark.parametrize("origin", [*STRANGE, "http://own.example:81"])
+@pytest.mark.parametrize(
+    ("entry", "advice"),
+    [
+        ("shop.example", "'https://shop.example' or 'http://shop.example'"),
+        ("localhost", "'https://localhost'"),
+        ("localhost:3000", "'http://localhost:3000'"),
+        ("192.0.2.7:81", "'http://192.0.2.7:81'"),
+        ("//shop.example", "'https://shop.example'"),
+        ("shop.example/chat", "'https://shop.example'"),
+        ("https://shop.example/", "write 'https://shop.example'$"),
+        ("http://shop.example:8080/chat?a#b", "write 'http://shop.example:8080'$"),
+        ("HTTPS:/shop.example", "write 'https://shop.example'$"),
+        ("ws://shop.example", "write 'http://shop.example'$"),
+        ("wss://shop.example/chat", "write 'https://shop.example'$"),
+        ("Null", "write 'null'$"),
+    ],
+)
+@pytest.mark.parametrize("name", ["origins", "cors"])
+def test_an_entry_that_no_browser_sends_is_logged_once(log, entry, advice, name):
+    _tell_of_browsers.cache_clear()
+    for _ in range(2):
+        origins = Origins([entry], name)
+    (text,) = log.texts(logging.WARNING)
+    assert text.startswith(f"{name} has '{entry}', which no browser sends")
+    assert re.search(advice, text)
+    (form,) = re.findall(r"write '([^']*)'", text)
+    assert not origins.allow(form, "api.example", secure=False)
+    assert Origins([form], name).allow(form, "api.example", secure=False)
+    assert len(log.records) == 1  # of the form that was advised nothing is said
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *["https://shop.example", "http://localhost:3000", "HTTPS://Shop.example:443", "null"],
+        *["file://", "file:///a/b.html", "app://.", "app://obsidian.md", "capacitor://localhost"],
+        *["chrome-extension://fmkadm", "about:blank", "device", "https://", "https://a b", "*"],
+    ],
+)
+def test_nothing_is_said_of_what_is_sent_so(log, entry):
+    _tell_of_browsers.cache_clear()
+    Origins([entry])
+    assert not log.records
+
+
+@looped("origin", [*STRANGE, "http://own.example:81"])
 def test_what_the_log_advises_is_taken_as_written(origin):
     advised = Origins().advice(origin).partition("origins=")[2]
     assert Origins(ast.literal_eval(advised)).allow(origin, "api.example", secure=False)

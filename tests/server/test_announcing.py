@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import scriptling_ws as ws
 from processes import Process
 from scriptling_ws._server.announcing import announce, listening
 
@@ -97,3 +98,9 @@ class _Unheard:
 
     def hasHandlers(self):
         return False
+
+
+@pytest.mark.parametrize("processes", [None, 2])
+def test_what_is_told_of_it_has_to_be_a_function(processes):
+    with pytest.raises(TypeError, match="ready has to be a function of the server, not str"):
+        ws.serve(lambda client: None, port=0, ready="told", processes=processes)

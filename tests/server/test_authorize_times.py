@@ -304,7 +304,7 @@ def test_a_server_leaves_behind_what_does_not_end(slow, monkeypatch, log):
         server.close()
         assert time.monotonic() - start < 5
         assert read_all(page) == b""
-        log.wait_for("takes no notice of the shutdown")
+        log.wait_for("goes on after the shutdown")
         slow.go.set()
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import scriptling_ws as ws
 from calls import count_calls
+from looped import looped
 from scriptling_ws import runtime
 from scriptling_ws._handshakes.credentials import basic_token, bearer_token
 from scriptling_ws._server import credentials as _credentials
@@ -50,7 +51,7 @@ def test_who_is_let_in_by_a_dict(header, user):
     assert request.state.user == user
 
 
-@pytest.mark.parametrize(
+@looped(
     "header",
     [
         None,

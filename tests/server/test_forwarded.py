@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from looped import looped
 from pairs import until
 from proxied import telling_routes
 from scriptling_ws._network.authority import host_of
@@ -62,7 +63,7 @@ NODES = [
 ]
 
 
-@pytest.mark.parametrize(("node", "address"), NODES)
+@looped(("node", "address"), NODES)
 def test_addresses(node, address):
     assert read_forwarded(f'for="{node}"') == [Hop(address)]
     if node.strip(" "):
@@ -94,7 +95,7 @@ def test_of_many_hops_the_last_count():
     assert len(hops) <= 33
 
 
-@pytest.mark.parametrize(
+@looped(
     ("value", "hops"),
     [
         ("", []),
@@ -182,6 +183,23 @@ def test_which_addresses_are_trusted(address, trusted):
     unix = not address[-1:].isdigit() and "." not in address
     assert Proxies(["unix"]).trust(address) is unix
     assert not Proxies(["192.0.2.1"]).trust(address)
+
+
+@pytest.mark.parametrize(
+    ("entry", "address", "trusted"),
+    [
+        ("::ffff:10.0.0.1", "10.0.0.1:80", True),
+        ("::ffff:10.0.0.1", "[::ffff:10.0.0.1]:80", True),
+        ("::ffff:10.0.0.1", "10.0.0.2:80", False),
+        ("::ffff:10.0.0.0/104", "10.1.2.3", True),
+        ("::ffff:10.0.0.0/104", "11.0.0.1", False),
+        ("::ffff:0:0/96", "192.0.2.1", True),
+        ("::ffff:0:0/96", "2001:db8::1", False),
+        ("::/0", "[2001:db8::1]:80", True),
+    ],
+)
+def test_an_ipv4_network_written_within_ipv6(entry, address, trusted):
+    assert Proxies([entry]).trust(address) is trusted
 
 
 @pytest.mark.parametrize(

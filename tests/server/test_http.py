@@ -17,6 +17,7 @@ from urllib.parse import urljoin
 
 import pytest
 
+from looped import looped
 from pairs import Running, tcp_pair, tls_pair
 from scriptling_ws._handshakes.head import Refused
 from scriptling_ws._network.deadline import Deadline
@@ -266,7 +267,7 @@ BAD_FIELDS = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "error"), BAD_FIELDS)
+@looped(("fields", "error"), BAD_FIELDS)
 def test_every_field_of_a_response_is_checked_whatever_makes_it(fields, error):
     with pytest.raises(error):
         Response(**{"status": 200, **fields})
@@ -362,7 +363,7 @@ def test_a_redirect_leads_to_a_path_of_this_server(location, sent):
     )
 
 
-@pytest.mark.parametrize(
+@looped(
     "location",
     [
         "//evil.example",

@@ -327,7 +327,7 @@ def test_a_thousand_that_wait(log):
                 if number % 2:
                     sock.close()
         assert 0 < len(server._acceptor._kept) <= most
-        assert len(busy_threads()) <= 2
+        until(lambda: len(busy_threads()) <= 2)  # the last one may just end
         with raw_websocket(server, "/ws") as client:
             client.send(1, b"hello")
             assert client.receive() == (1, b"hello")

@@ -201,6 +201,7 @@ def test_refusals_are_logged_with_their_reason(site, log, request_bytes, line):
         assert "s3cret" not in message
         assert message.isascii()
         assert message.isprintable()
+        assert "bytearray" not in message
         assert len(message) < 600
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 import scriptling_ws as ws
 from calls import count_calls
+from looped import looped
 from scriptling_ws._handshakes.paths import Parameter, check_pattern
 from scriptling_ws._server.path_tree import PathTree, shape
 from scriptling_ws._server.route_table import PageRoute, RouteTable, WebSocketRoute
@@ -46,7 +47,7 @@ PATHS = [
 ]
 
 
-@pytest.mark.parametrize(
+@looped(
     ("path", "route", "params"),
     [
         ("/room/help", "/room/help", {}),
@@ -71,7 +72,7 @@ PATHS = [
         ("/room/", "/{rest:path}", {"rest": "room/"}),
     ],
 )
-@pytest.mark.parametrize("order", [PATHS, PATHS[::-1]], ids=["as listed", "reversed"])
+@looped("order", [PATHS, PATHS[::-1]])
 def test_the_most_specific_goes_first(path, route, params, order):
     assert first(tree_of(*order), path) == (route, params)
 
@@ -208,7 +209,7 @@ def test_a_path_without_parameters_has_none():
 # -- registration ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@looped(
     ("path", "text"),
     [
         ("/room/{}", "no parameter"),

@@ -20,6 +20,7 @@ pytestmark = [
 ]
 
 GRACE = 10.0  # shutdown_timeout's default
+PAUSE = 0.005  # seconds between a client's messages: a load at which the machine has time left
 
 
 @pytest.fixture(params=["threads", "gevent"])
@@ -66,7 +67,7 @@ def test_hundreds_of_clients_are_told_in_time(folder, engine):
         assert [code for code, _ in seen] == [1001] * clients
         assert max(seconds for _, seconds in seen) < GRACE
         assert status == 0
-        assert not [line for line in lines if "Traceback" in line or "takes no notice" in line]
+        assert not [line for line in lines if "Traceback" in line or "goes on after" in line]
 
 
 class Client:
@@ -98,7 +99,7 @@ class Client:
     def _talk(self, conn):
         conn.receive(SOON)  # the greeting
         with contextlib.suppress(ConnectionClosed):
-            while not self._over.is_set():
+            while not self._over.wait(PAUSE):
                 conn.send("x")
                 if conn.receive(SOON) is None:
                     return

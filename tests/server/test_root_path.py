@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from looped import looped
 from scriptling_ws._handshakes.cookies import make_cookie
 from scriptling_ws._handshakes.head import Refused, Request
 from scriptling_ws._server.http import SAFE_HEADERS, page_headers_of
@@ -63,7 +64,7 @@ def test_two_segments_and_a_proxy_in_front():
     assert RootPath().enter(request) is request
 
 
-@pytest.mark.parametrize(
+@looped(
     "path",
     [
         "app",

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from looped import looped
 from scriptling_ws._server.handlers import resolve
 from scriptling_ws._server.route_table import RouteTable, WebSocketRoute
 from scriptling_ws._server.routes import Routes
@@ -288,8 +289,8 @@ def register_as(kind, function):
 WAYS = ["websocket", "websocket decorator", "page", "page decorator", "server", "server's path"]
 
 
-@pytest.mark.parametrize("kind", WAYS)
-@pytest.mark.parametrize(
+@looped("kind", WAYS)
+@looped(
     "function",
     [
         none,
@@ -314,8 +315,8 @@ def test_handlers_that_take_something_else_than_one_argument(kind, function):
         register_as(kind, function)
 
 
-@pytest.mark.parametrize("kind", WAYS)
-@pytest.mark.parametrize(
+@looped("kind", WAYS)
+@looped(
     "function",
     [
         generator,
@@ -331,8 +332,8 @@ def test_generator_functions_are_refused(kind, function):
         register_as(kind, function)
 
 
-@pytest.mark.parametrize("kind", WAYS)
-@pytest.mark.parametrize(
+@looped("kind", WAYS)
+@looped(
     "function",
     [
         handler,

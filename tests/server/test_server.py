@@ -9,6 +9,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed as PeerClosed
 from websockets.sync.client import connect
 
+from looped import looped
 from scriptling_ws._errors import ConnectionClosed
 from scriptling_ws._server.routes import Routes
 from scriptling_ws._server.server import Server
@@ -150,7 +151,7 @@ def test_connections_property():
             assert client.recv(10) == "pushed from outside the handler"
 
 
-@pytest.mark.parametrize(
+@looped(
     ("arguments", "error", "text"),
     [
         ({}, ValueError, "nothing to serve"),

@@ -167,7 +167,7 @@ def test_threads_at_their_end_are_waited_for_within_the_grace_period(log, monkey
     server.close()
     assert 0.2 <= time.monotonic() - start < 3
     log.wait_for(
-        f"the handler of {address_text(peer.address)} takes no notice of the shutdown: "
+        f"the handler of {address_text(peer.address)} goes on after the shutdown: "
         "its thread is left behind"
     )
     leave.set()

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from looped import looped
 from scriptling_ws._handshakes.head import Refused, Request
 from scriptling_ws._server import static as _static
 from scriptling_ws._server.codings import accepted
@@ -102,7 +103,7 @@ KNOWN = Validators(ETAG, LONG_AGO)
 BEFORE, THEN, AFTER = (formatdate(LONG_AGO + more, usegmt=True) for more in (-1, 0, 1))
 
 
-@pytest.mark.parametrize(
+@looped(
     ("headers", "unchanged"),
     [
         ({}, False),
@@ -160,7 +161,7 @@ def test_ranges_of_the_state_that_the_client_has(condition, allowed):
     assert allows_range(headers, KNOWN) is allowed
 
 
-@pytest.mark.parametrize(
+@looped(
     ("value", "part"),
     [
         ("bytes=0-0", (0, 1)),
@@ -243,7 +244,7 @@ def test_a_part_of_a_file(folder):
     assert fetch(files, "/empty.txt")[::2] == (200, b"")
 
 
-@pytest.mark.parametrize(
+@looped(
     ("value", "names"),
     [
         (None, []),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import scriptling_ws as ws
 from pairs import until
+from processes import DEADLINE
 from programs import directory, find, started
 from servers import TIMEOUT
 
@@ -55,7 +56,7 @@ class Tab:
         return message["result"]
 
     def _next(self):
-        message = self._conn.receive(TIMEOUT)
+        message = self._conn.receive(DEADLINE)
         assert message is not None, f"DevTools says nothing: {self._conn.close_code}"
         return json.loads(message)
 

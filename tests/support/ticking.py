@@ -9,6 +9,7 @@ import random, socket, ssl, sys, threading, time
 import gevent
 import scriptling_ws as ws
 
+SOON = 8  # seconds, on a busy machine; what is to be told apart from it takes ten or more
 ticks = 0
 def tick():
     global ticks
@@ -39,8 +40,9 @@ if len(sys.argv) > 1:
 
 def open(server, **options):
     url = server.url.replace("127.0.0.1", "localhost")
-    return ws.connect(url, ssl_context=client_tls, **options)
+    return ws.connect(url, ssl_context=client_tls, **{"close_timeout": 30, **options})
 def serve(handler, **options):
+    options = {"close_timeout": 30, **options}
     return ws.Server(handler, port=0, ssl_context=server_tls, **options)
 """
 

@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 from collections import deque
+from time import monotonic
 
 import pytest
 
@@ -13,6 +14,7 @@ import kernels
 from channels import SOON, End, Hooked, Way, connected, frames_of, pair
 from frames import raw_frame
 from kernels import BINARY, KEY, TEXT
+from looped import looped
 from pairs import reset
 
 MOST = 256 * 1024
@@ -156,8 +158,8 @@ def answers(end):
     end.answers.append(b"\x8a\0")
 
 
-@pytest.mark.parametrize(("call", "message"), CALLS)
-@pytest.mark.parametrize("change", [not_open, rest, tail, answers])
+@looped(("call", "message"), CALLS)
+@looped("change", [not_open, rest, tail, answers])
 def test_what_is_in_the_way(way, call, message, change):
     with End(way) as end:
         change(end)
@@ -208,7 +210,7 @@ def test_a_connection_that_compresses_sends_frames_alone(way):
         assert end.arrived() == b"\xc1\0"
 
 
-@pytest.mark.parametrize(("call", "message"), CALLS)
+@looped(("call", "message"), CALLS)
 def test_another_thread_sends(way, call, message):
     with End(way) as end:
         assert end.channel.writing.acquire()
@@ -222,13 +224,12 @@ def test_another_thread_sends(way, call, message):
 # ---- what is refused ----
 
 
-@pytest.mark.parametrize(
+@looped(
     "items",
     [
         *([1, 256], (-1,), [True], ["1"], (1.0, 2), [10**5000], [None], [0, [1]], (b"1",)),
         *([0] * 5000 + [256], (*bytes(4096), "x")),
     ],
-    ids=str(range).format,
 )
 @masking
 def test_bad_items(way, masks, items):
@@ -242,14 +243,14 @@ def test_bad_items(way, masks, items):
         assert not end.writer.calls
 
 
-@pytest.mark.parametrize("change", [not_open, rest, tail, answers])
+@looped("change", [not_open, rest, tail, answers])
 def test_bad_items_are_left_to_the_writer_with_all_else(way, change):
     with End(way) as end:
         change(end)
         assert outcome(end, end.send_binary, [256]) == NOT_SENT
 
 
-@pytest.mark.parametrize("frame", [bytearray(b"\x81\0"), memoryview(b"\x81\0"), "x", None])
+@looped("frame", [bytearray(b"\x81\0"), memoryview(b"\x81\0"), "x", None])
 def test_a_frame_is_bytes(way, frame):
     with End(way) as end:
         with pytest.raises(TypeError) as caught:
@@ -263,7 +264,7 @@ def test_a_frame_is_bytes(way, frame):
 
 @in_parts
 @masking
-@pytest.mark.parametrize("message", ["a" * 200_000, b"a" * 60_000, [1] * 60_000])
+@looped("message", ["a" * 200_000, b"a" * 60_000, [1] * 60_000])
 def test_a_part_is_taken(way, masks, message):
     with End(way, pair(4096), masks=masks) as end:
         call = end.send_text if isinstance(message, str) else end.send_binary
@@ -277,7 +278,7 @@ def test_a_part_is_taken(way, masks, message):
 
 
 @masking
-@pytest.mark.parametrize("message", ["x", b"x" * 4096, [1, 2], (3,) * 5000, "€" * 30_000])
+@looped("message", ["x", b"x" * 4096, [1, 2], (3,) * 5000, "€" * 30_000])
 def test_nothing_is_taken(way, masks, message):
     with End(way, masks=masks) as end:
         filled = end.fill()
@@ -317,8 +318,8 @@ class Strike(BaseException):
 
 
 @in_parts
-@pytest.mark.parametrize("error", [Strike(), TimeoutError(), OSError(5, "x")])
-@pytest.mark.parametrize("full", [False, True])
+@looped("error", [Strike(), TimeoutError(), OSError(5, "x")])
+@looped("full", [False, True])
 def test_what_going_on_raises_comes_out(way, full, error):
     with End(way, pair(4096)) as end:
         filled = end.fill() if full else b""
@@ -353,7 +354,7 @@ def gone(end):
 
 
 @masking
-@pytest.mark.parametrize(
+@looped(
     ("call", "message"),
     [*CALLS, ("send_text", "é" * 5000), ("send_binary", b"x" * 70_000), ("send", b"#" * 70_000)],
 )
@@ -426,13 +427,27 @@ def test_what_the_stream_raises(way, dealt, error):
 # ---- after a send ----
 
 
-@pytest.mark.parametrize(("call", "message"), CALLS)
+@looped(("call", "message"), CALLS)
 def test_looking_after(way, call, message):
     with End(way) as end:
         end.channel.look_due = True
         assert getattr(end, call)(message) is True
         assert end.writer.calls == [("look_after", False)]
         end.channel.look_due = False
+        assert getattr(end, call)(message) is True
+        assert end.writer.calls == [("look_after", False)]
+
+
+@pytest.mark.parametrize(("call", "message"), CALLS)
+def test_looking_after_once_it_is_time(way, call, message):
+    with End(way) as end:
+        assert end.channel.look_at == 0.0
+        end.channel.look_due = True
+        end.channel.look_at = monotonic() + 1000
+        assert end.channel.look_at == pytest.approx(monotonic() + 1000, abs=100)
+        assert getattr(end, call)(message) is True
+        assert end.writer.calls == []
+        end.channel.look_at = monotonic()
         assert getattr(end, call)(message) is True
         assert end.writer.calls == [("look_after", False)]
 

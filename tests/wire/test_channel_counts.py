@@ -7,6 +7,7 @@ import pytest
 from channels import SOON, End
 from frames import raw_frame
 from kernels import BINARY, KEY, TEXT
+from looped import looped
 
 
 def test_messages_that_are_sent(way):
@@ -32,8 +33,8 @@ def test_messages_that_are_sent(way):
         assert (end.channel.original, end.channel.deflated) == (0, 0)
 
 
-@pytest.mark.parametrize("masks", [False, True])
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536])
+@looped("masks", [False, True])
+@looped("size", [0, 1, 125, 126, 65_535, 65_536])
 def test_bytes_that_are_sent(way, masks, size):
     data = b"x" * size
     frame = raw_frame(TEXT, data, KEY if masks else None)

@@ -20,6 +20,7 @@ import kernels
 from channels import End, Way, connected
 from frames import raw_frame
 from kernels import TEXT
+from looped import looped
 from pairs import SOON, Running, at_least, reset, running, until
 
 # They take SIGALRM for themselves, by which a test that hangs is ended otherwise.
@@ -47,7 +48,7 @@ def outcome(function, *arguments):
 
 
 @pytest.mark.parametrize("taken", [False, True])
-@pytest.mark.parametrize(
+@looped(
     "arguments",
     [
         *((), (True,), (False,), (1,), (0,), (True, -1), (False, -1)),
@@ -56,7 +57,6 @@ def outcome(function, *arguments):
         *((True, math.nan), (True, math.inf), (True, 1e300), (True, threading.TIMEOUT_MAX * 2)),
         *((True, threading.TIMEOUT_MAX), (True, None), (True, "1"), (1, 2, 3)),
     ],
-    ids=str,
 )
 def test_acquire_as_threading_s(lock, taken, arguments):
     waits = not arguments or (arguments[0] and (*arguments, -1)[1] in (-1, threading.TIMEOUT_MAX))

@@ -18,6 +18,7 @@ import pytest
 from channels import End, Hooked, Stream, connected, pair
 from frames import header, raw_frame
 from kernels import BINARY, INT64_MAX, KEY, TEXT
+from looped import looped
 from pairs import SOON, Running, at_least, reset, running, until
 
 by_descriptor = pytest.mark.parametrize("way", ["descriptor", "gate"], indirect=True)
@@ -64,8 +65,8 @@ def test_several_come_in_their_order(end):
     assert noted(end) == NOTHING_NOTED
 
 
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("as_list", [False, True])
+@looped("masked", [False, True])
+@looped("as_list", [False, True])
 def test_kinds(way, masked, as_list):
     key = KEY if masked else None
     frames = [(TEXT, "häh €"), (BINARY, b"\0\x7f\xff"), (TEXT, ""), (BINARY, b"")]
@@ -96,8 +97,8 @@ def test_a_window_that_is_full_to_the_brim(way, count):
                 assert list(end.ready) == [b"ab"] * count
 
 
-@pytest.mark.parametrize("before", [0, 1, 2])
-@pytest.mark.parametrize(
+@looped("before", [0, 1, 2])
+@looped(
     ("rest", "why"),
     [
         (b"\x81", MORE),
@@ -396,8 +397,8 @@ def waiting(end, then, timeout=LONG):
         return end.receive(timeout)
 
 
-@pytest.mark.parametrize("delay", [0, 0.003, 0.03])
-@pytest.mark.parametrize("timeout", [0.5, LONG, None])
+@looped("delay", [0, 0.003, 0.03])
+@looped("timeout", [0.5, LONG, None])
 def test_a_message_that_comes_later(way, delay, timeout):
     """In the nap, or behind it."""
     with End(way) as end:
@@ -628,7 +629,7 @@ def test_what_the_stream_keeps_is_left_to_the_reader(end):
     assert received == ("hello" if end.way.by_descriptor else end.reader)
 
 
-@pytest.mark.parametrize("change", [closing, rest, tail, answers])
+@looped("change", [closing, rest, tail, answers])
 def test_what_comes_in_the_way_meanwhile(way, change):
     """What was received is ready then, and was heard of."""
     with End(way, stream=Hooked) as end:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from looped import looped
 from memory import tracemalloc
 from pairs import KIB, MIB
 from protocols import bomb, deflated
@@ -120,7 +121,7 @@ def test_a_final_block_without_the_byte_after_it():
     assert inflate(inflater, HELLO) == b"Hello"
 
 
-@pytest.mark.parametrize("size", range(4090, 4120))
+@looped("size", range(4090, 4120))
 def test_the_end_of_a_final_block_is_seen_behind_a_full_piece(size):
     # zlib has read it before it has given all that comes before it.
     inflater = decompressor()

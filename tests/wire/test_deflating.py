@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import scriptling_ws as ws
 from frames import frame
+from looped import looped
 from memory import tracemalloc
 from pairs import (
     KIB,
@@ -160,12 +161,11 @@ def test_a_window_that_zlib_cannot_compress_in():
         assert conn.receive(SOON) == "Hello"
 
 
-@pytest.mark.parametrize(
+@looped(
     "message",
     [-1, None, 1.5, object(), [256], [1, 2, -1], [True], ["x"], (1, None), "text", "", {"a": 1}],
-    ids=lambda each: repr(each).partition(" at 0x")[0],
 )
-@pytest.mark.parametrize("threshold", [0, 1024])
+@looped("threshold", [0, 1024])
 def test_bad_binary_is_refused_as_without_compression(message, threshold):
     with raw_peer() as (plain, _), compressing(compression_threshold=threshold) as (conn, peer):
         refused_alike(plain.send_binary, conn.send_binary, message)
@@ -174,10 +174,10 @@ def test_bad_binary_is_refused_as_without_compression(message, threshold):
         nothing_was_sent(conn, peer)
 
 
-@pytest.mark.parametrize(
+@looped(
     "message", [1, None, b"x", [1], "\ud800", "x" * 2000 + "\udfff", {"a": float("nan")}, {1: {2}}]
 )
-@pytest.mark.parametrize("threshold", [0, 1024])
+@looped("threshold", [0, 1024])
 def test_bad_text_is_refused_as_without_compression(message, threshold):
     with raw_peer() as (plain, _), compressing(compression_threshold=threshold) as (conn, peer):
         refused_alike(plain.send, conn.send, message)
@@ -335,7 +335,7 @@ def test_signal_handlers_that_raise_spoil_nothing():
             got.append(message)
 
     def handle(number, stack):
-        if in_package(stack):
+        if in_package(stack, conn):
             raise Interrupt
 
     receiving = Running(receive)

@@ -10,6 +10,7 @@ import pytest
 
 import make_seeds
 import run
+from looped import looped
 from places import FUZZ
 
 SEEDS = sorted(path for path in (FUZZ / "corpus").rglob("*") if path.is_file())
@@ -21,7 +22,7 @@ def test_every_target_has_seeds():
     assert targets == {path.parent.name for path in SEEDS}
 
 
-@pytest.mark.parametrize("seed", SEEDS, ids=lambda path: f"{path.parent.name}-{path.name}")
+@looped("seed", SEEDS)
 def test_the_check_holds(seed):
     importlib.import_module(seed.parent.name).check(seed.read_bytes())
 

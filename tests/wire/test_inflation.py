@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import protocols
 from frames import BINARY, CONTINUATION, PING, PONG, TEXT, frame
+from looped import looped
 from memory import tracemalloc
 from pairs import KIB, MIB, roles
 from protocols import ALL, bomb, fed_until_ended, feed
@@ -177,7 +178,7 @@ def test_what_was_inflated_is_counted():
 
 @pytest.mark.abuse(56)
 @roles
-@pytest.mark.parametrize(
+@looped(
     ("opcode", "rsv", "negotiated"),
     [
         (TEXT, 4, False),
@@ -220,7 +221,7 @@ def test_a_new_message_inside_a_compressed_one(opcode):
 @pytest.mark.abuse(58)
 @roles
 @steps
-@pytest.mark.parametrize("payload", [b"", b"\xff" * 30, b"garbage", b"\x00\x05\x00\xfa\xfe"])
+@looped("payload", [b"", b"\xff" * 30, b"garbage", b"\x00\x05\x00\xfa\xfe"])
 def test_what_is_not_deflate(client, step, payload):
     proto = protocol(client=client)
     feed(proto, frame(BINARY, payload, mask=not client, rsv=RSV1), step)
@@ -238,8 +239,8 @@ def test_over_the_limit_and_then_corrupt(step):
 
 @pytest.mark.abuse(40)
 @steps
-@pytest.mark.parametrize("bad", [b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82"])
-@pytest.mark.parametrize("cuts", [0, 3])
+@looped("bad", [b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82"])
+@looped("cuts", [0, 3])
 def test_text_that_is_not_utf_8(step, bad, cuts):
     proto = protocol()
     peer = Peer(client=False)
@@ -255,8 +256,8 @@ def test_text_is_checked_before_its_end():
 
 
 @pytest.mark.abuse(39)
-@pytest.mark.parametrize("cuts", [0, 3])
-@pytest.mark.parametrize(
+@looped("cuts", [0, 3])
+@looped(
     ("limit", "step"),
     [*itertools.product([1, 1000], [1, 7, 4096, ALL]), *itertools.product([70_001], [4096, ALL])],
 )

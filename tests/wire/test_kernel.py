@@ -20,6 +20,7 @@ import pytest
 import kernels
 from frames import header, raw_frame, xor
 from kernels import BINARY, INT64_MAX, KEY, LAST, MIDDLE, TEXT
+from looped import looped
 from memory import counts_references, tracemalloc
 from scriptling_ws import _kernel as _frame
 
@@ -136,7 +137,7 @@ def test_mask_into_a_place_that_does_not_do(kernel: ModuleType) -> None:
     short.append(0)  # nothing of it is borrowed any more
 
 
-@pytest.mark.parametrize("length", [2047, 2048, 2049, 2111, 4096, 5003, 16384, 65536, 65539])
+@looped("length", [2047, 2048, 2049, 2111, 4096, 5003, 16384, 65536, 65539])
 def test_mask_large(kernel: ModuleType, length: int) -> None:
     for start in (*range(0, 35, 3), 64):
         data = NOISE[start : start + length]
@@ -343,8 +344,8 @@ def test_buffers_are_given_back(kernel: ModuleType) -> None:
 LENGTHS = [0, 1, 125, 126, 127, 65535, 65536, 2**31, 2**32 + 5, 2**62, INT64_MAX]
 
 
-@pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("key", [None, KEY])
+@looped("length", LENGTHS)
+@looped("key", [None, KEY])
 def test_headers(kernel: ModuleType, length: int, key: bytes | None) -> None:
     for first in (0, TEXT, 0xFF):
         coded = kernel.encode_header(first, length, key)
@@ -382,10 +383,8 @@ def test_header_bounds(kernel: ModuleType) -> None:
 
 
 @pytest.mark.abuse(38)
-@pytest.mark.parametrize("key", [None, KEY])
-@pytest.mark.parametrize(
-    ("length", "form"), [(0, 16), (5, 16), (125, 16), (0, 64), (5, 64), (126, 64), (65535, 64)]
-)
+@looped("key", [None, KEY])
+@looped(("length", "form"), [(0, 16), (5, 16), (125, 16), (0, 64), (5, 64), (126, 64), (65535, 64)])
 def test_length_not_in_its_shortest_form(
     kernel: ModuleType, length: int, form: int, key: bytes | None
 ) -> None:
@@ -406,7 +405,7 @@ def test_length_over_63_bits(kernel: ModuleType, length: int) -> None:
                 kernel.parse_header(data, 0, end)
 
 
-@pytest.mark.parametrize(
+@looped(
     ("start", "end", "name"),
     [(-1, 2, "start"), (0, 11, "end"), (3, 2, "start"), (0, -1, "end"), (0, 2**64, "end"),
      (-(2**64), 2, "start"), (INT64_MAX, INT64_MAX, "end")],
@@ -424,7 +423,7 @@ def test_positions_outside(kernel: ModuleType, start: int, end: int, name: str) 
 # ---- encoding ----
 
 
-@pytest.mark.parametrize("length", [0, 1, 3, 125, 126, 127, 65535, 65536, 65539])
+@looped("length", [0, 1, 3, 125, 126, 127, 65535, 65536, 65539])
 def test_encode_frame(kernel: ModuleType, length: int) -> None:
     data = NOISE[:length]
     ascii_text, text = "a" * length, "é" * (length // 2) + "a" * (length % 2)
@@ -463,7 +462,7 @@ def test_encode_frame_lone_surrogate(kernel: ModuleType) -> None:
         kernel.encode_frame(TEXT, "a\ud800", KEY)
 
 
-@pytest.mark.parametrize("payload", [None, 5, 1.5, {1: 2}, {1, 2}, iter([1]), object(), range(3)])
+@looped("payload", [None, 5, 1.5, {1: 2}, {1, 2}, iter([1]), object(), range(3)])
 def test_encode_frame_other_payload(kernel: ModuleType, payload: Any) -> None:
     message = (
         "a str, a bytes-like object, or a list or tuple of ints is wanted, "
@@ -556,7 +555,7 @@ def test_list_item_out_of_range_shown(kernel: ModuleType) -> None:
 
 
 @pytest.mark.abuse(77, 78)
-@pytest.mark.parametrize("bad", [True, False, 1.0, "1", None, [1], (), b"1", Index(), 1j, int])
+@looped("bad", [True, False, 1.0, "1", None, [1], (), b"1", Index(), 1j, int])
 def test_list_item_of_another_type(kernel: ModuleType, bad: Any) -> None:
     message = f"^item %d is of type {type(bad).__name__}: a byte is an int, 0 to 255$"
     for place in (0, 1, 31, 32, 99, 16384, 20000):
@@ -568,7 +567,7 @@ def test_list_item_of_another_type(kernel: ModuleType, bad: Any) -> None:
                 pack(values)
 
 
-@pytest.mark.parametrize("other", [None, 5, b"ab", "ab", {1, 2}, range(3), iter([1]), {1: 2}])
+@looped("other", [None, 5, b"ab", "ab", {1, 2}, range(3), iter([1]), {1: 2}])
 def test_no_list(kernel: ModuleType, other: Any) -> None:
     message = f"a list or tuple of ints is wanted, not {type(other).__name__}"
     with pytest.raises(TypeError, match=message):
@@ -805,7 +804,7 @@ BAD_UTF8 = [
 
 
 @pytest.mark.abuse(40)
-@pytest.mark.parametrize("bad", BAD_UTF8)
+@looped("bad", BAD_UTF8)
 def test_read_bad_text(kernel: ModuleType, bad: bytes) -> None:
     for key in (None, KEY):
         masked = key is not None

@@ -14,6 +14,7 @@ import pytest
 import kernels
 from frames import raw_frame
 from kernels import BINARY, INT64_MAX, KEY, TEXT
+from looped import looped
 from memory import counts_references, cpython_handlers
 
 # They take SIGALRM for themselves, by which a test that hangs is ended otherwise.
@@ -88,7 +89,7 @@ def test_messages_go_behind_those_that_are_ready(kernel: ModuleType) -> None:
     assert list(ready) == ["first", "x"]
 
 
-@pytest.mark.parametrize(
+@looped(
     ("rest", "why"),
     [
         (b"\x81", MORE),
@@ -140,7 +141,7 @@ def test_what_receive_raises_is_passed_on(kernel: ModuleType, error: BaseExcepti
     assert not note
 
 
-@pytest.mark.parametrize(
+@looped(
     ("changes", "kind"),
     [
         ({"window": b"abc"}, TypeError),

@@ -21,15 +21,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import _kernel as kernel
 from .._codes import CloseCode
-from .._connection.asking import silence
 from .._connection.derived import Derived
 from .._connection.frames import label_of_next, log_line, log_message, logs
+from .._connection.silence import silence
 from .._errors import ConnectionClosed, SendTimeout
+from .._functions import check_runs
 from .._network.deadline import Deadline, check_timeout
 from .._network.waiting import engine
 from .._options import check_count
 from .._wire.documents import text_of
-from .._wire.outgoing import binary_payload, check_close, text_payload, utf8_payload
+from .._wire.outgoing import (
+    binary_payload,
+    check_close,
+    check_messages,
+    text_payload,
+    utf8_payload,
+)
 from .counts import Counts
 from .inbox import Inbox
 from .uncarried import Uncarried
@@ -235,6 +242,7 @@ class Client(Uncarried, Derived["list[int] | bytes", "str | bytes"]):
 
     def send_many(self, messages: Iterable[Any], compress: bool = True) -> None:
         """As `Connection.send_many`; each message is an event of its own."""
+        check_messages(messages)
         for message in messages:
             call = self.send if isinstance(message, (str, dict)) else self.send_binary
             call(message, compress)
@@ -288,7 +296,7 @@ class Client(Uncarried, Derived["list[int] | bytes", "str | bytes"]):
         return messages
 
     def _nothing_came(self, timeout: float | None) -> Exception:
-        """As `asking.nothing_came`."""
+        """As `silence.nothing_came`."""
         if timeout is None or not self.connected():
             return self._closed_error()
         return silence(timeout)
@@ -308,6 +316,7 @@ class Client(Uncarried, Derived["list[int] | bytes", "str | bytes"]):
         """As `Connection.on_close`; called by the event loop's thread, or by that which closes."""
         if not callable(callback):
             raise TypeError(f"on_close() takes a function, not {type(callback).__name__}")
+        check_runs(callback, "the callback of on_close()")
         with self._lock:
             if self.close_code is None:
                 self._callbacks.append(callback)
@@ -346,5 +355,7 @@ def _is_over(message: str | bytes, most: int) -> bool:
 def _call(callback: Callable[[], object]) -> None:
     try:
         callback()
-    except Exception:
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and engine().hears_signals():
+            raise  # as of Connection.on_close
         _logger.exception("an on_close callback failed")

@@ -14,6 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .._codes import CloseCode
+from .._functions import check_handled
 from .._server.authorization import Verdict, ask
 from .._server.log import log_answer, log_closed, log_failure
 
@@ -46,7 +47,7 @@ def run_handler(handler: Callable[[Any], object], client: Any, request: Request)
     code = CloseCode.INTERNAL_ERROR
     try:
         log_answer(address, request.method, path, 101)
-        handler(client)
+        check_handled(handler(client))
         code = CloseCode.NORMAL
     except Exception as error:  # noqa: BLE001  # whatever the program raises
         log_failure(address, path, error, client.close_code)

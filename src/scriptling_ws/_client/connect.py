@@ -240,8 +240,8 @@ def _by_way_of(
     max_redirects: int,
 ) -> tuple[Way, Trail | None]:
     """The way that was asked for, checked; and what follows redirects, None for nothing."""
-    from .asked import check_way  # most calls ask for nothing
     from .redirects import Trail
+    from .way_arguments import check_way  # most calls ask for nothing
 
     trail = Trail(max_redirects)
     way = check_way(

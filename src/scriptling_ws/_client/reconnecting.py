@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, overload
 
 from .._connection.derived import Binary_co, Text_co
 from .._errors import ConnectError, InvalidURL, forget_frames
+from .._functions import check_runs, comes_later
 from .._handshakes.url import parse_url
 from .._network.authority import host_port
 from .._network.deadline import Deadline, check_timeout
@@ -152,6 +153,7 @@ def reconnecting(
     check_names("reconnecting", options)
     if final is not None and not callable(final):
         raise TypeError(f"final has to be a function of an error, not {type(final).__name__}")
+    check_runs(final, "final")
     if options.get("sock") is not None:
         raise ValueError("sock is for one connection: use connect(), or leave sock out")
     budget = Budget(first_delay, max_delay, min_uptime, max_tries, max_time)
@@ -274,6 +276,9 @@ class Reconnecting(Generic[Binary_co, Text_co]):
 
     def _is_final(self, error: Exception) -> bool:
         verdict = None if self._final is None else self._final(error)
+        if comes_later(verdict):  # it would be true, whatever it will say
+            kind = type(verdict).__name__
+            raise TypeError(f"final returned a {kind}, which is no answer yet: wait for its result")
         return is_final(error) if verdict is None else bool(verdict)
 
     def _wait(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""How a server is to be reached, once that was checked (`asked`)."""
+"""How a server is to be reached, once that was checked (`way_arguments`)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The command: which of its forms is meant.
 
-The first argument says it: a subcommand's name; a WebSocket URL anywhere in front of a setup script
-is `connect`; all else is a server's. What a form alone needs is imported for it alone.
+The first argument says it: a subcommand's name; a WebSocket URL anywhere, or a browser's in the
+first place, is `connect`, which says what is wrong with one; all else is a server's. What a form
+alone needs is imported for it alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_SCHEMES: Final = ("ws://", "wss://", "ws+unix://")
+_SCHEMES: Final = ("ws://", "wss://", "ws+unix://", "wss+unix://")
+_OTHERS: Final = ("http://", "https://")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     call = _FORMS.get(arguments[0])
     if call is not None:
         return call(arguments[1:])
-    if any(map(_is_url, arguments)):
+    if arguments[0].lower().startswith(_OTHERS) or any(map(_is_url, arguments)):
         return _connect(arguments)
     from .server import main as serve
 

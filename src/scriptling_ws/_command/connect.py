@@ -35,7 +35,7 @@ from .feeding import Feeder, file_of, lines_of
 from .patience import Patience
 from .plan import Plan
 from .progress import Bar
-from .receiving import SilenceError, save, show
+from .receiving import SilenceError, named, save, show
 from .screen import Screen
 from .session import Session
 from .statuses import Status, of_close, of_error
@@ -97,10 +97,15 @@ class _Run:
     @contextlib.contextmanager
     def output(self) -> Iterator[None]:
         """Have the file open that messages are saved in, if there is one."""
-        with contextlib.ExitStack() as stack:
-            if self._plan.save is not None:
-                self._file = stack.enter_context(Path(self._plan.save).open("wb"))
+        if self._plan.save is None:
             yield
+            return
+        self._file = Path(self._plan.save).open("wb")  # noqa: SIM115 - closed below
+        try:
+            yield
+        finally:
+            with named(self._file):
+                self._file.close()
 
     def go(self) -> int:
         """Connect, once or again and again, until it is over; the exit status."""

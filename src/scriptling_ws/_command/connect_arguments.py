@@ -13,7 +13,7 @@ _EPILOG: Final = (
     "On a terminal a line that begins with / is a command: /help lists them, //text sends /text. "
     "Exit status: 0 a normal end; 1 a file or the standard output cannot be used; 2 usage; 3 no "
     "connection; 4 refused by an HTTP status; 5 timeout; 6 closed with another code than 1000; 7 "
-    "lost without a close; 130 Ctrl-C; 141 nobody reads the output; 143 SIGTERM."
+    "lost without a close; 129 SIGHUP; 130 Ctrl-C; 141 nobody reads the output; 143 SIGTERM."
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .._typed import parse_options
 from .certificate import client_context
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan"]
 
-_ANY_NUMBER = 2**31 - 1  # of fragments: no more of a streamed message is in memory for them
+_ANY_NUMBER: Final = 2**31 - 1  # of fragments: no more of a streamed message is in memory for them
+_PLAIN: Final = ("ws:", "ws+unix:")
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,9 @@ def _options(given: argparse.Namespace) -> dict[str, Any]:
     if given.proxy is not None:
         options["proxy"] = True if given.proxy == "env" else given.proxy
     if given.cacert or given.cert or given.insecure:
+        if given.url.lower().startswith(_PLAIN) and not options.get("max_redirects"):
+            name = "insecure" if given.insecure else "cacert" if given.cacert else "cert"
+            raise ValueError(f"--{name} is for TLS, and the URL is ws://: use wss://")
         options["ssl_context"] = client_context(
             given.cacert, given.cert, given.key, insecure=given.insecure
         )

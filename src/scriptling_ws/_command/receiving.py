@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from .._errors import ConnectionClosed, ReceiveTimeout
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .._connection.instream import MessageStream
     from .patience import Patience
     from .progress import Bar
     from .session import Session
 
-__all__ = ["SilenceError", "save", "show"]
+__all__ = ["SilenceError", "named", "save", "show"]
 
 _AT_A_TIME: Final = 1000
 _LEAST: Final = 0.05  # seconds for which a part of a message is waited for
@@ -88,7 +91,6 @@ def save(session: Session, patience: Patience, file: Any, bar: Bar, *, once: boo
         except ConnectionClosed:
             return
         bar.finish()
-        file.flush()
         patience.heard()
         if once:
             session.close()
@@ -100,9 +102,22 @@ def _write(stream: MessageStream, file: Any, *, once: bool) -> None:
     while True:
         try:
             for piece in stream:
-                file.write(piece.encode() if text else piece)
+                with named(file):
+                    file.write(piece.encode() if text else piece)
         except ReceiveTimeout:
             continue  # it has begun, so that it is waited for
         break
-    if text and not once:
-        file.write(b"\n")
+    with named(file):
+        if text and not once:
+            file.write(b"\n")
+        file.flush()
+
+
+@contextlib.contextmanager
+def named(file: Any) -> Iterator[None]:
+    """Have an error say which file it is: those of writing and closing do not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = file.name
+        raise

@@ -125,7 +125,10 @@ def _where(parser: argparse.ArgumentParser, options: argparse.Namespace) -> dict
             options.server, options.descriptors, options.unix_mode, options.unix_owner
         )
     if not where:
-        parser.error("say where to listen and what to run: --server [HOST]:PORT setup.py")
+        parser.error(
+            "say where to listen and what to run: --server [HOST]:PORT setup.py; or, to talk to a "
+            "server, where that is: ws://HOST:PORT/"
+        )
     return where
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from .._network.deadline import FOREVER, Deadline
 from .._network.locks import holding
-from .._network.waiting import engine
+from .._network.transport import NAP
 from .lifecycle import CLOSE
 from .link import LOOK_AGAIN
 
@@ -47,7 +47,7 @@ class Closer:
         self._lifecycle = link.lifecycle
         self._outlet = outlet
         self._intake = intake
-        self._identity = engine().identity
+        self._identity = link.ways.identity
         self._limit = FOREVER  # for all that the time may count anew
         self._pulse: Pulse | None = None  # what the kernel had counted when it began
 
@@ -121,14 +121,18 @@ class Closer:
         has ended the stream, or the connection's close_timeout is over, it disposes.
         """
         drained = 0
-        while not (
-            self._lifecycle.disposed or self._link.eof or self._over() or drained > _MAX_DRAIN
-        ):
-            self._outlet.flush()
-            closing = self._lifecycle.close_by or FOREVER
+        lifecycle, link, outlet = self._lifecycle, self._link, self._outlet
+        if outlet.finished and not (link.eof or lifecycle.disposed):
+            # Mostly the peer's end is there, or comes at once.
+            left = deadline.left()
+            self._intake.read_some(nap=left is None or left > NAP)
+        while not (lifecycle.disposed or link.eof or self._over() or drained > _MAX_DRAIN):
+            if not outlet.finished:
+                outlet.flush()
+            closing = lifecycle.close_by or FOREVER
             until = deadline.sooner(closing.left())
             # A sender that is just leaving may hold the lock: then this is tried again.
-            until = until if self._outlet.finish() else until.sooner(LOOK_AGAIN)
+            until = until if outlet.finished or outlet.finish() else until.sooner(LOOK_AGAIN)
             left = until.left()
             count = self._intake.read(until, wakeable=False)
             if count is None:

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _kernel as kernel
 from .._codes import CloseCode
-from .._network.deadline import check_timeout
+from .._functions import check_runs
+from .._network.deadline import bounded
 from .._network.fork import tell_after_fork
 from .._options import check_count
 from .._wire.deflating import make_encoder
@@ -34,7 +35,6 @@ from .._wire.documents import text_of
 from .._wire.fragments import Fragments, cut, pieces_of, total_of
 from .._wire.incoming import Protocol
 from .._wire.outgoing import check_close
-from .asking import nothing_came
 from .awaiting import Awaiting
 from .closer import Closer
 from .derived import Binary_co, Derived, Text_co
@@ -47,6 +47,7 @@ from .outlet import Outlet
 from .outstream import OutStream
 from .pinger import Pinger
 from .reader import Reader
+from .silence import nothing_came
 from .stats import stats_of
 from .writer import Writer
 
@@ -144,15 +145,16 @@ class Connection(Derived[Binary_co, Text_co]):
         )
         link = _link_over(transport, client=client, options=options, deflate=deflate)
         outlet = Outlet(link)
-        intake = Intake(link, outlet, max_backlog=options.max_backlog)
+        intake = Intake(link, outlet, options.max_backlog)
         closer = Closer(link, outlet, intake)
         self._link = link
         self._channel = link.channel
         self._outlet = outlet
         self._intake = intake
         self._closer = closer
-        self._reader = Reader(link, intake, closer)
+        self._reader = Reader(link, outlet, intake, closer)
         self._writer = Writer(link, outlet, intake)
+        self._shortcuts = kernel.Shortcuts(link.channel, self._reader, self._writer)
         self._ready = link.protocol.ready  # type: ignore[assignment]  # see above
         self._encoder = make_encoder(options, client=client, deflate=deflate)
         self._dumps = options.dumps
@@ -173,9 +175,9 @@ class Connection(Derived[Binary_co, Text_co]):
             intake,
             closer,
             self._writer,
-            ping_interval=check_timeout(options.ping_interval),
-            ping_timeout=check_timeout(options.ping_timeout),
-            attended=attended,
+            bounded(options.ping_interval),
+            bounded(options.ping_timeout),
+            attended,
         )
         link.lifecycle.tell()  # if a close came with the handshake, it is seen to
 
@@ -185,6 +187,7 @@ class Connection(Derived[Binary_co, Text_co]):
 
     # -- sending -----------------------------------------------------------
 
+    @kernel.shortcut
     def send(
         self,
         message: str | dict[str, Any],
@@ -231,6 +234,7 @@ class Connection(Derived[Binary_co, Text_co]):
         else:
             self._writer.send_within(frame, timeout)
 
+    @kernel.shortcut
     def send_text(
         self, text: Any, compress: bool = True, *, timeout: float | EllipsisType | None = ...
     ) -> None:
@@ -265,6 +269,7 @@ class Connection(Derived[Binary_co, Text_co]):
         else:
             self._writer.send_within(frame, timeout)
 
+    @kernel.shortcut
     def send_binary(
         self,
         data: Any,
@@ -366,6 +371,7 @@ class Connection(Derived[Binary_co, Text_co]):
         check_count("fragment_size", fragment_size)
         if progress is not None and not callable(progress):
             raise TypeError(f"progress has to be a function, not {type(progress).__name__}")
+        check_runs(progress, "progress")
         compressor, threshold = self._encoder.compressor(compress)
         fragments = Fragments(
             text=text, masked=self._link.client, compressor=compressor, threshold=threshold
@@ -377,6 +383,7 @@ class Connection(Derived[Binary_co, Text_co]):
 
     # -- receiving ---------------------------------------------------------
 
+    @kernel.shortcut
     def receive(self, timeout: float | None = 30) -> Text_co | Binary_co | None:
         """Receive the next message.
 
@@ -587,10 +594,11 @@ class Connection(Derived[Binary_co, Text_co]):
                 something into a queue. An exception of it is logged.
 
         Raises:
-            TypeError: it cannot be called.
+            TypeError: it cannot be called, or a call would run nothing of it.
         """
         if not callable(callback):
             raise TypeError(f"on_close() takes a function, not {type(callback).__name__}")
+        check_runs(callback, "the callback of on_close()")
         self._link.lifecycle.on_close(callback)
 
     # -- closing -----------------------------------------------------------
@@ -619,6 +627,10 @@ class Connection(Derived[Binary_co, Text_co]):
             ValueError: the code may not be sent, or the reason is too long.
         """
         check_close(code, reason)
+        self._close(code, reason)
+
+    def _close(self, code: int, reason: str = "") -> None:
+        """As `close`, of arguments that are known to be right."""
         if not self._link.lifecycle.disposed:
             self._closer.start(code, reason, discard=True)
             self._closer.finish()
@@ -673,12 +685,8 @@ def _link_over(
         deflate=deflate,
         as_utf8=options.text_type is bytes,
     )
-    link = Link(
-        transport,
-        protocol,
-        client=client,
-        send_timeout=check_timeout(options.send_timeout),
-        close_timeout=check_timeout(options.close_timeout),
-    )
+    send_timeout, close_timeout = bounded(options.send_timeout), bounded(options.close_timeout)
+    # By places: CPython calls a class so in half the time that it takes with names.
+    link = Link(transport, protocol, client, send_timeout, close_timeout)
     link.channel.compresses = deflate is not None
     return link

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from .._codes import CloseCode
 from .._network.deadline import check_timeout
 from .._wire.documents import loaded
-from .asking import Messages
+from .silence import Messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -316,6 +316,10 @@ class Watched(Transport):
         """As of the other transport."""
         return self._inner.pulse()
 
+    def taken_pulse(self) -> bytes:
+        """As that of any transport."""
+        return self._inner.taken_pulse()
+
     def has_pulse(self) -> bool:
         """As of the other transport."""
         return self._inner.has_pulse()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from .._functions import check_runs
 from .._wire.piecemeal import Piecemeal
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class MessageStream:
         """Not for callers: `Connection.receive_stream` makes streams."""
         if progress is not None and not callable(progress):
             raise TypeError(f"progress has to be a function, not {type(progress).__name__}")
+        check_runs(progress, "progress")
         self._awaiting: Awaiting = awaiting
         self._progress = progress
         self._latest = Piecemeal()  # the message that was begun last, or is to be

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Final
 from .._network.deadline import Deadline
 from .._network.locks import holding
 from .._network.transport import NAP
-from .._network.waiting import engine
 from .link import LOOK_AGAIN
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ class Intake:
         "waiters",
     )
 
-    def __init__(self, link: Link, outlet: Outlet, *, max_backlog: int) -> None:
+    def __init__(self, link: Link, outlet: Outlet, max_backlog: int) -> None:
         """Read from a link; answer by an outlet.
 
         Args:
@@ -96,7 +95,7 @@ class Intake:
         self._unsent = link.unsent
         self._max_backlog = max_backlog
         self._backlog = 0  # bytes that were read for a caller that does not, at most
-        self._identity = engine().identity
+        self._identity = link.ways.identity
         self._alone: float | None = None
         self.waiters = 0
         self.polled = False

@@ -21,6 +21,7 @@ from __future__ import annotations
 import logging
 import os
 import weakref
+from collections import deque
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import ceil
@@ -32,11 +33,14 @@ from .._network.alarm import Alarm
 from .._network.waiting import READ, engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .._network.contract import Engine, Key
 
-__all__ = ["NAME", "Next", "Watched", "start", "watch"]
+__all__ = ["FIRST", "NAME", "Next", "Watched", "forget", "start", "watch", "welcome"]
+
+FIRST: Final = 1.0
+"""Seconds after which a newcomer is looked after: see `welcome`."""
 
 NAME: Final = "scriptling-ws keepalive"
 """The thread's name."""
@@ -84,6 +88,9 @@ class _Entry(NamedTuple):
     watched: weakref.ref[Watched]
 
 
+_make: Final[Callable[..., _Entry]] = tuple.__new__
+
+
 class _Service:
     def __init__(self) -> None:
         self._engine = engine()
@@ -93,6 +100,8 @@ class _Service:
         self._waiting: set[int] = set()  # numbers of those in it that were not taken out early
         self._stale = 0  # entries whose connection is closed, about
         self._numbers = count()
+        # In the order in which they came, who are first looked after FIRST seconds after that.
+        self._newcomers: deque[tuple[float, weakref.ref[Watched]]] = deque()
         self._started = False
         self._alarm: Alarm | None = None
         # The thread's own: by their entries' numbers, whom it listens for and who is being read.
@@ -121,13 +130,33 @@ class _Service:
 
     def watch(self, watched: Watched, moment: float) -> bool:
         with self._lock:
-            if not self.start():
+            if not self._started and not self.start():
                 return False
             entry = self._push(watched, moment)
             first = self._entries[0] is entry
         if first:
             self._wake()
         return True
+
+    def welcome(self, watched: Watched, moment: float) -> bool:
+        # No lock, and no place in the heap: most are gone before their time.
+        if not self._started and not self.start():
+            return False
+        newcomers = self._newcomers
+        newcomers.append((moment + FIRST, weakref.ref(watched)))
+        if len(newcomers) == 1:
+            self._wake()
+        return True
+
+    def _take_in(self) -> None:
+        """Give newcomers whose time has come a place in the heap, where it is the first."""
+        newcomers, now = self._newcomers, monotonic()
+        while newcomers and newcomers[0][0] <= now:
+            watched = newcomers[0][1]()
+            if watched is not None:
+                with self._lock:
+                    self._push(watched, now)
+            newcomers.popleft()  # last, so that an exception forgets nobody
 
     def forget(self) -> None:
         """One of the connections is closed: its entry is swept with others."""
@@ -143,8 +172,9 @@ class _Service:
 
     def _push(self, watched: Watched, moment: float) -> _Entry:
         if moment > monotonic() + _SOON:
-            moment = ceil(moment * _GRID) / _GRID
-        entry = _Entry(moment, next(self._numbers), weakref.ref(watched))
+            moment = _gridded(moment)
+        # Not by a call of the class: that is Python code.
+        entry = _make(_Entry, (moment, next(self._numbers), weakref.ref(watched)))
         self._waiting.add(entry.number)
         heappush(self._entries, entry)
         return entry
@@ -179,6 +209,7 @@ class _Service:
                 del self._read[entry.number]
                 if self._take(entry):
                     yield entry
+        self._take_in()
         while (due := self._pop_due()) is not None:
             yield due
 
@@ -210,6 +241,8 @@ class _Service:
     def _left(self) -> float:
         now = monotonic()
         left = self._next_sweep - now if self._read else _LONGEST
+        if self._newcomers:
+            left = min(left, _gridded(self._newcomers[0][0]) - now)
         with self._lock:
             if self._entries:
                 left = min(left, self._entries[0].moment - now)
@@ -271,6 +304,10 @@ class _Service:
             self._poller.unregister(descriptor)
 
 
+def _gridded(moment: float) -> float:
+    return ceil(moment * _GRID) / _GRID
+
+
 def _is_free(entry: _Entry) -> bool:
     watched = entry.watched()
     return watched is None or watched.is_free()
@@ -303,8 +340,13 @@ def watch(watched: Watched, moment: float) -> bool:
     return _service().watch(watched, moment)
 
 
+def welcome(watched: Watched, moment: float) -> bool:
+    """As `watch`, but from FIRST seconds after a moment on, which is the present."""
+    return _service().welcome(watched, moment)
+
+
 def forget() -> None:
-    """Take note that a watched connection was closed. Thread-safe; does not block."""
+    """Take note that one that was looked after is closed. Thread-safe; does not block."""
     _service().forget()
 
 

@@ -114,7 +114,7 @@ class Lifecycle:
     )
 
     def __init__(
-        self, channel: Channel, *, close_timeout: float | None, send_timeout: float | None
+        self, channel: Channel, close_timeout: float | None, send_timeout: float | None
     ) -> None:
         """Start OPEN; the channel is told of what it has to know."""
         self._channel = channel
@@ -131,6 +131,8 @@ class Lifecycle:
 
     def go(self, event: tuple[State, ...]) -> None:
         """Take note of an event. Holds `lock`."""
+        if event[self.state] is self.state and event is not CLOSE:
+            return
         # No call in these, so no signal handler runs between them.
         self.state = event[self.state]
         self._channel.open = self.state is _O
@@ -177,14 +179,22 @@ class Lifecycle:
         """Tell of a close, if there is one, those who were not told so far. Not under `lock`."""
         if self.state is _O:
             return
-        if self.at_end is not None and self.ended and (ender := self.at_end()) is not None:
-            ender.watch_the_end()
+        if self.at_end is not None and self.state in _ENDED:
+            if (ender := self.at_end()) is not None:
+                ender.watch_the_end()
+            self.at_end = None
+        if not self._callbacks:  # who adds one comes here after that
+            return
         with self.lock:
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             try:
                 callback()
-            except Exception:
+            except (Exception, SystemExit) as error:
+                # In the main thread it is a signal handler's; any other may be the one of keepalive
+                # for all connections, which it would end.
+                if isinstance(error, SystemExit) and engine().hears_signals():
+                    raise
                 _logger.exception("a function that was given to on_close() has failed")
 
     def after_fork(self) -> None:

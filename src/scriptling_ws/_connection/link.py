@@ -29,7 +29,6 @@ from .pings import Pings
 from .unsent import Unsent
 
 if TYPE_CHECKING:
-    from .._network.pulse import Pulse
     from .._network.transport import Transport
     from .._wire.incoming import Protocol
 
@@ -49,11 +48,11 @@ class Over(NamedTuple):
 
     Attributes:
         moment: When the descriptor was closed, on the monotonic clock.
-        pulse: What the system had counted by then; None where it does not tell.
+        info: What the system had counted by then, for `pulse.read_pulse`; b"" for nothing.
     """
 
     moment: float
-    pulse: Pulse | None
+    info: bytes
 
 
 class Link:
@@ -74,6 +73,8 @@ class Link:
         opened: When it was opened, on the monotonic clock.
         over: When the descriptor was closed, and what the system had counted; None before.
         watched: Whether the keepalive thread knows the connection.
+        looked_after: Whether it has looked after it.
+        ways: The engine by which the parts wait.
     """
 
     __slots__ = (
@@ -81,6 +82,7 @@ class Link:
         "client",
         "eof",
         "lifecycle",
+        "looked_after",
         "opened",
         "over",
         "pings",
@@ -90,13 +92,13 @@ class Link:
         "transport",
         "unsent",
         "watched",
+        "ways",
     )
 
     def __init__(
         self,
         transport: Transport,
         protocol: Protocol,
-        *,
         client: bool,
         send_timeout: float | None,
         close_timeout: float | None,
@@ -104,25 +106,24 @@ class Link:
         """Take over an open transport and its protocol."""
         self.transport = transport
         self.protocol = protocol
+        ways = self.ways = engine()
         self.channel = kernel.Channel(
             transport,
             protocol.window,
             protocol.outbox,
             masks=client,
-            reading=engine().lock(),
-            writing=engine().lock(),
-            identity=engine().identity,
+            reading=ways.lock(),
+            writing=ways.lock(),
+            identity=ways.identity,
         )
-        self.lifecycle = Lifecycle(
-            self.channel, close_timeout=close_timeout, send_timeout=send_timeout
-        )
+        self.lifecycle = Lifecycle(self.channel, close_timeout, send_timeout)
         self.unsent = Unsent(self.channel, transport, protocol.outbox)
         self.pings = Pings()
         self.client = client
         self.send_timeout = send_timeout
         self.send_error: Exception | None = None
         self.eof = False
-        self.watched = False
+        self.watched = self.looked_after = False
         self.opened = monotonic()
         self.over: Over | None = None
         # Where the system does not tell when something moved, the channel notes that itself.
@@ -166,11 +167,11 @@ class Link:
             True.
         """
         if not self.lifecycle.disposed:
-            self.over = Over(monotonic(), self.transport.pulse())
+            self.over = Over(monotonic(), self.transport.taken_pulse())
             with self.lifecycle.lock:
                 self.lifecycle.go(DISPOSE)
             self.transport.close()
-            if self.watched:
+            if self.looked_after:
                 keepalive.forget()
         return True
 
@@ -182,7 +183,7 @@ class Link:
         if control.code is None:
             control.code, control.reason = int(CloseCode.ABNORMAL), _NOT_OURS
         self.lifecycle.after_fork()
-        self.over = Over(monotonic(), None)
+        self.over = Over(monotonic(), b"")
         self.protocol.ended = True
         # Not what is unsent: a send that goes on in here fails at the closed descriptor.
         self.send_error = OSError(errno.EBADF, _NOT_OURS)

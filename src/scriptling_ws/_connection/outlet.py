@@ -58,14 +58,16 @@ class Outlet:
     def flush(self) -> None:
         """Send what is unsent, as far as that goes without waiting."""
         while self.waits() and holding(self.lock, self._flush):
-            pass  # more may have come; a thread that holds the lock comes here after its frame
+            # More may have come; a thread that holds the lock comes here after its frame.
+            if self.finished:
+                return
         link = self._link
         if self._unsent.answers:
             with link.lifecycle.lock:
                 link.protocol.drop_stale_pongs()
                 if link.send_error is not None:
                     self._unsent.answers.clear()
-        if link.protocol.ended:
+        if link.protocol.ended and not self.finished:
             # A reader may have found the lock taken when it was this end's turn.
             self.finish()
 
@@ -80,6 +82,8 @@ class Outlet:
             if link.send_error is not None or not link.transport.flush():
                 return self._note_stall()
             self.stalled = None
+            if link.protocol.ended and self._its_turn() and not unsent:
+                self._finish()
             return True
         except OSError as error:
             if error.errno is None:
@@ -107,13 +111,16 @@ class Outlet:
         Returns:
             False if it is, but could not be done now.
         """
+        if not self._its_turn():
+            return True
+        return not self._unsent and bool(holding(self.lock, self._finish))
+
+    def _its_turn(self) -> bool:
         # A server ends the stream first (RFC 6455 section 7.1.1), and so does the end
         # that fails the connection; otherwise a client waits for the server.
         link = self._link
         its_turn = not link.client or link.protocol.control.error is not None
-        if not its_turn or self.finished or link.send_error is not None:
-            return True
-        return not self._unsent and bool(holding(self.lock, self._finish))
+        return its_turn and not self.finished and link.send_error is None
 
     def _finish(self) -> bool:
         self.finished = True

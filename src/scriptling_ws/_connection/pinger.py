@@ -86,7 +86,6 @@ class Pinger:
         intake: Intake,
         closer: Closer,
         writer: Writer,
-        *,
         ping_interval: float | None,
         ping_timeout: float | None,
         attended: bool,
@@ -110,31 +109,33 @@ class Pinger:
         self._intake = intake
         self._closer = closer
         self._writer = writer
-        self._liveness = Liveness(ping_timeout, monotonic())
+        self._liveness = Liveness(ping_timeout, link.opened)
         self._key: bytes | None = None  # the payload of keepalive's latest ping
         self._ping = b""  # the latest ping's frame
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
         self._lifecycle.at_end = weakref.ref(self)
-        if ping_interval is not None:
-            self._watch(min(ping_interval, LOOK))
-        elif attended:
-            self._watch(LOOK)
+        if ping_interval is not None and ping_interval < keepalive.FIRST:
+            moment = link.opened + ping_interval
+            self._note_watched(keepalive.watch(self, moment), moment)
+        elif ping_interval is not None or attended:
+            opened = link.opened
+            self._note_watched(keepalive.welcome(self, opened), opened + keepalive.FIRST)
 
-    def _watch(self, seconds: float) -> None:
-        """Have the connection looked after, first in so many seconds."""
+    def _note_watched(self, attended: bool, moment: float) -> None:
+        """The connection is to be looked after from a moment on, by the thread if `attended`."""
         self._link.watched = True
-        moment = monotonic() + seconds
-        self._writer.attended = keepalive.watch(self, moment)
-        self._link.channel.look_due = not self._writer.attended
-        if not self._writer.attended:
+        self._writer.attended = attended
+        self._link.channel.look_due = not attended
+        if not attended:
             self._intake.look_after = _weakly(self, Pinger._look_after_alone)
             self._intake.alone = moment
 
     def watch_the_end(self) -> None:
         """No message can come any more: whether a call comes or not, the end will."""
         if not (self._link.watched or self._lifecycle.disposed):
-            self._watch(LOOK)
+            moment = monotonic() + LOOK
+            self._note_watched(keepalive.watch(self, moment), moment)
 
     def _look_after_alone(self) -> None:
         due = self.look_after()
@@ -198,6 +199,7 @@ class Pinger:
         """What the keepalive thread calls when it is time, or when something has come."""
         if self._lifecycle.disposed:
             return None
+        self._link.looked_after = True
         quiet, interval = self._attend(), self._ping_interval
         if self._lifecycle.open and interval is None:
             return Next(monotonic() + _SELDOM, readable=quiet, when_free=not quiet)

@@ -19,9 +19,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from .._network.deadline import Deadline, check_timeout
+from .._network.deadline import FOREVER, Deadline, check_timeout
 from .._network.locks import holding
-from .._network.waiting import engine
+from .farewell import part
 from .intake import A_READ, OVERTIME
 from .link import LOOK_AGAIN
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .closer import Closer
     from .intake import Intake
     from .link import Link
+    from .outlet import Outlet
 
 __all__ = ["Reader"]
 
@@ -40,6 +41,10 @@ _STREAMED: Final = (
     "before the next one is received"
 )
 _TURNS: Final = 16  # reads of `fetch`: a peer can send pings without end
+
+
+def _deadline(timeout: float | None) -> Deadline:
+    return FOREVER if timeout is None else Deadline(timeout)
 
 
 class Reader:
@@ -53,6 +58,7 @@ class Reader:
         "_lifecycle",
         "_link",
         "_nones",
+        "_outlet",
         "_over",
         "_protocol",
         "_ready",
@@ -61,8 +67,9 @@ class Reader:
         "_unreceived",
     )
 
-    def __init__(self, link: Link, intake: Intake, closer: Closer) -> None:
+    def __init__(self, link: Link, outlet: Outlet, intake: Intake, closer: Closer) -> None:
         self._link = link
+        self._outlet = outlet
         self._channel = link.channel
         self._lifecycle = link.lifecycle
         self._protocol = link.protocol
@@ -72,9 +79,10 @@ class Reader:
         self._closer = closer
         self._nones = 0  # receives since all was over
         self._over = False  # `connected` has said so
-        self._identity = engine().identity
-        self._sleep = engine().sleep
-        self._share = engine().share
+        ways = link.ways
+        self._identity = ways.identity
+        self._sleep = ways.sleep
+        self._share = ways.share
 
     def receive(self, timeout: float | None, quick: bool) -> Message | None:
         """As `Connection.receive`, from where the channel leaves it. Holds the intake's lock.
@@ -85,6 +93,10 @@ class Reader:
         """
         self._channel.reader = self._identity()
         try:
+            # What is ready goes before: its answers may still leave.
+            if quick and not self._ready and part(self._link, self._outlet, self._intake):
+                self._lifecycle.told = True
+                return None
             self._intake.flush()
             return self._receive(timeout, quick)
         finally:
@@ -176,13 +188,13 @@ class Reader:
                 protocol.hold_no_more()
                 continue
             if lifecycle.closing or protocol.ended:
-                self._end(timeout, deadline or Deadline(timeout))
+                self._end(timeout, deadline or _deadline(timeout))
                 return None
             if first:
                 first = False
                 if self._intake.read_some(nap=True) is not None:
                     continue
-            deadline = deadline or Deadline(timeout)
+            deadline = deadline or _deadline(timeout)
             if self._intake.read(deadline, wakeable=True, nap=not quick) is None and not ready:
                 return None
             if not ready and deadline.passed():

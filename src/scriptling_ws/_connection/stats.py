@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from .._network.pulse import read_pulse
+
 if TYPE_CHECKING:
     from .link import Link
 
@@ -136,7 +138,7 @@ def _quiet(link: Link) -> tuple[float, float]:
     # Asked for after that: the pulse of a descriptor that is closed meanwhile is another's.
     over, since = link.over, 0.0
     if over is not None:
-        pulse, since = over.pulse, now - over.moment
+        pulse, since = read_pulse(over.info), now - over.moment
     if pulse is not None:
         return since + pulse.received_ago, since + pulse.sent_ago
     # The opening handshake has moved something, too.

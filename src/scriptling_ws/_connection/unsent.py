@@ -130,11 +130,15 @@ class Unsent:
         Args:
             lock: What guards `answers`.
         """
-        self.resume()
-        if self.rest is not None:
-            if self.rest[_DUE] or self._transport.uncounted:
+        if self.tail:
+            self.resume()
+        rest = self._channel.rest
+        if rest is not None:
+            if rest[_DUE] or self._transport.uncounted:
                 return True
             self.idle()  # a send was ended before it had begun
+        if not self.answers:  # whoever adds one flushes after that
+            return False
         with lock:
             if not self.answers:
                 return False
@@ -144,6 +148,30 @@ class Unsent:
         self.tally.control(answer[0] & 0x0F)
         self.tally.wire += len(answer)
         return True
+
+    def write_answer(self) -> bool:
+        """Write the one answer that waits, where nothing else does. Holds the lock.
+
+        Returns:
+            Whether it has left, to its last byte; if not, it goes on like any other.
+
+        Raises:
+            OSError: the connection is broken.
+        """
+        channel, answer = self._channel, self.answers[0]
+        size = len(answer)
+        # No call in these, so no signal handler runs between them.
+        channel.rest = (answer, 0, _NOTHING, True)
+        del self.answers[0]
+        self.tally.frames += 1
+        self.tally.wire += size
+        count = self._transport.write(answer)
+        left = count == size
+        channel.rest = None if left else (answer, count, _NOTHING, True)
+        self.taken += count
+        self.moved = count > 0
+        channel.note_went()
+        return left and not self._transport.pending
 
     def advance(self) -> bool:
         """Write some of `rest` without waiting; False if that cannot be.

@@ -62,8 +62,6 @@ class Writer:
     """Sends the messages of one connection.
 
     Attributes:
-        look_at: From when on `send` is to look at what has come, on the monotonic clock, if the
-            channel's `look_due` says so.
         attended: Whether the keepalive thread looks where nobody reads.
         turn: What the sender of a message in fragments holds; None before there was any.
         fragmenter: The task that has it, 0 for none.
@@ -80,7 +78,6 @@ class Writer:
         "_unsent",
         "attended",
         "fragmenter",
-        "look_at",
         "turn",
     )
 
@@ -91,10 +88,10 @@ class Writer:
         self._transport = link.transport
         self._unsent = link.unsent
         self._outlet = outlet
-        self._share = engine().share
+        self._share = link.ways.share
         self._intake = intake
         self._channel.look_due = True
-        self.look_at = monotonic() + LOOK
+        self._channel.look_at = link.opened + LOOK
         self.attended = False
         self.turn: Lock | None = None
         self.fragmenter = 0
@@ -313,10 +310,10 @@ class Writer:
 
     def _look(self) -> None:
         """Answer what has come, if it is time for that."""
-        now = monotonic()
-        if now >= self.look_at:
-            self.look_at = now + LOOK
-            self._channel.look_due = not self.attended
+        now, channel = monotonic(), self._channel
+        if now >= channel.look_at:
+            channel.look_at = now + LOOK
+            channel.look_due = not self.attended
             ended = self._link.protocol.ended or self._lifecycle.disposed
             self._intake.if_free(self._look_ahead, wanted=not (self._intake.waiters or ended))
 

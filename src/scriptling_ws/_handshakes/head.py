@@ -62,10 +62,11 @@ _LONGEST_NAME: Final = 64  # of a header, in a refusal
 # which str.strip() removes: wsproto would take "\x1fUpgrade" for "Upgrade".
 # (Each branch starts with a byte, so that the search skips all others.)
 _MALFORMED = re.compile(rb"\n(?<!\r\n)|\r(?!\n)|[\x00\x1c-\x1f]|\n[ \t]")
+_CONTROLS: Final = b"\0\x1c\x1d\x1e\x1f"
 _REQUEST_LINE = re.compile(TOKEN.pattern.encode() + rb" [^ \r\n]+ HTTP/(\d\.\d)\r\n")
 # RFC 6455 section 4.2.1 names http and https alone; the others say the same of a WebSocket.
 _ABSOLUTE = re.compile(r"(?:https?|wss?)://([^/?]*)(.*)", re.IGNORECASE)
-_QUOTED = re.compile(r":? *b['\"]")  # where h11's error texts begin to quote
+_QUOTED = re.compile(r":? *(?:bytearray\()?b['\"]")  # where h11's error texts begin to quote
 
 
 class HeadReader:
@@ -128,7 +129,7 @@ class HeadReader:
         head = bytes(self._buffer[:stop])
         self.rest = bytes(self._buffer[stop:])
         self._buffer = bytearray()
-        if found := _MALFORMED.search(head):
+        if not _is_well_formed(head) and (found := _MALFORMED.search(head)):
             raise Refused(400, f"malformed line at byte {found.start()} of the head")
         return head
 
@@ -173,6 +174,18 @@ class HeadReader:
         limit = self._limits.max_line_size
         size = _count(length - whole, limit, "bytes", "max_line_size", whole=whole)
         return Refused(status, f"{what} has {size}")
+
+
+def _is_well_formed(head: bytes) -> bool:
+    """Whether a head has nothing of _MALFORMED; in a tenth of the time that the search takes."""
+    lines = head.count(b"\r\n")
+    return (
+        head.count(b"\n") == lines
+        and head.count(b"\r") == lines
+        and b"\n " not in head
+        and b"\n\t" not in head
+        and len(head.translate(None, _CONTROLS)) == len(head)
+    )
 
 
 def _count(count: int, limit: int, unit: str, option: str, *, whole: bool) -> str:

@@ -30,13 +30,18 @@ _ADVICE: Final = {
         REDIRECTS,
         "it redirects, which is not followed: connect to that URL, or give max_redirects",
     ),
+    400: "it does not take the request as it is: .body may say why",
     401: "it wants credentials: pass headers={'Authorization': ...}",
     403: "it forbids this client, perhaps for its Origin or credentials",
     404: "there is nothing at this path",
     414: "the URL is too long for it",
     426: "it wants another protocol or WebSocket version",
+    429: "it gets more requests than it takes: try again later",
     431: "a header is too long for it, or all of them are",
+    500: "it has failed itself: its log may say why",
+    502: "a proxy in front of it cannot reach it",
     503: "it is overloaded: try again later",
+    504: "a proxy in front of it had no answer in time",
 }
 _USER = re.compile(r"//[^/?#]*@")
 

@@ -19,14 +19,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+from binascii import b2a_base64
 from functools import lru_cache
+from hashlib import sha1
 from typing import TYPE_CHECKING, Final
 
 from wsproto import ConnectionType, WSConnection
 from wsproto import events as wsevents
-from wsproto.utilities import generate_accept_token
 
 from .._fields import count_header
+from .alike import USUAL_KEY
 from .head import FOREIGN_ERRORS, PROXY_HINT, Refused, Request, is_http_1_0
 from .terms import Terms, agree
 
@@ -39,10 +41,12 @@ WEBSOCKET_METHODS: Final = "GET, OPTIONS"
 """What the path of a WebSocket answers, as Allow says it."""
 
 # The answer, up to the token.
+_GUID: Final = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 _ACCEPTED: Final = (
     "HTTP/1.1 101 Switching Protocols\r\n"
     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 )
+_SOME_KEY: Final = "AAAAAAAAAAAAAAAAAAAAAA=="
 # What wsproto is shown of every upgrade: some key, and of Upgrade, that it names websocket. Not
 # the Host: wsproto would refuse names that IDNA 2003 does not know, and `parse_request` has
 # checked it.
@@ -50,7 +54,7 @@ _SHOWN: Final = (
     "GET / HTTP/1.1",
     "host: localhost",
     "upgrade: websocket",
-    "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==",
+    f"sec-websocket-key: {_SOME_KEY}",
 )
 # And what of each.
 _JUDGED: Final = (
@@ -59,6 +63,8 @@ _JUDGED: Final = (
     "sec-websocket-protocol",
     "sec-websocket-extensions",
 )
+# And what is looked at beside the key.
+_SEEN: Final = ("upgrade", "content-length", "transfer-encoding", *_JUDGED)
 _VERDICTS: Final = 64  # that are kept
 _LONGEST: Final = 512  # characters in all of what one is kept for
 
@@ -85,18 +91,8 @@ class ServerUpgrade:
         Raises:
             Refused: 405, 426, 505 or 400, with the headers that go with it.
         """
-        if request.method != "GET":
-            raise Refused(405, "a WebSocket starts with GET", [("Allow", WEBSOCKET_METHODS)])
-        if not wants_upgrade(request):
-            raise Refused(
-                426,
-                "this is a WebSocket endpoint: connect with a WebSocket client",
-                [("Upgrade", "websocket"), ("Connection", "Upgrade")],
-            )
-        if is_http_1_0(head):
-            raise Refused(505, f"a WebSocket needs HTTP/1.1, and this is HTTP/1.0: {PROXY_HINT}")
-        _check_upgrade(head, request)
-        self.subprotocols = _subprotocols(request)
+        usual = _usual_subprotocols(head, request)
+        self.subprotocols = _checked(head, request) if usual is None else usual
         self._key = request.headers["sec-websocket-key"]
         self._extensions = request.headers.get("sec-websocket-extensions", "")
         self.deflate: Terms | None = None
@@ -115,15 +111,72 @@ class ServerUpgrade:
             deflate: What this end wants of permessage-deflate, None to do without.
         """
         assert subprotocol is None or subprotocol in self.subprotocols
-        lines = [_ACCEPTED + generate_accept_token(self._key.encode("ascii")).decode("ascii")]
+        answer = f"{_ACCEPTED}{_token(self._key)}\r\n"
         if subprotocol is not None:
-            lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
-        lines += [f"{name}: {value}" for name, value in headers]
+            answer += f"Sec-WebSocket-Protocol: {subprotocol}\r\n"
+        for name, value in headers:
+            answer += f"{name}: {value}\r\n"
         agreed = None if deflate is None else agree(self._extensions, deflate)
         if agreed is not None:
-            answer, self.deflate = agreed
-            lines.append(f"Sec-WebSocket-Extensions: {answer}")
-        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+            terms, self.deflate = agreed
+            answer += f"Sec-WebSocket-Extensions: {terms}\r\n"
+        return f"{answer}\r\n".encode("latin-1")
+
+
+def _token(key: str) -> str:
+    """As wsproto's `generate_accept_token`, to which a test holds it."""
+    digest = sha1((key + _GUID).encode("ascii"), usedforsecurity=False).digest()
+    return b2a_base64(digest, newline=False).decode("ascii")
+
+
+def _checked(head: bytes, request: Request) -> list[str]:
+    """Check an upgrade; what the client offers.
+
+    Raises:
+        Refused: as `ServerUpgrade`.
+    """
+    if request.method != "GET":
+        raise Refused(405, "a WebSocket starts with GET", [("Allow", WEBSOCKET_METHODS)])
+    if not wants_upgrade(request):
+        raise Refused(
+            426,
+            "this is a WebSocket endpoint: connect with a WebSocket client",
+            [("Upgrade", "websocket"), ("Connection", "Upgrade")],
+        )
+    if is_http_1_0(head):
+        raise Refused(505, f"a WebSocket needs HTTP/1.1, and this is HTTP/1.0: {PROXY_HINT}")
+    _check_upgrade(head, request)
+    return _subprotocols(request)
+
+
+def _usual_subprotocols(head: bytes, request: Request) -> list[str] | None:
+    """What the client offers, where the same fields may have come before; None where not.
+
+    Raises:
+        Refused: as `ServerUpgrade`.
+    """
+    headers = request.headers
+    key = headers.get("sec-websocket-key", "")
+    if request.method != "GET" or not USUAL_KEY.fullmatch(key) or is_http_1_0(head):
+        return None
+    values = tuple(map(headers.get, _SEEN))
+    if sum(map(len, filter(None, values))) > _LONGEST:
+        return None
+    return list(_right(values))
+
+
+@lru_cache(maxsize=_VERDICTS)
+def _right(values: tuple[str | None, ...]) -> tuple[str, ...]:
+    """The subprotocols of an upgrade with these values of _SEEN, whose key is right.
+
+    Raises:
+        Refused: as `ServerUpgrade`.
+    """
+    fields = zip(_SEEN, values, strict=True)
+    headers = {name: value for name, value in fields if value is not None}
+    headers["sec-websocket-key"] = _SOME_KEY
+    _check_upgrade(b"", Request("GET", "/", headers))
+    return _verdict(values[-len(_JUDGED) :])
 
 
 def _check_upgrade(head: bytes, request: Request) -> None:

@@ -29,6 +29,7 @@ _ADVICE: Final = {
     403: "it does not allow this host or port",
     404: "it may be a web server and no proxy",
     405: "it may be a web server and no proxy",
+    429: "it gets more requests than it takes: try again later",
     502: "it could not reach the server",
     503: "it could not reach the server, or is overloaded",
     504: "the server did not answer it in time",

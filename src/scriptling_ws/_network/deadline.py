@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from time import monotonic
 
-__all__ = ["FOREVER", "Deadline", "check_timeout"]
+__all__ = ["FOREVER", "Deadline", "bounded", "check_timeout"]
 
 # The longest wait that every operating system call takes (poll counts
 # milliseconds in a C int). A longer one waits in turns, or for 24 days.
@@ -57,6 +57,11 @@ def check_timeout(timeout: object, name: str = "timeout") -> float | None:
     return None if seconds == math.inf else seconds
 
 
+def bounded(seconds: float | None) -> float | None:
+    """A timeout that was checked before, as `check_timeout` returns it."""
+    return None if seconds == math.inf else seconds
+
+
 class Deadline:
     """The moment at which a call has to be over."""
 
@@ -91,9 +96,9 @@ class Deadline:
 
     def sooner(self, timeout: float | None) -> Deadline:
         """The earlier of this deadline and one `timeout` seconds from now."""
-        other = Deadline(timeout)
-        if other._moment is None or (self._moment is not None and self._moment <= other._moment):
+        if timeout is None or (self._moment is not None and self._moment <= monotonic() + timeout):
             return self
+        other = Deadline(timeout)
         other._whole = self
         return other
 

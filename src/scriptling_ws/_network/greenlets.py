@@ -96,7 +96,10 @@ class _Task(gevent.Greenlet):  # type: ignore[misc]
 
     def __init__(self, body: Callable[[], object], name: str) -> None:
         if isinstance(body, MethodType):  # as most are; its call would cost C stack that is kept
-            super().__init__(body.__func__, body.__self__)
+            if kernel.on_kept_stack is None:
+                super().__init__(body.__func__, body.__self__)
+            else:
+                super().__init__(kernel.on_kept_stack, body.__func__, body.__self__)
         else:
             super().__init__(body)
         self.name = name

@@ -13,7 +13,7 @@ import struct
 import sys
 from typing import Final, NamedTuple
 
-__all__ = ["Pulse", "has_pulse", "pulse_of"]
+__all__ = ["Pulse", "has_pulse", "pulse_of", "read_pulse", "taken_pulse"]
 
 _TCP_INFO: Final[int] = getattr(socket, "TCP_INFO", 0) if sys.platform == "linux" else 0
 # In Linux' struct tcp_info: state at 0, unacked at 24, bytes_acked and bytes_received at 120,
@@ -56,16 +56,25 @@ def has_pulse(sock: socket.socket) -> bool:
 
 def pulse_of(sock: socket.socket) -> Pulse | None:
     """What the kernel has counted on a socket's connection; None where it does not tell."""
+    return read_pulse(taken_pulse(sock))
+
+
+def taken_pulse(sock: socket.socket) -> bytes:
+    """The same for `read_pulse`, later; b"" where the kernel does not tell."""
     if not _TCP_INFO:
-        return None
+        return b""
     try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _INFO.size)
+        return sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _INFO.size)
     except OSError as error:
         if error.errno is None:
             raise  # a signal handler's, such as TimeoutError
-        return None  # not TCP, or closed
+        return b""  # not TCP, or closed
+
+
+def read_pulse(info: bytes) -> Pulse | None:
+    """What `taken_pulse` has found; None if that is nothing."""
     if len(info) < _INFO.size:
-        return None  # a Linux before 5.4
+        return None  # nothing, or a Linux before 5.4
     state, unacknowledged, went, came, *counts = _INFO.unpack(info)
     acknowledged, received, unsent, window = counts
     queued = bool(unacknowledged or unsent)

@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import _kernel as kernel
 from .authority import host_port
 from .fork import tell_after_fork
-from .pulse import has_pulse, pulse_of
+from .pulse import has_pulse, pulse_of, taken_pulse
 from .waiting import READ, WRITE, engine
 
 if TYPE_CHECKING:
@@ -269,6 +269,10 @@ class Transport:
         """What the kernel has counted on this connection; None where it does not tell."""
         return pulse_of(self._sock)
 
+    def taken_pulse(self) -> bytes:
+        """The same for `pulse.read_pulse`: most are never looked at."""
+        return taken_pulse(self._sock)
+
     def has_pulse(self) -> bool:
         """Whether `pulse` tells something while the connection is open."""
         return self._internet and has_pulse(self._sock)
@@ -348,8 +352,10 @@ class Transport:
 
     def finish_writing(self) -> None:
         """Tell the peer that nothing more will come."""
-        with contextlib.suppress(OSError):
+        try:  # noqa: SIM105 - `suppress` is Python code, and this is done for each connection
             self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
 
     def abort(self) -> None:
         """End the connection both ways at once: calls that read, write or wait return."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
+from .._functions import check_runs
 from .._network.fork import tell_after_fork
 from .._network.waiting import engine
 from .carrier import only_with_backend, refuse_alone
@@ -109,6 +110,7 @@ def room(
         )
     if not (on_gap is None or callable(on_gap)):
         raise TypeError(f"on_gap has to be a function, not {type(on_gap).__name__}")
+    check_runs(on_gap, "on_gap")
     refuse_alone(name, backend)
     options = {"queue": queue, "queue_bytes": queue_bytes, "policy": policy}
     given = {option: value for option, value in options.items() if value is not None}

@@ -347,7 +347,9 @@ class Room:
         if self._on_gap is not None:
             try:
                 self._on_gap(self, seconds)
-            except Exception:
+            except (Exception, SystemExit) as error:
+                if isinstance(error, SystemExit) and engine().hears_signals():
+                    raise  # as of on_close
                 _logger.exception("the on_gap of room %r has failed", self.name)
 
     # -- what has become of it -------------------------------------------------

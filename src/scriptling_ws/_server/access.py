@@ -105,6 +105,11 @@ class Asked(NamedTuple):
 class AccessLog:
     """The log in words. Safe for any number of threads."""
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody takes its lines."""
+        return _access.isEnabledFor(logging.INFO)
+
     def answered(
         self,
         transport: Transport,

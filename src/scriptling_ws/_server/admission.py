@@ -12,7 +12,8 @@ Rules (RFC 6455 section 10.2, RFC 6454):
 - An Origin that is scheme://host or scheme://host:port is compared in lower case and without
   its scheme's own port. Devices and apps send other things (`file://`, `app://.`, an origin
   with a path or a slash behind it): those are compared exactly as they stand.
-- An entry of `origins` that no Origin header can match is an error, not a silent refusal.
+- An entry of `origins` that no Origin header can match is an error, not a silent refusal. One that
+  no browser sends, as a page's origin is written otherwise, is logged: devices do send such.
 - `allowed_hosts` is against DNS rebinding, where a foreign page reaches this
   server under the page's own host name, which makes Origin and Host agree. A request that
   names no host (HTTP/1.0) passes: a browser always names one.
@@ -26,6 +27,7 @@ Rules (RFC 6455 section 10.2, RFC 6454):
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -42,8 +44,12 @@ __all__ = ["NO_SUCH_HOST", "Hosts", "Origins"]
 NO_SUCH_HOST: Final = "this server does not go by the name in the Host header"
 """Why a request is refused whose Host is not allowed."""
 
+_logger = logging.getLogger("scriptling_ws.server")
+
 _ORIGIN = re.compile(rf"({SCHEME})://(.+)")
 _PRINTABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")  # a header's value has no blanks around it
+# What somebody may write who means a page: its host alone, its whole URL, or a WebSocket's.
+_NEARLY = re.compile(r"(?:(https?|wss?):/*|//)?([^/?#]+)(?:[/?#].*)?", re.IGNORECASE)
 
 _Known = tuple[str, str, "int | None"]  # an origin's scheme, host and port, None for the scheme's
 
@@ -82,6 +88,8 @@ class Origins:
         self.any = "*" in entries
         self._name = name
         self._named = {_checked(entry, name) for entry in entries if entry != "*"}
+        for entry in entries:
+            _tell_of_browsers(entry, name)
 
     def allow(self, origin: str | None, host: str, *, secure: bool) -> bool:
         """Whether an upgrade with this Origin may go on.
@@ -138,6 +146,42 @@ def _checked(entry: str, name: str) -> _Known | str:
     return _known(entry)
 
 
+@lru_cache(maxsize=64)  # once for each, however often the options of a route are looked at
+def _tell_of_browsers(entry: str, name: str) -> None:
+    """Log that an entry is for no browser, where it is nearly a page's origin."""
+    form = _as_browsers_send(entry)
+    if form:
+        _logger.warning(
+            "%s has %s, which no browser sends, but perhaps a device: for a browser write %s",
+            name,
+            shown(entry),
+            form,
+        )
+
+
+def _as_browsers_send(entry: str) -> str:
+    """What to write for the page that is meant; "" if the entry is right, or nothing is known."""
+    if entry.lower() == "null" and entry != "null":
+        return "'null'"
+    found = _NEARLY.fullmatch(entry)
+    if found is None:
+        return ""
+    scheme, authority = (found[1] or "").lower(), found[2]
+    try:
+        host, port = parse_authority(authority)
+    except ValueError:
+        return ""
+    if not scheme:
+        if "." not in host and port is None and host != "localhost":
+            return ""  # a word of its own
+        return f"'https://{authority}' or 'http://{authority}'"
+    if scheme.startswith("ws"):
+        scheme = scheme.replace("ws", "http")
+    elif isinstance(_known(entry), tuple):
+        return ""
+    return f"'{scheme}://{authority}'"
+
+
 def _xn_form(entry: str) -> str:
     """For the error: an origin's xn-- form, where the standard library knows it for sure."""
     scheme, mark, rest = entry.partition("://")
@@ -186,7 +230,7 @@ def _same_host(origin: _Known, host: str, *, secure: bool) -> bool:
 class Hosts:
     """The names under which the server may be addressed."""
 
-    __slots__ = ("_loopback", "_names")
+    __slots__ = ("_allowed", "_loopback", "_names")
 
     def __init__(self, hosts: object = None) -> None:
         """Check what a caller allows.
@@ -200,6 +244,7 @@ class Hosts:
             TypeError: it is neither None, "*" nor a list of str.
             ValueError: an entry is not a host name, or the list is empty.
         """
+        self._allowed: str | None = None  # the last that was: most requests name the same
         self._loopback = hosts is None  # whether `listen_on` has something to decide
         self._names: set[tuple[str, int | None]] | None = None
         if hosts is None or hosts == "*":
@@ -217,6 +262,7 @@ class Hosts:
             hosts: The names and addresses that it was told to listen on.
             addresses: The IP addresses that it listens on; none if on Unix sockets alone.
         """
+        self._allowed = None
         own = bool(addresses) and all(map(_is_loopback, addresses))
         self._loopback = self._loopback and own
         if self._loopback:
@@ -228,8 +274,15 @@ class Hosts:
         Args:
             host: The header, None if the request has none.
         """
-        if self._names is None or host is None:
+        if self._names is None or host is None or host == self._allowed:
             return True
+        if not self._allow(host):
+            return False
+        self._allowed = host
+        return True
+
+    def _allow(self, host: str) -> bool:
+        assert self._names is not None
         try:
             name, port = parse_authority(host)
         except ValueError:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from .._codes import CloseCode
 from .._connection.connection import Connection
 from .._fields import shown
+from .._functions import check_handled
 from .._handshakes.head import Refused
 from .._handshakes.terms import Terms
 from .access import Asked
@@ -98,8 +99,10 @@ class AdmittedUpgrade:
     ) -> Handling | None:
         """Accept the upgrade: what is done first by the connection's thread."""
         if verdict is None:
-            chosen = self.settings.choose_subprotocol(self.upgrade.subprotocols)
-            verdict = Verdict(subprotocol=chosen)
+            verdict = _NOTHING_SAID
+            if self.settings.subprotocols:
+                chosen = self.settings.choose_subprotocol(self.upgrade.subprotocols)
+                verdict = Verdict(subprotocol=chosen)
         transport = arrival.transport
         headers = [("Date", http_date()), *verdict.headers]
         answer = self.upgrade.accept(
@@ -123,7 +126,8 @@ class AdmittedUpgrade:
         )
         sessions = self.decisions.sessions
         sessions.attach(session, connection)
-        sessions.access.opened(transport, arrival.asked)
+        if sessions.access.wanted:
+            sessions.access.opened(transport, arrival.asked)
         sessions.figures.opened(connection, arrival.since)
         return _Handling(connection, self.route, sessions, transport, arrival)
 
@@ -166,8 +170,9 @@ class _Handling:
         """The route's."""
         return self._route.handler
 
-    def returned(self) -> None:
+    def returned(self, result: object) -> None:
         """As `Handling.returned`."""
+        check_handled(result)
         self._code = CloseCode.NORMAL
 
     def failed(self, error: BaseException) -> None:
@@ -178,10 +183,11 @@ class _Handling:
     def end(self) -> None:
         """As `Handling.end`."""
         connection, sessions = self.connection, self._sessions
-        connection.close(self._code)
-        seconds = monotonic() - self._since
-        asked = Asked.of(self._request, self._version)
-        sessions.access.closed(self._transport, asked, connection.close_code, seconds)
+        connection._close(self._code)
+        if sessions.access.wanted:
+            seconds = monotonic() - self._since
+            asked = Asked.of(self._request, self._version)
+            sessions.access.closed(self._transport, asked, connection.close_code, seconds)
         sessions.figures.closed(connection, self._route.path, self._called)
 
 

@@ -12,7 +12,7 @@ Rules (RFC 9110, RFC 9112):
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from typing import Protocol as Interface
 
 from .._handshakes.head import Refused, Request, is_http_1_0
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     Admit = Callable[[bytes, Request], "Admitted"]
 
 __all__ = ["Admitted", "Arrival", "PeerOptions", "awaits_continue", "body_length"]
+
+
+_BODY: Final = frozenset({"content-length", "transfer-encoding"})
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,8 @@ def body_length(request: Request, most: int) -> int:
     Raises:
         Refused: 411, 413; 400 if what is announced is no length, or is that and a coding.
     """
+    if _BODY.isdisjoint(request.headers):
+        return 0
     if "transfer-encoding" in request.headers:
         if "content-length" in request.headers:
             raise Refused(400, "a body has a Content-Length or a Transfer-Encoding, not both")

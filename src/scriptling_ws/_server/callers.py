@@ -107,7 +107,7 @@ class Callers:
             place = self.limits.arrive(address)
         if place is None:
             raise TurnedAway(_CROWDED)
-        return Caller(self, place, address, refusal=refusal)
+        return Caller(self, place, address, False, refusal)
 
     def find_room(self, place: Place, address: str) -> bool:
         """Count a place under an address: whether that has room for it, or could make some."""
@@ -153,7 +153,6 @@ class Caller:
         callers: Callers,
         place: Place,
         address: str,
-        *,
         by_proxy: bool = False,
         refusal: Refused | None = None,
     ) -> None:
@@ -164,6 +163,11 @@ class Caller:
         self.place = place
         self.address = self._proxy = address
         self.header = ProxyHeader() if by_proxy and callers.proxies.protocol else None
+
+    @property
+    def has_a_say(self) -> bool:
+        """Whether `identify` would do anything."""
+        return self._by_proxy or self._refusal is not None
 
     def read_header(self, transport: Transport, buffer: bytearray) -> bool:
         """Read on in the PROXY header; `header` is None once it is complete.

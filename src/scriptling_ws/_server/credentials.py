@@ -19,6 +19,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from .._functions import check_runs, comes_later
 from .._handshakes.credentials import basic_token, bearer_token
 from .response import Response
 
@@ -65,6 +66,7 @@ def basic_auth(
     if isinstance(check, Mapping):
         known = _passwords(check)
     elif callable(check):
+        check_runs(check, "check")
         known = check
     else:
         raise TypeError(
@@ -76,7 +78,7 @@ def basic_auth(
         pair = None if given is None else _pair(given)
         if pair is None:
             return _refused(challenge)
-        user = known(*pair)
+        user = _said(known(*pair))
         if not user:
             return _refused(challenge)
         request.state.user = pair[0] if user is True else user
@@ -120,6 +122,7 @@ def bearer_auth(
     elif isinstance(check, Mapping):
         known = _tokens(check, by_header=query is None)
     elif callable(check):
+        check_runs(check, "check")
         known = check
     else:
         raise TypeError(
@@ -134,7 +137,7 @@ def bearer_auth(
             token = request.query.get(query)
         if not token:
             return _refused(challenge)
-        user = known(token)
+        user = _said(known(token))
         if not user:
             return _refused(f'{challenge}, error="invalid_token"')
         if user is not True:
@@ -142,6 +145,16 @@ def bearer_auth(
         return None
 
     return authorize
+
+
+def _said(user: object) -> object:
+    """What `check` has returned; an error where that is true, and cannot mean that it lets in."""
+    if comes_later(user):
+        kind = type(user).__name__
+        raise TypeError(f"check returned a {kind}, which is no answer yet: wait for its result")
+    if isinstance(user, Response):  # as a function for authorize= refuses
+        raise TypeError("check returned a response: it has to return False to refuse")
+    return user
 
 
 def _is_bearer(header: str) -> bool:

@@ -14,18 +14,21 @@ Rules:
 
 from __future__ import annotations
 
-import functools
 import importlib
 import inspect
 import keyword
 import sys
 from types import BuiltinFunctionType, FunctionType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from .._functions import check_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["check_handler", "resolve"]
+
+_YIELD: Final = " (call client.send for each message; a page returns its whole answer)"
 
 
 def resolve(reference: str) -> Callable[..., object]:
@@ -104,21 +107,9 @@ def check_handler(
     else:
         name = getattr(handler, "__qualname__", repr(handler))
         function = _check_callable(handler, name, what)
-    _check_runs(function, f"the {what} {name!r}")
+    check_runs(function, f"the {what} {name!r}", _YIELD)
     _check_arguments(function, f"the {what} {name!r}", argument)
     return function
-
-
-def _check_runs(function: Callable[..., object], name: str) -> None:
-    inner = function.func if isinstance(function, functools.partial) else function
-    calls = (inner, type(inner).__call__)  # the object itself, or what its class does for it
-    if any(inspect.iscoroutinefunction(c) or inspect.isasyncgenfunction(c) for c in calls):
-        raise TypeError(f"{name} is asynchronous and would never run here: write 'def'")
-    if any(inspect.isgeneratorfunction(call) for call in calls):
-        raise TypeError(
-            f"{name} has a 'yield' in it, so calling it would run nothing: write "
-            "it without (call client.send for each message; a page returns its whole answer)"
-        )
 
 
 def _check_arguments(function: Callable[..., object], name: str, argument: str) -> None:

@@ -24,7 +24,6 @@ Rules:
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
 from typing import Final
 
 from .._handshakes.head import Refused
@@ -115,11 +114,12 @@ class Limits:
         self._most_per_address = max_connections_per_address
         # An RLock: a signal handler that closes a connection may interrupt its holder.
         self._lock = engine().rlock()  # guards all below, and the places
-        self._counts: Counter[str] = Counter()
+        # No Counters, whose changes are Python code.
+        self._counts = dict.fromkeys((WEBSOCKET, REQUEST, BODY, ANSWER), 0)
         # By address, None for those of which it is not known yet: all that were accepted, and
         # those that are counted as something.
-        self._sockets: Counter[str | None] = Counter()
-        self._busy: Counter[str | None] = Counter()
+        self._sockets: dict[str | None, int] = {}
+        self._busy: dict[str | None, int] = {}
         self._held = 0
         self._handlers_left = 0  # handlers that go on without their peers
         tell_after_fork(self)
@@ -140,9 +140,10 @@ class Limits:
         place, most = Place(self), self._most_per_address
         group = None if address is None else address_group(address)
         with self._lock:
-            if group is not None and most is not None and self._sockets[group] >= most + SPARE:
+            others = self._sockets.get(group, 0)
+            if group is not None and most is not None and others >= most + SPARE:
                 return None
-            self._sockets[group] += 1
+            _count_up(self._sockets, group)
             place.group = group
         return place
 
@@ -151,17 +152,18 @@ class Limits:
         with self._lock:
             if group == place.group:
                 return True  # as for each request of a connection
-            if most is not None and self._sockets[group] >= most + SPARE:
+            others = self._sockets.get(group, 0)
+            if most is not None and others >= most + SPARE:
                 return False
             _count_down(self._sockets, place.group)
-            self._sockets[group] += 1
+            _count_up(self._sockets, group)
             place.group = group
         return True
 
     def _pause(self, place: Place) -> None:
         with self._lock:
             _count_down(self._sockets, place.group)
-            self._sockets[None] += 1
+            _count_up(self._sockets, None)
             place.group = None
 
     def _enter(self, place: Place, kind: str) -> None:
@@ -171,9 +173,10 @@ class Limits:
                 raise Refused(503, "the server is full: try again later", _RETRY)
             if kind == WEBSOCKET and most is not None and self._handlers_left >= most:
                 raise Refused(503, "the server is busy with clients that have left", _RETRY)
-            others = self._busy[place.group] - (place.kind is not None)
-            if self._most_per_address is not None and others >= self._most_per_address:
-                raise too_many()
+            if self._most_per_address is not None:
+                others = self._busy.get(place.group, 0) - (place.kind is not None)
+                if others >= self._most_per_address:
+                    raise too_many()
             self._put(place, kind)
 
     def _stay(self, place: Place, kind: str, size: int) -> bool:
@@ -191,7 +194,8 @@ class Limits:
 
     def _leave(self, place: Place, handler: bool) -> None:
         with self._lock:
-            self._put(place, None)
+            if place.kind is not None or place.held:
+                self._put(place, None)
             if not place.left:
                 place.left = True
                 _count_down(self._sockets, place.group)
@@ -203,12 +207,14 @@ class Limits:
         if place.kind is not None:
             self._counts[place.kind] -= 1
             _count_down(self._busy, place.group)
-        self._held -= place.held
-        place.kind, place.held = None, 0
+        if place.held:
+            self._held -= place.held
+            place.held = 0
+        place.kind = None
         if kind is not None and not place.left:
             place.kind = kind
             self._counts[kind] += 1
-            self._busy[place.group] += 1
+            _count_up(self._busy, place.group)
 
 
 class Place:
@@ -288,7 +294,19 @@ def too_many() -> Refused:
     return Refused(503, "too many connections from your address", _RETRY)
 
 
-def _count_down(counts: Counter[str | None], key: str | None) -> None:
-    counts[key] -= 1
-    if not counts[key]:
+# No call in these two, so no signal handler that counts as well runs between their steps.
+
+
+def _count_up(counts: dict[str | None, int], key: str | None) -> None:
+    try:
+        counts[key] += 1
+    except KeyError:
+        counts[key] = 1
+
+
+def _count_down(counts: dict[str | None, int], key: str | None) -> None:
+    left = counts[key] - 1
+    if left:
+        counts[key] = left
+    else:
         del counts[key]  # or every address ever seen would stay

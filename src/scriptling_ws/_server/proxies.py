@@ -48,6 +48,7 @@ _READERS: Final[Mapping[str, Callable[[str], list[Hop] | None]]] = {
 _SCHEME: Final = "x-forwarded-proto"
 _HOST: Final = "x-forwarded-host"
 _PREFIX: Final = "x-forwarded-prefix"
+_MAPPED: Final = 96  # bits before the IPv4 address in an IPv6 one
 
 
 class Client(NamedTuple):
@@ -165,6 +166,7 @@ class Proxies:
 
 
 def _network(entry: str) -> Network:
+    """A network; IPv4 where it is written within IPv6, as addresses are compared so."""
     try:
         network = ipaddress.ip_network(entry)
     except ValueError as error:
@@ -172,7 +174,10 @@ def _network(entry: str) -> Network:
             f"trusted_proxies has {entry!r}: write an address such as '127.0.0.1', a network such "
             f"as '10.0.0.0/8', or 'unix' ({error})"
         ) from None
-    return network
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < _MAPPED:
+        return network
+    return ipaddress.ip_network(f"{mapped}/{network.prefixlen - _MAPPED}")
 
 
 def _list(value: str | None) -> list[str]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from .._handshakes.alike import keep, like_one_before
 from .._handshakes.head import HeadReader, Refused, is_http_1_0, parse_request
 from .._handshakes.request import note, revised
 from .._network.tls import TLSTransport
@@ -45,6 +46,7 @@ HEARD: Final = 256
 
 _GO_ON: Final = 0
 _TLS_HANDSHAKE: Final = 0x16  # the first byte of a TLS record that starts a handshake
+_NOTHING: Final = memoryview(b"")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -117,13 +119,13 @@ class Reading:
         self._place = place
         self._rest = rest
         self._early = rest.data
-        self._reader = HeadReader(True, rest.options.heads)
+        self._reader: HeadReader | None = None  # of a head that is not like one before
         self._version = ""
         self._kind: str | None = REQUEST
         self._persists = False
         self._body = bytearray()
         self._missing = 0
-        self._outgoing = memoryview(b"")
+        self._outgoing = _NOTHING
         # A function, not a method: a reference to itself would keep it, and its buffers, until
         # the garbage collector comes.
         self._step = Reading._read_head
@@ -131,7 +133,7 @@ class Reading:
     def forget(self) -> None:
         """Let go of what was read: the request is refused, and nothing more of it is wanted."""
         self._body, self._early = bytearray(), b""
-        self._reader = HeadReader()
+        self._reader = None
 
     def arrival(self, deadline: Deadline, since: float) -> Arrival:
         """The complete request.
@@ -141,23 +143,23 @@ class Reading:
             since: When it began, by `Figures.now`.
         """
         assert self.request is not None
-        length = len(self._body) - max(0, -self._missing)
-        request = self.request
-        if length:
-            request = revised(request, body=bytes(self._body[:length]))
-        # Without a body, all of what followed the head is the connection's.
-        data = bytes(self._body[length:])
-        rest = self._rest
+        request, rest, data = self.request, self._rest, b""
+        if self._body:
+            length = len(self._body) - max(0, -self._missing)
+            if length:
+                request = revised(request, body=bytes(self._body[:length]))
+            # Without a body, all of what followed the head is the connection's.
+            data = bytes(self._body[length:])
         return Arrival(
             self._transport,
             self._place,
             request,
             data,
             deadline,
-            since=since,
-            version=self._version,
-            headers=rest.options.headers,
-            sequel=replace(rest, data=data, count=rest.count + 1) if self._persists else None,
+            since,
+            self._version,
+            rest.options.headers,
+            replace(rest, data=data, count=rest.count + 1) if self._persists else None,
         )
 
     def asked(self) -> Asked:
@@ -196,20 +198,30 @@ class Reading:
         data = self._read(buffer)
         if data is None:
             return READ
-        if not self.heard and data[0] == _TLS_HANDSHAKE:
-            # It waits for an answer in TLS, not for a line end.
-            raise Refused(400, "this port does not speak TLS: use ws:// or http://")
+        reader, limits = self._reader, self._rest.options.heads
+        if reader is None:
+            if data[0] == _TLS_HANDSHAKE:
+                # It waits for an answer in TLS, not for a line end.
+                raise Refused(400, "this port does not speak TLS: use ws:// or http://")
+            request = like_one_before(data, limits)
+            if request is not None:
+                self._take_head(data, request, b"")
+                return _GO_ON if self._missing > 0 else self._read_body(buffer)
+            reader = self._reader = HeadReader(True, limits)
         if len(self.heard) < HEARD:
             self.heard += data[: HEARD - len(self.heard)]
-        head = self._reader.feed(data)
+        head = reader.feed(data)
         if head is not None:
-            self._take_head(head, self._reader.rest)
-            self._reader.rest = b""
+            rest, reader.rest = reader.rest, b""
+            request = parse_request(head)
+            if head == data:
+                keep(head, request)
+            self._take_head(head, request, rest)
         return _GO_ON
 
-    def _take_head(self, head: bytes, rest: bytes) -> None:
+    def _take_head(self, head: bytes, request: Request, rest: bytes) -> None:
         """Decide by the head whether the request may come in, and its body."""
-        request = self.request = parse_request(head)
+        self.request = request
         self._version = "HTTP/1.0" if is_http_1_0(head) else "HTTP/1.1"
         request = self._identify(request)
         self.admitted = self._rest.admit(head, request)
@@ -224,13 +236,14 @@ class Reading:
             if waits:
                 self._outgoing = memoryview(_CONTINUE)
                 self._step = Reading._tell_to_go_on
-        self._body += rest
+        if rest:
+            self._body += rest
 
     def _identify(self, request: Request) -> Request:
         """Take what the head says of the client, if that counts, and whether it may come in."""
         secure, root_path = isinstance(self._transport, TLSTransport), ""
         headers = request.headers
-        if self._rest.caller is not None:
+        if self._rest.caller is not None and self._rest.caller.has_a_say:
             client = self._rest.caller.identify(self._transport, headers)
             secure, root_path = client.secure or secure, client.root_path
             if client.host and client.host != headers.get("host"):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, overload
 
+from .._functions import check_runs
 from .._network.deadline import check_timeout
 from .._options import check_count
 from .._unknown import check_names
@@ -137,6 +138,9 @@ def serve(
             `processes` is used in another thread than the main one, or where gevent runs.
     """
     check_names("serve", options)
+    if ready is not None and not callable(ready):
+        raise TypeError(f"ready has to be a function of the server, not {type(ready).__name__}")
+    check_runs(ready, "ready")
     if processes is not None:
         _serve_with(processes, reload_timeout, handler, host, port, ready, options)
         return

@@ -4,7 +4,7 @@ Rules:
 
 - What comes in is decided in `entrance`, who answers it runs in `sessions`.
 - Whatever a server starts ends with it: after `close`, no thread of it runs, except for a
-  handler that takes no notice, and no descriptor of it is open. `close` waits for nothing
+  handler that goes on, and no descriptor of it is open. `close` waits for nothing
   without a deadline.
 - `close` may be called from any thread, a handler's too, and more than once.
 """

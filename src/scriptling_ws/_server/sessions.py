@@ -5,7 +5,7 @@ Rules (RFC 6455 section 7.1.1):
 - A thread is started before anything is answered: where none can be started, the
   peer still gets its 503, and the server lives. What it does then is in `admitted`.
 - A shutdown closes every connection with 1001, gives the handlers a grace period, then
-  ends the connections under them. A handler that takes no notice of that is left
+  ends the connections under them. A handler that goes on is left
   behind on its daemon thread: Python cannot end it.
 - Nobody waits for a thread but `close`, and that until a deadline: after a handler has returned,
   its thread may still be busy for as long as the program likes (with what is in its
@@ -63,8 +63,8 @@ class Handling(Protocol):
     def connection(self) -> Connection[Any, Any]:
         """What it is given."""
 
-    def returned(self) -> None:
-        """The handler has returned."""
+    def returned(self, result: object) -> None:
+        """The handler has returned this; an error if that says that it has not run."""
 
     def failed(self, error: BaseException) -> None:
         """The handler has raised this: tell of it."""
@@ -118,8 +118,7 @@ class Session:
             del arrival, admitted
             if handling is not None:
                 try:
-                    handling.handler(handling.connection)
-                    handling.returned()
+                    handling.returned(handling.handler(handling.connection))
                 except BaseException as error:  # noqa: BLE001  # told of by `failed`
                     handling.failed(error)
                 finally:
@@ -306,7 +305,7 @@ class Sessions:
     def _tell_of(self, thread: Task) -> None:
         if thread.is_alive():
             _logger.warning(
-                "the handler of %s takes no notice of the shutdown: its thread is left behind",
+                "the handler of %s goes on after the shutdown: its thread is left behind",
                 thread.name.rpartition(" ")[2],
             )
 

@@ -3,7 +3,7 @@
 Rules (sd_listen_fds(3), sd_notify(3)):
 
 - Sockets are passed from descriptor 3 on, LISTEN_FDS of them, to the process LISTEN_PID alone: a
-  child inherits the variables, and takes no notice. Their names (LISTEN_FDNAMES) are ignored.
+  child inherits the variables, and ignores them. Their names (LISTEN_FDNAMES) are ignored.
 - They are taken once; then the variables are removed.
 - What is told is one datagram to NOTIFY_SOCKET, a path, or `@` and an abstract name. Without that
   variable nothing is sent. A message that cannot be sent ends nothing: it has a line in the log.

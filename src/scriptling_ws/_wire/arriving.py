@@ -13,7 +13,7 @@ The headers were checked before anything gets here. No I/O, and not thread-safe.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._errors import Violation
 from .assembly import Assembly
@@ -49,7 +49,6 @@ class Arriving:
     def __init__(
         self,
         unreceived: Unreceived,
-        *,
         masked: bool,
         limit: int,
         max_fragments: int,
@@ -64,15 +63,14 @@ class Arriving:
             max_fragments: The most frames in a message.
             deflate: The terms of compression, None for none.
         """
-        options: dict[str, Any] = {
-            "masked": masked,
-            "limit": limit,
-            "max_fragments": max_fragments,
-        }
         self._unreceived = unreceived
         self._limit = limit
-        self._uncompressed = Assembly(**options)
-        self._inflation = None if deflate is None else Inflation(deflate, **options)
+        self._uncompressed = Assembly(masked, limit, max_fragments)
+        self._inflation: Inflation | None = None
+        if deflate is not None:
+            self._inflation = Inflation(
+                deflate, masked=masked, limit=limit, max_fragments=max_fragments
+            )
         self.assembly = self._uncompressed
         self.inflates = deflate is not None
         self.inflated = 0
@@ -158,6 +156,7 @@ class Arriving:
     def end(self) -> None:
         """No message comes any more: let go of what was kept for it."""
         self.assembly = self._uncompressed
-        self.assembly.forget()
+        if self.assembly.opcode != CONTINUATION:
+            self.assembly.forget()
         self._inflation = None
         self.inflates = False

@@ -84,7 +84,7 @@ class Assembly:
         "view",
     )
 
-    def __init__(self, *, masked: bool, limit: int, max_fragments: int) -> None:
+    def __init__(self, masked: bool, limit: int, max_fragments: int) -> None:
         """Start without a message.
 
         Args:

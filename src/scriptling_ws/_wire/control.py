@@ -106,6 +106,20 @@ class Control:
                 return verdict.reply
         return self._receive(opcode, payload, key)
 
+    def receive_usual(self, payload: bytes) -> bytes | None:
+        """Take in the payload of a close frame, if it is one of a usual kind while this is open.
+
+        Returns:
+            The frame to answer with; None if `receive` has to be asked, and nothing has changed.
+        """
+        if self._ws is not None or self.code is not None or len(payload) > _SHORT:
+            return None
+        verdict = _verdict(self._client, ConnectionState.OPEN, payload)
+        if verdict is None:
+            return None
+        self._ws, self.code, self.reason, reply = verdict
+        return reply
+
     def _receive(self, opcode: int, payload: bytes, key: bytes | None) -> bytes:
         """As receive, by this connection's own wsproto."""
         substitute = opcode == CLOSE and payload[:2] == _BAD_GATEWAY

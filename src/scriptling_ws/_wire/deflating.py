@@ -23,6 +23,7 @@ from .outgoing import (
     BATCH,
     PlainEncoder,
     binary_payload,
+    check_messages,
     text_payload,
     utf8_payload,
 )
@@ -117,6 +118,7 @@ class DeflatingEncoder:
         self, messages: Iterable[Any], compress: bool = True
     ) -> Iterator[tuple[bytes | Pieces | _Deflated, int, int]]:
         """As `Encoder.batches`."""
+        check_messages(messages)
         batch: list[_Part] = []
         size = 0
         try:

@@ -14,6 +14,8 @@ The kernel makes the same checks of the frames that it reads in runs. No I/O.
 
 from __future__ import annotations
 
+from typing import Final
+
 from .. import _kernel as kernel
 from .._codes import CloseCode
 from .._errors import Violation
@@ -30,7 +32,10 @@ from .opcodes import (
     TEXT,
 )
 
-__all__ = ["check_header", "whole_controls"]
+__all__ = ["check_header", "lone_close", "whole_controls"]
+
+_MASKED_CLOSE: Final = FIN | CLOSE
+_OVERHEAD: Final = 6  # bytes of a masked control frame beside its payload
 
 
 def check_header(
@@ -88,3 +93,23 @@ def whole_controls(data: bytes) -> int:
     except ValueError:
         at = len(data)
     return min(at, len(data))
+
+
+def lone_close(window: kernel.Window) -> bytes | None:
+    """The payload of a masked close frame that is all that the window has from where it stopped.
+
+    Returns:
+        None if something else is there.
+    """
+    if window.stopped is None:
+        return None
+    start, end, _ = window.stopped
+    data, size = window.data, end - start - _OVERHEAD
+    if (
+        not 0 <= size <= MOST_CONTROL
+        or data[start] != _MASKED_CLOSE
+        or data[start + 1] != 0x80 | size
+    ):
+        return None
+    head = start + _OVERHEAD
+    return kernel.apply_mask(bytes(data[head:end]), bytes(data[start + 2 : head]))

@@ -30,7 +30,7 @@ from .._errors import Violation
 from .arriving import Arriving
 from .assembly import NOT_UTF_8, Message
 from .control import Control
-from .headers import check_header, whole_controls
+from .headers import check_header, lone_close, whole_controls
 from .opcodes import CLOSE, CONTINUATION
 from .outbox import add_answer, drop_stale_pongs
 from .space import SMALLEST, Space
@@ -105,15 +105,12 @@ class Protocol:
         self.window = kernel.Window(
             SMALLEST, self._masked, as_list, self._limit, self.ready, as_utf8
         )
-        self.unreceived = Unreceived(self.ready, self.window, as_list=as_list, as_utf8=as_utf8)
+        self.unreceived = Unreceived(self.ready, self.window, as_list, as_utf8)
+        # By places, as in `_connection`: see there.
         self._arriving = Arriving(
-            self.unreceived,
-            masked=self._masked,
-            limit=self._limit,
-            max_fragments=max_fragments,
-            deflate=deflate,
+            self.unreceived, self._masked, self._limit, max_fragments, deflate
         )
-        self._space = Space(self.window, inflates=deflate is not None)
+        self._space = Space(self.window, deflate is not None)
         self._parsing = False  # inside feed_rest, or cut short in there, or put off
         self._violation: Violation | None = None  # the one that was put off
 
@@ -185,6 +182,31 @@ class Protocol:
             self.fail(violation.code, str(violation))
         self._parsing = False
         self._note_plain()
+
+    def feed_close(self) -> bool:
+        """Take in the client's close frame, if it is all that has come, and of a usual kind.
+
+        In place of `feed_rest`, where nothing is under way that it would have to end.
+
+        Returns:
+            Whether it was; if not, nothing has changed.
+        """
+        unreceived = self.unreceived
+        busy = self._parsing or self.ended or self._space.into_frame or self._violation is not None
+        busy = busy or unreceived.holding or unreceived.discarding or not self._masked
+        if busy or self._arriving.assembly.opcode != CONTINUATION or unreceived.streamed:
+            return False
+        payload = lone_close(self.window)
+        if payload is None:
+            return False
+        self._parsing = True  # as in `feed_rest`
+        reply = self.control.receive_usual(payload)
+        if reply is not None:
+            unreceived.tally.frames += 1
+            self.outbox.append(reply)
+            self._stop()
+        self._parsing = False
+        return reply is not None
 
     def _note_plain(self) -> None:
         """Whether the next bytes start a frame, at the window's front."""

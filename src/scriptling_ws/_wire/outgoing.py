@@ -35,6 +35,7 @@ __all__ = [
     "PlainEncoder",
     "binary_payload",
     "check_close",
+    "check_messages",
     "text_payload",
     "utf8_payload",
 ]
@@ -90,8 +91,12 @@ def utf8_payload(data: Any) -> bytes | memoryview:
     return payload
 
 
-def binary_payload(data: Any) -> bytes | memoryview:
+def binary_payload(data: Any, *said: str) -> bytes | memoryview:
     """The payload of a binary message.
+
+    Args:
+        data: The message.
+        said: For the error, who takes what beside a bytes-like object, if it is not `send_binary`.
 
     Raises:
         TypeError, ValueError: as `Encoder.binary`.
@@ -103,7 +108,22 @@ def binary_payload(data: Any) -> bytes | memoryview:
         return kernel.list_to_bytes(data)
     if isinstance(data, str):
         raise TypeError(_STR_AS_BINARY)
-    return _bytes_of(data)
+    return _bytes_of(data, *said)
+
+
+def check_messages(messages: object) -> None:
+    """Check what `send_many` is to take one by one; one message would go letter by letter.
+
+    Raises:
+        TypeError: it is a single message, or nothing of several.
+    """
+    if isinstance(messages, (str, dict, bytes, bytearray, memoryview)) or not hasattr(
+        messages, "__iter__"
+    ):
+        raise TypeError(
+            f"send_many() takes messages, such as [message], not {type(messages).__name__}: send "
+            "a single one with send() or send_binary()"
+        )
 
 
 def _bytes_of(data: Any, *said: str) -> bytes | memoryview:
@@ -254,6 +274,7 @@ class PlainEncoder:
         compress: bool = True,  # noqa: ARG002
     ) -> Iterator[tuple[bytes | Pieces, int, int]]:
         """The frames of many messages, small ones together: see `Encoder`."""
+        check_messages(messages)
         batch: list[bytes] = []
         size = 0
         try:

@@ -39,7 +39,7 @@ class Space:
 
     __slots__ = ("_largest", "_window", "have", "into_frame")
 
-    def __init__(self, window: kernel.Window, *, inflates: bool) -> None:
+    def __init__(self, window: kernel.Window, inflates: bool) -> None:
         """Begin with an empty window; `inflates`, if what comes may be compressed."""
         self._window = window
         self._largest = _LARGEST_DEFLATED if inflates else _LARGEST

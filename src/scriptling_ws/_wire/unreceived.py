@@ -69,7 +69,6 @@ class Unreceived:
         self,
         ready: deque[Message],
         window: kernel.Window,
-        *,
         as_list: bool,
         as_utf8: bool = False,
     ) -> None:

@@ -407,12 +407,13 @@ def test_a_signal_handler_may_raise_and_may_close(quiet):
         peer.close()
         for handler, outcome in ((raises, TimeoutError), (lambda *_: quiet.close(), None)):
             before = signal.signal(signal.SIGALRM, handler)
-            signal.setitimer(signal.ITIMER_REAL, SHORT)
             try:
                 if outcome is None:
+                    signal.setitimer(signal.ITIMER_REAL, SHORT)
                     assert ws.wait([quiet], SOON) == [quiet]
                 else:
                     with pytest.raises(outcome):
+                        signal.setitimer(signal.ITIMER_REAL, SHORT)  # it may come before `wait`
                         ws.wait([quiet], SOON)
             finally:
                 signal.signal(signal.SIGALRM, before)
