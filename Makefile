@@ -313,6 +313,8 @@ coverage: $(COVERAGE_VENV)/made peers ## whether the tests reach every branch, a
 	rm -rf $(COVERED) && mkdir -p $(COVERED)
 	cp -r pyproject.toml setup.py Makefile *.md LICENSE src tests fuzz examples bench docs deploy $(COVERED)
 	rm -f $(COVERED)/src/scriptling_ws/*.so $(COVERED)/src/*.c
+	cp tests/coverage/kernel_lines.py "$$($(COVERAGE_RUN) -c \
+	    "import sysconfig; print(sysconfig.get_path('purelib'))")"
 	cd $(COVERED) && $(COVERAGE_RUN) -c "$$IN_ONE_FILE"
 	cd $(COVERED) && $(COVERAGE_RUN) -m cython -X linetrace=True src/_wsframe.pyx
 	cd $(COVERED) && CFLAGS="$(TRACED)" SCRIPTLING_WS_EXTENSION=yes \

@@ -61,6 +61,7 @@ class Dashboard:
         # Made from the token, so that it outlives a restart; and the token cannot be made from it.
         self._cookie = hmac.new(token.encode(), b"dashboard", "sha256").hexdigest()
         self._oven = Oven()
+        self._lock = threading.Lock()  # guards the next, which the thread adds to
         self._last = collections.deque(maxlen=KEPT)
         # Who is slow misses old values, and holds nobody up.
         self._room = ws.room("dashboard", queue=RATE, policy="drop_oldest")
@@ -77,7 +78,9 @@ class Dashboard:
 
     def live(self, client):
         """Serve a viewer."""
-        client.send({"history": list(self._last.copy())})  # it grows meanwhile
+        with self._lock:
+            history = list(self._last)
+        client.send({"history": history})
         self._room.join(client)
         for _ in client:
             pass  # what it says does not matter
@@ -127,7 +130,8 @@ class Dashboard:
             "target": oven.target,
             "power": round(100 * oven.power, 1),
         }
-        self._last.append(values)
+        with self._lock:
+            self._last.append(values)
         return {**values, "viewers": len(self._room)}
 
 

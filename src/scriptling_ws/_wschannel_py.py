@@ -462,6 +462,7 @@ class Channel:
     def _read(self, reader: ReaderPart) -> Any:
         """One call of the stream's method, which may nap; None to go on. Holds the lock."""
         window, note, came = self._window, [], False  # type: tuple[Window, list[int], bool]
+        counted = map(len, (window.ready,))  # which is done where it is unpacked, by no call
         self.reader = self._identity()
         try:
             came = codec.receive_messages(
@@ -487,7 +488,8 @@ class Channel:
             if note:
                 window.wire += note[0]
                 if note[2:]:
-                    window.received += len(window.ready)  # none was there before
+                    (count,) = counted  # none was there before
+                    window.received += count
                     window.payload += note[3]
             self.reader = 0
             if self.orphaned:

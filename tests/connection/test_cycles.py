@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from channels import FREE_THREADED
 from memory import counts_references
 from pairs import Running
 from scriptling_ws import ConnectError, connect
@@ -14,6 +15,12 @@ from scriptling_ws._network import listen as _listen
 from servers import Answer, dial, echo, head, read_all, routes_of, serving, upgrade
 
 pytestmark = counts_references
+
+# Without a GIL an object that another thread drops goes when its own thread runs again, or at a
+# collection: what the acceptor has made and a page's thread drops is then no cycle.
+dropped_by_another_thread = pytest.mark.skipif(
+    FREE_THREADED, reason="without a GIL the thread that made an object lets go of it, and it waits"
+)
 
 UPGRADED = b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 
@@ -175,7 +182,7 @@ def test_an_address_that_is_not_this_machines(monkeypatch):
         upgrade("/ws", "Sec-WebSocket-Extensions: \xff"),
         upgrade("/ws", Sec_WebSocket_Key="short"),
         b"hello\r\n\r\n",
-        head("/page"),
+        pytest.param(head("/page"), marks=dropped_by_another_thread),
     ],
 )
 def test_a_request_that_is_refused(request_bytes):

@@ -1,15 +1,17 @@
 """Rooms of several processes, by a real Redis server: its messages, and its absence."""
 
 import contextlib
+import itertools
 import os
 import sys
+import threading
 
 import pytest
 
 import scriptling_ws as ws
 from children import Child
 from guests import guest
-from pairs import SOON, running, until
+from pairs import SOON, Running, running, until
 from programs import runs_once
 from redis_server import redis_server, rooms_server
 from scriptling_ws import RoomError
@@ -244,6 +246,42 @@ def test_other_rooms_come_and_go_beside(redis):
             first._backend._client.close()
 
 
+def test_who_joins_as_the_subscription_ends_waits_for_the_next(one_redis, monkeypatch):
+    """The task has let go of the channel, and has not looked again whether a room has members."""
+    room = ws.room("ended", backend=one_redis.url)
+    looks, moved, heard = itertools.count(), threading.Event(), []
+    is_needed, wake = _redis.Redis._is_needed, _redis.Redis._wake
+
+    def look(backend):
+        if next(looks) == 1:
+            joining.append(Running(join))
+            assert moved.wait(SOON)
+        return is_needed(backend)
+
+    def join():
+        room.join(conn)
+        heard.append(dict(stranger.pubsub_numsub("scriptling-ws:room:ended")))
+        moved.set()
+
+    def woken(backend):
+        moved.set()
+        wake(backend)
+
+    joining = []
+    monkeypatch.setattr(_redis, "_TURN", 0.05)
+    monkeypatch.setattr(_redis.Redis, "_is_needed", look)
+    with one_redis.client() as stranger, guest() as (conn, _):
+        room.join(conn)
+        monkeypatch.setattr(_redis.Redis, "_wake", woken)
+        room.leave(conn)
+        until(lambda: heard)
+        joining[0].result()
+        room.leave(conn)
+        assert heard == [{b"scriptling-ws:room:ended": 1}]
+        until(lambda: not stranger.client_list(_type="pubsub"))
+        room._backend._client.close()
+
+
 # -- without a server -----------------------------------------------------------------------
 
 
@@ -293,6 +331,12 @@ def test_a_refusal_says_what_to_do(monkeypatch):
     assert isinstance(caught.value, ConnectionError)
     assert room.stats().failed == 2
     room._backend._client.close()
+
+
+def test_a_channel_is_not_ready_once_its_room_is_empty(backend):
+    """The room's last member has left before Redis said that the channel is subscribed to."""
+    backend._subscribed("scriptling-ws:room:left")
+    assert backend._ready == {}
 
 
 def test_a_signal_handlers_exception_is_none_of_redis(backend):

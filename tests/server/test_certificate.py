@@ -4,13 +4,20 @@ import os
 import ssl
 
 import pytest
-from cryptography.hazmat.primitives import serialization
 
 from pairs import authority
 from scriptling_ws._command import certificate as _certificate
 from scriptling_ws._command.certificate import load_certificate, open_to_others
 
-pytestmark = pytest.mark.once
+try:
+    from cryptography.hazmat.primitives import serialization
+except ImportError:  # as on PyPy, for which there is no wheel
+    serialization = None
+
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(serialization is None, reason="no cryptography here"),
+]
 
 
 @pytest.fixture

@@ -83,7 +83,8 @@ def test_a_level_makes_a_difference(module):
 
 
 @pytest.mark.usefixtures("anew")
-def test_zlib_ng_is_chosen_where_it_is_installed():
+def test_zlib_ng_is_chosen_where_it_is_installed(monkeypatch):
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: True, raising=False)
     assert backend.chosen() is zlib_ng()
 
 

@@ -59,7 +59,8 @@ def main() -> int:
         print(f"  {form:<{width}}  {words}")
     here = [name for name, module in _EXTRAS.items() if find_spec(module) is not None]
     away = [name for name in _EXTRAS if name not in here]
-    print(f"\nExtras that are installed: {', '.join(here) or 'none'}.", end="")
-    print(f" Others: {', '.join(away)}; pip install 'scriptling-ws[{away[0]}]'." if away else "")
+    print(f"\nExtras that are installed: {', '.join(here) or 'none'}.")
+    if away:
+        print(f"Others: {', '.join(away)}; pip install 'scriptling-ws[{away[0]}]'.")
     print(f"\n{_CLIENT}", end="")
     return 0

@@ -231,13 +231,20 @@ class Redis:
             self._heard = self._asked = monotonic()
             _call(partial(subscription.subscribe, self._own))
             channels: set[str] = set()
-            while self._rooms:
+            while self._goes_on():
                 channels = self._adjust(subscription, channels)
                 for message in _call(partial(_some, subscription)):
                     self._take(message)
                 self._feel_the_pulse()
         finally:
             subscription.close()
+
+    def _goes_on(self) -> bool:
+        """Whether rooms have members; if not, no channel is subscribed to from here on."""
+        with self._lock:
+            if not self._rooms:
+                self._ready.clear()  # who joins before the task looks again waits for the next time
+            return bool(self._rooms)
 
     def _adjust(self, subscription: Any, channels: set[str]) -> set[str]:
         """Subscribe to the channels of the rooms that have members, and to no others."""
@@ -275,7 +282,8 @@ class Redis:
             else:
                 back, room = False, self._rooms.get(channel)
                 since = self._since.pop(channel, None)
-                self._ready.setdefault(channel, engine().event()).set()
+                if room is not None:  # else it has left meanwhile, and the channel is let go of
+                    self._ready.setdefault(channel, engine().event()).set()
         if channel == self._own:
             self._pause.reset()
             self._refuse_until = 0.0  # what a room is told of the gap with goes at once

@@ -160,12 +160,13 @@ class Unreceived:
         # What is ready goes before what is held. `extend` keeps what it has got when its source
         # raises, and no call is in the line after it: no signal handler's exception loses any.
         held = self.held
-        count = len(held)
+        count, counted = len(held), map(len, (held,))
         try:
             with contextlib.suppress(IndexError):
                 held.extend(starmap(self.ready.popleft, repeat(())))
         finally:
-            more = len(held) - count
+            (total,) = counted  # which is done where it is unpacked
+            more = total - count
             held[:] = held[count:] + held[:count]
             self._made += more
 
