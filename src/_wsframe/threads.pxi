@@ -4,6 +4,22 @@
 
 from cpython.object cimport PyObject
 
+cdef extern from *:
+    """
+    /* From CPython 3.13 on a `threading.local` finds what a thread has in it by the thread's key,
+       and drops it when the thread's sentinel goes. So both are let go of here, in the order in
+       which a thread's end does that: where there is no key, there may be no sentinel. */
+    static void forget_keys(void)
+    {
+    #if PY_VERSION_HEX >= 0x030D0000
+        PyThreadState *state = PyThreadState_Get();
+        Py_CLEAR(state->threading_local_key);
+        Py_CLEAR(state->threading_local_sentinel);
+    #endif
+    }
+    """
+    void forget_keys()
+
 cdef extern from "Python.h":
     PyObject *PyThreadState_GetDict()
     void PyDict_Clear(object dictionary)
@@ -15,6 +31,7 @@ cdef extern from "_wsframe/stack.h":
 
 def forget_locals():
     """Drop what the thread has in each `threading.local`; see the contract."""
+    forget_keys()
     cdef PyObject *locals_ = PyThreadState_GetDict()
     if locals_ != NULL:
         PyDict_Clear(<object> locals_)

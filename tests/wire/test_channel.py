@@ -15,7 +15,7 @@ from channels import SOON, End, Hooked, Way, connected, frames_of, pair
 from frames import raw_frame
 from kernels import BINARY, KEY, TEXT
 from looped import looped
-from pairs import reset
+from pairs import Running, reset
 
 MOST = 256 * 1024
 SIZES = [
@@ -515,3 +515,31 @@ def test_a_way_has_its_own_kernel():
         if name == "pure" or compiled.descriptor_of is not None:
             with End(Way.named(name)) as end:
                 assert (end.stream.descriptor is not None) is (name == "descriptor")
+
+
+# ---- threads ----
+
+
+def test_a_thread_forgets_its_locals_and_no_other_ones(way):
+    forget = way.channel.forget_locals
+    if forget is None:
+        pytest.skip("a thread is not used again here")
+
+    class Counted(threading.local):
+        def __init__(self):
+            self.count = 1
+
+    plain, counted = threading.local(), Counted()
+    plain.value = "the caller's"
+
+    def body():
+        found = []
+        for _ in range(3):
+            found.append((dict(vars(plain)), counted.count))
+            plain.value = "the thread's"
+            counted.count = 2
+            forget()
+        return found
+
+    assert Running(body).result() == [({}, 1)] * 3
+    assert plain.value == "the caller's"
