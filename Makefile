@@ -16,7 +16,7 @@ NODE_MODULES = tests/peers/node_modules
 KERNEL = src/_wsframe.pyx $(wildcard src/_wsframe/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat screenshots docs docs-links test test-compiled test-pure test-gevent jitter field \
+.PHONY: help demo chat screenshots docs docs-links test test-compiled test-pure test-newest test-gevent jitter field \
     install-check lint format api peers \
     programs conformance conformance-gate free-threaded pypy architectures fuzz fuzz-quick sanitize \
     coverage mutants soak \
@@ -89,6 +89,14 @@ test-compiled: $(VENV)/tested peers ## all tests, on the compiled codec if there
 
 test-pure: $(VENV)/tested peers ## all tests, on the pure codec
 	SCRIPTLING_WS_PURE=1 $(PYTEST) $(PYTEST_ARGS)
+
+# Versions of CPython differ in what the kernel goes by. BENCH_PYTHON is the newest one that is known here.
+test-newest: ## all tests, on the compiled codec, with the newest CPython here if that is not PYTHON
+	@if [ "$$($(BENCH_PYTHON) -V)" = "$$($(PYTHON) -V)" ]; then \
+	    echo "skipped: there is no newer CPython here than $$($(PYTHON) -V)"; \
+	else \
+	    $(MAKE) test-compiled VENV=.venv-newest PYTHON=$(BENCH_PYTHON); \
+	fi
 
 # Patched by gevent, so that the tests' own waits let the server's greenlets run; but floods, which
 # would keep all to themselves, are threads: their servers are other processes, with that engine.
@@ -381,7 +389,7 @@ format: $(VENV)/linted ## format the Python code
 
 clean: ## remove what the other targets have made
 	rm -rf $(VENV) $(BENCH_VENV) $(FUZZ_VENV) $(FREE_VENV) $(PYPY_VENV) $(WHEELS_VENV)
-	rm -rf $(COVERAGE_VENV) .venv-autobahn
+	rm -rf $(COVERAGE_VENV) .venv-autobahn .venv-newest
 	rm -rf build dist out src/*.egg-info src/_wsframe.c src/scriptling_ws/*.so
 	rm -rf $(NODE_MODULES) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

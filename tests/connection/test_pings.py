@@ -412,12 +412,29 @@ def test_newcomers_that_are_gone_by_their_time_leave_nothing(monkeypatch):
     for watched in (*(Watched([]) for _ in range(100)), stays, *(Watched([]) for _ in range(100))):
         assert service.welcome(watched, long_ago)
     assert service.welcome(later, monotonic())
-    assert len(rung) == 1  # by the first of them
     del watched
     gc.collect()
     service._take_in()
     assert [entry.watched() for entry in service._entries] == [stays]
     assert [reference() for _, reference in service._newcomers] == [later]
+
+
+def test_newcomers_wake_the_thread_until_it_has_seen_one(monkeypatch):
+    """Of two that come at once neither may count on the other."""
+    service, rung, stays = _keepalive._Service(), [], [Watched([]) for _ in range(4)]
+    monkeypatch.setattr(service, "start", lambda: True)
+    monkeypatch.setattr(service, "_wake", lambda: rung.append(1))
+    assert service._left() > 2  # which finds none
+    for number, watched in enumerate(stays[:2], 1):
+        assert service.welcome(watched, monotonic())
+        assert len(rung) == number
+    assert service._left() < 2  # which finds two
+    assert service.welcome(stays[2], monotonic() - 2 * _keepalive.FIRST)
+    assert len(rung) == 2
+    service._newcomers.clear()
+    assert service._left() > 2
+    assert service.welcome(stays[3], monotonic())
+    assert len(rung) == 3
 
 
 def test_closed_connections_do_not_pile_up():

@@ -102,6 +102,7 @@ class _Service:
         self._numbers = count()
         # In the order in which they came, who are first looked after FIRST seconds after that.
         self._newcomers: deque[tuple[float, weakref.ref[Watched]]] = deque()
+        self._unaware = True  # the thread has looked for newcomers, and found none
         self._started = False
         self._alarm: Alarm | None = None
         # The thread's own: by their entries' numbers, whom it listens for and who is being read.
@@ -142,9 +143,8 @@ class _Service:
         # No lock, and no place in the heap: most are gone before their time.
         if not self._started and not self.start():
             return False
-        newcomers = self._newcomers
-        newcomers.append((moment + FIRST, weakref.ref(watched)))
-        if len(newcomers) == 1:
+        self._newcomers.append((moment + FIRST, weakref.ref(watched)))
+        if self._unaware:  # asked after that: the thread says so before it looks for newcomers
             self._wake()
         return True
 
@@ -241,7 +241,9 @@ class _Service:
     def _left(self) -> float:
         now = monotonic()
         left = self._next_sweep - now if self._read else _LONGEST
+        self._unaware = True
         if self._newcomers:
+            self._unaware = False
             left = min(left, _gridded(self._newcomers[0][0]) - now)
         with self._lock:
             if self._entries:
