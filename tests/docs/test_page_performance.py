@@ -23,7 +23,7 @@ def test_every_missed_target_is_explained():
     explained = section_of_missed(page)
     missed = re.findall(r"\| ([\d.]+)(?: \([^|]*)? \| missed", page)
     missed += re.findall(r"([\d.]+) KiB (?:traced|resident)[^|]*\| missed", page)
-    assert len(missed) > 20
+    assert missed
     for ratio in missed:
         assert {ratio, f"{float(ratio):.1f}"} & explained, ratio
 
