@@ -475,36 +475,36 @@ def give_large(page):
     )
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        b"",
-        b"\n",
-        b"{}\n\xff\xd8\xff",
-        b'{"width": 1, "height": 1}',
-        b'{"width": 1, "height": 1}\n<svg onload="alert(1)">',
-        b'{"width": 1, "height": 0}\n\xff\xd8\xff',
-        b'{"width": 1, "height": true}\n\xff\xd8\xff',
-        b'{"width": 1, "height": 1e9}\n\xff\xd8\xff',
-        b"[" * 2000 + b"\n\xff\xd8\xff",
-        b" " * 20_000 + b'{"width": 1, "height": 1}\n\xff\xd8\xff',
-        b"\xff\n\xff\xd8\xff",
-    ],
-)
-def test_what_is_no_image_is_ignored(chat, message):
-    with chat.joined("Eve") as eve:
-        eve.conn.send_binary(message)
-        eve.conn.send_binary(b'{"width": 1, "height": 1, "text": "a \\ud800"}\nGIF89a and more')
-        image = eve.next("image")
-        assert image.pop("data") == b"GIF89a and more"
-        assert image == {
-            "event": "image",
-            "name": "Eve",
-            "type": "image/gif",
-            "text": "",
-            "width": 1,
-            "height": 1,
-        }
+NO_IMAGES = [
+    b"",
+    b"\n",
+    b"{}\n\xff\xd8\xff",
+    b'{"width": 1, "height": 1}',
+    b'{"width": 1, "height": 1}\n<svg onload="alert(1)">',
+    b'{"width": 1, "height": 0}\n\xff\xd8\xff',
+    b'{"width": 1, "height": true}\n\xff\xd8\xff',
+    b'{"width": 1, "height": 1e9}\n\xff\xd8\xff',
+    b"[" * 2000 + b"\n\xff\xd8\xff",
+    b" " * 20_000 + b'{"width": 1, "height": 1}\n\xff\xd8\xff',
+    b"\xff\n\xff\xd8\xff",
+]
+
+
+def test_what_is_no_image_is_ignored(chat):
+    with chat.joined("Eve") as eve:  # by one, as a name that was just left may not be free yet
+        for message in NO_IMAGES:
+            eve.conn.send_binary(message)
+            eve.conn.send_binary(b'{"width": 1, "height": 1, "text": "a \\ud800"}\nGIF89a and more')
+            image = eve.next("image")
+            assert image.pop("data") == b"GIF89a and more"
+            assert image == {
+                "event": "image",
+                "name": "Eve",
+                "type": "image/gif",
+                "text": "",
+                "width": 1,
+                "height": 1,
+            }
 
 
 # -- names and keys, by programs ---------------------------------------------------------------
