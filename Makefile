@@ -91,11 +91,13 @@ test-pure: $(VENV)/tested peers ## all tests, on the pure codec
 	SCRIPTLING_WS_PURE=1 $(PYTEST) $(PYTEST_ARGS)
 
 # Versions of CPython differ in what the kernel goes by. BENCH_PYTHON is the newest one that is known here.
-test-newest: ## all tests, on the compiled codec, with the newest CPython here if that is not PYTHON
+NEWEST = tests/wire tests/connection tests/network tests/handshakes tests/server tests/rooms tests/client
+test-newest: ## tests of what goes by it, with the newest CPython here if that is not PYTHON
 	@if [ "$$($(BENCH_PYTHON) -V)" = "$$($(PYTHON) -V)" ]; then \
 	    echo "skipped: there is no newer CPython here than $$($(PYTHON) -V)"; \
 	else \
-	    $(MAKE) test-compiled VENV=.venv-newest PYTHON=$(BENCH_PYTHON); \
+	    $(MAKE) test-compiled VENV=.venv-newest PYTHON=$(BENCH_PYTHON) \
+	        PYTEST_ARGS="$(NEWEST) $(PYTEST_ARGS)"; \
 	fi
 
 # Patched by gevent, so that the tests' own waits let the server's greenlets run; but floods, which

@@ -44,25 +44,26 @@ def test_two_servers_are_one_chat(browser, redis):
         chatting(redis.url) as other,
         person(browser, one, "Ann") as ann,
         one.joined("Bob") as bob,
-        other.joined("Eve", key="Eve's") as eve,
     ):
-        assert eve.next("joined", name="Eve")["members"] == ["Ann", "Bob", "Eve"]
-        ann.event("Eve joined")
-        with one.joined("eve") as impostor:
-            assert impostor.conn.receive(10) is None
-            assert impostor.conn.close_code == 4001
-        ann.say("to the other")
-        assert eve.next("said")["text"] == "to the other"
-        eve.say("and back", id="1")
-        ann.message("and back")
-        bob.next("said", text="and back")
-        # Who comes back to the other server is told what was said on this one.
-        with one.joined("Eve", key="Eve's", away=60) as again:
-            again.next("welcome")
-            assert again.next("said", text="to the other")["at"] > 0
-            assert again.next("said", text="and back")["id"] == "1"
-        eve.conn.close()
-        assert bob.next("left", name="Eve")["members"] == ["Ann", "Bob"]
+        bob.next("joined", name="Bob")
+        with other.joined("Eve", key="Eve's") as eve:
+            assert eve.next("joined", name="Eve")["members"] == ["Ann", "Bob", "Eve"]
+            ann.event("Eve joined")
+            with one.joined("eve") as impostor:
+                assert impostor.conn.receive(10) is None
+                assert impostor.conn.close_code == 4001
+            ann.say("to the other")
+            assert eve.next("said")["text"] == "to the other"
+            eve.say("and back", id="1")
+            ann.message("and back")
+            bob.next("said", text="and back")
+            # Who comes back to the other server is told what was said on this one.
+            with one.joined("Eve", key="Eve's", away=60) as again:
+                again.next("welcome")
+                assert again.next("said", text="to the other")["at"] > 0
+                assert again.next("said", text="and back")["id"] == "1"
+            eve.conn.close()
+            assert bob.next("left", name="Eve")["members"] == ["Ann", "Bob"]
 
 
 def test_redis_that_is_away(redis):

@@ -118,6 +118,8 @@ class Person:
         self.page.get_by_label("Your name").fill(name)
         self.page.get_by_role("button", name="Join").click()
         self.is_("online")
+        # Until the first list of members has come, the page says of nobody that they have joined.
+        self.page.locator("#members li", has_text=name).first.wait_for(state="attached")
 
     @contextlib.contextmanager
     def visiting(self, name):
