@@ -71,6 +71,8 @@ def test_what_the_program_does_with_the_first_changes_no_other():
         HEAD.replace(b"User-Agent: a", b"Cookie: secret=1"),
         HEAD.replace(b"User-Agent: a", b"authorization: Bearer secret"),
         HEAD.replace(b"User-Agent: a", b"Proxy-Authorization: Basic secret"),
+        HEAD.replace(b"User-Agent: a", b"X-Api-Key: secret"),
+        HEAD.replace(b"User-Agent: a", b"Sec-WebSocket-Protocol: chat, secret"),
         HEAD.replace(b"/chat", b"/chat?token=secret"),
         HEAD.replace(b"/chat", b"/chat?"),
         HEAD.replace(b"User-Agent: a", b"User-Agent: " + b"a" * 1024),

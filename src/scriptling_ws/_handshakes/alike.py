@@ -5,7 +5,8 @@ Rules:
 - Clients of one kind send the same head but for the key, and perhaps thousands do so at once. What
   was read in a head is kept for those that are like it to the last byte: a test holds what is
   found so to what is read.
-- A head that may hold a secret is not kept, nor a long one: fields for credentials, a query.
+- A head that may hold a secret is not kept, nor a long one. So it has fields alone that hold none,
+  and no query: a field of the program's own may have a token in it, and so may a subprotocol.
 - Which request may come in is not decided here.
 - Safe for any number of threads: each step is one of a dict.
 """
@@ -29,7 +30,14 @@ _FIELD: Final = b"\r\nSec-WebSocket-Key: "
 _LENGTH: Final = 24
 _MOST: Final = 64  # heads that are kept
 _LONGEST: Final = 1024  # bytes of each
-_SECRET: Final = {"authorization", "cookie", "proxy-authorization"}
+_HARMLESS: Final = frozenset(
+    {
+        *("host", "upgrade", "connection", "origin", "user-agent", "pragma", "cache-control"),
+        *("sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions"),
+        *("accept", "accept-encoding", "accept-language"),
+        *("sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site"),
+    }
+)
 
 # By the bytes before and after the key: method, path, headers, target, the number of lines.
 _kept: dict[tuple[bytes, bytes], tuple[str, str, dict[str, str], str, int]] = {}
@@ -65,7 +73,7 @@ def keep(head: bytes, request: Request) -> None:
     start = head.find(_FIELD) + len(_FIELD)
     end = start + _LENGTH
     headers = request.headers
-    if len(head) > _LONGEST or "?" in request.target or not _SECRET.isdisjoint(headers):
+    if len(head) > _LONGEST or "?" in request.target or not _HARMLESS.issuperset(headers):
         return
     if head[start:end] != headers.get("sec-websocket-key", "").encode("latin-1"):
         return  # there is none, or several
