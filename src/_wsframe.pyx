@@ -16,7 +16,7 @@ what stands above it here, and nothing below:
                     heads       of plain HTTP requests, read
                     threads     what one has in its locals; a task's frames
     around a call   methods     of a socket: what it has done is noted in the same step
-    of the system   system      calls, masking keys
+    of the system   system      calls, masking keys, spinning
                     locks       that C code takes
                     descriptors by whose number the system is called
     a channel       window      received bytes
@@ -39,7 +39,7 @@ Rules of all these files:
   busy neighbour thread would keep the GIL for five before it came back. It is for what waits, and
   for a large copy to or from the system (line.pxi).
 - The loops over bytes, the system's calls, the gate, the memory of frames and functions with a
-  shortcut are C: loops.h, system.h, gate.h, queue.h, stack.h, shortcuts.h.
+  shortcut are C: loops.h, system.h, spin.h, gate.h, queue.h, stack.h, shortcuts.h.
 """
 
 cimport cython

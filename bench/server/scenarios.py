@@ -42,9 +42,11 @@ SCENARIOS = {
     scenario.key: scenario
     for scenario in (
         echo(1, "one", ", one core"),
+        echo(4, "free"),
         echo(64, "free"),
         echo(1000, "free"),
         echo(4000, "free"),
+        echo(1, "two", ", pinned"),
         echo(64, "two", ", pinned"),
         echo(1000, "two", ", pinned"),
         Scenario("opens", "opens, one core", "opens", 4, "one"),

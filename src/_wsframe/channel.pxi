@@ -37,6 +37,8 @@ cdef class Channel(_BothWays):
         self.receive_by = stream.receive
         self.send_by = stream.send
         self.send_flags = stream.send_flags
+        ws_spin_begin(&self.spin)
+        self.crowded = False
         self.waker = -1
         self.reading = reading
         self.writing = writing
@@ -260,6 +262,10 @@ cdef class Channel(_BothWays):
     @property
     def came(self):
         return ws_total(&self._came) / 1e6
+
+    @property
+    def spins(self):
+        return ws_total(&self.spin.spun), ws_total(&self.spin.paid)
 
     def note_went(self):
         """Note the time, if that is asked for: something was sent by another way."""

@@ -18,8 +18,10 @@
      the GIL is not waited for.  The futex word of a slot is its state.
    - In a forked child there is no dispatcher, and its epoll is the parent's: the child lets go
      of all of it (`ws_gate_after_fork`), and begins anew if it has to.
-   - The gate is used while many connections are active (`ws_gate_is_busy`): one that is active
-     among a thousand idle ones wakes sooner by itself.
+   - The gate is used where it is needed (`ws_gate_is_busy`): while threads queue for the GIL, or
+     so many connections are active that they would.  It takes more of the processor than a wait
+     without it: a few threads that come one by one, or one that is active among a thousand idle
+     ones, do better by themselves.
 
    Linux alone, and with the GIL: elsewhere WS_HAS_GATE is 0. */
 
@@ -42,6 +44,8 @@ static Py_ssize_t ws_gate_wait(ws_slot *slot, double until, double slice) {
     return WS_TRY;
 }
 static void ws_gate_through(void) {}
+static void ws_gate_ask(void) {}
+static void ws_gate_got(void) {}
 static int ws_gate_is_busy(const void *who, double now) { (void) who; (void) now; return 0; }
 static void ws_gate_after_fork(void) {}
 static int ws_gate_open(void) { return 0; }
@@ -62,7 +66,8 @@ static void ws_gate_from(int active) { (void) active; }
 #define WS_GATE_WIDTH 2       /* threads between wake-up and having the GIL */
 #define WS_GATE_BATCH 256     /* events at a time */
 #define WS_GATE_LOW 2         /* so few in the queue, and the dispatcher looks for more */
-#define WS_GATE_WINDOW 0.01   /* seconds in which they have to be active */
+#define WS_GATE_CROWD 16      /* threads that ask for the GIL at a time are a queue */
+#define WS_GATE_WINDOW 0.01   /* seconds in which that is seen, and for which it holds */
 #define WS_SLOTS 256          /* in a chunk */
 #define WS_CHUNKS 4096
 
@@ -81,6 +86,8 @@ typedef struct ws_slot {
 static struct {
     pthread_mutex_t mutex;
     int active;                 /* so many connections are many; 0: no gate */
+    int crowded;                /* a queue for the GIL was seen; guarded by the GIL */
+    unsigned long asking;       /* threads that ask for it, without the gate; atomic */
     int running;
     int epoll;
     uint32_t epoch;
@@ -91,7 +98,7 @@ static struct {
     ws_slot *unused;
     ws_slot *chunks[WS_CHUNKS];
     uint32_t made;
-} ws_gate = {PTHREAD_MUTEX_INITIALIZER, 8, 0, -1, 0, 0, 0, 0, NULL, NULL, NULL, {NULL}, 0};
+} ws_gate = {.mutex = PTHREAD_MUTEX_INITIALIZER, .epoll = -1};
 
 static long ws_futex(uint32_t *word, int what, uint32_t value, const struct timespec *timeout) {
     return syscall(SYS_futex, word, what | FUTEX_PRIVATE_FLAG, value, timeout, NULL, 0);
@@ -322,7 +329,15 @@ static void ws_gate_through(void) {
     if (rouse) ws_futex(&ws_gate.dozing, FUTEX_WAKE, 1, NULL);
 }
 
-/* Whether many connections are active; `who` is, now.  Called with the GIL, which guards it. */
+/* Without the gate: a thread that was woken asks for the GIL, and then has it. */
+static void ws_gate_ask(void) { ws_add(&ws_gate.asking, 1); }
+
+static void ws_gate_got(void) {
+    if (ws_get(&ws_gate.asking) >= WS_GATE_CROWD) ws_gate.crowded = 1;
+    ws_add(&ws_gate.asking, -1);
+}
+
+/* Whether the gate is needed; `who` is active, now.  Called with the GIL, which guards it. */
 static int ws_gate_is_busy(const void *who, double now) {
     static double since;
     static uint64_t seen;   /* a bit for each, by its address: of 64, two may share one */
@@ -332,11 +347,13 @@ static int ws_gate_is_busy(const void *who, double now) {
     if (now - since > WS_GATE_WINDOW) {
         busy = busy && now - since < 2 * WS_GATE_WINDOW
             && __builtin_popcountll(seen) >= ws_gate.active;
+        busy = busy || ws_gate.crowded;
+        ws_gate.crowded = 0;
         since = now;
         seen = 0;
     }
     seen |= (uint64_t) 1 << (hash >> 58);
-    busy = busy || __builtin_popcountll(seen) >= ws_gate.active;
+    busy = busy || ws_gate.crowded || __builtin_popcountll(seen) >= ws_gate.active;
     return busy;
 }
 
@@ -347,6 +364,7 @@ static void ws_gate_after_fork(void) {
     ws_gate.running = 0;
     ws_gate.epoll = -1;
     ws_gate.epoch++;
+    ws_gate.asking = 0;
     ws_gate.starting = ws_gate.queued = ws_gate.dozing = 0;
     ws_gate.first = ws_gate.last = ws_gate.unused = NULL;
     memset(ws_gate.chunks, 0, sizeof(ws_gate.chunks));

@@ -184,12 +184,15 @@ cdef class _BothWays(_SendingLine):
         """Wait until something comes, and receive it; `napping`: nothing was looked for yet."""
         cdef Py_ssize_t count
         cdef ws_slot *slot = NULL
+        cdef bint company
         if self.place is not None:
             return self.wait_parked(fd, now + seconds)
+        company = ws_spin_in_company(&self.spin, <void *> self)
         if WS_HAS_GATE and ws_gate_is_busy(<void *> self, now):
             slot = self.descriptor.place()
+        self.crowded = company and slot == NULL
         if slot == NULL:
-            return self.wait_alone(fd, seconds, now + seconds)
+            return self.wait_alone(fd, seconds, now)
         if napping:
             count = self.read_now(fd)
             if not ws_nothing_there(count):
@@ -204,16 +207,25 @@ cdef class _BothWays(_SendingLine):
         return self.has(CLOSING | ORPHANED | ALONE)
 
     @cython.final
-    cdef Py_ssize_t wait_alone(self, int fd, double seconds, double until) except? -1:
-        """Wait in a nap of the socket's, and then in poll."""
+    cdef Py_ssize_t wait_alone(self, int fd, double seconds, double now) except? -1:
+        """Wait spinning, in a nap of the socket's, and then in poll."""
+        cdef double until = now + seconds
         cdef bint nap = self.naps and seconds > NAP
         cdef bint settled = self.is_settled(seconds)
         cdef bytearray data  # held: it is received into while others run
         cdef Py_ssize_t count
+        if self.waits and not self.crowded and ws_spin_is_due(&self.spin):
+            count = self.look_out(fd, min(until, now + ws_spin_seconds))
+            if not ws_nothing_there(count):
+                return count
+            # For what was asked for meanwhile: the sleep would only hear what comes now.
+            if self.is_called(-EINTR):
+                return WS_WOKEN
         while True:
             data = self.landing()
             count = sleep_once(
-                fd, nap, self.waker if settled else -2, data, until, self.slice(UNWOKEN)
+                fd, nap, self.waker if settled else -2, data, until, self.slice(UNWOKEN),
+                self.crowded,
             )
             nap = False
             if ws_nothing_there(count):
@@ -223,6 +235,17 @@ cdef class _BothWays(_SendingLine):
             if self.is_called(count):
                 return WS_WOKEN
             settled = settled and (self.waker >= 0 or count != WS_LOOK_UP)
+
+    @cython.final
+    cdef Py_ssize_t look_out(self, int fd, double until) noexcept:
+        """Receive what comes until then, without a sleep; -EAGAIN if nothing does."""
+        cdef bytearray data = self.landing()  # held: it is received into while others run
+        cdef void *to = PyByteArray_AS_STRING(data)
+        cdef Py_ssize_t size = PyByteArray_GET_SIZE(data), count
+        with nogil:
+            count = ws_spin_receive(fd, to, size, until)
+        ws_spin_note(&self.spin, not ws_nothing_there(count))
+        return count
 
     @cython.final
     cdef Py_ssize_t wait_parked(self, int fd, double until) except? -1:
@@ -304,7 +327,7 @@ cdef class _BothWays(_SendingLine):
 
 
 cdef Py_ssize_t sleep_once(
-    int fd, bint nap, int waker, bytearray data, double until, double slice
+    int fd, bint nap, int waker, bytearray data, double until, double slice, bint crowded
 ) noexcept:
     """Nap, and then wait unless `waker` is -2, without the GIL."""
     cdef void *to = PyByteArray_AS_STRING(data)
@@ -314,6 +337,10 @@ cdef Py_ssize_t sleep_once(
             count = ws_nap(fd, to, size)
         if ws_nothing_there(count) and waker > -2:
             count = ws_wait(fd, waker, to, size, until, slice)
+        if crowded:
+            ws_gate_ask()
+    if crowded:
+        ws_gate_got()
     return count
 
 

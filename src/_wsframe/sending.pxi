@@ -105,7 +105,7 @@ cdef class _SendingLine(_Line):
         """Send what can be at once."""
         cdef int fd = <int> ws_get(&self.descriptor.fd) - 1
         cdef Py_ssize_t count
-        if size <= HOLD and WS_HAS_GIL:
+        if size <= HOLD and WS_HAS_GIL and not self.crowded:
             return ws_send(fd, data, size)
         with nogil:
             count = ws_send(fd, data, size)

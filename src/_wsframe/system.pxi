@@ -56,6 +56,17 @@ cdef extern from "_wsframe/system.h":
     void ws_lock_keys() noexcept nogil
     void ws_unlock_keys() noexcept nogil
 
+cdef extern from "_wsframe/spin.h":
+    ctypedef struct ws_spin:
+        uint64_t spun
+        uint64_t paid
+    double ws_spin_seconds
+    void ws_spin_begin(ws_spin *spin) noexcept nogil
+    bint ws_spin_in_company(ws_spin *spin, const void *who) noexcept nogil
+    bint ws_spin_is_due(ws_spin *spin) noexcept nogil
+    void ws_spin_note(ws_spin *spin, bint paid) noexcept nogil
+    Py_ssize_t ws_spin_receive(int fd, void *data, size_t size, double until) noexcept nogil
+
 cdef extern from "_wsframe/gate.h":
     const bint WS_HAS_GATE
     const Py_ssize_t WS_GO
@@ -68,6 +79,8 @@ cdef extern from "_wsframe/gate.h":
     void ws_gate_wake(ws_slot *slot) noexcept nogil
     Py_ssize_t ws_gate_wait(ws_slot *slot, double until, double slice) noexcept nogil
     void ws_gate_through() noexcept nogil
+    void ws_gate_ask() noexcept nogil
+    void ws_gate_got() noexcept nogil
     bint ws_gate_is_busy(const void *who, double now) noexcept nogil
     void ws_gate_after_fork() noexcept nogil
     bint ws_gate_open() noexcept nogil
@@ -125,7 +138,7 @@ def next_key():
     return PyBytes_FromStringAndSize(<char *> key, 4)
 
 
-# ---- signals, forks, the gate ----
+# ---- signals, forks, the gate, spinning ----
 
 # The ident of the thread that signal handlers interrupt; of the one that forks, in a child.
 cdef unsigned long HEARS_SIGNALS = threading.main_thread().ident or 0
@@ -153,4 +166,20 @@ def use_gate_from(active):
     ws_gate_from(whole(active, "active", 0, 64))
 
 
-use_gate_from(int(os.environ.get("SCRIPTLING_WS_GATE") or "8"))
+def spin_for(microseconds):
+    """Spin for so many microseconds before a sleep, 0 for never."""
+    global ws_spin_seconds
+    ws_spin_seconds = 1e-6 * whole(microseconds, "microseconds", 0, 10**9)
+
+
+cdef object in_environment(str name, str usual):
+    """A number that the environment may say."""
+    value = os.environ.get(name) or usual
+    try:
+        return int(value)
+    except ValueError:
+        raise ValueError(f"{name} in the environment has to be a number, not {value!r}") from None
+
+
+use_gate_from(in_environment("SCRIPTLING_WS_GATE", "48"))
+spin_for(in_environment("SCRIPTLING_WS_SPIN", "50"))

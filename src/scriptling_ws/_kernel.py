@@ -65,6 +65,7 @@ __all__ = [
     "send_frame",
     "share",
     "shortcut",
+    "spin_for",
     "split_request",
     "use_gate_from",
 ]
@@ -108,5 +109,6 @@ seal_room = _codec.seal_room
 send_frame = _codec.send_frame
 share = _channel.share
 shortcut = _channel.shortcut
+spin_for = _channel.spin_for
 split_request = _codec.split_request
 use_gate_from = _channel.use_gate_from

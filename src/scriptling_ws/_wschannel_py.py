@@ -72,6 +72,10 @@ def use_gate_from(active: int) -> None:
     """There is no gate."""
 
 
+def spin_for(microseconds: int) -> None:
+    """A wait sleeps at once."""
+
+
 def after_fork() -> None:
     """In a forked child: draw keys anew."""
     _keys.clear()
@@ -273,6 +277,7 @@ class Channel:
         "reading",
         "rest",
         "sent",
+        "spins",
         "tail",
         "timed",
         "went",
@@ -315,6 +320,7 @@ class Channel:
         self.timed = False
         self.sent = self.payload = self.wire = self.original = self.deflated = 0
         self.went = self.came = 0.0
+        self.spins = (0, 0)
         self.tail: list[bytes] = []
         self.renew(reading, writing)
 

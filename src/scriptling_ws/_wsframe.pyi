@@ -588,7 +588,14 @@ def open_gate() -> bool:
 def use_gate_from(active: int) -> None:
     """Say from how many active connections on the gate is used, 0 for never; 64 at the most.
 
-    At import it is what the environment's SCRIPTLING_WS_GATE says, or 8.
+    It is also used while many threads ask for the GIL. At import it is what the environment's
+    SCRIPTLING_WS_GATE says, or 48.
+    """
+
+def spin_for(microseconds: int) -> None:
+    """Say how long a wait looks out for a message before it sleeps, 0 for never; 10**9 at the most.
+
+    At import it is what the environment's SCRIPTLING_WS_SPIN says, or 50.
     """
 
 def after_fork() -> None:
@@ -842,6 +849,8 @@ class Channel:
         went: When bytes were last sent, on the clock of time.monotonic(); 0.0 for never, and where
             `timed` is not set.
         came: The same for bytes that were received.
+        spins: How many waits have looked out for a message before they slept, and for how many of
+            these it came.
         tail: The same as a send leaves it: one bytes object, or nothing.
     """
 
@@ -900,6 +909,8 @@ class Channel:
     def went(self) -> float: ...
     @property
     def came(self) -> float: ...
+    @property
+    def spins(self) -> tuple[int, int]: ...
     def note_went(self) -> None:
         """Note the time, if `timed` says so: bytes were sent by another way."""
 

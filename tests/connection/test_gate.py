@@ -1,14 +1,18 @@
 """The gate: threads that wait go to the GIL a few at a time, and none is forgotten.
 
-Here every wait goes through it; it is not used otherwise before eight connections are active.
+Here every wait goes through it; otherwise it is used while many connections are active, or many
+threads ask for the GIL.
 """
 
 import contextlib
+import mmap
 import os
 import signal
 import socket
+import sys
 import threading
 import time
+from math import inf as INFINITY
 from pathlib import Path
 
 import pytest
@@ -22,11 +26,14 @@ if not kernel.open_gate():
     pytest.skip("no gate here: it is the compiled kernel's, on Linux", allow_module_level=True)
 
 
+ACTIVE = int(os.environ.get("SCRIPTLING_WS_GATE") or "48")
+
+
 @pytest.fixture(autouse=True)
 def always():
     kernel.use_gate_from(1)
     yield
-    kernel.use_gate_from(8)
+    kernel.use_gate_from(ACTIVE)
 
 
 def at_the_gate():
@@ -244,12 +251,66 @@ def test_it_is_not_used_where_it_is_switched_off():
 
 
 def test_a_few_connections_wait_by_themselves():
-    kernel.use_gate_from(8)
+    kernel.use_gate_from(ACTIVE)
     with both_ends(ping_interval=None) as (one, other):
         assert one.receive(0.05) is None  # what was active before is so no more
         for _ in range(20):
             assert other.receive(0.002) is None
         assert other.fileno() not in at_the_gate()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_threads_that_queue_for_the_gil_go_to_the_gate():
+    """Fewer of them than are many: all are woken at once, while another thread keeps the GIL."""
+    kernel.use_gate_from(ACTIVE)
+    interval = sys.getswitchinterval()
+    said = mmap.mmap(-1, 1)  # what is written here can be read without letting go of the GIL
+
+    def wake_all(peers):
+        child = os.fork()
+        if child:
+            return child
+        try:
+            for peer in peers:
+                peer.sendall(frame(TEXT, b"x"))
+            said[0] = 1
+        finally:
+            os._exit(0)
+
+    def keep_the_gil():
+        """Until the child has written, and for as long as the threads may need to wake."""
+        end = INFINITY
+        while time.monotonic() < end:
+            if said[0] and end == INFINITY:
+                end = time.monotonic() + 0.1
+
+    def receive(conn):
+        for _ in conn:
+            pass
+
+    with contextlib.ExitStack() as stack:
+        pairs = [stack.enter_context(raw_peer(ping_interval=None)) for _ in range(24)]
+        peers = [peer for _, peer in pairs]
+        receiving = [Running(receive, conn) for conn, _ in pairs]
+        try:
+            for _ in range(50):  # they need not all have come to wait
+                said[0] = 0
+                sys.setswitchinterval(10)
+                child = wake_all(peers)
+                keep_the_gil()
+                sys.setswitchinterval(interval)
+                os.waitpid(child, 0)
+                if {conn.fileno() for conn, _ in pairs} & at_the_gate():
+                    break
+            else:
+                pytest.fail("none of them has come to the gate")
+        finally:
+            sys.setswitchinterval(interval)
+            for peer in peers:
+                peer.close()
+            for each in receiving:
+                each.result()
 
 
 # As a program imports the package, and not in the order of the tests.

@@ -111,7 +111,7 @@ def test_threads_that_send_at_a_time():
 
 
 def differences(client, server):
-    """The figures of both ends that differ, where what one has sent is all that the other one has got."""
+    """The figures of both ends that differ, if what one has sent is all that the other has got."""
     one, other = client.stats(), server.stats()
     pairs = [("compression_sent", "compression_received")]
     for name in ("messages", "bytes", "wire", "frames", "pings", "pongs"):
