@@ -138,7 +138,7 @@ def test_a_later_result_replaces_scenarios(publish, tmp_path):
     active = first.results["echo-64"]["bare threads"].median()
     assert publish.report.rate(opens) in both
     assert publish.report.rate(active) in both
-    with pytest.raises(SystemExit, match="the results lack echo-1, echo-64"):
+    with pytest.raises(SystemExit, match="the results lack echo-1, echo-4, echo-64"):
         publish.of_server(found[1:])
 
 
