@@ -39,10 +39,10 @@ def spins(conn):
     return conn._link.channel.spins
 
 
-def take(conn, peer, count=1):
+def take(conn, peer, count=1, mask=False):
     """Receive messages that each came alone, and are there when they are asked for."""
     for _ in range(count):
-        peer.sendall(frame(TEXT, b"x"))
+        peer.sendall(frame(TEXT, b"x", mask=mask))
         assert conn.receive(SOON) == "x"
 
 
@@ -53,10 +53,10 @@ def have_company(conn):
         assert other.receive(0.001) is None
 
 
-def settle(conn, peer):
+def settle(conn, peer, mask=False):
     """Have the connection count as alone, and its next wait look out."""
     have_company(conn)
-    take(conn, peer, 1 + COMPANY + FIRST)  # the first one needs no wait
+    take(conn, peer, 1 + COMPANY + FIRST, mask)  # the first one needs no wait
     assert spins(conn) == (0, 0)
 
 
@@ -92,6 +92,7 @@ def test_one_that_looks_out_in_vain_does_so_less_and_less(settled):
         take(conn, peer, min(penalty, MOST))
         assert spins(conn) == before
         penalty *= 2
+    look_in_vain(conn, peer)
 
 
 def test_one_that_it_pays_for_is_forgiven(settled):
@@ -195,6 +196,9 @@ def test_it_ends_with_a_close_by_another_thread(settled):
 def test_signals_are_heard_before_the_sleep(settled):
     """The sleep hears those alone that come in it, and looks up once a second."""
     conn, peer = settled
+    kernel.spin_for(0)
+    assert conn.receive(0.05) is None  # it has made its waker, by code in which signals are heard
+    take(conn, peer)
     previous = signal.signal(signal.SIGUSR1, lambda *_: peer.sendall(frame(TEXT, b"heard")))
     try:
         kernel.spin_for(300_000)
@@ -243,17 +247,25 @@ def others_run_while_it_sends(conn, sends):
 @pytest.mark.skipif(
     not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="there is no GIL to let go of"
 )
-def test_a_send_lets_go_of_the_gil_where_others_are_active(settled):
-    conn, peer = settled
+def test_a_send_lets_go_of_the_gil_where_others_are_active():
+    # A server's: a client lets go of it to draw keys, every 1,024 sends.
+    with raw_peer(client=False, ping_interval=None) as (conn, peer):
+        settle(conn, peer, mask=True)
+        check_who_runs(conn, peer)
+
+
+def check_who_runs(conn, peer):
     few, many = 300, 100_000  # what a socket holds; what is enough for any thread to wake
-    reading = [sys.executable, "-c", "import os\nwhile os.read(0, 65536): pass"]
-    with subprocess.Popen(reading, stdin=peer):
+    code = "import os\nos.write(1, b'.')\nwhile os.read(0, 65536): pass"
+    reading = [sys.executable, "-c", code]  # a full socket would be waited for, without the GIL
+    with subprocess.Popen(reading, stdin=peer, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout.read(1) == b"."
         assert not others_run_while_it_sends(conn, few)
         have_company(conn)
         assert not others_run_while_it_sends(conn, few)  # it learns of them in its next wait
-        take(conn, peer)
+        take(conn, peer, mask=True)
         assert others_run_while_it_sends(conn, many)
-        take(conn, peer, COMPANY)
+        take(conn, peer, COMPANY, mask=True)
         assert not others_run_while_it_sends(conn, few)
         conn._abort()
 
