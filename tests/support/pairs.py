@@ -366,18 +366,29 @@ class Interrupt(BaseException):
     """What the tests' signal handlers raise, as Ctrl-C would raise KeyboardInterrupt."""
 
 
-def in_package(stack, conn=None):
-    """Whether a signal handler runs inside of the package, where it may raise.
+def in_tool(stack):
+    """Whether a signal handler runs inside of what `make coverage` or `make jitter` runs.
 
-    A call of `conn` may be all in C, without a frame of Python's: then a lock of its shows it.
-    Not so in what `make coverage` and `make jitter` run there: raised in that, it leaves a lock of
-    its taken, or comes where Python alone runs no handler, as between a call's end and its result.
+    It may not raise there: that leaves a lock of the tool's taken, or comes where Python alone runs
+    no handler, as between a call's end and its result.
     """
     while stack is not None:
         name = stack.f_globals.get("__name__", "")
         if name.startswith("coverage.") or name == "jitter":
-            return False
-        if name.startswith("scriptling_ws."):
+            return True
+        stack = stack.f_back
+    return False
+
+
+def in_package(stack, conn=None):
+    """Whether a signal handler runs inside of the package, where it may raise.
+
+    A call of `conn` may be all in C, without a frame of Python's: then a lock of its shows it.
+    """
+    if in_tool(stack):
+        return False
+    while stack is not None:
+        if stack.f_globals.get("__name__", "").startswith("scriptling_ws."):
             return True
         stack = stack.f_back
     return conn is not None and (conn._intake.lock.locked() or conn._outlet.lock.locked())
