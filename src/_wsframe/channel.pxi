@@ -38,7 +38,8 @@ cdef class Channel(_BothWays):
         self.send_by = stream.send
         self.send_flags = stream.send_flags
         ws_spin_begin(&self.spin)
-        self.crowded = False
+        self.sharer = 0
+        self.seen = 0
         self.waker = -1
         self.reading = reading
         self.writing = writing
@@ -79,6 +80,8 @@ cdef class Channel(_BothWays):
             payload, size = PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)
         elif WS_HAS_GIL:
             # With the GIL held, nobody can change it until it is copied.
+            if self.masks:
+                have_key()
             payload, size = PyByteArray_AS_STRING(data), PyByteArray_GET_SIZE(data)
         else:
             return False  # pragma: no cover - free-threaded builds alone
@@ -101,6 +104,8 @@ cdef class Channel(_BothWays):
             return self.send_items(data, writer)
         if WS_HAS_GIL and type(data) is bytearray:
             # With the GIL held, nobody can resize it while it is copied.
+            if self.masks:
+                have_key()
             return self.send_payload(
                 BINARY_MESSAGE, PyByteArray_AS_STRING(data), PyByteArray_GET_SIZE(data), writer
             )

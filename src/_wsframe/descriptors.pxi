@@ -39,6 +39,12 @@ cdef class Descriptor:
         ws_gate_leave(slot, number)
         ws_set(&self.fd, 0)
 
+    cdef void give_place(self) noexcept:
+        """Have no place at the gate, until it is used again: there each arrival costs a wake-up."""
+        if self.slot != NULL:
+            ws_gate_leave(self.slot, <int> ws_get(&self.fd) - 1)
+            self.slot = NULL
+
     cdef ws_slot *place(self) noexcept:
         """Its place at the gate, made if it has none; NULL if there can be none."""
         if self.slot == NULL:

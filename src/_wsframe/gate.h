@@ -46,7 +46,7 @@ static Py_ssize_t ws_gate_wait(ws_slot *slot, double until, double slice) {
 static void ws_gate_through(void) {}
 static void ws_gate_ask(void) {}
 static void ws_gate_got(void) {}
-static int ws_gate_is_busy(const void *who, double now) { (void) who; (void) now; return 0; }
+static int ws_gate_is_busy(uint32_t *seen, double now) { (void) seen; (void) now; return 0; }
 static void ws_gate_after_fork(void) {}
 static int ws_gate_open(void) { return 0; }
 static void ws_gate_from(int active) { (void) active; }
@@ -337,23 +337,28 @@ static void ws_gate_got(void) {
     ws_add(&ws_gate.asking, -1);
 }
 
-/* Whether the gate is needed; `who` is active, now.  Called with the GIL, which guards it. */
-static int ws_gate_is_busy(const void *who, double now) {
-    static double since;
-    static uint64_t seen;   /* a bit for each, by its address: of 64, two may share one */
+/* Whether the gate is needed; a connection is active, now.  Called with the GIL, which guards it.
+
+   seen: the connection's, 0 at first: the window in which it was counted. */
+static int ws_gate_is_busy(uint32_t *seen, double now) {
+    static double since;       /* when the window began */
+    static uint32_t window;
+    static int count;          /* of connections that were active in it */
     static int busy;
-    uint64_t hash = (uint64_t) (uintptr_t) who * 0x9E3779B97F4A7C15u;
     if (!ws_gate.active) return 0;
     if (now - since > WS_GATE_WINDOW) {
-        busy = busy && now - since < 2 * WS_GATE_WINDOW
-            && __builtin_popcountll(seen) >= ws_gate.active;
-        busy = busy || ws_gate.crowded;
+        busy = now - since < 2 * WS_GATE_WINDOW
+            && (ws_gate.crowded || (busy && count >= ws_gate.active));
         ws_gate.crowded = 0;
         since = now;
-        seen = 0;
+        count = 0;
+        if (++window == 0) window = 1;
     }
-    seen |= (uint64_t) 1 << (hash >> 58);
-    busy = busy || ws_gate.crowded || __builtin_popcountll(seen) >= ws_gate.active;
+    if (*seen != window) {
+        *seen = window;
+        count++;
+    }
+    busy = busy || ws_gate.crowded || count >= ws_gate.active;
     return busy;
 }
 
@@ -365,6 +370,7 @@ static void ws_gate_after_fork(void) {
     ws_gate.epoll = -1;
     ws_gate.epoch++;
     ws_gate.asking = 0;
+    ws_gate.crowded = 0;
     ws_gate.starting = ws_gate.queued = ws_gate.dozing = 0;
     ws_gate.first = ws_gate.last = ws_gate.unused = NULL;
     memset(ws_gate.chunks, 0, sizeof(ws_gate.chunks));

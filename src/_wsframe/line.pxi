@@ -9,9 +9,10 @@
 #   received that is not noted yet.
 # - What a system call has moved is noted before a lock is released or anything else is called.
 # - Up to HOLD bytes a call keeps the GIL: letting go of it costs more than such a call, and in a
-#   program of many threads a turn behind all others.  What sleeps lets go of it.  So does a send
-#   where other connections are active and wait without the gate: it takes microseconds to wake the
-#   other end, in which a thread that was woken itself would find the GIL taken, and sleep again.
+#   program of many threads a turn behind all others.  What sleeps lets go of it.  So does the send
+#   of a thread that has waited here, if other connections are active and wait without the gate: to
+#   wake the other end takes microseconds, in which another thread that was woken would find the GIL
+#   taken, and sleep again.
 # - A descriptor's number is asked for under the lock of its direction, and is -1 before the
 #   descriptor is closed (under both): nothing is ever sent to another file of that number.
 # - All that is unusual is left to the Python code that is passed in, with the lock held.
@@ -21,7 +22,7 @@
 # sees of all that. Methods of C are final in each, so that a call of them is direct.
 
 from cpython.list cimport PyList_GET_SIZE
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum:
     NOT_OPEN = 1
@@ -62,7 +63,8 @@ cdef class _Line:
     cdef uint64_t _came  # the same for what was received, under the lock for reading
     cdef uint64_t _look_at  # from when on a send is to look, in microseconds, where LOOK_DUE is
     cdef ws_spin spin  # under the lock for reading
-    cdef bint crowded  # others are active too, and the gate is not used
+    cdef unsigned long sharer  # the thread that waits beside others, without the gate; or 0
+    cdef uint32_t seen  # the gate's, by which it counts who is active
     cdef int waker
     cdef int send_flags
     cdef readonly object reading

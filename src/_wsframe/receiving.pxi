@@ -188,9 +188,11 @@ cdef class _BothWays(_SendingLine):
         if self.place is not None:
             return self.wait_parked(fd, now + seconds)
         company = ws_spin_in_company(&self.spin, <void *> self)
-        if WS_HAS_GATE and ws_gate_is_busy(<void *> self, now):
+        if WS_HAS_GATE and ws_gate_is_busy(&self.seen, now):
             slot = self.descriptor.place()
-        self.crowded = company and slot == NULL
+        elif not company:
+            self.descriptor.give_place()
+        self.sharer = PyThread_get_thread_ident() if company and slot == NULL else 0
         if slot == NULL:
             return self.wait_alone(fd, seconds, now)
         if napping:
@@ -214,18 +216,19 @@ cdef class _BothWays(_SendingLine):
         cdef bint settled = self.is_settled(seconds)
         cdef bytearray data  # held: it is received into while others run
         cdef Py_ssize_t count
-        if self.waits and not self.crowded and ws_spin_is_due(&self.spin):
+        if self.waits and not self.sharer and ws_spin_is_due(&self.spin):
             count = self.look_out(fd, min(until, now + ws_spin_seconds))
             if not ws_nothing_there(count):
                 return count
             # For what was asked for meanwhile: the sleep would only hear what comes now.
             if self.is_called(-EINTR):
                 return WS_WOKEN
+            nap = nap and until - ws_now() > NAP
         while True:
             data = self.landing()
             count = sleep_once(
                 fd, nap, self.waker if settled else -2, data, until, self.slice(UNWOKEN),
-                self.crowded,
+                self.sharer != 0,
             )
             nap = False
             if ws_nothing_there(count):

@@ -19,12 +19,15 @@ cdef class _SendingLine(_Line):
         cdef uint8_t room[SMALL + 14]
         cdef uint8_t key[4]
         cdef uint8_t *four = key if self.masks else NULL
-        cdef Py_ssize_t count = PySequence_Fast_GET_SIZE(values), size
+        cdef Py_ssize_t count, size
         cdef bytes frame
-        if count > MOST or not self.nothing_unsent():
+        if not self.nothing_unsent():
             return False
         if self.masks:
-            draw_key(key)
+            draw_key(key)  # before a look at the list: other threads may run
+        count = PySequence_Fast_GET_SIZE(values)
+        if count > MOST:
+            return False
         if count > SMALL:
             frame = frame_of_items(BINARY_MESSAGE, values, four)
             return self.move(
@@ -41,7 +44,10 @@ cdef class _SendingLine(_Line):
     cdef bint send_payload(
         self, uint8_t lead, const void *payload, Py_ssize_t length, object writer
     ) except -1:
-        """Send a message of one frame, if that can be done at once."""
+        """Send a message of one frame, if that can be done at once.
+
+        If others can change the payload, `have_key` comes before its place is asked for.
+        """
         cdef uint8_t room[SMALL + 14]
         cdef uint8_t key[4]
         cdef uint8_t *four = key if self.masks else NULL
@@ -101,11 +107,16 @@ cdef class _SendingLine(_Line):
         return True
 
     @cython.final
+    cdef bint is_sharer(self) noexcept:
+        """Whether the thread that calls has waited here last, beside other connections'."""
+        return self.sharer and self.sharer == PyThread_get_thread_ident()
+
+    @cython.final
     cdef Py_ssize_t send_now(self, const void *data, Py_ssize_t size) noexcept:
         """Send what can be at once."""
         cdef int fd = <int> ws_get(&self.descriptor.fd) - 1
         cdef Py_ssize_t count
-        if size <= HOLD and WS_HAS_GIL and not self.crowded:
+        if size <= HOLD and WS_HAS_GIL and not self.is_sharer():
             return ws_send(fd, data, size)
         with nogil:
             count = ws_send(fd, data, size)

@@ -20,6 +20,10 @@
 #ifndef SCRIPTLING_WS_SPIN_H
 #define SCRIPTLING_WS_SPIN_H
 
+#include <stdint.h>
+
+#include "system.h"
+
 #define WS_SPIN_FIRST 16
 #define WS_SPIN_LEAST 4
 #define WS_SPIN_MOST 4096

@@ -8,7 +8,7 @@
 # - Fields that are read without the lock that guards them are read and set by ws_get and ws_set.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 cdef extern from "Python.h":
@@ -81,7 +81,7 @@ cdef extern from "_wsframe/gate.h":
     void ws_gate_through() noexcept nogil
     void ws_gate_ask() noexcept nogil
     void ws_gate_got() noexcept nogil
-    bint ws_gate_is_busy(const void *who, double now) noexcept nogil
+    bint ws_gate_is_busy(uint32_t *seen, double now) noexcept nogil
     void ws_gate_after_fork() noexcept nogil
     bint ws_gate_open() noexcept nogil
     void ws_gate_from(int active) noexcept nogil
@@ -90,6 +90,7 @@ cdef extern from "<errno.h>":
     const int EAGAIN
     const int EINTR
 
+import contextlib
 import os
 import threading
 from time import monotonic
@@ -99,6 +100,7 @@ cdef enum:
     SMALL = 4096            # up to so many bytes a frame is made on the stack
     HOLD = 64 * 1024        # up to so many bytes a system call keeps the GIL
     MOST = 256 * 1024       # above it a message is sent in slices: see _wire.outgoing
+    MOST_ACTIVE = 1_000_000
     SMALLEST_WINDOW = 1024  # which an idle connection keeps: see _wire.space
 
 
@@ -113,22 +115,40 @@ cdef uint8_t KEY_POOL[KEYS]
 cdef int KEYS_LEFT = 0
 
 
+cdef int draw_keys() except -1:
+    """Fill the pool, if it is empty: other threads run, and others' code may."""
+    global KEYS_LEFT
+    cdef bytes drawn = os.urandom(KEYS)
+    ws_lock_keys()
+    if KEYS_LEFT == 0:
+        memcpy(KEY_POOL, PyBytes_AS_STRING(drawn), KEYS)
+        KEYS_LEFT = KEYS
+    ws_unlock_keys()
+    return 0
+
+
+cdef int have_key() except -1:
+    """See that with the GIL held the next `draw_key` takes one that is there.
+
+    Before a look into what others may change.
+    """
+    while WS_HAS_GIL and KEYS_LEFT == 0:
+        draw_keys()
+    return 0
+
+
 cdef int draw_key(uint8_t *key) except -1:
     """Four bytes of the system's entropy that were never given out before."""
     global KEYS_LEFT
-    cdef bytes drawn = None
     while True:
         ws_lock_keys()
-        if drawn is not None and KEYS_LEFT == 0:
-            memcpy(KEY_POOL, PyBytes_AS_STRING(drawn), KEYS)
-            KEYS_LEFT = KEYS
         if KEYS_LEFT:
             KEYS_LEFT -= 4
             memcpy(key, KEY_POOL + KEYS_LEFT, 4)
             ws_unlock_keys()
             return 0
         ws_unlock_keys()
-        drawn = os.urandom(KEYS)
+        draw_keys()
 
 
 def next_key():
@@ -163,7 +183,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 def use_gate_from(active):
     """Use the gate from so many active connections on, 0 for never."""
-    ws_gate_from(whole(active, "active", 0, 64))
+    ws_gate_from(whole(active, "active", 0, MOST_ACTIVE))
 
 
 def spin_for(microseconds):
@@ -172,14 +192,15 @@ def spin_for(microseconds):
     ws_spin_seconds = 1e-6 * whole(microseconds, "microseconds", 0, 10**9)
 
 
-cdef object in_environment(str name, str usual):
+cdef object in_environment(str name, str usual, most):
     """A number that the environment may say."""
     value = os.environ.get(name) or usual
-    try:
-        return int(value)
-    except ValueError:
-        raise ValueError(f"{name} in the environment has to be a number, not {value!r}") from None
+    with contextlib.suppress(ValueError):
+        if 0 <= int(value) <= most:
+            return int(value)
+    raise ValueError(f"{name} in the environment has to be a number, 0 to {most}, not {value!r}")
 
 
-use_gate_from(in_environment("SCRIPTLING_WS_GATE", "48"))
-spin_for(in_environment("SCRIPTLING_WS_SPIN", "50"))
+use_gate_from(in_environment("SCRIPTLING_WS_GATE", "128", MOST_ACTIVE))
+# While it spins, a wait hears neither signals nor another thread's close.
+spin_for(in_environment("SCRIPTLING_WS_SPIN", "50", 1000))

@@ -586,16 +586,17 @@ def open_gate() -> bool:
     """
 
 def use_gate_from(active: int) -> None:
-    """Say from how many active connections on the gate is used, 0 for never; 64 at the most.
+    """Say from how many active connections on the gate is used, 0 for never; a million at the most.
 
     It is also used while many threads ask for the GIL. At import it is what the environment's
-    SCRIPTLING_WS_GATE says, or 48.
+    SCRIPTLING_WS_GATE says, or 128.
     """
 
 def spin_for(microseconds: int) -> None:
     """Say how long a wait looks out for a message before it sleeps, 0 for never; 10**9 at the most.
 
-    At import it is what the environment's SCRIPTLING_WS_SPIN says, or 50.
+    Meanwhile it hears nothing else. At import it is what the environment's SCRIPTLING_WS_SPIN says,
+    1,000 at the most, or 50.
     """
 
 def after_fork() -> None:

@@ -26,7 +26,7 @@ if not kernel.open_gate():
     pytest.skip("no gate here: it is the compiled kernel's, on Linux", allow_module_level=True)
 
 
-ACTIVE = int(os.environ.get("SCRIPTLING_WS_GATE") or "48")
+ACTIVE = 128
 
 
 @pytest.fixture(autouse=True)
@@ -259,6 +259,39 @@ def test_a_few_connections_wait_by_themselves():
         assert other.fileno() not in at_the_gate()
 
 
+@pytest.mark.parametrize("count", [11, 12])
+def test_many_connections_are_those_that_were_said(count):
+    kernel.use_gate_from(12)
+    with contextlib.ExitStack() as stack:
+        pairs = [stack.enter_context(raw_peer(ping_interval=None)) for _ in range(count)]
+        # A window is longer than this takes; where it is not, the next round is quicker.
+        for _ in range(200):
+            for conn, _ in pairs:
+                assert conn.receive(0.000001) is None
+            if count == 12 and at_the_gate() & {conn.fileno() for conn, _ in pairs}:
+                return
+        assert count == 11
+        assert not at_the_gate() & {conn.fileno() for conn, _ in pairs}
+
+
+def test_one_that_is_alone_again_leaves_the_gate():
+    with raw_peer(ping_interval=None) as (conn, peer), raw_peer(ping_interval=None) as (other, _):
+        assert other.receive(0.001) is None
+        assert conn.receive(0.001) is None
+        assert {conn.fileno(), other.fileno()} <= at_the_gate()
+        kernel.use_gate_from(0)
+        until(lambda: conn.receive(0.001) is None and conn.fileno() not in at_the_gate())
+        assert other.fileno() in at_the_gate()
+        kernel.use_gate_from(1)
+        peer.sendall(frame(TEXT, b"x"))
+        assert conn.receive(SOON) == "x"
+        assert conn.receive(0.001) is None
+        assert conn.fileno() in at_the_gate()
+
+
+@pytest.mark.skipif(
+    sys.gettrace() is not None, reason="what sleeps there takes the GIL at each line"
+)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_threads_that_queue_for_the_gil_go_to_the_gate():

@@ -469,6 +469,31 @@ def test_a_child_draws_other_keys(way):
     assert len(set(theirs + ours)) == 200
 
 
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [(bytearray, "send_binary"), (bytearray, "send_utf8"), (list, "send_binary")],
+)
+def test_what_a_message_is_made_of_may_change_while_a_key_is_drawn(way, monkeypatch, method, kind):
+    """Other threads run meanwhile: what is sent is the message as it was, or as it is then."""
+    full, data, drawn = kind(b"x" * 3000), kind(), []
+    draw = os.urandom
+
+    def urandom(size):
+        """As another thread might that clears it, whose memory is others' then."""
+        data.clear()
+        drawn.append(kind(b"y" * 3000))
+        return draw(size)
+
+    monkeypatch.setattr(os, "urandom", urandom)
+    with End(way, masks=True) as end:
+        for _ in range(2500):
+            data[:] = full
+            if getattr(end.channel, method)(data, end.writer):
+                ((_, message),) = end.frames()
+                assert message in (b"x" * 3000, b"")
+    assert drawn
+
+
 @forks
 @pytest.mark.abuse(72)
 def test_locks_that_nobody_is_left_to_release(way):
