@@ -332,7 +332,8 @@ coverage: $(COVERAGE_VENV)/made peers ## whether the tests reach every branch, a
 	cd $(COVERED) && for pure in 0 1; do \
 	    COVERAGE_FILE=$(CURDIR)/$(COVERED)/.coverage PYTHONPATH=$(CURDIR)/$(COVERED)/src \
 	    SCRIPTLING_WS_EXTENSION=yes SCRIPTLING_WS_PURE=$$pure \
-	    $(COVERAGE_RUN) -m coverage run -m pytest -o timeout=900 $(PYTEST_ARGS) || exit; \
+	    $(COVERAGE_RUN) -m coverage run -m pytest --numprocesses $(WORKERS) --dist worksteal \
+	        -o timeout=900 $(PYTEST_ARGS) || exit; \
 	done
 	cd $(COVERED) && $(COVERAGE_RUN) -m coverage combine --quiet
 	rm -f $(COVERED)/.coverage.*  # of a child that a test has killed as it wrote

@@ -165,11 +165,13 @@ def of_readme(page: str) -> str:
         for name, cell in client["receive 64 B, iterate"].items()
     }
     echo, many = client["echo 64 B"], server["echo, 1,000 active"]
+    apart = table(place(page, "client-two") + "\n", "messages a second")["echo 64 B"]
     threads, gevent = (least(many[f"{OURS}: {engine}"]) for engine in ("threads", "gevent"))
     both = f"{threads} with threads, {gevent} with gevent"
     lines = [
         ["receiving messages of 64 bytes", receiving[OURS], *others(receiving, FLOOR)],
         ["an echo of 64 bytes, one at a time", echo[OURS], *others(echo, FLOOR)],
+        ["the same, client and server on a core each", apart[OURS], *others(apart, FLOOR)],
         ["a server's echoes, 1,000 connections", both, *others(many, "bare threads")],
     ]
     heading = ["a second", OURS, "bare sockets, no frames", "fastest other", "websockets.sync"]
@@ -216,7 +218,8 @@ def when(measured: str) -> str:
     """The first sentence of what was measured with, and how to read it."""
     first = measured.partition(".\n")[0].replace("\n", " ")
     return (
-        f"{first}; a client and a neutral server in C on one core, a server and its load on two. "
+        f"{first}; a client and a neutral server in C on one core, but for the third row; a server "
+        "and its load on two. "
         "[All figures, and what they mean](docs/performance.md); `make bench` measures again."
     )
 
