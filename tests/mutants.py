@@ -100,9 +100,9 @@ WINGS = {
     ),
     "handshakes": (
         (
-            "_network.authority _fields _functions _handshakes.additions _handshakes.bodies "
-            "_handshakes.alike _handshakes.client _handshakes.cookies _handshakes.exchange "
-            "_handshakes.server "
+            "_network.addresses _network.authority _fields _functions _handshakes.additions "
+            "_handshakes.bodies _handshakes.alike _handshakes.client _handshakes.cookies "
+            "_handshakes.exchange _handshakes.server "
             "_handshakes.head _handshakes.refused _handshakes.rejection _handshakes.request "
             "_server.dates _server.http _handshakes.idna _handshakes.paths _handshakes.plain "
             "_handshakes.response _server.response _handshakes.terms _handshakes.tunnel "

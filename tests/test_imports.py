@@ -165,7 +165,7 @@ WINGS = {
     ],
     "_network": [
         ["alarm", "authority", "contexts", "deadline", "fork", "pulse"],
-        ["contract", "greenlets", "threads"],
+        ["addresses", "contract", "greenlets", "threads"],
         ["waiting"],
         ["listen", "locks", "loops", "race", "transport"],
         ["ahead", "dial", "encrypted", "unix"],

@@ -12,8 +12,9 @@ from pairs import SOON, Running, read_from, receive_exactly, reset, running, tcp
 from processes import Process
 from scriptling_ws._network import pulse as _pulse
 from scriptling_ws._network import transport as _transport
+from scriptling_ws._network.addresses import address_text
 from scriptling_ws._network.deadline import FOREVER, Deadline
-from scriptling_ws._network.transport import NAP, Transport, address_text
+from scriptling_ws._network.transport import NAP, Transport
 
 
 @contextlib.contextmanager
@@ -390,7 +391,7 @@ def test_a_signal_handler_that_raises_has_no_number_closed_twice(monkeypatch):
         transport = Transport(near)
         waker = transport._get_waker()
         with monkeypatch.context() as patch:
-            patch.setattr(_transport.os, "close", close)
+            patch.setattr(os, "close", close)
             with pytest.raises(KeyboardInterrupt):
                 transport.close()
         transport.close()

@@ -111,10 +111,11 @@ def test_join_and_leave():
         assert bool(room)
 
 
+@pytest.mark.parametrize("call", ["join", "leave", "dropped_of"])
 @pytest.mark.parametrize("client", ["a name", None, [1]])
-def test_only_a_connection_joins(client):
-    with pytest.raises(TypeError, match=r"join\(\) takes a connection"):
-        new_room().join(client)
+def test_only_a_connection_joins_and_leaves(client, call):
+    with pytest.raises(TypeError, match=rf"{call}\(\) takes a connection"):
+        getattr(new_room(), call)(client)
 
 
 @pytest.mark.parametrize("how", ["close", "peer", "abort"])

@@ -13,9 +13,10 @@ import pytest
 
 from pairs import Running, tcp_pair, until
 from scriptling_ws._handshakes.head import Refused
+from scriptling_ws._network.addresses import address_text
 from scriptling_ws._network.deadline import FOREVER, Deadline
 from scriptling_ws._network.listen import listen
-from scriptling_ws._network.transport import Transport, address_text
+from scriptling_ws._network.transport import Transport
 from scriptling_ws._network.waiting import engine
 from scriptling_ws._server import acceptor as _accept
 from scriptling_ws._server import endpoints as _endpoints

@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 
 from pairs import Interrupt, Running, until
 from processes import Process
-from scriptling_ws._network.transport import address_text
+from scriptling_ws._network.addresses import address_text
 from scriptling_ws._server import sessions as _sessions
 from scriptling_ws._server import signals as _signals
 from scriptling_ws._server.serve import serve

@@ -10,8 +10,8 @@ import pytest
 from memory import counts_references
 from pairs import until
 from scriptling_ws._handshakes.head import Refused
+from scriptling_ws._network.addresses import address_text
 from scriptling_ws._network.deadline import Deadline
-from scriptling_ws._network.transport import address_text
 from scriptling_ws._server import admitted as _admitted
 from scriptling_ws._server import handler_threads as _handler_threads
 from scriptling_ws._server import sessions as _sessions

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 from .._connection.connection import Connection
 from .._handshakes.head import Refused
 from .._handshakes.terms import Terms
+from .._network.addresses import address_text
 from .._network.deadline import Deadline
 from .._network.foreign import adopt
-from .._network.transport import address_text
 from .._network.waiting import choose
 from .._options import check_count
 from .._server.dates import http_date

@@ -31,7 +31,6 @@ from __future__ import annotations
 import _socket
 import contextlib
 import math
-import os
 import socket
 import struct
 import sys
@@ -39,7 +38,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import _kernel as kernel
-from .authority import host_port
+from .addresses import address_text
 from .fork import tell_after_fork
 from .pulse import has_pulse, pulse_of, taken_pulse
 from .waiting import READ, WRITE, engine
@@ -59,7 +58,6 @@ __all__ = [
     "SEND_FLAGS",
     "WHOLE",
     "Transport",
-    "address_text",
     "write_rest",
 ]
 
@@ -87,20 +85,6 @@ _INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 _family_of: Final[Callable[[Any], int]] = _socket.socket.family.__get__
 _UNWOKEN: Final = 0.1  # seconds for which a wait sleeps that no descriptor is left to wake
 _NAP_TIMEVAL: Final = struct.pack("@ll", 0, int(NAP * 1_000_000))
-
-
-def address_text(address: Any) -> str:
-    """A socket address as text: `127.0.0.1:80`, `[::1]:80`, `unix:/run/app.sock`.
-
-    A Unix socket that has no name is `unix:`, as the clients of one are; `@` is for an abstract
-    name. A peer may choose its name: it is in ASCII, with escapes.
-    """
-    if isinstance(address, tuple):
-        return host_port(str(address[0]), address[1])  # of VSOCK it is two numbers
-    path = os.fsdecode(address or "")
-    if path.startswith("\0"):
-        path = "@" + path[1:]
-    return "unix:" + path.encode("unicode_escape").decode("ascii")
 
 
 class Transport:

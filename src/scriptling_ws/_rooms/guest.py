@@ -15,12 +15,12 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from .._connection.connection import Connection
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._connection.connection import Connection
-
-__all__ = ["Guest", "guest_of"]
+__all__ = ["Guest", "check_guest", "guest_of"]
 
 
 class Guest:
@@ -44,6 +44,17 @@ class Guest:
         with contextlib.suppress(KeyError):  # once there is none
             while True:
                 self._leave.popitem()[1]()
+
+
+def check_guest(call: str, client: object) -> None:
+    """Refuse what is no connection.
+
+    Raises:
+        TypeError: so it is.
+    """
+    if not isinstance(client, Connection):
+        kind = type(client).__name__
+        raise TypeError(f"{call}() takes a connection, such as a handler's client, not {kind}")
 
 
 def guest_of(connection: Connection[Any, Any]) -> Guest:

@@ -29,7 +29,7 @@ from .._network.fork import tell_after_fork
 from .._network.waiting import engine
 from .carrier import refuse_alone
 from .envelope import History, pack, unpack
-from .guest import guest_of
+from .guest import check_guest, guest_of
 from .member import Member
 from .message import MASKED, Message
 from .stats import RoomStats
@@ -142,9 +142,7 @@ class Room:
             RuntimeError: there are several processes, and the room has no backend.
             RoomError: no thread can be started to hear the backend.
         """
-        if not isinstance(client, Connection):
-            kind = type(client).__name__
-            raise TypeError(f"join() takes a connection, such as a handler's client, not {kind}")
+        check_guest("join", client)
         refuse_alone(self.name, self._backend)
         with self._lock:
             if client in self._members:
@@ -165,7 +163,11 @@ class Room:
         """Let a connection leave. One that is not in the room: no effect. Does not block.
 
         What is queued for it is not sent any more.
+
+        Raises:
+            TypeError: it is none.
         """
+        check_guest("leave", client)
         with self._lock:
             member = self._members.get(client)
         if member is not None:
@@ -361,7 +363,12 @@ class Room:
             return self._departed + sum(member.dropped for member in self._members.values())
 
     def dropped_of(self, client: Connection[Any, Any]) -> int:
-        """How many messages a member did not get; 0 for a connection that is none."""
+        """How many messages a member did not get; 0 for a connection that is none.
+
+        Raises:
+            TypeError: it is no connection.
+        """
+        check_guest("dropped_of", client)
         member = self._members.get(client)
         return 0 if member is None else member.dropped
 

@@ -29,10 +29,11 @@ from typing import TYPE_CHECKING, Final
 
 from .._errors import forget_frames
 from .._handshakes.head import Refused
+from .._network.addresses import address_text
 from .._network.deadline import Deadline
 from .._network.fork import tell_after_fork
 from .._network.tls import TLSTransport
-from .._network.transport import Transport, address_text
+from .._network.transport import Transport
 from .._network.waiting import READ, engine
 from .callers import TurnedAway
 from .doors import Doors

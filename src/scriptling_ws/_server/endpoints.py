@@ -18,8 +18,8 @@ import socket
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from .._network.addresses import address_text
 from .._network.listen import check_hosts, listen
-from .._network.transport import address_text
 from .._network.unix import OWN_USER, UnixFile, listen_unix
 from . import systemd
 
