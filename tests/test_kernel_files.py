@@ -1,6 +1,7 @@
 """The compiled kernel's files: each is there once, and uses what stands above it."""
 
 import re
+import sys
 
 import pytest
 
@@ -10,6 +11,7 @@ KERNEL = REPOSITORY / "src" / "_wsframe.pyx"
 pytestmark = [
     pytest.mark.once("it reads the kernel's source"),
     pytest.mark.skipif(not KERNEL.exists(), reason="these tests are not in their repository"),
+    pytest.mark.skipif(sys.gettrace() is not None, reason="`make coverage` makes one file of it"),
 ]
 
 FOLDER = KERNEL.with_suffix("")
