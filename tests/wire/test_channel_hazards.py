@@ -491,7 +491,9 @@ def test_what_a_message_is_made_of_may_change_while_a_key_is_drawn(way, monkeypa
             if getattr(end.channel, method)(data, end.writer):
                 ((_, message),) = end.frames()
                 assert message in (b"x" * 3000, b"")
-    assert drawn
+    # Without the GIL the compiled channel leaves a bytearray to the writer.
+    has_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    assert drawn or (kind is bytearray and not has_gil)
 
 
 @forks
