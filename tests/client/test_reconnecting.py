@@ -476,7 +476,17 @@ def test_retry_after_is_obeyed_within_bounds(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "value", ["", "soon", "-1", "1.5", "\u0661", "120, 120", "Thu, 99 Foo 2026 00:00:00 GMT"]
+    "value",
+    [
+        "",
+        "soon",
+        "-1",
+        "1.5",
+        "\u0661",
+        "120, 120",
+        "Thu, 99 Foo 2026 00:00:00 GMT",
+        "Thu, 01 Jan 99999 00:00:00 GMT",
+    ],
 )
 def test_a_retry_after_that_is_none(value):
     assert retry_after(busy(value)) is None

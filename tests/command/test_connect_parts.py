@@ -1,7 +1,9 @@
 """The parts of `scriptling-ws connect` that do no I/O: what is shown, and what lines stand for."""
 
+import argparse
 import json
 import os
+import signal
 import stat
 import sys
 import unicodedata
@@ -20,10 +22,14 @@ from scriptling_ws import (
     ProxyError,
     SendTimeout,
 )
+from scriptling_ws._command import escapes, server
 from scriptling_ws._command.binary_forms import FORMS, as_bytes, as_text
+from scriptling_ws._command.certificate import client_context
 from scriptling_ws._command.documents import check_json, indented, on_one_line
+from scriptling_ws._command.ending import ends_by_signals
 from scriptling_ws._command.escapes import shown, shown_in_lines, shown_json
 from scriptling_ws._command.history import MOST, History, history_path
+from scriptling_ws._command.plan import _headers
 from scriptling_ws._command.statuses import Status, of_close, of_error
 
 pytestmark = pytest.mark.once
@@ -224,3 +230,56 @@ def test_a_history_that_cannot_be_kept(tmp_path):
     history = History(tmp_path / "file" / "history")
     history.add("an entry")
     assert history.load() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("nothing", "it has no certificate"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "it is damaged"),
+    ],
+)
+def test_authorities_that_are_none(tmp_path, text, wrong):
+    file = tmp_path / "authorities.pem"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=wrong):
+        client_context(str(file), None, None, insecure=False)
+
+
+def test_a_file_of_headers_has_to_be_text(tmp_path):
+    file = tmp_path / "headers"
+    file.write_bytes(b"X-One: \xff")
+    with pytest.raises(ValueError, match="the file is no UTF-8 text"):
+        _headers(f"@{file}")
+
+
+@pytest.mark.parametrize(("patch", "name"), [(True, None), (False, "gevent")])
+def test_an_engine_that_is_not_there(monkeypatch, capsys, patch, name):
+    def absent(*_):
+        raise ImportError("gevent is not here")
+
+    monkeypatch.setattr(server, "patch_by_gevent", absent)
+    monkeypatch.setattr(server, "choose", absent)
+    with pytest.raises(SystemExit) as ended:
+        server._engine(argparse.ArgumentParser(prog="program"), name, patch=patch)
+    assert ended.value.code == 2
+    said = "--patch needs gevent: pip install" if patch else "gevent is not here"
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP here")
+def test_a_signal_that_the_program_handles_is_left_to_it():
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ends_by_signals():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+
+
+def test_a_peer_cannot_fill_the_memory_with_characters():
+    table = escapes._Escapes(dict.fromkeys(range(0x1000, 0x1000 + 70_000), ""))
+    assert table[7] == "\\x07"
+    assert len(table) == 70_000

@@ -91,6 +91,16 @@ def test_an_installation_without_them(capsys, monkeypatch, tmp_path):
     assert "this installation has no examples" in capsys.readouterr().err
 
 
+def test_one_that_is_interrupted(monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setattr(sys, "argv", sys.argv[:])
+    monkeypatch.setattr(examples.runpy, "run_path", interrupted)
+    assert cli.main(["examples", "echo", "--run"]) == 130
+
+
 def test_one_that_needs_a_package(capsys, monkeypatch):
     monkeypatch.setattr(sys, "path", sys.path[:])
     monkeypatch.setattr(sys, "argv", sys.argv[:])

@@ -1,9 +1,11 @@
 """The bar of --save and --send-file, on a real terminal; and its words."""
 
 import os
+import sys
 
 import pytest
 
+from scriptling_ws._command import progress
 from scriptling_ws._command.progress import Bar, clock, sized
 
 
@@ -30,6 +32,19 @@ def test_where_there_is_no_terminal_there_is_no_bar(capsys):
     bar(1, 2)
     bar.finish()
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.once
+def test_how_fast_it_is_and_how_long_it_takes(monkeypatch, capsys):
+    now = 100.0
+    monkeypatch.setattr(progress, "monotonic", lambda: now)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    bar = Bar("sent")
+    bar(0, 4_000_000)
+    now = 102.0
+    bar(1_000_000, 4_000_000)
+    assert "25% 1.0 MB of 4.0 MB, 500.0 kB/s, 0:06 left" in capsys.readouterr().err
+    bar.finish()
 
 
 @pytest.mark.processes

@@ -1045,3 +1045,37 @@ def test_an_interrupt_at_the_end_of_a_message_lets_go_of_the_buffer():
         far.sendall(frame(BINARY, b"more"))
         assert conn.receive(SOON) is None
         assert conn.close_code == 1011
+
+
+@pytest.mark.parametrize("size", [True, 1.0, "1", None])
+def test_a_size_to_read_has_to_be_an_int(size):
+    with both_ends() as (client, server):
+        client.send("abc")
+        with server.receive_stream(SOON) as stream:
+            with pytest.raises(TypeError, match="the size has to be an int, not"):
+                stream.read(size)
+            assert stream.read() == "abc"
+
+
+def test_progress_of_what_is_read_into_a_buffer():
+    told = []
+    with both_ends() as (client, server):
+        client.send_binary(b"abcde")
+        with server.receive_stream(SOON, progress=lambda *args: told.append(args)) as stream:
+            room = bytearray(3)
+            assert [stream.readinto(room) for _ in range(3)] == [3, 2, 0]
+    assert [done for done, _ in told][-1] == 5
+
+
+def test_a_file_that_does_not_block_is_refused():
+    class File:
+        """One that has nothing at the moment."""
+
+        def read(self, _size):
+            return None
+
+    with (
+        both_ends(close_timeout=0) as (client, _),
+        pytest.raises(TypeError, match="takes no file that does not block"),
+    ):
+        client.send_stream(File())

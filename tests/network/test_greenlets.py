@@ -160,6 +160,17 @@ def test_a_flood_lets_the_others_run(timeout):
     )
 
 
+def test_text_that_is_encoded_is_sent():
+    run(
+        """
+        with serve(echo) as server, open(server) as conn:
+            for data in (b"bytes", bytearray(b"more")):
+                conn.send_text(data)
+                assert conn.receive(10) == data.decode()
+        """
+    )
+
+
 def test_a_callback_of_the_loop_may_not_wait():
     run(
         """

@@ -7,7 +7,13 @@ import re
 import pytest
 
 from looped import looped
-from scriptling_ws._server.admission import Hosts, Origins, _tell_of_browsers
+from scriptling_ws._server.admission import (
+    Hosts,
+    Origins,
+    _as_browsers_send,
+    _same_host,
+    _tell_of_browsers,
+)
 
 pytestmark = pytest.mark.once
 
@@ -386,3 +392,13 @@ def test_malformed_hosts_are_refused_at_once():
     for bad in ("example.com", 5, [5]):
         with pytest.raises(TypeError):
             Hosts(bad)
+
+
+@pytest.mark.parametrize("entry", ["?x", "#", "/"])
+def test_for_what_is_no_origin_at_all_there_is_nothing_better(entry):
+    assert _as_browsers_send(entry) == ""
+
+
+def test_a_host_header_that_is_none_is_no_origin_s():
+    assert _same_host(("https", "a.example", None), "a.example", secure=True)
+    assert not _same_host(("https", "a.example", None), "a b", secure=True)

@@ -176,7 +176,9 @@ def test_when_something_has_moved(way):
         end.channel.note_came()
         end.channel.note_went()
         assert (end.channel.came, end.channel.went) == (0, 0)  # nobody has asked for it
+        assert not end.channel.timed
         end.channel.timed = True
+        assert end.channel.timed
         before = time.monotonic()
         assert end.send_text("a") is True
         assert before - 1e-5 <= end.channel.went <= time.monotonic()

@@ -67,6 +67,6 @@ class History:
     def _open(path: Path) -> int:
         """Open a file to write behind its end, which nobody else can read."""
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        if sys.platform != "win32":
+        if sys.platform != "win32":  # pragma: no branch - os.fchmod is not on Windows
             os.fchmod(descriptor, 0o600)  # it may have been there
         return descriptor

@@ -95,7 +95,7 @@ def most_kept(capacity: int) -> int:
         capacity: How many the poller takes.
     """
     most = min(capacity, _MANY)
-    if sys.platform != "win32":
+    if sys.platform != "win32":  # pragma: no branch - not on Windows
         import resource  # there is none elsewhere
 
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
