@@ -241,7 +241,7 @@ def test_what_the_program_has_registered_does_not(tmp_path):
         "print('written once')\n"
         "atexit.register(lambda: print('end of', os.getpid()))\n"
         "def handler(client):\n    pass\n"
-        "ws.serve(handler, port=0, processes=2, ready=lambda server: print('ready', flush=True))\n"
+        "ws.serve(handler, port=0, processes=2, ready=lambda server: os.write(1, b'ready\\n'))\n"
     )
     with Process.python("-c", program) as service:
         for _ in range(2):

@@ -10,11 +10,13 @@ import scriptling_ws as ws
 from processes import Process
 from servers import TIMEOUT
 
-# Before a page's program, in a process of its own: it serves on any port, and tells which.
+# Before a page's program, in a process of its own: it serves on any port, and tells which. In one
+# step: where Python does not buffer, print() takes two, and the lines of several processes mix.
 ANNOUNCED = """
+import os
 import scriptling_ws
 from functools import partial
-tell = lambda server: print(server.port, flush=True)
+tell = lambda server: os.write(1, f"{server.port}\\n".encode())
 scriptling_ws.serve = partial(scriptling_ws.serve, ready=tell, port=0)
 """
 
