@@ -7,11 +7,10 @@
 
    - The last message came alone: in a stream of them something is there, or comes in a batch.
    - The connection is the only one of its process that is active.  Where there are several,
-     there is work for the cores, and the wait of one is the turn of another.  The one that
-     begins to wait tells by whether another one has begun to since its own last wait.
-   - A spin in vain costs the next ones: as many waits as `penalty` says sleep at once.  It
-     doubles with each spin in vain, from WS_SPIN_LEAST to WS_SPIN_MOST, and halves with each that
-     has paid.  So a connection whose messages are far apart, or whose other end needs this
+     there is work for the cores, and the wait of one is the turn of another.  It is alone
+     once WS_SPIN_COMPANY waits of its own have begun, and no other connection's between them.
+   - After a spin in vain the next waits sleep at once: WS_SPIN_LEAST of them the first time, then
+     twice as many each time, up to WS_SPIN_MOST.  Each spin that pays halves that number.  So a connection whose messages are far apart, or whose other end needs this
      very core, spins in one wait of some thousand.
    - A connection's first waits sleep: most connections of a server have no more of them.
 
@@ -30,10 +29,10 @@
 #define WS_SPIN_COMPANY 16
 
 typedef struct {
-    uint32_t company;  /* waits without another one's between them, until it counts as alone */
-    uint32_t left;     /* waits that sleep at once, until one may spin */
-    uint32_t penalty;  /* how many they were after the last spin in vain; halved since, if others paid */
-    uint64_t spun;     /* how many waits have spun, and of these, for how many it paid */
+    uint32_t company;  /* waits left until it counts as alone */
+    uint32_t left;     /* waits left that sleep at once */
+    uint32_t penalty;  /* half of what `left` becomes after the next spin in vain */
+    uint64_t spun;     /* how many waits have spun, and for how many of these it paid */
     uint64_t paid;
 } ws_spin;
 
