@@ -116,7 +116,7 @@ def way(request):
         pytest.skip("there is no gate here")
     way.channel.use_gate_from(1 if way.name == "gate" else 0)
     yield way
-    way.channel.use_gate_from(8)
+    way.channel.use_gate_from(kernels.GATE)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from frames import TEXT, frame
+from kernels import GATE
 from pairs import SOON, Running, both_ends, connection, raw_peer, reset, tcp_pair, until
 from processes import Process, python_environment
 from scriptling_ws import _kernel as kernel
@@ -26,14 +27,14 @@ if not kernel.open_gate():
     pytest.skip("no gate here: it is the compiled kernel's, on Linux", allow_module_level=True)
 
 
-ACTIVE = 128
+PAST = 0.05  # seconds after which what was active before is so no more: some windows
 
 
 @pytest.fixture(autouse=True)
 def always():
     kernel.use_gate_from(1)
     yield
-    kernel.use_gate_from(ACTIVE)
+    kernel.use_gate_from(GATE)
 
 
 def at_the_gate():
@@ -251,9 +252,9 @@ def test_it_is_not_used_where_it_is_switched_off():
 
 
 def test_a_few_connections_wait_by_themselves():
-    kernel.use_gate_from(ACTIVE)
+    kernel.use_gate_from(GATE)
     with both_ends(ping_interval=None) as (one, other):
-        assert one.receive(0.05) is None  # what was active before is so no more
+        assert one.receive(PAST) is None
         for _ in range(20):
             assert other.receive(0.002) is None
         assert other.fileno() not in at_the_gate()
@@ -264,6 +265,7 @@ def test_many_connections_are_those_that_were_said(count):
     kernel.use_gate_from(12)
     with contextlib.ExitStack() as stack:
         pairs = [stack.enter_context(raw_peer(ping_interval=None)) for _ in range(count)]
+        assert pairs[0][0].receive(PAST) is None
         # A window is longer than this takes; where it is not, the next round is quicker.
         for _ in range(200):
             for conn, _ in pairs:
@@ -296,7 +298,7 @@ def test_one_that_is_alone_again_leaves_the_gate():
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_threads_that_queue_for_the_gil_go_to_the_gate():
     """Fewer of them than are many: all are woken at once, while another thread keeps the GIL."""
-    kernel.use_gate_from(ACTIVE)
+    kernel.use_gate_from(GATE)
     interval = sys.getswitchinterval()
     said = mmap.mmap(-1, 1)  # what is written here can be read without letting go of the GIL
 

@@ -5,7 +5,6 @@ lets go of the GIL, which is here, too. None of it goes by how fast a machine is
 long a wait looks out, and the channel counts how often one has, and for how many it paid.
 """
 
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import time
 import pytest
 
 from frames import TEXT, frame
+from kernels import SPIN
 from pairs import SOON, Running, both_ends, raw_peer, reset, until
 from processes import DEADLINE, Process, python_environment
 from scriptling_ws import _kernel as kernel
@@ -23,7 +23,6 @@ FIRST = 16  # waits of a new connection that sleep at once
 LEAST, MOST = 4, 4096  # waits that sleep at once after one that has looked in vain
 COMPANY = 16  # waits after which a connection that has had company counts as alone
 FOREVER = 10**9
-DEFAULT = int(os.environ.get("SCRIPTLING_WS_SPIN") or "50")
 
 if kernel.IMPLEMENTATION == "pure" or sys.platform == "win32":
     pytest.skip("it is the compiled kernel's, on POSIX", allow_module_level=True)
@@ -32,7 +31,7 @@ if kernel.IMPLEMENTATION == "pure" or sys.platform == "win32":
 @pytest.fixture(autouse=True)
 def as_it_was():
     yield
-    kernel.spin_for(DEFAULT)
+    kernel.spin_for(SPIN)
 
 
 def spins(conn):

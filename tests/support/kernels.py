@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 NAMES = {"compiled": "scriptling_ws._wsframe", "pure": "scriptling_ws._wsframe_py"}
 KEY = b"\x12\x34\xab\xcd"
 INT64_MAX = 2**63 - 1
+GATE = int(os.environ.get("SCRIPTLING_WS_GATE") or "128")  # active connections; the defaults of the
+SPIN = int(os.environ.get("SCRIPTLING_WS_SPIN") or "50")  # microseconds; compiled one
 TEXT, BINARY = 0x81, 0x82  # first bytes, with FIN
 MIDDLE, LAST = 0x00, 0x80  # continuations
 
