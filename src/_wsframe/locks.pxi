@@ -78,8 +78,8 @@ cdef class Lock:
                 else:
                     ws_swap(&self.rung, 0)
             return True
-        finally:
-            ws_add(&self.waiters, <unsigned long> -1)
+        finally:  # see encode_frame
+            ws_add(&self.waiters, <unsigned long> -1)  # pragma: no cover
 
     @cython.final
     cdef PyLockStatus hear(self, double until) noexcept:

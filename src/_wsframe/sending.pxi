@@ -10,6 +10,13 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
 
 
+cdef bint tell(object writer, object frame, object error) except -1:
+    """Have the writer deal with what sending a frame has raised; it is raised if it does not."""
+    if not writer.broke(frame, error):
+        raise error
+    return True
+
+
 cdef class _SendingLine(_Line):
     """The way out."""
 
@@ -150,10 +157,7 @@ cdef class _SendingLine(_Line):
             frame = PyBytes_FromStringAndSize(<const char *> data, size)
         if count == 0 or ws_nothing_there(count) or count == -EINTR:
             return writer.go_on(frame) is not False
-        error = OSError(-count, os.strerror(-count))
-        if not writer.broke(frame, error):
-            raise error
-        return True
+        return tell(writer, frame, OSError(-count, os.strerror(-count)))
 
     @cython.final
     cdef bint move_by_session(self, bytes frame, object writer) except -1:
@@ -163,9 +167,7 @@ cdef class _SendingLine(_Line):
         try:
             sealed = self.session.encrypt(frame, self.stream)
         except BaseException as error:
-            if writer.broke(frame, error):
-                return True
-            raise
+            return tell(writer, frame, error)
         if sealed is None:
             return writer.go_on(frame) is not False
         size = PyBytes_GET_SIZE(sealed)
@@ -178,11 +180,8 @@ cdef class _SendingLine(_Line):
             self.session.unsent = sealed[max(count, 0):]
             self.stream.pending = True
             writer.go_on(None)
-        else:
-            error = OSError(-count, os.strerror(-count))
-            if not writer.broke(frame, error):
-                raise error
-        return True
+            return True
+        return tell(writer, frame, OSError(-count, os.strerror(-count)))
 
     @cython.final
     cdef bint move_by_method(self, object frame, object writer) except -1:
@@ -190,9 +189,7 @@ cdef class _SendingLine(_Line):
         try:
             whole = send_by(self.send_by, frame, self.send_flags, self.tail)
         except BaseException as error:
-            if writer.broke(frame, error):
-                return True
-            raise
+            return tell(writer, frame, error)
         if not whole or self.stream.pending:
             left = None if whole or PyList_GET_SIZE(self.tail) else frame
             return writer.go_on(left) is not False or left is None

@@ -10,8 +10,9 @@
      there is work for the cores, and the wait of one is the turn of another.  It is alone
      once WS_SPIN_COMPANY waits of its own have begun, and no other connection's between them.
    - After a spin in vain the next waits sleep at once: WS_SPIN_LEAST of them the first time, then
-     twice as many each time, up to WS_SPIN_MOST.  Each spin that pays halves that number.  So a connection whose messages are far apart, or whose other end needs this
-     very core, spins in one wait of some thousand.
+     twice as many each time, up to WS_SPIN_MOST.  Each spin that pays halves that number.  So a
+     connection whose messages are far apart, or whose other end needs this very core, spins in
+     one wait of some thousand.
    - A connection's first waits sleep: most connections of a server have no more of them.
 
    The state of a connection is guarded by its lock for reading. */

@@ -137,9 +137,9 @@ cdef class Session:
             if done or (before >= 0 and self.outgoing.pending > before):
                 stream.uncounted = PyBytes_GET_SIZE(frame)
             raise
-        finally:
-            if held:
-                self.release_by()
+        finally:  # see encode_frame
+            if held:  # pragma: no cover
+                self.release_by()  # pragma: no cover
 
     # -- receiving ---------------------------------------------------------
 

@@ -228,6 +228,42 @@ def test_connections_that_wait_lend_their_windows():
     )
 
 
+def test_a_large_buffer_of_ciphertext_is_given_back_in_a_long_wait(certificates):
+    run(
+        """
+        with serve(echo) as server, open(server) as conn:
+            session = getattr(conn._link.transport, "session", None)
+            if session is not None:
+                least = len(session.cipher)
+                conn.send_binary(bytes(3_000_000))
+                assert len(conn.receive(10)) == 3_000_000
+                assert len(session.cipher) > least
+                waiting_one = gevent.spawn(conn.receive, 60)
+                until(lambda: len(session.cipher) == least)
+                conn.send("still there")
+                assert waiting_one.get(timeout=10) == "still there"
+        """,
+        *certificates,
+    )
+
+
+def test_one_that_was_woken_does_not_wait():
+    run(
+        """
+        near, far = socket.socketpair()
+        for wakeable in (False, True):
+            place = Parking(near.fileno())
+            place.wake()
+            end = time.monotonic() + 0.05
+            late = took(0 if wakeable else 0.04, SOON, place.park, end, wakeable)
+            assert late is not wakeable
+            place.close()
+        near.close()
+        far.close()
+        """
+    )
+
+
 def test_what_ends_a_wait_loses_nothing():
     run(
         """

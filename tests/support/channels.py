@@ -225,6 +225,7 @@ class End:
         ready: deque[Any] | None = None,
         stream: type[Stream] = Stream,
         lock: Any = None,
+        identity: Callable[[], int] = threading.get_ident,
     ) -> None:
         near, self.far = sockets or pair()
         self.way = way
@@ -244,7 +245,7 @@ class End:
             masks=masks,
             reading=lock(),
             writing=lock(),
-            identity=threading.get_ident,
+            identity=identity,
         )
         self.masks = masks
         self.writer = Writer(self)

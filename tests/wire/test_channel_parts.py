@@ -514,6 +514,21 @@ def test_what_else_a_channel_has(way):
         assert type(channel.tail) is list
 
 
+@pytest.mark.parametrize("engine_s_own", [False, True])
+def test_who_waits_is_told_by_the_number_that_the_engine_has_for_it(way, engine_s_own):
+    with End(way, **({"identity": lambda: 7} if engine_s_own else {})) as end:
+        seen = []
+        end.reader.receive = lambda *_: seen.append(end.channel.reader)
+        receiving = Running(lambda: (end.receive(SOON), threading.get_ident())[1])
+        until(lambda: seen or end.is_asleep())
+        seen.append(end.channel.reader)
+        end.arrive(raw_frame(TEXT, b"x"))
+        thread = receiving.result()
+        expected = 7 if engine_s_own else thread
+        # By a method it is the reader that waits, and that says so itself.
+        assert seen == ([expected] if way.by_descriptor else [0, 0])
+
+
 def test_other_locks(way):
     with End(way) as end:
         old = end.channel.reading, end.channel.writing

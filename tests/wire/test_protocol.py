@@ -491,9 +491,10 @@ def test_a_million_empty_fragments_cost_little(client, opcode, payload):
 @pytest.mark.abuse(45)
 @pytest.mark.parametrize(("opcode", "payload"), [(TEXT, b""), (BINARY, b"x")])
 def test_empty_fragments_take_little_memory(opcode, payload):
-    proto = protocol(fragments=15_000)
-    feed(proto, frame(opcode, payload, fin=False))
-    fed, peak = fed_until_ended(proto, frame(CONTINUATION, payload, fin=False) * 1000, 1000)
+    for _ in range(2):  # in the second round nothing is made for good, such as a tracer's notes
+        proto = protocol(fragments=15_000)
+        feed(proto, frame(opcode, payload, fin=False))
+        fed, peak = fed_until_ended(proto, frame(CONTINUATION, payload, fin=False) * 1000, 1000)
     assert fed == 15_000
     assert peak < 80 * KIB  # a pointer for each would be 120,000 bytes
 
