@@ -84,7 +84,14 @@ _INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 # As a number: the property of `socket.socket` makes an enum's member of it each time.
 _family_of: Final[Callable[[Any], int]] = _socket.socket.family.__get__
 _UNWOKEN: Final = 0.1  # seconds for which a wait sleeps that no descriptor is left to wake
-_NAP_TIMEVAL: Final = struct.pack("@ll", 0, int(NAP * 1_000_000))
+# Linux's second number of SO_RCVTIMEO, by which programs of 32 bits tell seconds of 64.
+_OF_64_BITS: Final = 66
+_TIMEVAL: Final = (
+    "@qq"
+    if getattr(socket, "SO_RCVTIMEO", 0) == _OF_64_BITS and struct.calcsize("@l") == 4
+    else "@ll"
+)
+_NAP_TIMEVAL: Final = struct.pack(_TIMEVAL, 0, int(NAP * 1_000_000))
 
 
 class Transport:
