@@ -472,6 +472,29 @@ def test_a_handler_that_raises_leaves_no_signal_taken_over(monkeypatch, step):
             end.close()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there nobody knows what blocks")
+@pytest.mark.parametrize(
+    ("spoil", "error"),
+    [(socket.socket.close, OSError), (lambda own: own.setblocking(True), ValueError)],
+)
+def test_where_the_program_s_own_descriptor_cannot_be_put_back_all_else_is(spoil, error):
+    own = socket.socketpair()
+    own[1].setblocking(False)
+    before = signal.set_wakeup_fd(own[1].fileno())
+    handlers = {number: signal.getsignal(number) for number in ENDING}
+    try:
+        with pytest.raises(error), StopSignal() as stop:
+            spoil(own[1])
+        assert {number: signal.getsignal(number) for number in ENDING} == handlers
+        assert signal.set_wakeup_fd(-1) == -1
+        stop.restore()  # once more, which changes nothing
+        assert {number: signal.getsignal(number) for number in ENDING} == handlers
+    finally:
+        signal.set_wakeup_fd(before)
+        for end in own:
+            end.close()
+
+
 def test_sigint_is_the_last_to_come_back(monkeypatch):
     calls = []
     with handled(signal.SIGINT, signal.default_int_handler):
@@ -514,22 +537,25 @@ def test_signals_that_the_process_is_started_with(ignored, sent, code):
 
 
 def test_a_handler_that_is_not_pythons_is_not_put_back(monkeypatch):
-    # A program that embeds Python may have one: `signal.signal` gives None for it, but takes none.
-    put, real = [], signal.signal
+    # A program that embeds Python may have one: `getsignal` gives None for it, `signal` takes none.
+    put, real, known = [], signal.signal, signal.getsignal
 
-    def foreign(number, handler):
-        put.append(handler)
-        previous = real(number, handler)
-        return None if number == signal.SIGTERM else previous
+    def note(number, handler):
+        put.append(number)
+        return real(number, handler)
 
-    before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(signal, "signal", foreign)
+    def foreign(number):
+        return None if number == signal.SIGTERM else known(number)
+
+    before = known(signal.SIGTERM)
+    monkeypatch.setattr(signal, "signal", note)
+    monkeypatch.setattr(signal, "getsignal", foreign)
     try:
         serve(echo, port=0, ready=lambda server: server.close())
     finally:
         real(signal.SIGTERM, before)
-    assert put
-    assert None not in put
+    assert put.count(signal.SIGTERM) == 1  # taken over, and no more
+    assert put.count(signal.SIGINT) == 2
 
 
 def test_other_signals_do_not_end_it():

@@ -107,10 +107,14 @@ class Signals:
         """Put everything back as it was. May be called again.
 
         Raises:
+            OSError, ValueError: the program's own descriptor for signals is closed, or blocks
+                meanwhile. There is none then; all else was put back.
             BaseException: what a signal handler raised meanwhile; all was put back.
         """
         struck: BaseException | None = None
-        for _ in range(_STRIKES):
+        for strikes in range(2 * _STRIKES):
+            if strikes == _STRIKES:
+                self._previous_descriptor = -1
             try:
                 self._put_back()
                 break
