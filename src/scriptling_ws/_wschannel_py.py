@@ -148,11 +148,11 @@ class Place:
 
     def move(self, hub: Any, /) -> None:
         """Have the watcher of another hub."""
-        raise NotImplementedError
+        raise NotImplementedError  # pragma: no cover - the subclass's
 
     def set_timer(self, until: float, /) -> None:
         """Have the timer fire then."""
-        raise NotImplementedError
+        raise NotImplementedError  # pragma: no cover - the subclass's
 
     def park(self, until: float, wakeable: bool, /) -> bool:
         """Wait until something may have come."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import sys
 import threading
 
 import pytest
@@ -269,6 +270,7 @@ def test_what_is_no_websocket_of_a_route_is_the_applications():
     [
         ([(b"origin", b"https://foreign.example")], {}, 403),
         ([(b"host", b"foreign.example")], {}, 400),
+        ([(b"host", b"")], {}, 400),
         ([], {"raw_path": b"/a%2f/ws"}, 404),
         ([(b"bad name", b"x")], {}, 400),
         ([(b"x", b"a\r\nb: c")], {}, 400),
@@ -616,6 +618,19 @@ def test_on_close_is_called_once(client, posted):
     assert client._settled()
 
 
+def test_an_exit_in_on_close_is_that_of_the_main_thread_alone(client, caplog):
+    client.on_close(sys.exit)
+    with pytest.raises(SystemExit):  # here it may be a signal handler's
+        client.close()
+    assert caplog.text == ""
+    other = Client(lambda posted: None, lambda: None, client._options, client.request)
+    other.on_close(sys.exit)
+    closing = threading.Thread(target=other._left, args=(1000,))
+    closing.start()
+    closing.join()
+    assert "an on_close callback failed" in caplog.text
+
+
 @pytest.mark.parametrize(("message", "fits"), [("é" * 5, True), ("é" * 5 + "a", False)])
 def test_of_a_text_the_bytes_count(posted, message, fits):
     options = Options(max_message_size=10)
@@ -647,6 +662,33 @@ def test_a_receiver_that_is_interrupted_keeps_no_other_from_its_message(client, 
     assert seen == ["a"]
 
 
+def test_a_receiver_that_is_interrupted_too_late_wakes_no_other(client, monkeypatch):
+    """Its message is taken already, so that the other has nothing to look for."""
+    seen, woken = [], []
+    plain = engine().event
+    other = threading.Thread(target=lambda: seen.append(client.receive(TIMEOUT)))
+
+    class Interrupted:
+        def set(self):
+            woken.append(self)
+
+        def wait(self, seconds):
+            monkeypatch.setattr(type(engine()), "event", staticmethod(plain))
+            other.start()
+            until(lambda: len(client._inbox._waiters) == 2)
+            client._feed("a")
+            assert client.receive(0) == "a"
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(engine()), "event", staticmethod(Interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        client.receive(TIMEOUT)
+    assert len(woken) == len(client._inbox._waiters) == 1
+    client._feed("b")
+    other.join()
+    assert seen == ["b"]
+
+
 def test_it_cannot_be_copied(client):
     with pytest.raises(TypeError, match="cannot be copied"):
         client.__reduce_ex__(2)
@@ -674,6 +716,13 @@ def test_without_a_thread_a_connection_is_told_to_come_later(monkeypatch):
     monkeypatch.setattr(type(engine()), "spawn", staticmethod(spawn))
     sent = Server(middleware(print)).run()
     assert sent == [accepted(), close(1013, "the server has no thread left")]
+    asked = []
+    made = middleware(print, authorize=asked.append)
+    start, body = Server(made, extensions={"websocket.http.response": {}}).run()
+    assert start["status"] == 503
+    assert b"no thread left" in body["body"]
+    assert asked == []
+    assert not ending()._seats
 
 
 def test_a_loop_that_is_not_asyncios_is_an_error():

@@ -1,6 +1,7 @@
 """The end of the server around: who is told, and who is not."""
 
 import gc
+import itertools
 import os
 import signal
 import sys
@@ -120,6 +121,17 @@ def test_the_main_thread_takes_the_signal_over_for_another_one():
         if sys.implementation.name == "cpython":
             until(lambda: signal.getsignal(signal.SIGTERM) != handler)
     ending().stop()
+    assert signal.getsignal(signal.SIGTERM) == handler
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="no other can be asked")
+def test_what_the_main_thread_was_asked_for_may_be_too_late():
+    handler = lambda number, frame: None  # noqa: E731 - to be compared
+    signal.signal(signal.SIGTERM, handler)
+    ending().stop()
+    assert module._ask_main_thread()
+    until(itertools.count(-100).__next__)  # it is done between two steps of this
+    assert module._ending is None
     assert signal.getsignal(signal.SIGTERM) == handler
 
 

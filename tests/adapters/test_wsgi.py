@@ -119,6 +119,7 @@ def test_what_is_no_upgrade_is_the_applications():
         ({"HTTP_ORIGIN": "https://foreign.example"}, 403, b"origin may not connect"),
         ({"HTTP_HOST": "foreign.example"}, 400, b"does not go by the name"),
         ({"HTTP_HOST": None}, 400, b"Host header is missing"),
+        ({"HTTP_HOST": ""}, 400, b"Host header is empty"),
         ({"HTTP_X": "a\r\nHost: b"}, 400, b"line end"),
         ({"HTTP_X": "\u20ac"}, 400, b"outside Latin-1"),
         ({"SERVER_PROTOCOL": "HTTP/2"}, 400, b"malformed"),

@@ -21,10 +21,12 @@ from pairs import (
     receive_head,
     running,
     tls_contexts,
+    until,
     upgrade_answer,
 )
 from scriptling_ws._client import backoff
 from scriptling_ws._client.backoff import Budget, Pace, is_final, retry_after
+from scriptling_ws._client.reconnecting import _UNWOKEN
 from scriptling_ws._network import deadline as _deadline
 from scriptling_ws._network.waiting import engine
 from servers import echo, serving
@@ -369,6 +371,7 @@ def test_close_ends_a_wait_and_a_connection(log):
         conns = ws.reconnecting(server.url, first_delay=0)
         with running(lambda: loop(conns)) as (waiting,):
             assert "next try in 1234.0 s" in log.wait_for("next try").message
+            until(lambda: conns._waker is not None)  # it waits, or is about to
             conns.close()
             assert waiting.result() == []
         conns.close()  # may be called again
@@ -392,13 +395,46 @@ def test_close_ends_a_wait_without_a_descriptor(log, monkeypatch):
     def refuse():
         raise OSError(errno.EMFILE, "Too many open files")
 
+    waits, sleep = threading.Event(), engine().sleep
+
+    def asleep(seconds):
+        if seconds <= _UNWOKEN:  # else it is somebody else's
+            waits.set()
+        sleep(seconds)
+
     monkeypatch.setattr(type(engine()), "waker", staticmethod(refuse))
+    monkeypatch.setattr(type(engine()), "sleep", staticmethod(asleep))
     with Fickle(refusal(503, "Retry-After: 1234")) as server:
         conns = ws.reconnecting(server.url)
         with running(lambda: list(conns)) as (waiting,):
-            log.wait_for("next try")
+            assert waits.wait(SOON)
             conns.close()
             assert waiting.result() == []
+
+
+@pytest.mark.threads
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="there is no SIGUSR1 here")
+def test_what_a_signal_handler_raises_before_a_wait_leaves_the_loop(monkeypatch):
+    """An OSError too: it is not that of a waker which cannot be made."""
+
+    def late(*_):
+        raise TimeoutError("the program's own")
+
+    def interrupted():
+        signal.raise_signal(signal.SIGUSR1)
+        return waker()
+
+    waker = engine().waker
+    before = signal.signal(signal.SIGUSR1, late)
+    try:
+        with Fickle(BUSY) as server:
+            turns = iter(ws.reconnecting(server.url, **LONG))
+            monkeypatch.setattr(type(engine()), "waker", staticmethod(interrupted))
+            with pytest.raises(TimeoutError, match="the program's own"):
+                next(turns)
+            monkeypatch.undo()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.parametrize("how", [refusal(404), BUSY, "drop"], ids=["404", "503", "drop"])
@@ -408,6 +444,31 @@ def test_a_try_that_fails_after_close_raises_nothing(how, log):
         assert list(conns) == []
     assert len(server.requests) == 1
     assert log.texts(logging.WARNING) == []
+
+
+def test_a_try_that_opens_a_connection_after_close_has_no_turn():
+    def serve(conn):
+        assert conn.receive(SOON) is None
+        seen.append(conn.close_code)
+
+    seen = []
+    with Fickle(serve) as server:
+        conns = ws.reconnecting(lambda: conns.close() or server.url, **AT_ONCE)
+        assert list(conns) == []
+    assert seen == [1000]
+    assert len(server.requests) == 1
+
+
+def test_close_within_a_turn_makes_it_the_last(log):
+    with Fickle(serve_one) as server:
+        conns, turns = ws.reconnecting(server.url, **AT_ONCE), 0
+        for conn in conns:
+            turns += 1
+            conns.close()
+            assert not conn.connected()
+    assert turns == len(server.requests) == 1
+    assert log.texts(logging.WARNING) == []  # it is no failure
+    assert conns.last_error is None
 
 
 @pytest.mark.threads
@@ -420,6 +481,15 @@ def test_ctrl_c_ends_a_wait():
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no Unix sockets here")
+def test_a_unix_socket_is_logged_by_its_path(log):
+    with pytest.raises(ws.ConnectError):
+        next(iter(ws.reconnecting("ws+unix:///nowhere/socket:/feed?token=secret", max_tries=1)))
+    (line,) = log.texts(logging.WARNING)
+    assert line.startswith("the Unix socket '/nowhere/socket': ")
+    assert "secret" not in line
 
 
 # -- the pace --------------------------------------------------------------------

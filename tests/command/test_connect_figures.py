@@ -1,6 +1,7 @@
 """What /stats and /ping show of a connection."""
 
-from pairs import SOON, both_ends, running
+from frames import PING
+from pairs import SOON, both_ends, raw_peer, receive_frame, running
 from scriptling_ws._command.figures import figures_of
 from scriptling_ws._command.slash import Slash
 from scriptling_ws._handshakes.terms import Terms
@@ -42,3 +43,14 @@ def test_a_ping_that_is_answered_and_one_that_is_not(monkeypatch):
         monkeypatch.setattr("scriptling_ws._command.slash._PING_TIMEOUT", 0.01)
         slash.run("/ping")
         assert screen.lines[1:] == ["no pong within 0 seconds"]
+
+
+def test_a_ping_on_a_connection_that_ends_meanwhile():
+    """That it has ended is told elsewhere."""
+    with raw_peer() as (client, peer):
+        screen = Screen()
+        with running(lambda: Slash(client, screen, client.close).run("/ping")):
+            assert receive_frame(peer)[0] == 0x80 | PING
+            peer.close()
+        assert not client.connected()
+        assert screen.lines == []

@@ -8,7 +8,16 @@ import threading
 
 import pytest
 
+from frames import BINARY, CONTINUATION, raw_frame
+from pairs import both_ends, raw_peer
 from processes import python_environment
+from scriptling_ws import ReceiveTimeout
+from scriptling_ws._command.feeding import Feeder
+from scriptling_ws._command.patience import Patience
+from scriptling_ws._command.progress import Bar
+from scriptling_ws._command.receiving import save
+from scriptling_ws._command.screen import Screen
+from scriptling_ws._command.session import Session
 
 pytestmark = pytest.mark.processes
 
@@ -97,6 +106,73 @@ def test_a_silence_ends_what_is_saved(peer, run, command, tmp_path):
         program.end_input()
         assert program.finish() == ([], status)
         assert conn.receive(30) is None
+
+
+NOT_BEGUN = Feeder([], Session.send)  # an input that has not
+
+
+def session_of(conn):
+    return Session(conn, Screen("hex", as_json=False, notes=False), as_json=False, binary=False)
+
+
+def test_a_silence_ends_nothing_before_the_input_has_ended(tmp_path, capsys):
+    """However little patience there is after that."""
+    looks = []
+
+    class Looked(Patience):
+        def left(self):
+            looks.append(1)
+            if len(looks) == 3:  # one wait has been in vain
+                peer.send_binary(b"late")
+            return super().left()
+
+    with both_ends(binary_type=bytes) as (conn, peer), (tmp_path / "saved").open("wb") as file:
+        save(session_of(conn), Looked(NOT_BEGUN, 0), file, Bar("received"), once=True)
+        assert not conn.connected()
+    assert (tmp_path / "saved").read_bytes() == b"late"
+
+
+class Slow:
+    """A connection, and the one message of it; its second part comes after a wait in vain."""
+
+    def __init__(self, conn, peer):
+        self._conn, self._peer = conn, peer
+        self.waits = 0
+
+    def __getattr__(self, name):
+        return getattr(self._conn, name)
+
+    def receive_stream(self, *arguments, **options):
+        self._peer.sendall(raw_frame(BINARY, b"one, "))
+        self._stream = self._conn.receive_stream(*arguments, **options)
+        return self
+
+    def __enter__(self):
+        self._stream.__enter__()
+        self.text = self._stream.text
+        return self
+
+    def __exit__(self, *error):
+        self._stream.__exit__(*error)
+
+    def __iter__(self):
+        try:
+            yield from self._stream
+        except ReceiveTimeout:
+            self.waits += 1
+            self._peer.sendall(raw_frame(0x80 | CONTINUATION, b"two"))
+            raise
+
+
+def test_the_rest_of_a_message_comes_after_a_timeout(tmp_path, capsys):
+    with (
+        raw_peer(binary_type=bytes, close_timeout=0) as (conn, peer),
+        (tmp_path / "saved").open("wb") as file,
+    ):
+        slow = Slow(conn, peer)
+        save(session_of(slow), Patience(NOT_BEGUN, 0), file, Bar("received"), once=True)
+    assert (tmp_path / "saved").read_bytes() == b"one, two"
+    assert slow.waits == 1
 
 
 def test_half_a_message_is_waited_for(peer, command, tmp_path):

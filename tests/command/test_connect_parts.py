@@ -1,6 +1,7 @@
 """The parts of `scriptling-ws connect` that do no I/O: what is shown, and what lines stand for."""
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -28,8 +29,10 @@ from scriptling_ws._command.certificate import client_context
 from scriptling_ws._command.documents import check_json, indented, on_one_line
 from scriptling_ws._command.ending import ends_by_signals
 from scriptling_ws._command.escapes import shown, shown_in_lines, shown_json
+from scriptling_ws._command.feeding import lines_of
 from scriptling_ws._command.history import MOST, History, history_path
 from scriptling_ws._command.plan import _headers
+from scriptling_ws._command.screen import Screen
 from scriptling_ws._command.statuses import Status, of_close, of_error
 
 pytestmark = pytest.mark.once
@@ -186,6 +189,23 @@ def test_statuses():
         (OSError(28, "full"), Status.FILE),
     ):
         assert of_error(error) is status
+
+
+def test_lines_of_any_length(tmp_path):
+    """Longer ones than what is read at a time too."""
+    lines = ["x" * 200_000, "", "é" * 100_000, "", "y" * 150_001]
+    file = tmp_path / "lines"
+    file.write_text("\n".join(lines), encoding="utf-8", newline="")
+    with file.open("rb") as input_:
+        assert list(lines_of(input_.fileno())) == lines
+
+
+def test_an_output_that_is_a_stand_in(monkeypatch):
+    """As a program has that calls `main`; it need not be what Python's own is."""
+    output = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", output)
+    Screen("hex", as_json=False, notes=False).show("Grüße \x1b")
+    assert output.getvalue() == "Grüße \\x1b\n"
 
 
 # -- the history ------------------------------------------------------------------

@@ -1,9 +1,13 @@
 """`scriptling-ws connect` on a real terminal, with prompt_toolkit and without it."""
 
+import contextlib
+import errno
+import logging
 import os
 import re
 import signal
 import stat
+import sys
 
 import pytest
 
@@ -13,6 +17,10 @@ if os.name == "nt":
     pytest.skip("Windows has no ptys", allow_module_level=True)
 
 from driven import Driven
+from pairs import SOON, both_ends, connection, running, tcp_pair, until
+from scriptling_ws._command.history import History
+from scriptling_ws._command.screen import Screen
+from scriptling_ws._command.session import Session
 from terminals import Terminal
 
 pytestmark = pytest.mark.processes
@@ -111,6 +119,7 @@ def test_commands(peer, state):
         terminal.until(at_prompt)
         terminal.type("/help\r")
         terminal.until("//text sends /text")
+        terminal.type("\r")  # of which no message becomes
         terminal.type("//help\r")
         assert conn.receive(30) == "/help"
         terminal.type("/binary 01 02 ff\r")
@@ -305,6 +314,139 @@ def test_where_no_connection_can_be_watched(peer, state, tmp_path):
         terminal.until("< looked for")
         conn.close()
         assert terminal.end() == 0
+
+
+# -- the prompt by itself, whose keys were typed before it begins -----------------
+
+
+@pytest.fixture
+def prompt(tmp_path, capsys):
+    """A function that runs the prompt for a connection."""
+    pytest.importorskip("prompt_toolkit", reason="prompt_toolkit is not installed")
+    from prompt_toolkit.application import create_app_session
+    from prompt_toolkit.input import create_pipe_input
+    from prompt_toolkit.output import DummyOutput
+
+    from scriptling_ws._command.prompt import Prompt
+
+    def run(conn, keys=""):
+        screen = Screen("hex", as_json=False, notes=False)
+        with (
+            create_pipe_input() as keyboard,
+            create_app_session(input=keyboard, output=DummyOutput()),
+        ):
+            keyboard.send_text(keys)
+            made = Prompt(History(tmp_path / "history"), colour=False)
+            made.run(Session(conn, screen, as_json=False, binary=False))
+
+    return run
+
+
+def test_a_connection_that_has_ended_before_anybody_can_type(prompt, caplog):
+    with both_ends() as (conn, peer):
+        with running(peer.close):
+            assert conn.receive(SOON) is None
+        prompt(conn, "not sent\r")
+        assert conn.stats().messages_sent == 0
+    assert caplog.text == ""
+
+
+class Overtaken:
+    """A connection to which something happens just behind each look whether it is open."""
+
+    def __init__(self, conn, *happens):
+        self._conn = conn
+        self._happens = list(happens)
+
+    def __getattr__(self, name):
+        return getattr(self._conn, name)
+
+    def connected(self):
+        was = self._conn.connected()
+        if self._happens:
+            self._happens.pop(0)()
+        return was
+
+
+def test_a_connection_that_ends_as_it_is_to_be_watched(prompt):
+    """Keepalive may have the peer's close before the prompt does."""
+
+    def end():
+        with running(peer.close):
+            until(lambda: conn.fileno() < 0)
+
+    with both_ends() as (conn, peer):
+        prompt(Overtaken(conn, lambda: None, end))  # the first look is before the prompt
+        assert conn.close_code == 1000
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_an_output_that_is_full_ends_the_prompt(prompt, monkeypatch):
+    full = open("/dev/full", "w")  # noqa: SIM115 - closed below
+    with both_ends() as (conn, peer):
+        peer.send("too much")
+        try:
+            monkeypatch.setattr(sys, "stdout", full)
+            with pytest.raises(OSError) as caught:
+                prompt(conn)
+        finally:
+            monkeypatch.undo()
+            with contextlib.suppress(OSError):
+                full.close()
+    assert caught.value.errno == errno.ENOSPC
+    assert type(caught.value.__context__) is OSError  # it fails again where the rest is flushed
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    """A connection whose frames are logged, its peer, and what is called as a line is logged.
+
+    That is a list of pairs: a text of the line, and a function.
+    """
+    todo = []
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            for text, function in todo:
+                if text in record.getMessage():
+                    function()
+
+    logger = logging.getLogger("scriptling_ws.frames")
+    monkeypatch.setattr(logger, "handlers", [Handler()])
+    monkeypatch.setattr(logger, "propagate", False)
+    near, far = tcp_pair()
+    peer = connection(far, client=False)
+    logger.setLevel(logging.DEBUG)
+    conn = connection(near)
+    yield conn, peer, todo
+    logger.setLevel(logging.NOTSET)
+    peer._abort()
+    conn.close()
+    peer.close()
+
+
+def fail():
+    raise RuntimeError("the log cannot be written")
+
+
+def test_what_fails_as_a_message_comes_ends_the_prompt(prompt, heard):
+    """As where a program writes its log. asyncio would show the error, and wait for a key."""
+    conn, peer, todo = heard
+    todo.append(("first", fail))
+    with pytest.raises(RuntimeError, match="the log cannot be written"):
+        prompt(Overtaken(conn, lambda: peer.send("first")))
+
+
+def test_what_fails_as_a_second_message_comes_behind_the_key_that_ends_the_prompt(
+    prompt, heard, capsys
+):
+    """The key counts, which was heard between the two."""
+    conn, peer, todo = heard
+    todo += [("first", lambda: peer.send("second")), ("second", fail)]
+    with running(lambda: peer.receive(SOON)):
+        prompt(Overtaken(conn, lambda: peer.send("first")), "\x04")
+    assert peer.close_code == 1000
+    assert capsys.readouterr() == ("first\n", "")
 
 
 # -- without it -------------------------------------------------------------------

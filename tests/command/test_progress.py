@@ -1,5 +1,6 @@
 """The bar of --save and --send-file, on a real terminal; and its words."""
 
+import contextlib
 import os
 import sys
 
@@ -44,7 +45,30 @@ def test_how_fast_it_is_and_how_long_it_takes(monkeypatch, capsys):
     now = 102.0
     bar(1_000_000, 4_000_000)
     assert "25% 1.0 MB of 4.0 MB, 500.0 kB/s, 0:06 left" in capsys.readouterr().err
+    bar(4_000_000, 4_000_000)
     bar.finish()
+    assert capsys.readouterr().err.endswith("100% 4.0 MB of 4.0 MB, 2.0 MB/s\x1b[K\n")
+
+
+@pytest.mark.once
+def test_how_fast_it_is_where_nobody_knows_its_size(monkeypatch, capsys):
+    now = 100.0
+    monkeypatch.setattr(progress, "monotonic", lambda: now)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    bar = Bar("received")
+    bar(0, None)
+    now = 102.0
+    bar(1_000_000, None)
+    assert capsys.readouterr().err.endswith("\rreceived 1.0 MB, 500.0 kB/s\x1b[K")
+
+
+def until_shown(terminal, text, pieces):
+    """Pieces one after the other until there is a bar: the one before it may not have ended yet."""
+    for piece in pieces:
+        yield piece
+        if not any(line.startswith(text) for line in terminal.lines):
+            with contextlib.suppress(AssertionError):
+                terminal.until(text, 0.1)
 
 
 @pytest.mark.processes
@@ -61,7 +85,7 @@ def test_bars_on_a_terminal(peer, tmp_path):
         conn = peer.accept()
         assert len(conn.receive(60)) == 2_000_000
         terminal.until("sent [########################] 100% 2.0 MB of 2.0 MB")
-        conn.send_stream([b"y" * 500_000, b"z" * 500_000])
+        conn.send_stream(until_shown(terminal, "received ", [b"y" * 100_000] * 10))
         assert terminal.end() == 0
         assert [line for line in terminal.lines if line.startswith("received 1.0 MB")]
     assert saved.stat().st_size == 1_000_000

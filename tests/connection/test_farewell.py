@@ -1,12 +1,13 @@
 """A client's Close, its answer and the stream's end in one go: as the long way has it."""
 
 import errno
+import select
 import socket
 
 import pytest
 
 from frames import CLOSE, PING, TEXT, close_frame, frame
-from pairs import SOON, at_least, raw_peer, receive_to_end, running, until
+from pairs import SOON, at_least, raw_peer, receive_to_end, reset, running, until
 from scriptling_ws._connection import reader as _reader
 from scriptling_ws._connection.lifecycle import State
 from scriptling_ws._network.transport import Transport
@@ -94,23 +95,65 @@ def test_an_answer_that_cannot_leave(ways):
 
 
 class Raising(Transport):
-    """A socket whose write a signal handler interrupts, once."""
+    """A socket one of whose calls a signal handler interrupts, once."""
+
+    call = error = None
+
+    def _strike(self, call):
+        if call == self.call:
+            self.call = None
+            raise self.error
 
     def write(self, data):
-        if vars(Raising).get("raised"):
-            return super().write(data)
-        Raising.raised = True
-        raise KeyboardInterrupt
+        self._strike("write")
+        return super().write(data)
+
+    def read_into(self, buffer, nap=False):
+        self._strike("read")
+        return super().read_into(buffer, nap)
 
 
-def test_an_exception_of_a_signal_handler_leaves_the_answer_to_the_next_call():
+@pytest.mark.parametrize("call", ["write", "read"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError])  # one is an OSError
+def test_an_exception_of_a_signal_handler_leaves_the_rest_to_the_next_call(call, error):
     with raw_peer(client=False, transport=Raising) as (conn, peer):
+        conn._link.transport.call, conn._link.transport.error = call, error
         peer.sendall(CLOSES["usual"])
         peer.shutdown(socket.SHUT_WR)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(error):
             conn.receive(SOON)
+        assert conn._link.send_error is None
         assert conn.receive(SOON) is None
+        assert conn.fileno() == -1
         assert receive_to_end(peer) == close_frame(1000)
+
+
+class Left(Transport):
+    """A socket whose peer resets the connection once it has the answer.
+
+    Attributes:
+        peer: Its socket.
+    """
+
+    peer = None
+
+    def finish_writing(self):
+        super().finish_writing()
+        assert receive_to_end(self.peer) == close_frame(1000)
+        reset(self.peer)
+        poller = select.poll()
+        poller.register(self.fileno(), 0)  # an error is told of unasked
+        assert poller.poll(SOON * 1000)
+
+
+def test_a_peer_that_resets_the_connection_in_place_of_ending_its_stream(ways):
+    with raw_peer(client=False, transport=Left) as (conn, peer):
+        conn._link.transport.peer = peer
+        peer.sendall(CLOSES["usual"])
+        assert conn.receive(SOON) is None
+        assert ways == [True]
+        assert conn.fileno() == -1
+        assert conn.close_code == 1000
 
 
 def test_a_peer_that_does_not_end_its_stream(ways):

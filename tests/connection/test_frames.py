@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import re
+import select
 
 import pytest
 
@@ -20,12 +21,14 @@ from pairs import (
     transports,
     until,
 )
-from scriptling_ws._connection.frames import Watched
+from scriptling_ws._connection.frames import Watched, log_message
 from scriptling_ws._handshakes.terms import Terms
 from scriptling_ws._network.transport import Transport
 from servers import echo, serving
 
 TIMEOUT = 10
+AGES = 1000.0
+PING = 0x89  # with FIN, as TEXT
 NAME = "scriptling_ws.frames"
 
 
@@ -306,6 +309,71 @@ def test_the_level_counts_while_it_is_open_too(log):
             "TEXT, FIN, 4 bytes: 'seen'",
             "TEXT, FIN, 5 bytes: 'again'",
         ]
+
+
+def test_the_level_counts_for_messages_of_others_too(log):
+    logger = logging.getLogger(NAME)
+    logger.setLevel(logging.INFO)
+    log_message("asgi-1", "sent", "secret")
+    logger.setLevel(logging.DEBUG)
+    log_message("asgi-1", "sent", "seen")
+    assert log.lines == ["asgi-1 sent TEXT, 4 characters: 'seen'"]
+
+
+def test_keepalive_takes_what_an_exception_in_the_log_has_kept(log):
+    with raw_peer(client=False, ping_interval=AGES) as (conn, far):
+        far.sendall(raw_frame(PING, b"kept", KEY))
+        log.strike = Strike()
+        with pytest.raises(Strike):
+            conn.receive(TIMEOUT)
+        conn._pinger._liveness.asked -= 2 * AGES  # it is time
+        conn._pinger.look_after()
+        received = [receive_frame(far) for _ in range(2)]
+        assert (0x8A, b"kept") in received
+        assert [first for first, _ in received if first == PING]
+    assert log.of("server", "received")[0] == "PING, FIN, 4 bytes: 6b 65 70 74"
+
+
+@contextlib.contextmanager
+def watched_pair():
+    """A transport whose frames are logged, the one below it, and the peer's socket."""
+    near, far = tcp_pair()
+    inner = Transport(near)
+    with far, contextlib.closing(Watched(inner, "a")) as seen:
+        yield seen, inner, far
+
+
+def test_what_an_exception_in_the_log_has_kept_comes_next(log):
+    frame, buffer = raw_frame(TEXT, b"kept"), bytearray(100)
+    with watched_pair() as (seen, inner, far):
+        assert (seen.unread(), seen.peek(3)) == (False, None)
+        far.sendall(frame)
+        until(seen.unread)
+        assert (seen.peek(3), seen.keeps()) == (frame[:3], False)
+        log.strike = Strike()
+        with pytest.raises(Strike):
+            seen.read_into(buffer)
+        assert (inner.unread(), seen.unread(), seen.keeps()) == (False, True, True)
+        assert seen.peek(3) == frame[:3]
+        assert seen.read_into(memoryview(buffer)[:2]) == 2
+        assert seen.peek(100) == frame[2:]
+        assert seen.read_into(memoryview(buffer)[2:]) == len(frame) - 2
+        assert buffer[: len(frame)] == frame
+        assert (seen.unread(), seen.keeps(), seen.peek(3)) == (False, False, None)
+    assert log.lines == ["a received TEXT, FIN, 4 bytes: 'kept'", "a closed"]
+
+
+def test_all_else_is_the_other_transports(log):
+    with watched_pair() as (seen, inner, _):
+        waker = seen.waker_number()
+        assert waker == inner.waker_number() >= 0
+        assert not select.select([waker], [], [], 0)[0]
+        seen.wake()
+        assert select.select([waker], [], [], 0)[0] == [waker]
+        for value in (True, False):
+            seen.pending = value
+            assert (seen.pending, inner.pending) == (value, value)
+        assert seen.fileno() == inner.fileno() == seen.detach().fileno() >= 0
 
 
 def test_threads_at_a_time(log):

@@ -236,8 +236,9 @@ def test_an_interrupted_send_is_completed_later(tls, size, then):
     assert got == [bytes([number]) * size for number in range(len(got))]
 
 
+@pytest.mark.parametrize("call", ["receive", "receive_into"])
 @pytest.mark.parametrize("client", [True, False], ids=["client", "server"])
-def test_close_from_a_signal_handler_during_a_receive(client):
+def test_close_from_a_signal_handler_during_a_receive(client, call):
     with raw_peer(client=client, close_timeout=2) as (conn, _):
 
         def handle(number, stack):
@@ -252,7 +253,10 @@ def test_close_from_a_signal_handler_during_a_receive(client):
 
         start = time.monotonic()
         with running(shoot):
-            assert conn.receive(None) is None
+            if call == "receive":
+                assert conn.receive(None) is None
+            else:
+                assert conn.receive_into(bytearray(1), None) is None
         assert time.monotonic() - start < 5
         signal.signal(signal.SIGUSR1, previous)
         assert conn.fileno() == -1
@@ -376,6 +380,47 @@ def test_a_handlers_timeout_before_an_answer_leaves_that_to_the_next_call():
             conn.receive(SOON)
         assert conn.receive(0.05) is None
         assert receive_frame(peer) == (0x8A, b"p")
+
+
+class Peeking(ByMethod):
+    """A transport in which a signal handler raises as it looks ahead, once."""
+
+    error = None
+
+    def peek(self, size):
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        return super().peek(size)
+
+
+@pytest.mark.abuse(70)
+def test_a_handlers_timeout_as_a_sender_looks_for_pings_comes_behind_its_message():
+    with raw_peer(transport=Peeking, ping_interval=None) as (conn, peer):
+        conn._link.transport.error = TimeoutError("a signal handler's")
+        peer.sendall(frame(PING, b"p"))
+        arrived(conn, 3)
+        conn._channel.look_at = 0.0  # it is time
+        with pytest.raises(TimeoutError, match="a signal handler's"):
+            conn.send("sent")
+        assert receive_frame(peer) == (0x81, b"sent")
+        conn._channel.look_at = 0.0
+        conn.send("more")
+        assert receive_frame(peer) == (0x81, b"more")
+        assert receive_frame(peer) == (0x8A, b"p")
+
+
+@pytest.mark.abuse(70)
+def test_a_ping_that_came_as_a_handler_raised_is_answered_without_a_receiver():
+    with raw_peer(transport=ByMethod, ping_interval=None) as (conn, peer):
+        peer.sendall(frame(PING, b"p"))
+        arrived(conn, 3)
+        interrupted(conn._link.protocol, "feed_run", KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            conn.receive(0)
+        conn._channel.look_at = 0.0  # it is time
+        conn.send("x")
+        assert {receive_frame(peer) for _ in range(2)} == {(0x81, b"x"), (0x8A, b"p")}
 
 
 def test_close_inside_a_write_leaves_the_descriptor_to_the_sender():

@@ -404,6 +404,27 @@ def test_control_frames_that_come_in_pieces_are_answered():
         assert receive_frame(peer) == (0x80 | PONG, b"in pieces")
 
 
+class Sparing(ByMethod):
+    """A transport on which a short ping comes at a time."""
+
+    def peek(self, size):
+        return super().peek(min(size, 3))
+
+    def read_into(self, buffer, nap=False):
+        return super().read_into(memoryview(buffer)[:3], nap)
+
+
+def test_keepalive_takes_so_many_pings_of_one_connection_and_then_looks_at_others():
+    with raw_peer(transport=Sparing, ping_interval=None) as (conn, peer):
+        pings = [bytes([65 + number]) for number in range(20)]
+        peer.sendall(b"".join(frame(PING, each) for each in pings))
+        arrived(conn, 60)
+        assert look(conn).readable
+        assert conn.stats().frames_sent == 16
+        assert look(conn).readable
+        assert [receive_frame(peer) for _ in pings] == [(0x80 | PONG, each) for each in pings]
+
+
 @roles
 @transports
 def test_select_sees_a_message_that_keepalive_has_seen(client, tls):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import threading
 
 import pytest
@@ -121,6 +122,27 @@ def test_too_few_descriptors(monkeypatch):
     with pytest.raises(ws.ConnectError, match="cannot make a pair") as caught:
         ws.pair()
     assert caught.value.errno == 24
+
+
+def test_a_signal_handlers_timeout_leaves_nothing_open(monkeypatch):
+    made = []
+
+    class Struck(socket.socket):
+        """One in whose call a signal handler raises."""
+
+        def getpeername(self):
+            raise TimeoutError("a signal handler's")
+
+    def struck():
+        near, far = socketpair()
+        made.extend([near, Struck(fileno=far.detach())])
+        return made
+
+    socketpair = socket.socketpair
+    monkeypatch.setattr("socket.socketpair", struck)
+    with pytest.raises(TimeoutError, match="a signal handler's"):
+        ws.pair()
+    assert [sock.fileno() for sock in made] == [-1, -1]
 
 
 def test_it_leaves_nothing_behind():

@@ -1,6 +1,8 @@
 """Pings, latency and keepalive: the peer is a plain socket that answers as a test wants."""
 
+import errno
 import gc
+import os
 import socket
 import threading
 import weakref
@@ -347,16 +349,17 @@ def test_one_that_fails_does_not_end_the_others(caplog):
     assert 5 < entry.moment - monotonic() <= 10 + 1 / _keepalive._GRID
 
 
-def test_an_exception_in_the_thread_itself_forgets_nobody(monkeypatch, caplog):
+@pytest.mark.parametrize("step", ["_silence", "_take_in"], ids=["with one", "between two"])
+def test_an_exception_in_the_thread_itself_forgets_nobody(step, monkeypatch, caplog):
     service = _keepalive._service()
 
-    def fail(_):
+    def fail(*_):
         monkeypatch.undo()
         raise MemoryError
 
     now, later = Watched([]), Watched([])
     _keepalive.watch(later, monotonic() + AGES)
-    monkeypatch.setattr(service, "_silence", fail)
+    monkeypatch.setattr(service, step, fail)
     _keepalive.watch(now, monotonic())
     assert now.was_looked_after(1)
     assert later.was_looked_after(1)  # all are, for what was listened for is not known any more
@@ -385,6 +388,94 @@ def test_one_to_which_something_comes_is_looked_after_at_once():
             far.send(b"x")
             assert watched.was_looked_after(1)
             near.recv(1)
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["full", "closed"])
+def test_one_that_cannot_be_listened_for_has_its_time(closed, monkeypatch, caplog):
+    service = _keepalive._service()
+    near, far = socket.socketpair()
+    with near, far:
+        watched = Watched(
+            [0.001] if closed else [0.001, AGES, AGES],
+            partial(_keepalive.Next, readable=True),
+            near.fileno(),
+        )
+        if not closed:
+            monkeypatch.setattr(service, "_most", 0)
+        far.send(b"x")
+        _keepalive.watch(watched, monotonic())
+        assert watched.was_looked_after(2)
+        _keepalive.watch(other := Watched([]), monotonic())
+        assert other.was_looked_after(1)  # and with it the thread is done with the first one
+        assert near.fileno() not in service._poller.get_map()
+        assert not caplog.records
+
+
+@pytest.mark.parametrize("waits_for", ["readable", "when_free"])
+def test_one_that_has_closed_and_was_swept_is_looked_after_no_more(waits_for, monkeypatch):
+    monkeypatch.setattr(_keepalive, "_SWEEP", OFTEN)
+    service, free = _keepalive._service(), threading.Event()
+    near, far = socket.socketpair()
+    with near, far:
+        watched = Watched(
+            [AGES, AGES], partial(_keepalive.Next, **{waits_for: True}), near.fileno()
+        )
+        monkeypatch.setattr(watched, "is_free", free.is_set)
+
+        def known():
+            read = [entry.watched() for entry in [*service._read.values()]]
+            return near.fileno() in service._poller.get_map() or watched in read
+
+        _keepalive.watch(watched, monotonic())
+        assert watched.was_looked_after(1)
+        until(known)
+        watched.moments.clear()  # it is closed
+        for _ in range(100):
+            _keepalive.watch(Watched([]), monotonic() + AGES)
+            _keepalive.forget()
+        far.send(b"x")
+        free.set()
+        until(lambda: not known())
+        _keepalive.watch(after := Watched([]), monotonic())
+        assert after.was_looked_after(1)
+        assert not watched.looked.acquire(blocking=False)
+
+
+def test_where_it_cannot_listen_all_are_looked_after(monkeypatch, caplog):
+    """As `select` has it where one of the descriptors was closed."""
+    service = _keepalive._service()
+    near, far = socket.socketpair()
+    with near, far:
+        watched = Watched([AGES, AGES], partial(_keepalive.Next, readable=True), near.fileno())
+        _keepalive.watch(watched, monotonic())
+        assert watched.was_looked_after(1)
+        until(lambda: near.fileno() in service._poller.get_map())
+
+        def fail(_):
+            monkeypatch.undo()
+            raise OSError(errno.EBADF, "Bad file descriptor")
+
+        monkeypatch.setattr(service._poller, "select", fail)
+        _keepalive.watch(Watched([]), monotonic())
+        assert watched.was_looked_after(1)
+        assert not caplog.records
+
+
+def test_one_whose_descriptor_was_anothers_is_listened_for(caplog):
+    (near, far), (new, new_far) = socket.socketpair(), socket.socketpair()
+    with near, far, new, new_far:
+        listening = partial(_keepalive.Next, readable=True)
+        before, after = (Watched([AGES, AGES], listening, near.fileno()) for _ in range(2))
+        _keepalive.watch(before, monotonic())
+        assert before.was_looked_after(1)
+        until(lambda: near.fileno() in _keepalive._service()._poller.get_map())
+        os.dup2(new.fileno(), near.fileno())  # closed, and the number is given out again at once
+        _keepalive.watch(after, monotonic())
+        assert after.was_looked_after(1)
+        new_far.send(b"x")
+        assert after.was_looked_after(1)
+        assert not before.looked.acquire(blocking=False)
+        assert not caplog.records
 
 
 def test_one_that_is_gone_is_forgotten():
@@ -449,8 +540,9 @@ def test_closed_connections_do_not_pile_up():
 
 
 @pytest.mark.abuse(63)
+@pytest.mark.parametrize("call", ["watch", "welcome"])
 @pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
-def test_a_thread_that_could_not_be_started_is_started_later(monkeypatch, error):
+def test_a_thread_that_could_not_be_started_is_started_later(monkeypatch, error, call):
     service, failures, started = _keepalive._Service(), [error], []
 
     def start(thread):
@@ -459,8 +551,12 @@ def test_a_thread_that_could_not_be_started_is_started_later(monkeypatch, error)
         started.append(thread.name)
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    assert [service.watch(Watched([]), monotonic() + AGES) for _ in range(3)] == [False, True, True]
+    watched = [Watched([]) for _ in range(3)]
+    assert [getattr(service, call)(each, monotonic() + AGES) for each in watched] == [
+        *(False, True, True)
+    ]
     assert started == [_keepalive.NAME]
+    assert len(service._entries) + len(service._newcomers) == 2  # the first one was not noted
     service._alarm.close()
 
 

@@ -16,6 +16,7 @@ from children import Child
 from frames import BINARY, CONTINUATION, PING, PONG, TEXT, close_frame, frame
 from pairs import (
     SOON,
+    ByMethod,
     Counted,
     arrived,
     at_least,
@@ -134,6 +135,33 @@ def test_what_is_no_message_names_nobody_and_is_answered(quiet):
         peer.sendall(whole[3:])
         assert ws.wait([conn], SOON) == [conn]
         assert conn.receive(0) == "half"
+
+
+class Pinging(ByMethod):
+    """A transport on which ping after ping comes."""
+
+    reads = 0
+    endless = True
+
+    def read_into(self, buffer, nap=False):
+        if not self.endless:
+            return super().read_into(buffer, nap)
+        self.reads += 1
+        ping = frame(PING, b"%d" % self.reads)
+        buffer[: len(ping)] = ping
+        return len(ping)
+
+
+def test_pings_without_end_do_not_keep_it(quiet):
+    with raw_peer(transport=Pinging, ping_interval=None) as (conn, peer):
+        transport = conn._link.transport
+        peer.sendall(b"a")  # what a poll shows
+        arrived(conn)
+        assert ws.wait([quiet, conn], 0) == []
+        assert transport.reads == 16
+        assert [receive_frame(peer)[1] for _ in range(16)] == [b"%d" % n for n in range(1, 17)]
+        transport.endless = False
+        peer.close()
 
 
 def test_it_waits_until_something_comes(quiet):

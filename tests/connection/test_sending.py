@@ -456,6 +456,24 @@ def test_messages_that_came_before_a_failed_send_can_still_be_received():
         assert not conn.connected()
 
 
+@pytest.mark.parametrize("timeout", [..., SOON])
+def test_what_fails_to_be_sent_while_a_message_lies_unread_is_lost_without_a_word(timeout):
+    """As if the peer had left a moment later."""
+    with raw_peer() as (conn, peer):
+        peer.sendall(frame(TEXT, b"unread"))
+        arrived(conn, 8)
+        reset(peer)
+        ended(conn)
+        conn.send("lost", timeout=timeout)
+        assert isinstance(conn._link.send_error, OSError)
+        conn.send("lost too")
+        assert conn.receive(SOON) == "unread"
+        assert conn.receive(SOON) is None
+        with pytest.raises(ConnectionClosed) as caught:
+            conn.send("late")
+        assert isinstance(caught.value.__cause__, OSError)
+
+
 # -- slow peers ------------------------------------------------------------
 
 

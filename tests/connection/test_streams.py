@@ -594,6 +594,15 @@ def test_who_waits_behind_a_stream_hears_of_its_timeout():
         assert server.receive(SOON) == "now"
 
 
+def test_a_sender_in_front_of_a_stream_is_part_of_its_timeout():
+    with raw_peer(send_timeout=0.1) as (conn, far):
+        late = pytest.raises(ws.SendTimeout, match="took all of send_timeout")
+        with conn._outlet.lock, late:  # as a sender has it
+            conn.send_stream(b"never")
+        conn.send("next")
+        assert receive_frame(far) == (0x81, b"next")
+
+
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
 def test_a_source_that_fails_half_way_closes_the_connection(kind):
     with both_ends() as (client, server):

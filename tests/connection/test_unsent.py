@@ -74,6 +74,24 @@ def test_a_frame_is_finished_before_answers_and_they_go_in_order(unsent):
     assert found.moved
 
 
+def test_answers_that_are_dropped_meanwhile_leave_nothing_to_write(unsent):
+    found, _, _ = unsent
+    found.answers += [b"one", b"two"]
+
+    class Late:
+        """A lock whose holder before has dropped them."""
+
+        def __enter__(self):
+            found.answers.clear()
+
+        def __exit__(self, *_):
+            pass
+
+    assert not found.take(Late())
+    assert found.rest is None
+    assert found.tally.frames == found.tally.wire == 0
+
+
 def test_what_the_kernel_has_left_goes_first(unsent):
     found, _, far = unsent
     found.answers.append(b"answer")

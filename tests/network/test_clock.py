@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from pairs import KIB, MIB, SOON, Running, connection, tcp_pair, tls_pair
+from pairs import KIB, MIB, SOON, Running, connection, tcp_pair, tls_pair, until
 from scriptling_ws import ConnectTimeout, SendTimeout, connect
 from scriptling_ws._network import deadline as _deadline
 from servers import serving
@@ -56,7 +56,13 @@ def test_receiving(quiet):
 @both
 def test_receiving_while_another_thread_does(quiet):
     waiting = Running(quiet.receive, None)
-    for call in (lambda: quiet.receive(SHORT), lambda: quiet.ping(SHORT)):
+    until(quiet._intake.lock.locked)
+    calls = [
+        lambda: quiet.receive(SHORT),
+        lambda: quiet.receive_into(bytearray(1), SHORT),
+        lambda: quiet.ping(SHORT),
+    ]
+    for call in calls:
         assert Running(call).result(SOON) is None
     quiet.close()
     assert waiting.result() is None

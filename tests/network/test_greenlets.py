@@ -379,6 +379,23 @@ def test_locks_pass_from_greenlet_to_greenlet():
     )
 
 
+def test_a_lock_that_nobody_has_taken_cannot_be_released():
+    run(
+        """
+        for lock in (waiting.engine().lock(), waiting.engine().rlock()):
+            for turn in range(2):
+                try:
+                    lock.release()
+                except RuntimeError:  # as of threads' locks
+                    pass
+                else:
+                    raise AssertionError
+                assert lock.acquire(False)
+                lock.release()
+        """
+    )
+
+
 def test_what_blocks_goes_to_other_threads():
     run(
         """

@@ -1,6 +1,7 @@
 """Byte streams under TLS, without WebSocket."""
 
 import contextlib
+import errno
 import os
 import select
 import shutil
@@ -503,6 +504,17 @@ def test_finish_writing_leaves_reading_open_under_tls():
         assert read_from(client, 10) == b"still here"
 
 
+def test_nothing_can_be_written_behind_close_notify():
+    with secure() as (client, server):
+        client.finish_writing()
+        for _ in range(2):
+            with pytest.raises(ssl.SSLError, match="shutdown"):
+                client.write(b"late")
+            assert client.uncounted == 0
+        assert client.flush()
+        assert read_from(server, 4) == b""
+
+
 def test_a_reset_under_tls_is_an_os_error():
     with secure() as (client, server):
         reset(server._sock)
@@ -741,6 +753,85 @@ def test_what_a_reader_was_interrupted_with_is_not_looked_at():
         assert server.read_into(buffer) == 4
         assert buffer[:4] == b"data"
         assert server.peek(100) is None
+
+
+def test_a_look_sees_an_end_that_was_received_with_the_last_data():
+    with secure() as (client, server):
+        ciphertext = encrypted(client, b"last")
+        with contextlib.suppress(ssl.SSLError):
+            client._tls.unwrap()
+        arrive(client, server, ciphertext + client._out.read())
+        buffer = bytearray(4)  # full with the data, so that OpenSSL is not asked for more
+        assert server.read_into(buffer) == 4
+        assert buffer == b"last"
+        assert server.peek(100) == b""
+        assert server.read_into(buffer) == 0
+
+
+class Taken(socket.socket):
+    """A socket in which a call of `act` precedes the next receive that is no look."""
+
+    act = None
+
+    def recv(self, size, flags=0):
+        if self.act is not None and not flags & socket.MSG_PEEK:
+            act, self.act = self.act, None
+            act(self, size)
+        return super().recv(size, flags)
+
+
+def raise_timeout(*_):
+    raise TimeoutError("a signal handler's")
+
+
+def be_reset(sock, size):
+    """Fail as a socket does of a system that drops what was received once the peer resets it."""
+    socket.socket.recv(sock, size)
+    raise ConnectionResetError(errno.ECONNRESET, "reset")
+
+
+@contextlib.contextmanager
+def looking():
+    """A client, a server that has looked at b"seen" from it, and the server's socket."""
+    near, far = tcp_pair()
+    for_client, for_server = tls_contexts()
+    taken = Taken(fileno=far.detach())
+    client = TLSTransport(near, for_client, server_side=False, server_hostname="localhost")
+    server = TLSTransport(taken, for_server, server_side=True)
+    try:
+        shake(client, server)
+        arrive(client, server, encrypted(client, b"seen"))
+        assert server.peek(100) == b"seen"
+        yield client, server, taken
+    finally:
+        client.close()
+        server.close()
+
+
+def test_what_was_looked_at_is_read_though_a_reset_has_dropped_it_from_the_socket():
+    with looking() as (client, server, sock):
+        sock.act = be_reset
+        assert read_from(server, 4) == b"seen"
+        assert sock.act is None
+        # Nothing else is taken out in place of what was dropped.
+        ciphertext = encrypted(client, b"next", b"last")
+        cut = len(ciphertext) * 3 // 4
+        arrive(client, server, ciphertext[:cut])
+        assert read_from(server, 4) == b"next"
+        arrive(client, server, ciphertext[cut:])
+        assert server.peek(100) == b"last"
+
+
+def test_what_was_looked_at_stays_if_a_signal_handler_raises_as_it_is_taken():
+    with looking() as (client, server, sock):
+        sock.act = raise_timeout
+        with pytest.raises(TimeoutError, match="a signal handler's"):
+            server.read_into(bytearray(4))
+        assert server.peek(100) == b"seen"
+        assert read_from(server, 4) == b"seen"
+        arrive(client, server, encrypted(client, b"next"))
+        assert server.peek(100) == b"next"
+        assert read_from(server, 4) == b"next"
 
 
 @pytest.mark.parametrize("how", ["no close_notify", "a bad record"])

@@ -424,6 +424,21 @@ def test_what_is_asked_of_a_socket_tells_its_errors_from_a_signal_handlers(error
                     transport.pulse()
 
 
+def test_a_system_without_tcp_info_tells_nothing(monkeypatch):
+    monkeypatch.setattr(_pulse, "_TCP_INFO", 0)
+    monkeypatch.setattr(_pulse, "_found", [])
+
+    class Unasked(socket.socket):
+        def getsockopt(self, *_):
+            raise AssertionError
+
+    near, far = tcp_pair()
+    with far, contextlib.closing(Transport(Unasked(fileno=near.detach()))) as transport:
+        assert transport.taken_pulse() == b""
+        assert transport.pulse() is None
+        assert not transport.has_pulse()
+
+
 @pytest.mark.skipif(not _pulse._TCP_INFO, reason="Linux' struct tcp_info")
 @pytest.mark.parametrize("end", [socket.socket.close, reset])
 def test_the_pulse_tells_that_the_peer_has_ended(end):

@@ -13,7 +13,7 @@ from pairs import SOON, Running, tcp_pair
 from scriptling_ws._network import contract as _contract
 from scriptling_ws._network import threads as _threads
 from scriptling_ws._network.deadline import FOREVER, Deadline
-from scriptling_ws._network.waiting import READ, WRITE, engine, forget, use
+from scriptling_ws._network.waiting import READ, WRITE, choose, engine, forget, use
 
 NAME = "a task of a test"
 
@@ -56,6 +56,15 @@ def test_an_engine_that_is_forgotten_is_chosen_anew():
     with use(object()):
         forget()
         assert isinstance(engine(), _threads.Threads)
+
+
+def test_gevent_where_it_is_not_installed(monkeypatch):
+    monkeypatch.delitem(sys.modules, "scriptling_ws._network.greenlets", raising=False)
+    monkeypatch.setitem(sys.modules, "gevent", None)
+    with use(None):
+        with pytest.raises(ImportError, match=r"pip install 'scriptling-ws\[gevent\]'"):
+            choose("gevent")
+        assert isinstance(choose("threads"), _threads.Threads)  # nothing was chosen by that
 
 
 def test_another_engine_for_a_while():

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from pairs import Running, tcp_pair, until
+from pairs import Interrupt, Running, tcp_pair, until
 from scriptling_ws._handshakes.head import Refused
 from scriptling_ws._network.addresses import address_text
 from scriptling_ws._network.deadline import FOREVER, Deadline
@@ -39,7 +39,7 @@ from scriptling_ws._server.reading import Rest
 from scriptling_ws._server.response import text
 from scriptling_ws._server.server import Server
 from scriptling_ws._server.sessions import Sessions
-from servers import Answer, dial, echo, head, raw_websocket, read_all, serving, upgrade
+from servers import TIMEOUT, Answer, dial, echo, head, raw_websocket, read_all, serving, upgrade
 
 pytestmark = pytest.mark.once("it is about how connections are accepted")
 
@@ -175,6 +175,19 @@ def test_an_answer_that_does_not_fit_waits():
     assert peer.advance(BUFFER) == CLOSE
 
 
+def test_a_client_that_waits_is_told_to_go_on_though_that_does_not_fit():
+    request = head("/x", "Content-Length: 4", "Expect: 100-continue", method="POST")
+    transport = Script(request, None, b"body", room=[5, 0])
+    transport.flushes = [False]
+    peer = peer_of(transport)
+    assert peer.advance(BUFFER) == WRITE  # five bytes went
+    assert peer.advance(BUFFER) == WRITE  # all went, but TLS keeps some back
+    assert peer.advance(BUFFER) == READ
+    assert transport.written == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert peer.advance(BUFFER) == READY
+    assert peer.arrival.request.body == b"body"
+
+
 def test_what_is_drained_is_bounded():
     transport = Script(*[bytes(4096)] * 2000)
     peer = Peer.to_deliver(Delivery(transport, text(200, "answer"), head_only=False), a_place())
@@ -247,7 +260,7 @@ def test_a_pause_holds_for_all_listeners():
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOTCONN, "gone"), ZeroDivisionError()])
 def test_a_connection_that_cannot_be_taken(monkeypatch, error, log):
-    def fail(sock):
+    def fail(sock, address):
         raise error
 
     with serving(echo) as server:
@@ -255,8 +268,33 @@ def test_a_connection_that_cannot_be_taken(monkeypatch, error, log):
             patch.setattr(_accept, "Transport", fail)
             with dial(server) as sock:
                 assert read_all(sock) == b""
+            if isinstance(error, OSError):  # as a client may bring about
+                record = log.wait_for("was lost as it was accepted: [Errno")
+                assert record.levelname == "DEBUG"
+            else:
+                assert log.wait_for("could not be taken").exc_info[1] is error
+            assert not server._acceptor._callers.limits._sockets
         with raw_websocket(server):
             pass
+
+
+def test_what_is_no_error_ends_the_acceptor_and_leaves_nothing(monkeypatch):
+    """Such as what gevent raises to end a task."""
+
+    def fail(sock, address):
+        raise Interrupt
+
+    with serving(echo) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading, "excepthook", lambda caught: None)
+            patch.setattr(_accept, "Transport", fail)
+            with dial(server) as sock:
+                assert read_all(sock) == b""
+            server._thread.join(TIMEOUT)
+            assert not server._thread.is_alive()
+        assert not server._acceptor._callers.limits._sockets
+        with pytest.raises(ConnectionRefusedError):
+            dial(server)
 
 
 def test_a_late_peer_that_cannot_be_answered_is_one_peers_own(monkeypatch, log):

@@ -183,6 +183,39 @@ def test_pages_that_are_left_behind_are_counted(slow):
         assert status_of(server, head("/page")) == 200
 
 
+class Overtaken:
+    """A deadline that has passed; as it is looked at, the program decides."""
+
+    looked = False
+
+    def __init__(self, slow, decisions):
+        self._slow = slow
+        self._decisions = decisions
+
+    def left(self):
+        return 0.0
+
+    def passed(self):
+        self.looked = True
+        self._slow.go.set()
+        until(lambda: not self._decisions._open)
+        return True
+
+
+def test_a_decision_that_comes_as_its_time_ends_counts(slow):
+    with serving(routes=slow_routes(slow)) as server, dial(server) as sock:
+        sock.sendall(upgrade("/slow/ws"))
+        until(lambda: slow.asked)
+        decisions = server._acceptor._decisions
+        (decision,) = decisions._open
+        decision.deadline = Overtaken(slow, decisions)
+        assert status_of(server, head("/page")) == 200  # the acceptor looks up
+        assert read_until(sock, b"\r\n\r\n").startswith(b"HTTP/1.1 101 ")
+        assert decision.deadline.looked
+        sock.sendall(frame(1, b"x", mask=True) + frame(8, b"", mask=True))
+        assert read_all(sock) == b"\x81\x01x\x88\x00"
+
+
 def test_no_limit_of_time(slow):
     with serving(routes=slow_routes(slow), handshake_timeout=None) as server, dial(server) as sock:
         sock.sendall(upgrade("/slow/ws"))
@@ -279,6 +312,41 @@ def test_a_server_that_closes_refuses_upgrades_at_once(slow, log):
         assert b"the server is shutting down" in answer.body
         slow.go.set()
         closing.result()
+
+
+class Deciding(logging.Handler):
+    """A handler of the log that, as it is told of a refusal, waits until all else is decided."""
+
+    def __init__(self, slow, decisions):
+        super().__init__(logging.INFO)
+        self._slow = slow
+        self._decisions = decisions
+
+    def emit(self, record):
+        if "the server is shutting down" in record.getMessage():
+            self._slow.go.set()
+            until(lambda: not self._decisions._open)
+
+
+def test_a_decision_that_comes_as_another_one_is_refused_counts(slow, log):
+    server = serving(routes=slow_routes(slow), shutdown_timeout=5)
+    handler = Deciding(slow, server._acceptor._decisions)
+    logger = logging.getLogger("scriptling_ws.access")
+    with dial(server) as first, dial(server) as second:
+        for count, sock in enumerate((first, second), 1):
+            sock.sendall(upgrade("/slow/ws"))
+            until(lambda count=count: slow.asked == count)
+        logger.addHandler(handler)
+        try:
+            closing = Running(server.close)
+            assert Answer(read_all(first)).status == 503
+            assert read_until(second, b"\r\n\r\n").startswith(b"HTTP/1.1 101 ")
+            second.sendall(frame(8, b"", mask=True))
+            second.close()
+            closing.result()
+        finally:
+            logger.removeHandler(handler)
+    assert len([text for text in log.texts() if "503: the server is shutting down" in text]) == 1
 
 
 def test_a_server_that_closes_lets_pages_end(slow):

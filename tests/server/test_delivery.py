@@ -282,6 +282,21 @@ def test_a_peer_that_takes_enough_gets_another_period(pair, monkeypatch):
     assert not answer.renew()  # nothing since
 
 
+def test_where_the_kernel_does_not_tell_what_was_taken_counts():
+    near, far = socket.socketpair()
+    with far, contextlib.closing(Transport(near)) as transport:
+        assert transport.pulse() is None  # as of each Unix socket
+        answer = delivery(transport, 200, BODY)
+        answer.begin()
+        assert not answer.renew()
+        taken = 0
+        while taken < LEAST:
+            answer.advance(PIECE)
+            taken += len(far.recv(PIECE))
+        assert answer.renew()
+        assert not answer.renew()  # nothing since
+
+
 def test_what_the_peers_kernel_has_acknowledged_counts(pair, monkeypatch):
     transport, _ = pair
     if transport.pulse() is None:

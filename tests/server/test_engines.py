@@ -108,10 +108,17 @@ def test_gevent_with_threads_is_refused(folder):
     assert "--patch is for greenlets" in lines[-1]
 
 
-def test_a_patched_program_cannot_be_a_master():
-    program = """
-from gevent import monkey
-monkey.patch_all()
+@pytest.mark.parametrize(
+    "first",
+    [
+        "from gevent import monkey; monkey.patch_all()",
+        "from scriptling_ws._network import waiting; waiting.choose('gevent')",
+    ],
+    ids=["patched", "in use"],
+)
+def test_a_program_with_gevent_cannot_be_a_master(first):
+    program = f"""
+{first}
 import scriptling_ws as ws
 try:
     ws.serve("library.function", port=0, processes=2)
@@ -120,6 +127,7 @@ except RuntimeError as error:
 """
     with Process.python("-c", program, env=python_environment()) as child:
         assert "gevent runs in this process, which cannot be forked" in child.line()
+        assert child.finish() == ([], 0)
 
 
 @pytest.mark.parametrize(

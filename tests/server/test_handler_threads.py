@@ -158,6 +158,56 @@ def test_a_body_that_raises_ends_its_thread_alone(monkeypatch):
 
 
 @reused
+def test_a_thread_that_is_wanted_as_its_time_ends_runs_the_body():
+    wanted, listening, done = threading.Event(), threading.Event(), []
+
+    class Bell:
+        """A lock that is waited for until the thread is wanted: just then its time ends."""
+
+        def __init__(self, lock):
+            self.release = lock.release
+            self._lock = lock
+
+        def acquire(self, timeout=None):
+            if timeout is not None:
+                assert wanted.wait(TIMEOUT)
+                return False
+            listening.set()
+            return self._lock.acquire()
+
+    class Waiting(list):
+        """The threads that wait, each with such a lock."""
+
+        def append(self, hand):
+            hand.bell = Bell(hand.bell)
+            super().append(hand)
+
+    class Name(str):
+        """What the thread is called: it is given that before it is rung for."""
+
+        __slots__ = ()
+
+        def __str__(self):
+            wanted.set()
+            assert listening.wait(TIMEOUT)
+            return "late"
+
+    def body():
+        done.append(threading.current_thread())
+        threads.leave()
+
+    threads = HandlerThreads()
+    threads._waiting = Waiting()
+    task = threads.start(body, "first", spawn)
+    until(lambda: threads._waiting)
+    assert threads.start(body, Name(), spawn) is task
+    task.join(TIMEOUT)  # the next time nobody wants it
+    assert not task.is_alive()
+    assert done == [task] * 2
+    assert threads.ending() == [task]
+
+
+@reused
 def test_no_body_is_lost_or_run_twice(monkeypatch):
     """Where a thread is woken as it stops waiting, one of the two sees to the body."""
     monkeypatch.setattr(_handler_threads, "REST", 0.0005)

@@ -489,6 +489,15 @@ def test_how_many_may_wait_at_most():
     assert 64 <= most_kept(10**9) <= 4096
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit of descriptors")
+def test_how_many_may_wait_where_descriptors_have_no_limit(monkeypatch):
+    import resource
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
+    assert most_kept(10**9) == 4096
+    assert most_kept(500) == 125
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [

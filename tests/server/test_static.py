@@ -144,6 +144,31 @@ def test_only_regular_files(tree):
     assert status(StaticFiles("/", tree), "/pipe") == 404
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@pytest.mark.parametrize("make", [os.mkdir, getattr(os, "mkfifo", None)])
+def test_a_file_that_is_another_thing_as_it_is_opened(tree, monkeypatch, make):
+    """Nor is a pipe waited for: nobody may ever write into it."""
+    opened, closed = [], []
+    files, real_open, real_close = StaticFiles("/", tree), os.open, os.close
+
+    def exchange(path, flags):
+        os.unlink(path)
+        make(path)
+        opened.append(real_open(path, flags))
+        return opened[-1]
+
+    def close(descriptor):
+        closed.append(descriptor)
+        real_close(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_static.os, "open", exchange)
+        patch.setattr(_static.os, "close", close)
+        assert status(files, "/app.js") == 404
+    assert len(opened) == 1
+    assert opened[0] in closed
+
+
 @pytest.mark.parametrize(
     ("prefix", "path", "query", "location"),
     [

@@ -309,6 +309,68 @@ def test_the_pure_kernel_has_neither_locks_nor_descriptors():
     assert (pure.Lock, pure.RLock, pure.Descriptor) == (None, None, None)
 
 
+# ---- where a task waits ----
+
+
+class Hub:
+    """A loop's, with the one watcher that it makes."""
+
+    def __init__(self):
+        self.calls = []
+
+    def start(self, callback):
+        self.calls.append("start")
+
+    def stop(self):
+        self.calls.append("stop")
+
+
+def place_of(way, get_current, switch):
+    """Where a task waits at a hub, and that."""
+    hub = Hub()
+
+    class Place(way.channel.Place):
+        def move(self, hub):
+            self.hub = self.watcher = hub
+
+    return Place(lambda: hub, get_current, switch), hub
+
+
+one_of_each_kernel = pytest.mark.parametrize("way", ["methods", "pure"], indirect=True)
+
+
+@one_of_each_kernel
+def test_a_wake_that_comes_before_there_is_a_task_ends_the_wait(way):
+    """Another thread's, which looks for the task to switch to and finds none."""
+    switched = []
+
+    def wake():
+        place.woken = True
+        return "task"
+
+    place, hub = place_of(way, wake, switched.append)
+    assert place.park(math.inf, True) is False
+    assert switched == []
+    assert place.park(math.inf, False) is False  # of no interest to this one
+    assert switched == [hub]
+    assert place.task is None
+
+
+@one_of_each_kernel
+def test_what_comes_for_nobody_stops_the_watcher_unless_it_was_let_go_of(way):
+    place, hub = place_of(way, lambda: "task", lambda hub: None)
+    place()
+    assert not place.watching
+    assert place.park(math.inf, False) is False
+    assert (place.watching, hub.calls) == (True, ["start"])
+    place.watcher = None  # by another thread, once the callback was on its way
+    place()
+    assert hub.calls == ["start"]
+    place.watcher = hub
+    place()
+    assert (place.watching, hub.calls) == (False, ["start", "stop"])
+
+
 # ---- masking keys ----
 
 

@@ -24,6 +24,7 @@ from protocols import ALL, channel_receive, fed_until_ended, feed, protocol
 from scriptling_ws import _kernel as kernel
 from scriptling_ws._errors import ProtocolError
 from scriptling_ws._wire.control import Control
+from scriptling_ws._wire.piecemeal import Piecemeal
 
 PURE = kernel.IMPLEMENTATION == "pure"
 # Whether a growing message takes little more memory than it has bytes (the kernel's loops.h).
@@ -551,6 +552,22 @@ def test_no_memory_for_a_fragment(monkeypatch):
         assert "no memory" in proto.control.reason
 
 
+def test_no_memory_for_what_moves_out_of_a_callers_buffer(monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    proto, target = protocol(), bytearray(20_000)
+    proto.unreceived.stream(Piecemeal(memoryview(target)))
+    feed(proto, frame(BINARY, bytes(range(256)) * 40)[:9000])
+    with monkeypatch.context() as patch:
+        patch.setattr("scriptling_ws._kernel.allocate", fail)
+        proto.stream_no_more()
+    assert closed_with(proto) == 1009
+    assert "no memory" in proto.control.reason
+    assert proto.ended
+    target.clear()  # which a view of it would not allow
+
+
 def test_no_memory_for_a_message_that_was_received():
     class Full(deque):
         def append(self, item):
@@ -859,6 +876,15 @@ def test_a_close_reason_of_123_bytes():
     proto = protocol()
     feed(proto, frame(CLOSE, b"\x03\xe8" + b"r" * 123))
     assert (proto.control.code, proto.control.reason) == (1000, "r" * 123)
+
+
+def test_a_close_frame_that_has_not_come_is_not_taken_in():
+    proto, data = protocol(client=False), frame(CLOSE, b"\x03\xe8", mask=True)
+    assert not proto.feed_close()
+    feed(proto, data[:7])
+    assert not proto.feed_close()
+    feed(proto, data[7:])
+    assert (proto.ended, closed_with(proto)) == (True, 1000)
 
 
 def test_messages_before_a_close_frame_stay():

@@ -76,8 +76,7 @@ class Gate:
         """
         provenance = _provenance()
         provenance.check_upgrade(request, settings.origins)
-        if request.headers.get("host"):
-            provenance.check_host(request, self._hosts_of(local_addr))
+        provenance.check_host(request, self._hosts_of(local_addr))
 
     def _hosts_of(self, local_addr: str) -> Hosts:
         if not self._any_address or not local_addr or local_addr.startswith("unix:"):

@@ -70,9 +70,7 @@ def _whole(shtab: Any) -> argparse.ArgumentParser:
 def _without_script() -> argparse.ArgumentParser:
     """The server's parser without the script, in whose place are the names of the other forms."""
     parser = server_parser()
-    for action in parser._actions:
-        if action.dest == "script":
-            parser._remove_action(action)
-            parser._positionals._group_actions.remove(action)
-            break
+    script = next(action for action in parser._actions if action.dest == "script")
+    parser._remove_action(script)
+    parser._positionals._group_actions.remove(script)
     return parser

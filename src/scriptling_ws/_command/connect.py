@@ -90,8 +90,7 @@ class _Run:
         self._typed = sys.stdin.isatty()
         self.screen = Screen(plan.form, as_json=plan.as_json, notes=self._typed or plan.verbose)
         self._file: Any = None
-        self._prompt: Prompt | None = None
-        self._feeder: Feeder | None = None
+        self._input: Prompt | Feeder  # what is sent comes from it: `go` makes it
         self._lines = 0  # of the input that were sent
 
     @contextlib.contextmanager
@@ -110,9 +109,7 @@ class _Run:
     def go(self) -> int:
         """Connect, once or again and again, until it is over; the exit status."""
         plan = self._plan
-        self._prompt = self._make_prompt()
-        if self._prompt is None:
-            self._feeder = self._make_feeder()
+        self._input = self._make_prompt() or self._make_feeder()
         if not plan.reconnect:
             conn = connect(plan.url, plan.timeout, plan.headers, binary_type=bytes, **plan.options)
             return self._talk(conn)
@@ -161,11 +158,11 @@ class _Run:
     def _follow(self, session: Session) -> None:
         """Let messages go both ways until the connection has ended; then it is closed."""
         try:
-            if self._feeder is not None:
-                self._feeder.attach(session)
-                self._receive(session, self._feeder)
-            elif self._prompt is not None:
-                self._prompt.run(session)
+            if isinstance(self._input, Feeder):
+                self._input.attach(session)
+                self._receive(session, self._input)
+            else:
+                self._input.run(session)
         except BaseException:
             session.close(CloseCode.GOING_AWAY)
             raise

@@ -166,7 +166,7 @@ class _Watch:
         descriptor = self._session.conn.fileno()
         try:
             self._loop.add_reader(descriptor, self._look)
-        except NotImplementedError:
+        except (NotImplementedError, OSError, ValueError):  # the latter two: it has just closed
             self._loop.call_later(_POLL, self._look)
         else:
             self._watched = descriptor

@@ -158,7 +158,7 @@ class Awaiting:
                 protocol.unreceived.stream(message)
             elif protocol.unreceived.streamed is not message:
                 raise RuntimeError(_ANOTHER)
-            protocol.seek()
+            protocol.seek(message)
 
     def _end(self, deadline: Deadline) -> None:
         """No more of it will come. Holds the intake's lock."""

@@ -40,7 +40,7 @@ class Derived(Generic[Binary_co, Text_co]):
 
     # No __slots__: a handler may keep what it wants on its client (`client.name = ...`).
 
-    if not TYPE_CHECKING:
+    if not TYPE_CHECKING:  # pragma: no branch - a type checker's alone
         __class_getitem__ = classmethod(GenericAlias)  # with one type or two, in any Python
 
     state: SimpleNamespace

@@ -330,8 +330,7 @@ class Watched(Transport):
 
     def wait(self, read: bool, write: bool, deadline: Deadline, wakeable: bool = False) -> None:
         """As of the other transport."""
-        if not (read and self._ahead is not None):
-            self._inner.wait(read, write, deadline, wakeable)
+        self._inner.wait(read, write, deadline, wakeable)
 
     def waker_number(self) -> int:
         """As of the other transport."""

@@ -32,7 +32,6 @@ from .link import LOOK, LOOK_AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import EllipsisType
 
     from .._network.contract import Lock
     from .._wire.tally import Sliced
@@ -110,12 +109,9 @@ class Writer:
                 return
         self._in_turn(frame, messages=messages, payload=payload)
 
-    def send_within(self, frame: bytes | Sliced, timeout: float | EllipsisType | None) -> None:
-        """As send, within a time for this call alone; ... for send_timeout."""
-        if timeout is ...:
-            self.send(frame)
-        else:
-            self._in_turn(frame, Deadline(check_timeout(timeout)))
+    def send_within(self, frame: bytes | Sliced, timeout: float | None) -> None:
+        """As send, within a time for this call alone."""
+        self._in_turn(frame, Deadline(check_timeout(timeout)))
 
     def broke(self, frame: bytes, error: BaseException) -> bool:
         """Sending a frame at once raised; whether that is dealt with. Holds the lock."""

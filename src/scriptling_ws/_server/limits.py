@@ -150,8 +150,6 @@ class Limits:
     def _belong(self, place: Place, address: str) -> bool:
         group, most = address_group(address), self._most_per_address
         with self._lock:
-            if group == place.group:
-                return True  # as for each request of a connection
             others = self._sockets.get(group, 0)
             if most is not None and others >= most + SPARE:
                 return False
@@ -239,7 +237,7 @@ class Place:
         self.handler = False
 
     def belong(self, address: str) -> bool:
-        """Be counted under an address, as text.
+        """Be counted under an address, as text: for a place that is nobody's so far.
 
         Returns:
             Whether that has room for one more; if not, nothing has changed.

@@ -38,6 +38,7 @@ from .unreceived import Unreceived
 
 if TYPE_CHECKING:
     from .._handshakes.terms import Terms
+    from .piecemeal import Piecemeal
 
 __all__ = ["Message", "Protocol"]
 
@@ -281,15 +282,12 @@ class Protocol:
 
     # -- streaming ---------------------------------------------------------
 
-    def seek(self) -> None:
-        """Begin the message that is to be streamed, if it has come, or some of it.
+    def seek(self, message: Piecemeal) -> None:
+        """Begin the message that is streamed, and has not begun, if it has come, or some of it.
 
         As `Unreceived.stream`, for callers that hold the lock of what becomes ready, and read.
         """
         unreceived, assembly = self.unreceived, self._arriving.assembly
-        message = unreceived.streamed
-        if message is None or message.text is not None:
-            return
         busy = self.window.unfed is not None or self._parsing or self.ended or assembly.dropped
         if unreceived.held:
             unreceived.stream_held(message)
