@@ -78,7 +78,7 @@ def test_a_slow_decision_delays_no_other_connection(slow):
                 conn.send("meanwhile")
                 assert conn.receive(TIMEOUT) == "meanwhile"
             assert status_of(server, head("/page")) == 200
-        assert server.connections == []
+        until(lambda: server.connections == [])
         slow.go.set()
         for number, sock in enumerate(pending):
             with sock:

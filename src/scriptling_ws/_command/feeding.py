@@ -98,17 +98,18 @@ def lines_of(descriptor: int) -> Iterator[str]:
         ValueError: a line is no UTF-8; the text has its number.
         OSError: it cannot be read.
     """
-    rest, number = b"", 0
+    begun: list[bytes] = []  # of a line: joined once, at its end
+    number = 0
     while piece := os.read(descriptor, _AT_A_TIME):
         *lines, last = piece.split(b"\n")
         if lines:
-            lines[0] = rest + lines[0]
-            rest = b""
+            lines[0] = b"".join((*begun, lines[0]))
+            begun.clear()
         for line in lines:
             number += 1
             yield _decoded(line, number)
-        rest += last
-    if rest:
+        begun.append(last)
+    if rest := b"".join(begun):
         yield _decoded(rest, number + 1)
 
 
