@@ -72,7 +72,8 @@ class ConnectionOptions(TypedDict, total=False):
             read (default 1); the oldest are dropped.
         max_backlog: The most bytes of memory (default 64 MiB) in messages that are received for
             a caller that does not receive: while its `send` waits for the peer to read, or if
-            it only sends. They become lists of ints, which take eight times as much, as they are
+            it only sends; up to a MiB if it does neither, so that pings behind them are
+            answered. They become lists of ints, which take eight times as much, as they are
             received. Two ends that both send more than that, before either receives, wait for
             each other until send_timeout. 0 receives nothing that the caller does not ask for.
         send_timeout: The most seconds (default 60) in which the peer has to take 64 KiB of a

@@ -40,6 +40,7 @@ from pairs import (
 from scriptling_ws import ConnectionClosed, connect
 from scriptling_ws._connection import keepalive as _keepalive
 from scriptling_ws._connection import pinger as _pinger
+from scriptling_ws._connection.intake import BEHIND
 from scriptling_ws._connection.pings import Ping
 from scriptling_ws._handshakes.terms import Terms
 from scriptling_ws._network import pulse as _pulse
@@ -244,8 +245,9 @@ def test_a_peer_that_reads_nothing_is_not_kept_by_what_its_kernel_takes(tls):
 @transports
 def test_a_connection_on_which_something_lies_unread_is_kept(client, tls, monkeypatch):
     looks = Looks(monkeypatch)
-    often = {"ping_interval": OFTEN, "ping_timeout": OFTEN}
-    with a_pair(client=client, tls=tls, said="unread", **often) as (conn, _):
+    # It is not read for the caller, so that a pong could stand behind it.
+    options = {"ping_interval": OFTEN, "ping_timeout": OFTEN, "max_backlog": 0}
+    with a_pair(client=client, tls=tls, said="unread", **options) as (conn, _):
         looks.more(20)
         assert conn.connected()
         assert conn.receive(SOON) == "unread"  # not at once, while another thread has a look
@@ -391,6 +393,79 @@ def test_an_idle_connection_answers_a_ping(client, tls):
         assert not unread(conn)
 
 
+@roles
+@transports
+def test_a_caller_that_is_at_work_answers_pings_behind_messages(client, tls):
+    with a_pair(client=client, tls=tls, ping_interval=AGES, binary_type=bytes) as (conn, peer):
+        messages = [b"%d" % number * 5000 for number in range(20)]
+        for message in messages[:10]:
+            peer.send_binary(message)
+        assert peer.ping(SOON) is not None
+        assert peer.ping(SOON) is not None
+        for message in messages[10:]:
+            peer.send_binary(message)
+        assert peer.ping(SOON) is not None
+        assert [conn.receive(SOON) for _ in messages] == messages
+        peer.send("and on")
+        assert conn.receive(SOON) == "and on"
+
+
+@transports
+def test_a_peer_keeps_a_caller_that_is_at_work(tls):
+    """With one message taken, others unread, and an interval much shorter than its own."""
+    other = {"ping_interval": 0.1, "ping_timeout": SOON}
+    with a_pair(client=False, tls=tls, ping_interval=AGES, other=other) as (conn, peer):
+        for number in range(5):
+            peer.send(str(number))
+        assert conn.receive(SOON) == "0"
+        until(lambda: peer.stats().pongs_received >= 3)
+        assert conn.receive_many() == ["1", "2", "3", "4"]
+        assert peer.connected()
+
+
+def test_what_a_caller_takes_is_left_to_it():
+    with raw_peer(ping_interval=None) as (conn, peer):
+        for letter, left in (("a", False), ("b", True), ("c", True)):
+            peer.sendall(frame(TEXT, letter.encode()))
+            until(conn._link.transport.unread)
+            look(conn)  # one was taken since the last one, but for the first
+            assert conn._link.transport.unread() is left
+            assert conn.receive(0) == letter
+
+
+def test_of_a_message_without_end_as_much_is_read_for_a_caller_that_is_at_work():
+    with raw_peer(ping_interval=AGES, max_message_size=None) as (conn, peer):
+        peer.settimeout(SOON)
+        sending = Running(lambda: peer.sendall(frame(TEXT, bytes(4 * BEHIND), fin=False)))
+        until(lambda: look(conn) and conn._intake.full(BEHIND))
+        until(conn._link.transport.unread)
+        look(conn)
+        assert BEHIND - 128 * KIB <= conn._link.protocol.partial <= BEHIND + 16 * KIB
+        asked = Running(conn.receive, SOON)
+        sending.result()
+        peer.sendall(frame(0, b"."))
+        assert asked.result() == "\0" * 4 * BEHIND + "."
+
+
+@pytest.mark.parametrize("most", [0, 100 * KIB, None])
+def test_so_much_is_read_for_a_caller_that_is_at_work(most):
+    options = {} if most is None else {"max_backlog": most}
+    bound = BEHIND if most is None else most
+    message = bytes(50 * KIB)
+    count = 4 * BEHIND // len(message)
+    other = {"binary_type": bytes}
+    options |= {"client": False, "ping_interval": AGES, "binary_type": bytes}
+    with a_pair(other=other, **options) as (conn, peer):
+        sending = Running(peer.send_many, [message] * count)
+        until(lambda: look(conn) and conn._intake.full(BEHIND))
+        until(conn._link.transport.unread)
+        look(conn)
+        held = sum(map(len, [*conn._link.protocol.ready, *conn._link.protocol.unreceived.held]))
+        assert bound - 2 * len(message) <= held <= bound + 16 * KIB  # with what one read takes
+        assert [conn.receive(SOON) for _ in range(count)] == [message] * count
+        sending.result()
+
+
 def test_control_frames_that_come_in_pieces_are_answered():
     with raw_peer(ping_interval=AGES) as (conn, peer):
         ping = frame(PING, b"in pieces")
@@ -429,6 +504,7 @@ def test_keepalive_takes_so_many_pings_of_one_connection_and_then_looks_at_other
 @transports
 def test_select_sees_a_message_that_keepalive_has_seen(client, tls):
     with a_pair(client=client, tls=tls, ping_interval=AGES) as (conn, peer):
+        assert conn.fileno() >= 0  # as one who selects has called it
         pong = peer._pinger._send(Ping())
         for message in ("seen", "and seen"):
             peer.send(message)

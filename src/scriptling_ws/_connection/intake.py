@@ -9,8 +9,11 @@ Rules (those about locks are in `link`):
 - What was read may have to be answered at once: `Outlet.flush`.
 - A thread that reads for others (a blocked sender, `ping`, now and then `send`) lets
   max_backlog pile up, and then leaves it to `receive`. What it reads stays bytes until then.
-- Keepalive takes no message out of the socket, only control frames that stand in front
-  (`take_controls`): the caller may be waiting on the descriptor.
+- Who looks at a connection that nobody reads takes the control frames that stand in front
+  (`take_controls`). A ping may stand behind messages too: those are read for the caller, unless it
+  has asked for the descriptor, on which it may be waiting.
+- Keepalive reads no more than BEHIND for a caller that does not receive: it does so for every
+  connection, and unasked.
 - A connection for which there is no keepalive thread (`alone`) is looked after by its reader.
 """
 
@@ -32,15 +35,21 @@ if TYPE_CHECKING:
     from .link import Link
     from .outlet import Outlet
 
-__all__ = ["A_READ", "OVERTIME", "Intake"]
+__all__ = ["A_READ", "BEHIND", "OVERTIME", "Intake"]
 
 OVERTIME: Final = 0.05
 """Seconds for which a receiver reads on after its timeout, where something is there."""
+
+BEHIND: Final = 1024 * 1024
+"""Bytes of messages that keepalive lets lie unread, to see what is behind them."""
 
 A_READ: Final = 32
 """What a read counts where tasks share a thread, and a message one: see `Engine.share`."""
 
 _AHEAD: Final = 4096  # bytes in which control frames are looked for
+_PIECE: Final = (
+    16 * 1024
+)  # bytes that may inflate to a thousand times as many, before it is asked again
 _TURNS: Final = 16  # so often at a time: a peer can send pings without end
 _MESSAGE_OVERHEAD: Final = 64  # what a small message costs beside its bytes, about
 _ITEM: Final = 8  # bytes of an item of a list: a pointer
@@ -253,13 +262,17 @@ class Intake:
 
     # -- for others ------------------------------------------------------------
 
-    def read_ahead(self) -> bool:
-        """Receive once for others, and count it; False if nothing was there. Holds the lock."""
+    def read_ahead(self, most: int | None = None) -> bool:
+        """Receive once for others, and count it; False if nothing was there. Holds the lock.
+
+        Args:
+            most: How many bytes to receive at the most, None for what there is.
+        """
         protocol = self._protocol
         held = protocol.unreceived.held
         protocol.unreceived.hold()
         before, inflated = len(self._ready) + len(held), protocol.inflated
-        count = self.read_some(nap=False)
+        count = self.read_some(False, most)
         more = len(self._ready) + len(held) - before  # less what was taken meanwhile
         size = (count or 0) + protocol.inflated - inflated
         self._backlog += size + _MESSAGE_OVERHEAD * max(more, 0)
@@ -277,23 +290,42 @@ class Intake:
             self._transport.wait(True, write, deadline, wakeable=True)
         self.read_ahead()
 
-    def full(self) -> bool:
-        """Whether as many messages as may lie unread do."""
-        if self._backlog >= self._max_backlog:  # perhaps some were taken since: count
+    def full(self, most: int | None = None) -> bool:
+        """Whether as many messages as may lie unread do: `most` bytes, or max_backlog.
+
+        With `most` a message that is not whole counts too. Without it does not: two ends that both
+        send large ones go on.
+        """
+        bound = self._max_backlog if most is None else min(most, self._max_backlog)
+        if self._backlog >= bound:  # perhaps some were taken since: count
             # Without the GIL the copy fails where a message is taken meanwhile: full for now.
             with contextlib.suppress(RuntimeError):
                 waiting = [*self._ready.copy(), *self._protocol.unreceived.held]
                 size = sum(len(m) * (_ITEM if isinstance(m, list) else 1) for m in waiting)
                 streamed = self._protocol.unreceived.streamed
                 size += 0 if streamed is None else streamed.size
+                size += 0 if most is None else self._protocol.partial
                 self._backlog = size + _MESSAGE_OVERHEAD * len(waiting)
-        return self._backlog >= self._max_backlog
+        return self._backlog >= bound
 
     def read_all(self) -> None:
         """Receive for others all that is there, and may lie unread. Holds the lock."""
         while not (self._protocol.ended or self.full()):
             if not self.read_ahead():
                 break
+
+    def read_behind(self) -> bool:
+        """Receive up to BEHIND for the caller; whether that is all there is. Holds the lock."""
+        while not (self._protocol.ended or self.full(BEHIND)):
+            if not self.read_ahead(_PIECE):
+                return True
+        return False
+
+    def taken(self) -> int:
+        """How many messages the caller has taken so far, about. Holds the lock."""
+        window, unreceived = self._protocol.window, self._protocol.unreceived
+        come = window.received + unreceived.tally.messages
+        return come - len(self._ready) - len(unreceived.held)
 
     def read_meanwhile(self, deadline: Deadline) -> bool:
         """Wait until something can be written, and read what comes. Holds the outlet's lock.

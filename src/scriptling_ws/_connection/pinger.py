@@ -8,7 +8,8 @@ Rules (RFC 6455 sections 5.5.2, 5.5.3; those about locks are in `link`):
   for `receive`.
 - The keepalive thread never waits for a connection. Where another thread reads, that thread
   sees the pong; where none does, keepalive takes the control frames that stand in front and
-  answers them: a peer's ping, and its close.
+  answers them: a peer's ping, and its close. Where the caller has taken no message from one look to
+  the next, such as a handler that is at work, it reads what stands before them too (see `Intake`).
 - Once the peer has closed, the keepalive thread sees the connection off, watched before or not.
 
 No lock of its own: the pings that wait are guarded by the lifecycle's, the rest is the keepalive
@@ -75,6 +76,7 @@ class Pinger:
         "_ping",
         "_ping_interval",
         "_ping_timeout",
+        "_taken",
         "_transport",
         "_writer",
     )
@@ -114,6 +116,7 @@ class Pinger:
         self._ping = b""  # the latest ping's frame
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
+        self._taken = 0  # by the caller, as of the last look at messages that lie unread
         self._lifecycle.at_end = weakref.ref(self)
         if ping_interval is not None and ping_interval < keepalive.FIRST:
             moment = link.opened + ping_interval
@@ -219,19 +222,26 @@ class Pinger:
         return Next(monotonic() + wait, readable=free)
 
     def _attend(self) -> bool:
-        """Take the control frames in front; whether nothing else is there, nor a reader."""
+        """Answer what nobody reads; whether nothing else is there, nor a reader."""
         quiet, intake, channel = False, self._intake, self._link.channel
 
         def read() -> None:
             nonlocal quiet
-            quiet = not intake.take_controls()
-            if not quiet and (pulse := self._transport.pulse()) is not None and pulse.ended:
-                # The end stands behind messages, and goes on showing once they are taken.
-                intake.read_all()
+            quiet = not intake.take_controls() or self._read_behind()
             channel.look_due = channel.look_due or not quiet  # a ping may stand behind a message
 
         wanted = not (self._link.protocol.ended or intake.waiters)
         return intake.if_free(read, wanted=wanted) and quiet
+
+    def _read_behind(self) -> bool:
+        """Read the messages that lie there, if it is time; whether that is all. Holds the lock."""
+        intake, pulse = self._intake, self._transport.pulse()
+        if pulse is not None and pulse.ended:
+            # The end stands behind messages, and goes on showing once they are taken.
+            intake.read_all()
+            return False
+        before, self._taken = self._taken, intake.taken()
+        return not intake.polled and self._taken == before and intake.read_behind()
 
     def _judge(self, interval: float) -> bool:
         """Ask whether the peer lives, if it is time; False once the connection is over."""

@@ -270,6 +270,11 @@ class Protocol:
         """How many bytes of messages have come compressed."""
         return self._arriving.inflated
 
+    @property
+    def partial(self) -> int:
+        """How many bytes have come of a message that is not whole."""
+        return self._arriving.assembly.size
+
     def relax(self) -> None:
         """Give back memory, before a long wait."""
         self._space.relax()
