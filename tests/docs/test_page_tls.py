@@ -63,14 +63,20 @@ def test_an_authority_of_ones_own(blocks, world, capsys, log):
     log.wait_for("this port does not speak TLS")
 
 
-@pytest.mark.blocks(f"{CLIENTS} 2", f"{CLIENTS} 3")
+@pytest.mark.blocks(f"{CLIENTS} 2", f"{CLIENTS} 3", f"{CLIENTS} 4")
 def test_client_certificates(blocks, world, log):
     import ssl
 
-    of_server, of_client = (block.run(ssl=ssl)["context"] for block in blocks)
-    world.serve(echo, ssl_context=of_server)
+    of_server, of_client = (block.run(ssl=ssl)["context"] for block in blocks[:2])
+
+    def greet(client):
+        client.send(client.state.user)
+        echo(client)
+
+    world.serve(greet, ssl_context=of_server, authorize=blocks[2].run()["authorize"])
     (server,) = world.servers
     with ws.connect(url_of(server), ssl_context=of_client) as conn:
+        assert conn.receive(TIMEOUT) == "robot 7"
         assert echoes(conn)
     stranger = ssl.create_default_context(cafile="authority.pem")
     with pytest.raises(ws.ConnectError):

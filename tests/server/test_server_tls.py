@@ -6,6 +6,7 @@ import ssl
 import time
 
 import pytest
+import trustme
 from websockets.sync.client import connect
 
 import scriptling_ws
@@ -68,6 +69,37 @@ def test_tls_request_and_frame_in_one_record(certificates):
         data = read_until(sock, b"\r\n\r\n")
         client = RawWebSocket(sock, None, data.partition(b"\r\n\r\n")[2])
         assert client.receive() == (1, b"early")
+
+
+@pytest.mark.parametrize(("asked", "shows"), [(True, True), (True, False), (False, True)])
+def test_what_a_clients_certificate_says(asked, shows):
+    """Of a page and of a WebSocket; nothing where it is not asked for, or the client has none."""
+    own, clients, seen = Certificates(), trustme.CA(), []
+    if asked:
+        clients.configure_trust(own.server)
+        own.server.verify_mode = ssl.CERT_OPTIONAL
+    if shows:
+        shown = clients.issue_cert("robot.example", common_name="robot 7")
+        shown.configure_cert(own.client)
+
+    def note(request):
+        seen.append(request.peer_certificate)
+
+    with serving(routes=routes_of(), ssl_context=own.server, authorize=note) as server:
+        with scriptling_ws.connect(f"{server.url}/ws", 10, ssl_context=own.client) as conn:
+            conn.send("x")
+            assert conn.receive(10) == "x"
+            assert conn.request.peer_certificate is None  # it is the server that asks
+        with tls_dial(server, own) as sock:
+            sock.sendall(head("/page"))
+            read_until(sock, b"\r\n\r\n")
+    said, of_page = seen
+    assert said == of_page
+    if asked and shows:
+        assert said["subject"][-1] == (("commonName", "robot 7"),)
+        assert said["subjectAltName"] == (("DNS", "robot.example"),)
+    else:
+        assert said is None
 
 
 def trusting(server, certificates):

@@ -3,7 +3,8 @@
 Rules:
 
 - What is in it came from a client, unless a trusted proxy has said it; only what is named here as
-  decided (`remote_addr`, `secure`, `root_path`, the Host header) was.
+  decided (`remote_addr`, `secure`, `root_path`, the Host header) was, or was proved by TLS
+  (`peer_certificate`).
 - Nothing of its body is read before it is asked for (`bodies`).
 - Of two cookies by one name the first counts: browsers send the one with the longer path first
   (RFC 6265bis, "Retrieval Algorithm").
@@ -48,6 +49,9 @@ class Request:
             handler finds it, a WebSocket's as `client.state`.
         root_path: What stands before the path where the client sees it, such as "/app"; mostly
             empty. Redirects and cookies have it by themselves.
+        peer_certificate: What the certificate says that the other end of the TLS connection has
+            shown, as `ssl.SSLSocket.getpeercert()` gives it; None without one, or where the
+            server's `ssl_context` checks none. Behind a proxy it is the proxy's.
     """
 
     method: str
@@ -61,6 +65,7 @@ class Request:
     params: dict[str, str] = field(default_factory=dict)
     state: SimpleNamespace = field(default_factory=SimpleNamespace, compare=False)
     root_path: str = ""
+    peer_certificate: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         return (
@@ -155,7 +160,13 @@ class Request:
         return given is not None and hmac.compare_digest(given, wanted)
 
 
-_USUAL: Final = {"body": b"", "remote_addr": "", "secure": False, "root_path": ""}
+_USUAL: Final = {
+    "body": b"",
+    "remote_addr": "",
+    "secure": False,
+    "root_path": "",
+    "peer_certificate": None,
+}
 
 
 def query_fields(query: str) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ import errno
 import ssl
 import sys
 from copy import copy
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import _kernel as kernel
 from .ahead import LookAhead
@@ -224,6 +224,13 @@ class TLSTransport(Encrypted):
         if error.errno is None or not (expected or isinstance(error, BlockingIOError)):
             raise error
         return expected
+
+    def peer_certificate(self) -> dict[str, Any] | None:
+        """What the other end's certificate says; None without one, or where none is checked."""
+        if self._tls.context.verify_mode == ssl.CERT_NONE:
+            return None
+        with self._tls_lock:
+            return self._tls.getpeercert() or None
 
     def peek(self, size: int) -> bytes | None:
         """As of a bare socket, decrypted; only where no other of the reader's calls goes on."""

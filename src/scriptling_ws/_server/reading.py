@@ -252,6 +252,8 @@ class Reading:
                 headers = {**headers, "host": client.host}
         address = self._transport.remote_addr
         note(request, headers=headers, remote_addr=address, secure=secure, root_path=root_path)
+        if isinstance(self._transport, TLSTransport):
+            note(request, peer_certificate=self._transport.peer_certificate())
         request = self.request = self._rest.options.root_path.enter(request)
         return request
 

@@ -363,10 +363,11 @@ class Server:
         Blocks for `drain_timeout`, and then for about `shutdown_timeout`: after that connections
         whose handlers still run are ended, which unblocks the handlers, and answers of pages that
         are still being read are cut off. A handler that does not return for two seconds more, as
-        it waits for something else, goes on by itself, and a warning says so. Called from a handler, it waits for the
-        others; called again, for the first call (a handler does not wait, nor a
-        signal handler that has interrupted that call). If a signal handler's exception ends
-        the call, the server counts as closed; another call does what is left to do.
+        it waits for something else, goes on by itself, and a warning says so.
+
+        Called from a handler, it waits for the others; called again, for the first call (a handler
+        does not wait, nor a signal handler that has interrupted that call). If a signal handler's
+        exception ends the call, the server counts as closed; another call does what is left to do.
         """
         self._closing.run()
 
