@@ -106,6 +106,16 @@ def test_what_is_no_upgrade_is_the_applications():
     assert Called(middleware, plain).body == b"the application"
     assert Called(middleware, environ(PATH_INFO="/other")).body == b"the application"
     assert Called(middleware, environ(PATH_INFO="/\xff")).body == b"the application"
+    middleware = wsgi.Middleware(application, routes_of(path="/room/{name}"))
+    plain["PATH_INFO"] = "/room/lobby"
+    assert Called(middleware, plain).body == b"the application"
+
+
+def test_what_is_no_upgrade_is_an_error_in_a_view(pair):
+    made = environ(HTTP_UPGRADE=None, HTTP_SEC_WEBSOCKET_KEY=None)
+    with pytest.raises(ws.HandshakeError) as caught:
+        wsgi.accept({**made, "werkzeug.socket": pair[1]})
+    assert caught.value.status == 426
 
 
 @pytest.mark.parametrize(

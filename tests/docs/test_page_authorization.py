@@ -2,11 +2,13 @@
 
 import base64
 import http.client
+import sys
 from types import SimpleNamespace
 
 import pytest
 
 import scriptling_ws as ws
+from scriptling_ws import runtime
 from scriptling_ws.runtime import HTTP
 from servers import TIMEOUT, echo
 from snippets import echoes
@@ -19,6 +21,17 @@ def basic(user, password):
     return {"Authorization": f"Basic {code}"}
 
 
+@pytest.fixture
+def app(monkeypatch):
+    """Makes the module of a page's user, with these names; the process's table is a new one."""
+    monkeypatch.setattr(runtime, "http", HTTP())
+
+    def make(**names):
+        monkeypatch.setitem(sys.modules, "app", SimpleNamespace(**names))
+
+    return make
+
+
 def refused(url, **options):
     """The status of a refusal."""
     with pytest.raises(ws.HandshakeError) as caught:
@@ -29,14 +42,15 @@ def refused(url, **options):
 @pytest.mark.blocks(
     "docs/authorization.md#what-the-handler-finds", "docs/authorization.md#who-may-come-in"
 )
-def test_a_function_decides(blocks, world):
+def test_a_function_decides(blocks, world, app):
     greet, decide = blocks
 
     def find_user(cookie):
         return SimpleNamespace(name="ann") if cookie == "session=anns" else None
 
     feed = greet.run()["feed"]
-    decide.run(ws=ws, http=HTTP(), find_user=find_user, feed=feed)
+    app(find_user=find_user, feed=feed)
+    decide.run()
     (server,) = world.servers
     url = f"{server.url}/feed"
     with ws.connect(url, cookies={"session": "anns"}) as conn:
@@ -60,9 +74,8 @@ def test_passwords_and_tokens(blocks, world):
 
 
 @pytest.mark.blocks("docs/routes.md#routes")
-def test_routes_lead_where_they_say(blocks, world, tmp_path):
+def test_routes_lead_where_they_say(blocks, world, app, tmp_path):
     (tmp_path / "index.html").write_text("the folder's")
-    routes = HTTP()
 
     def room(client):
         client.send(client.request.params["name"])
@@ -71,8 +84,8 @@ def test_routes_lead_where_they_say(blocks, world, tmp_path):
         return lambda request: {"by": word, **request.params}
 
     names = {"page": said("page"), "create": said("create"), "document": said("document")}
-    changes = {'"public"': repr(str(tmp_path))}
-    blocks[0].run(changes, ws=ws, http=routes, room=room, fallback=echo, **names)
+    app(room=room, fallback=echo, **names)
+    blocks[0].run({'"public"': repr(str(tmp_path))})
     (server,) = world.servers
     with ws.connect(f"{server.url}/room/lobby") as conn:
         assert conn.recv(TIMEOUT) == "lobby"

@@ -83,7 +83,9 @@ def test_websocket_client_waits_for_ever_and_tells_the_end_twice():
         assert conn.gettimeout() is None
         conn.send("go")
         assert conn.recv() == ""  # the message
+        assert conn.connected is True
         assert conn.recv() == ""  # the close
+        assert conn.connected is False
         with pytest.raises(websocket.WebSocketConnectionClosedException):
             conn.recv()
     with closing(4000, "") as url, ws.connect(url) as conn:
@@ -91,6 +93,7 @@ def test_websocket_client_waits_for_ever_and_tells_the_end_twice():
         assert conn.recv() == ""
         with pytest.raises(ws.ConnectionClosed) as caught:
             conn.recv()
+        assert conn.connected() is False
         assert (caught.value.code, caught.value.reason) == (4000, "enough")
 
 
@@ -163,6 +166,18 @@ def test_websockets_compresses_pings_without_waiting_and_starts_threads():
         with ws.connect(url) as conn:  # the threads, test_threads has
             assert "sec-websocket-extensions" not in seen()
             assert conn.ping(TIMEOUT) > 0
+
+
+def test_websockets_has_a_state():
+    need("websockets")
+    from websockets.protocol import State
+    from websockets.sync.client import connect
+
+    with closing(4000, "") as url, connect(url, proxy=None) as websocket:
+        assert websocket.state is State.OPEN
+        websocket.send("go")
+        websocket.recv_events_thread.join(TIMEOUT)
+        assert websocket.state is not State.OPEN
 
 
 def test_websockets_has_a_limit_of_1_mib():

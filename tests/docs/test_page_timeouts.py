@@ -29,6 +29,19 @@ def test_a_loop_that_polls(blocks, capsys):
     assert len(polled) >= 3
 
 
+def test_a_ping_that_times_out_and_one_on_a_closed_connection():
+    near, far = ws.pair()
+    with near, far:
+        assert near.ping(0) is None
+        assert (near.connected(), near.close_code) == (True, None)
+        far.send("left")
+        far._begin_close(4000)
+        until(lambda: near.ping(TIMEOUT) is None)
+        assert (near.connected(), near.close_code) == (True, 4000)
+        assert near.receive(0) == "left"
+        assert near.connected() is False
+
+
 @pytest.mark.blocks("docs/timeouts.md#one-budget-for-a-question-and-its-answer")
 def test_a_question_and_its_answer(blocks):
     ask = blocks[0].run()["ask"]
