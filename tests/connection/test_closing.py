@@ -67,6 +67,7 @@ def test_closing_with_a_code_and_a_reason(client, code):
     ("code", "reason", "error", "says"),
     [(code, "", ValueError, str(code)) for code in (0, 1, 999, 1002, 1004, 1005, 1006, 1015, 1016)]
     + [(code, "", ValueError, str(code)) for code in (-1, 2999, 5000, 65_536, 2**40)]
+    + [(999, "", ValueError, "a registered one from 3000 to 3999, or one of your own from 4000")]
     + [
         ("1000", "", TypeError, "int"),
         (1000.0, "", TypeError, "int"),

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import inspect
 import os
 import pickle
 import socket
@@ -75,6 +76,17 @@ def test_no_reference_cycle_keeps_a_connection():
 def test_a_connection_is_not_copied(copier):
     with raw_peer() as (conn, _), pytest.raises(TypeError, match="cannot be copied"):
         copier(conn)
+
+
+def test_calls_are_named_as_those_of_a_connection():
+    """All of them, in errors about arguments as in pickles."""
+    for name, call in {**vars(Connection.__base__), **vars(Connection)}.items():
+        if not name.startswith("_") and inspect.isfunction(call):
+            assert call.__qualname__ == f"Connection.{name}"
+            assert pickle.loads(pickle.dumps(call)) is call
+    with raw_peer() as (conn, _), pytest.raises(TypeError, match="'decode'") as caught:
+        conn.recv(timeout=5, decode=False)
+    assert "Derived" not in str(caught.value)
 
 
 # What holds a caller's message is the frame of the caller, and what holds that is a traceback.

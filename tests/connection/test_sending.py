@@ -173,7 +173,7 @@ if sys.implementation.name == "pypy":  # 7.3.19 itself hangs or crashes in json,
 
 
 BAD_BINARIES = {
-    "str": ("x", TypeError, r"send\(\)"),
+    "str": ("x", TypeError, r"a list or tuple of ints, or bytes: send a str with send\(\)"),
     "long str": ("x" * 300_000, TypeError, r"send\(\)"),
     "None": (None, TypeError, "NoneType"),
     "int": (1, TypeError, "int"),
@@ -181,7 +181,7 @@ BAD_BINARIES = {
     "dict": ({}, TypeError, "dict"),
     "set": ({1, 2}, TypeError, "set"),
     "large set": (set(range(300_000)), TypeError, "set"),
-    "range": (range(10), TypeError, "range"),
+    "range": (range(10), TypeError, "a list or tuple of ints, or a bytes-like object, not range"),
     "large range": (range(300_000), TypeError, "range"),
     "generator": ((x for x in b"abc"), TypeError, "generator"),
     "256": ([0, 256], ValueError, "item 1 is 256"),

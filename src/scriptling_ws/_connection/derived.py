@@ -5,6 +5,8 @@ Rules:
 - Nothing in here knows what a connection is made of: `receive` brings a message, `close` closes,
   `_nothing_came` says why there was no message.
 - A base class costs such a call nothing: Python keeps where it has found a method.
+- Callers do not know this class. So its calls have the names that they have in `Connection`: in an
+  error about an argument, in a `repr` and in a pickle.
 """
 
 from __future__ import annotations
@@ -153,3 +155,7 @@ class Derived(Generic[Binary_co, Text_co]):
         """Close: with 1000, or with 1011 if the block raised an Exception."""
         failed = isinstance(error, Exception)
         self.close(CloseCode.INTERNAL_ERROR if failed else CloseCode.NORMAL)
+
+
+for _call in (Derived.recv, Derived.receive_json, Derived.messages):
+    _call.__module__, _call.__qualname__ = "scriptling_ws", f"Connection.{_call.__name__}"

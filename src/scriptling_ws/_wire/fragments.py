@@ -129,7 +129,7 @@ def pieces_of(source: Any, text: bool, size: int) -> Iterator[bytes | memoryview
             raise TypeError(
                 "send_stream() takes bytes, not str: open a file as 'rb', or send text by text=True"
             )
-        yield binary_payload(piece, "send_stream() takes as a part a list of ints or")
+        yield binary_payload(piece, "send_stream() takes as a part a list or tuple of ints, or")
 
 
 def _text_pieces(pieces: Iterable[Any]) -> Iterator[bytes | memoryview]:

@@ -48,7 +48,9 @@ _MEDIUM: Final = 65535  # those of one whose header has two bytes more
 _MAX_REASON: Final = 123
 _MAX_ITEMS: Final = 64 * 1024 * 1024  # of a list: half a GB of memory, and a second of its own
 _HINT: Final = ": use send() for a dict, or send_binary() for a list of byte values"
-_STR_AS_BINARY: Final = "send_binary() takes a list of ints or bytes: send a str with send()"
+_STR_AS_BINARY: Final = (
+    "send_binary() takes a list or tuple of ints, or bytes: send a str with send()"
+)
 
 
 def text_payload(text: str | bytes) -> bytes:
@@ -139,7 +141,7 @@ def _check_items(values: list[int] | tuple[int, ...]) -> None:
 
 
 def _buffer(
-    data: Any, takes: str = "send_binary() takes a list of ints or", hint: str = ""
+    data: Any, takes: str = "send_binary() takes a list or tuple of ints, or", hint: str = ""
 ) -> memoryview:
     try:
         return memoryview(data)
@@ -323,7 +325,7 @@ def check_close(code: object, reason: object) -> None:
     if not may_be_sent(code):
         raise ValueError(
             f"close code {code} may not be sent: use 1000 (normal), 1001, 1003, 1007 to 1014, "
-            "or one of your own from 4000 to 4999"
+            "a registered one from 3000 to 3999, or one of your own from 4000 to 4999"
         )
     if not isinstance(reason, str):
         raise TypeError(f"the close reason has to be a str, not {type(reason).__name__}")
