@@ -238,6 +238,8 @@ def test_a_large_buffer_of_ciphertext_is_given_back_in_a_long_wait(certificates)
                 conn.send_binary(bytes(3_000_000))
                 assert len(conn.receive(10)) == 3_000_000
                 assert len(session.cipher) > least
+                conn.send("short, so that the wait begins in the kernel")
+                assert conn.receive(10).startswith("short")
                 waiting_one = gevent.spawn(conn.receive, 60)
                 until(lambda: len(session.cipher) == least)
                 conn.send("still there")

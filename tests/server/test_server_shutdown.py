@@ -268,6 +268,17 @@ def test_a_handler_that_takes_no_notice_is_left_behind(log):
         leave.set()
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_without_any_time_an_acceptor_that_is_not_busy_is_not_told_of(log, count):
+    for _ in range(20):  # it was a race, which the acceptor lost as a rule
+        server = serving(echo, shutdown_timeout=0)
+        with contextlib.ExitStack() as stack:
+            for _ in range(count):
+                stack.enter_context(raw_websocket(server)).send(1, b"hello")
+            server.close()
+    assert not [text for text in log.texts(logging.WARNING) if "the acceptor" in text]
+
+
 def test_an_acceptor_that_is_held_up_does_not_hold_up_the_shutdown(log):
     # By a handler of the program's log, which is all of the program that runs there.
     held, leave = threading.Event(), threading.Event()
@@ -291,7 +302,7 @@ def test_an_acceptor_that_is_held_up_does_not_hold_up_the_shutdown(log):
             start = time.monotonic()
             closing.result()
             assert time.monotonic() - start < 5
-            log.wait_for("the acceptor is busy")
+            log.wait_for("the acceptor is busy, and refuses what it takes up now: look for a log")
             log.wait_for("its thread is left behind")
             leave.set()
             server._thread.join(10)

@@ -377,8 +377,12 @@ class Server:
         deadline = Deadline(self._shutdown_timeout)
         self._endpoints.remove()  # while it listens: nobody takes the file for a stale one
         try:
-            if not self._acceptor.leave(deadline.sooner(_MOMENT)):
-                _logger.warning("the acceptor is busy: what it takes up now is refused")
+            # A thread that is not busy needs a moment too: shutdown_timeout may be 0.
+            if not self._acceptor.leave(Deadline(_MOMENT)):
+                _logger.warning(
+                    "the acceptor is busy, and refuses what it takes up now: look for a log "
+                    "handler or a disk that is slow"
+                )
             self._sessions.close(deadline)
             self._acceptor.stop(deadline)
             left = deadline.left()

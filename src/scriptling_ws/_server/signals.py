@@ -112,8 +112,8 @@ class Signals:
             BaseException: what a signal handler raised meanwhile; all was put back.
         """
         struck: BaseException | None = None
-        for strikes in range(2 * _STRIKES):
-            if strikes == _STRIKES:
+        for strikes in range(2 * _STRIKES):  # pragma: no branch - it ends: see below
+            if strikes == _STRIKES:  # it is the program's descriptor: without it nothing fails
                 self._previous_descriptor = -1
             try:
                 self._put_back()
