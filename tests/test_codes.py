@@ -30,7 +30,7 @@ def test_a_code_prints_as_its_number(code):
 
 def test_callers_see_plain_numbers():
     error = pickle.loads(pickle.dumps(ConnectionClosed(CloseCode.ABNORMAL)))
-    assert str(error) == "the connection is closed (code 1006)"
+    assert str(error) == "the connection is closed (code 1006, no close frame)"
     codes = [error.code, ProtocolError(CloseCode.TOO_LARGE, "").code, Violation.too_large(1).code]
     assert codes == [1006, 1009, 1009]
     proto = protocol()

@@ -26,6 +26,7 @@ from scriptling_ws._errors import (
     RoomError,
     SendTimeout,
     WebSocketError,
+    without_close_frame,
 )
 
 pytestmark = pytest.mark.once
@@ -48,6 +49,7 @@ MADE = [
     ProxyError("no way", OSError(errno.EPIPE, "gone"), status=407, headers={"a": "b"}),
     ConnectionClosed(4000, "bye"),
     ConnectionClosed(1006),
+    without_close_frame("message", ConnectionResetError(errno.ECONNRESET, "reset")),
     SendTimeout("slow"),
     ReceiveTimeout("silent"),
     RoomError("away"),
@@ -104,6 +106,16 @@ def test_all_of_them_are_exported():
     [
         (ConnectionClosed(1000), "the connection is closed (code 1000)"),
         (ConnectionClosed(4000, "bye"), "the connection is closed (code 4000, bye)"),
+        (ConnectionClosed(1006), "the connection is closed (code 1006, no close frame)"),
+        (ConnectionClosed(1006, "bye"), "the connection is closed (code 1006, bye)"),
+        (
+            without_close_frame("", SendTimeout("slow")),
+            "the connection is closed (code 1006, no close frame: slow)",
+        ),
+        (
+            without_close_frame("frame", OSError(errno.ETIMEDOUT, "late")),
+            "the connection is closed (code 1006, no close frame, in the middle of a frame: late)",
+        ),
         (HandshakeError("no", 401), "no"),
         (ConnectTimeout("late"), "late"),
         (ProtocolError(1002, "bad frame"), "bad frame"),

@@ -87,7 +87,8 @@ cdef class _BothWays(_SendingLine):
         except OSError as error:
             if error.errno is None:
                 raise  # a signal handler's, such as TimeoutError
-            return None  # the next read meets it again
+            self.stream.note_failure(error)
+            return None  # the next read meets it again, or the end
         finally:
             self.window.take_note(&arrival, came)
         if arrival.count > 0:
@@ -147,6 +148,8 @@ cdef class _BothWays(_SendingLine):
             return None
         if count == WS_WOKEN:
             return None
+        if count < 0:
+            self.stream.note_failure(OSError(-count, os.strerror(-count)))
         if self.session is not None:
             if count > 0:
                 count = self.session.decrypt(count, self.window._data, self.stream)

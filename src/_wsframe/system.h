@@ -79,7 +79,7 @@ static Py_ssize_t ws_receive_on(int fd, char *data, size_t size, size_t piece, i
         want = size - have < piece ? size - have : piece;
         count = ws_receive_now(fd, data + have, want);
     }
-    return have ? (Py_ssize_t) have : count;  /* an error is met again */
+    return have ? (Py_ssize_t) have : count;  /* an error is met again, or the end in its place */
 }
 
 static double ws_now(void) {

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any
+from typing import Any, Final
 
 from ._codes import CloseCode
 
@@ -37,6 +37,9 @@ __all__ = [
     "Violation",
     "WebSocketError",
 ]
+
+
+_NO_CLOSE_FRAME: Final = "no close frame"
 
 
 class WebSocketError(Exception):
@@ -144,6 +147,9 @@ class HandshakeError(ConnectError):
 class ConnectionClosed(WebSocketError, ConnectionError):
     """A message was to be sent, or waited for by `recv`, on a connection that is closed or closing.
 
+    Where the connection ended without a close frame, the text says what is known of it, and the
+    `__cause__` is the error with which reading or sending failed, if one did.
+
     Attributes:
         code: Why it was closed, an RFC 6455 status code: 1005 if the close
             frame had none, 1006 if the connection ended without a close frame.
@@ -153,13 +159,23 @@ class ConnectionClosed(WebSocketError, ConnectionError):
     def __init__(self, code: int, reason: str = "") -> None:
         # A peer's line end or terminal sequence has no business in a log.
         shown = reason if reason.isprintable() else ascii(reason)
-        super().__init__(f"the connection is closed (code {code}{', ' if reason else ''}{shown})")
+        if code == CloseCode.ABNORMAL:
+            shown = shown or _NO_CLOSE_FRAME
+        super().__init__(_closed_text(code, shown))
         self.code: int = int(code)  # no member of an enum, which would be pickled as one
         self.reason = reason
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Copying and pickling call the class with `args`, which is the text alone.
-        return type(self), (self.code, self.reason), self.__dict__
+        return type(self), (self.code, self.reason), {**self.__dict__, "args": self.args}
+
+    def __setstate__(self, state: dict[str, Any] | None) -> None:
+        for name, value in (state or {}).items():
+            setattr(self, name, value)
+
+
+def _closed_text(code: int, said: str) -> str:
+    return f"the connection is closed (code {code}{', ' if said else ''}{said})"
 
 
 class SendTimeout(WebSocketError, TimeoutError):
@@ -218,6 +234,22 @@ class ProtocolError(WebSocketError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.code, str(self)), self.__dict__
+
+
+def without_close_frame(cut: str, cause: Exception | None) -> ConnectionClosed:
+    """The error of a connection that has ended without a close frame.
+
+    Args:
+        cut: What of the peer's was not whole by then, a "message" or a "frame"; "" for nothing.
+        cause: With what reading or sending has failed; None where the stream has just ended.
+    """
+    error = ConnectionClosed(CloseCode.ABNORMAL)
+    said = f", in the middle of a {cut}" if cut else ""
+    if cause is not None:
+        said += f": {getattr(cause, 'strerror', None) or cause}"
+    error.args = (_closed_text(error.code, _NO_CLOSE_FRAME + said),)
+    error.__cause__ = cause
+    return error
 
 
 def forget_frames(error: BaseException | None) -> None:

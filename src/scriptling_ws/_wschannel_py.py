@@ -484,6 +484,7 @@ class Channel:
         except OSError as error:
             if error.errno is None:
                 raise  # a signal handler's, such as TimeoutError
+            self._stream.note_failure(error)
         finally:
             # No call in these, so no signal handler runs before it is noted.
             if note and not came:

@@ -738,6 +738,9 @@ class Stream(Protocol):
     def waker_number(self) -> int:
         """The descriptor that becomes readable when a wait has to end; -1 if none is left."""
 
+    def note_failure(self, error: OSError, /) -> None:
+        """Keep why receiving has failed: what comes next may only say that the stream ends."""
+
 @type_check_only
 class WriterPart(Protocol):
     """What goes on with a send that cannot be made at once."""

@@ -1,6 +1,7 @@
 """The log of frames: `scriptling_ws.frames`, for connections that are made while it takes DEBUG."""
 
 import contextlib
+import errno
 import logging
 import re
 import select
@@ -373,6 +374,9 @@ def test_all_else_is_the_other_transports(log):
         for value in (True, False):
             seen.pending = value
             assert (seen.pending, inner.pending) == (value, value)
+        seen.note_failure(OSError(errno.ETIMEDOUT, "late"))
+        assert seen.failure is inner.failure
+        assert inner.failure.errno == errno.ETIMEDOUT
         assert seen.fileno() == inner.fileno() == seen.detach().fileno() >= 0
 
 

@@ -503,6 +503,11 @@ def test_receiving_many():
         arrived(conn, 30)
         assert conn.receive_many(3, SOON) == ["0", "1", "2"]
         assert conn.receive_many(100, SOON) == [str(number) for number in range(3, 10)]
+        peer.sendall(frame(TEXT, b"x" * 5000) * 5)  # which take more than one read
+        found = conn.receive_many(timeout=SOON)
+        while len(found) < 5:
+            found += conn.receive_many(timeout=SOON)
+        assert found == ["x" * 5000] * 5
         with at_least(0.05):
             assert conn.receive_many(100, 0.05) == []
         assert conn.receive_many(timeout=0) == []

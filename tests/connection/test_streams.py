@@ -228,8 +228,32 @@ def test_while_a_stream_is_open_nothing_else_is_received():
             assert stream.read() == "one"
             assert conn.connected()
         assert conn.receive(SOON) == "one"
-        with pytest.raises(ValueError, match="inside of its with block"):
-            stream.read()
+        for call in (stream.read, lambda: stream.readinto(bytearray(9)), lambda: next(stream)):
+            with pytest.raises(ValueError, match="inside of its with block"):
+                call()
+
+
+@roles
+@pytest.mark.parametrize("read", [-1, 2, 0], ids=["all", "some", "none"])
+def test_what_is_known_of_a_message_stays_known_after_the_block(client, read):
+    with raw_peer(client=client) as (conn, far):
+        far.sendall(frame(TEXT, b"text", mask=not client))
+        stream = conn.receive_stream(SOON)
+        for name in ("text", "binary", "total"):
+            with pytest.raises(ValueError, match="inside of its with block"):
+                getattr(stream, name)
+        assert stream.received == 0
+        with stream:
+            count = len(stream.read(read))
+            facts = stream.text, stream.binary, stream.total, stream.received
+        assert facts == (True, False, 4, count)
+        assert (stream.text, stream.binary, stream.total, stream.received) == facts
+        far.sendall(frame(BINARY, b"in ", fin=False, mask=not client))
+        with stream:  # and then those of the next one
+            far.sendall(frame(CONTINUATION, b"two", mask=not client))
+            assert stream.read() == b"in two"
+        assert (stream.text, stream.binary, stream.total) == (False, True, None)
+        assert stream.received == 6
 
 
 @ways
@@ -798,7 +822,7 @@ def test_many_send_at_once_and_nothing_is_mixed(way):
         (
             [5],
             False,
-            "^send_stream.* takes as a part a list of ints or a bytes-like object, not int",
+            "^send_stream.* as a part a list or tuple of ints, or a bytes-like object, not int",
         ),
         ({"a": 1}, True, "a file, str or bytes or an iterable of str or bytes, not dict"),
         ("text", False, "send text by text=True"),

@@ -126,6 +126,8 @@ def test_the_end_is_the_end(pair, how):
     assert transport.peek(1) == b""
     assert transport.read_into(buffer) == 0
     assert transport.read_into(buffer) == 0
+    expected = ssl.SSLEOFError if how == "cut" else type(None)
+    assert type(transport.failure) is expected
 
 
 def test_garbage_is_an_error_and_the_end(pair):

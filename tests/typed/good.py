@@ -65,6 +65,11 @@ def receives_utf8() -> None:
     assert_type(server, ws.Connection[list[int], bytes])
     for again in ws.reconnecting(URL, text_type=bytes, dumps=json.dumps):
         assert_type(again, ws.Connection[list[int], bytes])
+    with conn.receive_stream() as stream:
+        assert_type(stream, ws.MessageStream[bytes])
+        Path("file").write_bytes(stream.read(5))
+        for piece in stream:
+            assert_type(piece, bytes)
     ws.Server(utf8_handler, text_type=bytes)
     ws.serve(utf8_handler, text_type=bytes, loads=None)
     ws.Routes().websocket("/", utf8_handler, text_type=bytes, dumps=json.dumps)
@@ -88,9 +93,10 @@ def receives_in_parts(conn: ws.Connection) -> None:
         assert_type(stream.text, bool)
         assert_type(stream.total, int | None)
         assert_type(stream.readinto(bytearray(9)), int)
-        Path("file").write_bytes(stream.read(5))
+        assert_type(stream.read(5), str | bytes)
         for piece in stream:
-            Path("file").write_text(piece, encoding="utf-8")
+            assert_type(piece, str | bytes)
+    assert_type(stream.received, int)
 
 
 def sends_in_parts(conn: ws.Connection) -> None:

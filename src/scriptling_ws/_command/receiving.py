@@ -103,7 +103,7 @@ def _write(stream: MessageStream, file: Any, *, once: bool) -> None:
         try:
             for piece in stream:
                 with named(file):
-                    file.write(piece.encode() if text else piece)
+                    file.write(piece.encode() if isinstance(piece, str) else piece)
         except ReceiveTimeout:
             continue  # it has begun, so that it is waited for
         break

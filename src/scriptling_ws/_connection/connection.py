@@ -413,9 +413,11 @@ class Connection(Derived[Binary_co, Text_co]):
     def receive_many(
         self, limit: int = 1000, timeout: float | None = 30
     ) -> list[Text_co | Binary_co]:
-        """Receive the messages that are there, waiting for the first.
+        """Receive messages that have come together, waiting for the first.
 
-        Blocks until there is one. Thread-safe, as `receive`.
+        Blocks until there is one. Returns it with those that came in the same read from the
+        socket. More may be there: call again with `timeout=0`, until that returns an empty list.
+        Thread-safe, as `receive`.
 
         Args:
             limit: The most messages to return (default 1000).
@@ -475,7 +477,7 @@ class Connection(Derived[Binary_co, Text_co]):
         timeout: float | None = 30,
         *,
         progress: Callable[[int, int | None], object] | None = None,
-    ) -> MessageStream:
+    ) -> MessageStream[Text_co]:
         """Receive the next message while it comes: `with conn.receive_stream() as stream`.
 
         Does not block itself: the `with` waits for the message's beginning, `stream.read` for the

@@ -302,6 +302,15 @@ class Watched(Transport):
         """As of the other transport."""
         return self._inner.peek(size) if self._ahead is None else self._ahead[:size]
 
+    def note_failure(self, error: OSError) -> None:
+        """As of the other transport."""
+        self._inner.note_failure(error)
+
+    @property
+    def failure(self) -> OSError | None:
+        """As of the other transport."""
+        return self._inner.failure
+
     def unread(self) -> bool:
         """As of the other transport."""
         return self._ahead is not None or self._inner.unread()

@@ -9,10 +9,11 @@ Rules:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic
 
 from .._functions import check_runs
 from .._wire.piecemeal import Piecemeal
+from .derived import Text_co
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,17 +28,18 @@ __all__ = ["MessageStream"]
 _NOT_HERE: Final = "a stream is read inside of its with block: with conn.receive_stream() as stream"
 
 
-class MessageStream:
+class MessageStream(Generic[Text_co]):
     """One message, received while it comes: what `Connection.receive_stream` returns.
 
     It is used as a context manager, which waits for the message to begin. For one thread at a time.
+    What is known of the message can still be asked for after the block; it is read inside alone.
 
     Attributes:
         text: Whether the message is text; known from its beginning.
         binary: Whether it is binary.
         total: How many bytes it has, where its header tells: if it comes in one frame, and not
             compressed. Else None.
-        received: How many bytes were read so far; known after the block too.
+        received: How many bytes were read so far.
     """
 
     __slots__ = ("_awaiting", "_latest", "_progress")
@@ -74,7 +76,7 @@ class MessageStream:
     @property
     def text(self) -> bool:
         """Whether the message is text: then pieces are str, or bytes with `text_type=bytes`."""
-        return bool(self._here().text)
+        return bool(self._begun().text)
 
     @property
     def binary(self) -> bool:
@@ -84,14 +86,14 @@ class MessageStream:
     @property
     def total(self) -> int | None:
         """How many bytes the message has, where that is known from its beginning; else None."""
-        return self._here().total
+        return self._begun().total
 
     @property
     def received(self) -> int:
         """How many bytes of the message were read so far."""
         return self._latest.received
 
-    def read(self, size: int = -1) -> Any:
+    def read(self, size: int = -1) -> Text_co | bytes:
         """Read so much of the message.
 
         Blocks until so much has come, or the message's end. A timeout or a signal handler's
@@ -156,7 +158,7 @@ class MessageStream:
         """
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> Text_co | bytes:
         """The next piece; see `__iter__`."""
         message = self._here()
         self._awaiting.until(lambda: message.done or bool(message.size))
@@ -171,8 +173,13 @@ class MessageStream:
             raise ValueError(_NOT_HERE)
         return message
 
-    def _take(self, message: Piecemeal, size: int) -> Any:
-        piece = message.take(size)
+    def _begun(self) -> Piecemeal:
+        if self._latest.text is None:
+            raise ValueError(_NOT_HERE)
+        return self._latest
+
+    def _take(self, message: Piecemeal, size: int) -> Text_co | bytes:
+        piece: Any = message.take(size)  # a text as text_type says
         if piece and self._progress is not None:
             self._progress(message.received, message.total)
-        return piece
+        return piece  # type: ignore[no-any-return]

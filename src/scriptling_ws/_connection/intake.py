@@ -158,6 +158,7 @@ class Intake:
             except OSError as error:
                 if error.errno is None:
                     raise  # a signal handler's, such as TimeoutError
+                self._transport.note_failure(error)
                 protocol.window.unfed = 0  # reset, timed out, unreachable: the peer is gone
             if protocol.window.unfed is None:
                 return None
@@ -195,7 +196,8 @@ class Intake:
                 except OSError as error:
                     if error.errno is None:
                         raise  # a signal handler's, such as TimeoutError
-                    ahead = b""  # read_some meets it again
+                    self._transport.note_failure(error)
+                    ahead = b""  # read_some meets it again, or the end
                 if ahead is None:
                     return False
                 count = protocol.controls(ahead) or None

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .. import _kernel as kernel
 from .._codes import CloseCode
-from .._errors import ConnectionClosed
+from .._errors import ConnectionClosed, without_close_frame
 from .._network.waiting import engine
 from . import keepalive
 from .lifecycle import BREAK, DISPOSE, END, Lifecycle
@@ -69,6 +69,9 @@ class Link:
         client: Whether this end is the client.
         send_timeout: Seconds that the peer has to take a message, None for ever.
         send_error: Why nothing can be written any more; None while something can.
+        read_error: With what reading has failed, if the stream has ended so without a close frame.
+        cut: What of the peer's had begun and was not whole as the stream ended: see
+            `Protocol.unfinished`.
         eof: Whether the peer has ended the stream.
         opened: When it was opened, on the monotonic clock.
         over: When the descriptor was closed, and what the system had counted; None before.
@@ -80,6 +83,7 @@ class Link:
     __slots__ = (
         "channel",
         "client",
+        "cut",
         "eof",
         "lifecycle",
         "looked_after",
@@ -87,6 +91,7 @@ class Link:
         "over",
         "pings",
         "protocol",
+        "read_error",
         "send_error",
         "send_timeout",
         "transport",
@@ -122,6 +127,8 @@ class Link:
         self.client = client
         self.send_timeout = send_timeout
         self.send_error: Exception | None = None
+        self.read_error: OSError | None = None
+        self.cut = ""
         self.eof = False
         self.watched = self.looked_after = False
         self.opened = monotonic()
@@ -142,6 +149,11 @@ class Link:
     def end_of_stream(self) -> None:
         """The peer has ended the stream. Holds the intake's lock and the lifecycle's."""
         self.eof = True
+        # What came first says why: a close frame, an error of a send, or an end by this end itself.
+        first = self.protocol.control.code is None and self.send_error is None
+        if first and not self.lifecycle.closing:
+            self.read_error = self.transport.failure
+            self.cut = self.protocol.unfinished
         self.protocol.window.unfed = None
         self.protocol.end()
 
@@ -156,8 +168,11 @@ class Link:
     def closed_error(self) -> ConnectionClosed:
         """What `send` raises on a connection that is not open."""
         control = self.protocol.control
-        error = ConnectionClosed(control.code or CloseCode.ABNORMAL, control.reason)
-        error.__cause__ = control.error or self.send_error
+        code, cause = control.code or CloseCode.ABNORMAL, self.read_error or self.send_error
+        if code == CloseCode.ABNORMAL and not control.reason:
+            return without_close_frame(self.cut, cause)
+        error = ConnectionClosed(code, control.reason)
+        error.__cause__ = control.error or cause
         return error
 
     def dispose(self) -> bool:

@@ -148,7 +148,10 @@ class ForeignTLSTransport(Encrypted):
 
     def _failed(self, error: OSError, buffer: bytearray | memoryview) -> int | None:
         """What a read comes to that OpenSSL has refused."""
-        if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        if isinstance(error, ssl.SSLZeroReturnError):
+            return 0
+        if isinstance(error, ssl.SSLEOFError):
+            self.note_failure(error)  # as in `tls`
             return 0
         if not self._finished:
             raise error

@@ -221,8 +221,11 @@ class TLSTransport(Encrypted):
         finds the stream at its end: what came before it is good.
         """
         expected, self.session.more = self.session.more, False
-        if error.errno is None or not (expected or isinstance(error, BlockingIOError)):
+        blocks = isinstance(error, BlockingIOError)
+        if error.errno is None or not (expected or blocks):
             raise error
+        if not blocks:
+            self.note_failure(error)
         return expected
 
     def peer_certificate(self) -> dict[str, Any] | None:
@@ -277,8 +280,10 @@ class TLSTransport(Encrypted):
             if session.barren > _BARREN:
                 text = f"the peer sends over {_BARREN} bytes of TLS records without data"
                 session.read_error = ssl.SSLError(errno.EPROTO, text)
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
             _forget_errors()
+            if isinstance(error, ssl.SSLEOFError):
+                self.note_failure(error)  # if WebSocket's own close is missing too, this is why
             session.fault, session.in_doubt, session.more = None, False, False
             session.draining = self._finished and not self._in.eof
             return not (session.decrypted or session.draining)

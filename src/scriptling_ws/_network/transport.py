@@ -7,7 +7,7 @@ Rules:
 - One thread reads at a time and one writes: the caller's locks see to that. A
   reader and a writer at the same time are fine.
 - A read error that means "the peer is gone" is an OSError like any other; the
-  caller knows what to make of it.
+  caller knows what to make of it. A socket tells it once: `failure` keeps it.
 - The descriptor is closed by `close` alone, which the caller calls when no
   other thread can be inside a method; `abort` makes the others return first.
 
@@ -35,6 +35,7 @@ import socket
 import struct
 import sys
 import time
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import _kernel as kernel
@@ -115,6 +116,7 @@ class Transport:
         "__weakref__",
         "_descriptor",
         "_engine",
+        "_failure",
         "_internet",
         "_recv_into",
         "_send",
@@ -152,6 +154,7 @@ class Transport:
         self._woken = False
         self.pending: bool = False
         self.uncounted: int = 0
+        self._failure: OSError | None = None
         native = _CAN_NAP and self._engine.naps and isinstance(sock, _socket.socket)
         self.parking: Parking | None = self._engine.parking(sock)
         self.naps: bool = self._prepare(native)
@@ -237,6 +240,16 @@ class Transport:
         except BlockingIOError:
             return None
 
+    def note_failure(self, error: OSError) -> None:
+        """Keep why reading has failed: a socket tells that once, and then that the stream ends."""
+        if self._failure is None:
+            self._failure = copy(error)  # without the traceback, which holds its callers
+
+    @property
+    def failure(self) -> OSError | None:
+        """Why reading has failed, the first time; None if it has not."""
+        return self._failure
+
     def unread(self) -> bool:
         """Whether something lies unread: bytes, the end of the stream, or an error.
 
@@ -247,6 +260,7 @@ class Transport:
         except OSError as error:
             if error.errno is None:
                 raise  # a signal handler's, such as TimeoutError
+            self.note_failure(error)
             return True
 
     def keeps(self) -> bool:

@@ -275,6 +275,13 @@ class Protocol:
         """How many bytes have come of a message that is not whole."""
         return self._arriving.assembly.size
 
+    @property
+    def unfinished(self) -> str:
+        """What has begun and is not whole: "message", or "frame" if it may be none; else ""."""
+        if self._arriving.assembly.opcode != CONTINUATION:
+            return "message"
+        return "frame" if self._space.have else ""
+
     def relax(self) -> None:
         """Give back memory, before a long wait."""
         self._space.relax()
