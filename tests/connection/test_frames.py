@@ -351,11 +351,12 @@ def test_what_an_exception_in_the_log_has_kept_comes_next(log):
         far.sendall(frame)
         until(seen.unread)
         assert (seen.peek(3), seen.keeps()) == (frame[:3], False)
+        assert seen.peek_all(100) == frame
         log.strike = Strike()
         with pytest.raises(Strike):
             seen.read_into(buffer)
         assert (inner.unread(), seen.unread(), seen.keeps()) == (False, True, True)
-        assert seen.peek(3) == frame[:3]
+        assert (seen.peek(3), seen.peek_all(100)) == (frame[:3], None)
         assert seen.read_into(memoryview(buffer)[:2]) == 2
         assert seen.peek(100) == frame[2:]
         assert seen.read_into(memoryview(buffer)[2:]) == len(frame) - 2

@@ -426,7 +426,7 @@ def test_a_peer_keeps_a_caller_that_is_at_work(tls):
 def test_what_a_caller_takes_is_left_to_it():
     with raw_peer(ping_interval=None) as (conn, peer):
         for letter, left in (("a", False), ("b", True), ("c", True)):
-            peer.sendall(frame(TEXT, letter.encode()))
+            peer.sendall(frame(TEXT, letter.encode()) + frame(PING, b"behind"))
             until(conn._link.transport.unread)
             look(conn)  # one was taken since the last one, but for the first
             assert conn._link.transport.unread() is left
@@ -519,6 +519,16 @@ def test_select_sees_a_message_that_keepalive_has_seen(client, tls):
         assert select.select([conn], [], [], 0)[0] == []
         until(lambda: read_on(peer) is not None)
         assert pong not in peer._link.pings.waiting  # what stood in front was answered
+
+
+def test_select_sees_messages_that_lay_there_before_the_descriptor_was_asked_for(monkeypatch):
+    looks = Looks(monkeypatch)
+    with a_pair(ping_interval=OFTEN, ping_timeout=None) as (conn, peer):
+        peer.send("one")
+        peer.send("two")
+        looks.more(10)
+        assert select.select([conn], [], [], SOON)[0] == [conn]
+        assert [conn.receive(SOON) for _ in range(2)] == ["one", "two"]
 
 
 def test_send_leaves_messages_to_a_caller_that_waits_on_the_descriptor():

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pairs import SOON, Running, read_from, receive_exactly, reset, running, tcp_pair
+from pairs import SOON, Running, read_from, receive_exactly, reset, running, tcp_pair, until
 from processes import Process
 from scriptling_ws._network import pulse as _pulse
 from scriptling_ws._network import transport as _transport
@@ -447,3 +447,40 @@ def test_the_pulse_tells_that_the_peer_has_ended(end):
         end(far)
         transport.wait(True, False, Deadline(SOON))
         assert transport.pulse().ended
+
+
+def test_a_look_at_all_that_has_come():
+    with plain() as (transport, far):
+        assert transport.peek_all(10) is None
+        far.sendall(b"all of it")
+        until(transport.unread)
+        assert transport.peek_all(10) == transport.peek_all(100) == b"all of it"
+        assert transport.peek_all(9) is None  # there may be more
+        assert read_from(transport, 9) == b"all of it"
+        far.shutdown(socket.SHUT_WR)
+        until(transport.unread)
+        assert transport.peek_all(10) == b""
+        assert transport.failure is None
+
+
+def test_a_look_that_fails_is_none_and_is_kept():
+    with plain() as (transport, far):
+        reset(far)
+        until(lambda: transport.peek_all(10) is None and transport.failure is not None)
+        assert transport.failure.errno == errno.ECONNRESET
+
+
+def test_what_a_signal_handler_raises_in_a_look_comes_out():
+    class Struck(Transport):
+        def peek(self, size):
+            raise TimeoutError("the program's own")
+
+    near, far = tcp_pair()
+    transport = Struck(near)
+    try:
+        with pytest.raises(TimeoutError, match="own"):
+            transport.peek_all(10)
+        assert transport.failure is None
+    finally:
+        transport.close()
+        far.close()

@@ -1080,3 +1080,40 @@ def test_once_a_message_is_of_no_use_all_that_comes_next_is_none():
     proto = protocol()
     proto.unreceived.discard(keep_ready=True)
     assert proto.controls(frame(TEXT, b"late")) == 6
+
+
+MESSAGE = frame(TEXT, b"hello")
+
+
+@looped(
+    ("ahead", "alone"),
+    [
+        (MESSAGE, True),
+        (MESSAGE * 49, True),
+        (MESSAGE * 50, True),
+        (MESSAGE * 51, False),  # too many to go through
+        (MESSAGE + MESSAGE[:4], True),
+        (MESSAGE + MESSAGE[:1], True),
+        (frame(BINARY, bytes(300), fin=False) + frame(CONTINUATION, b"end"), True),
+        (frame(BINARY, bytes(70_000))[:1000], True),
+        (MESSAGE + frame(PING, b""), False),
+        (MESSAGE + frame(PING, b"")[:2], False),
+        (MESSAGE + frame(PONG, b"x") + MESSAGE, False),
+        (MESSAGE + frame(CLOSE, b""), False),
+        (frame(TEXT, bytes(70_000)) + frame(PING, b""), False),
+        (MESSAGE + b"\x01\xff" + b"\xff" * 8, False),  # an error is not to be left there
+    ],
+)
+def test_whether_messages_are_all_that_has_come(ahead, alone):
+    proto = protocol(client=True)
+    assert proto.messages_alone(ahead) is alone
+
+
+def test_whether_messages_are_all_is_not_known_inside_of_one():
+    proto = protocol(client=True)
+    large = frame(TEXT, b"x" * 5000)
+    feed(proto, large[:3000])
+    assert not proto.messages_alone(large[3000:])
+    feed(proto, large[3000:] + MESSAGE[:1])  # half a header stays in the window
+    assert proto.messages_alone(MESSAGE[1:])
+    assert not proto.messages_alone(MESSAGE[1:] + frame(PING, b""))

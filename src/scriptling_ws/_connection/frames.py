@@ -302,6 +302,10 @@ class Watched(Transport):
         """As of the other transport."""
         return self._inner.peek(size) if self._ahead is None else self._ahead[:size]
 
+    def peek_all(self, most: int) -> bytes | None:
+        """As of the other transport."""
+        return self._inner.peek_all(most) if self._ahead is None else None
+
     def note_failure(self, error: OSError) -> None:
         """As of the other transport."""
         self._inner.note_failure(error)

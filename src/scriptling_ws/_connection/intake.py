@@ -11,7 +11,7 @@ Rules (those about locks are in `link`):
   max_backlog pile up, and then leaves it to `receive`. What it reads stays bytes until then.
 - Who looks at a connection that nobody reads takes the control frames that stand in front
   (`take_controls`). A ping may stand behind messages too: those are read for the caller, unless it
-  has asked for the descriptor, on which it may be waiting.
+  has asked for the descriptor, on which it may be waiting, or nothing stands behind them.
 - Keepalive reads no more than BEHIND for a caller that does not receive: it does so for every
   connection, and unasked.
 - A connection for which there is no keepalive thread (`alone`) is looked after by its reader.
@@ -317,7 +317,17 @@ class Intake:
                 break
 
     def read_behind(self) -> bool:
-        """Receive up to BEHIND for the caller; whether that is all there is. Holds the lock."""
+        """Receive for the caller what a ping may stand behind, up to BEHIND. Holds the lock.
+
+        Returns:
+            Whether nothing is left. Where a look shows that messages are all there is, they are
+            left: a caller that asks for the descriptor later sees them all the same.
+        """
+        if self.full(BEHIND):
+            return False
+        ahead = self._transport.peek_all(_AHEAD)
+        if ahead and self._protocol.messages_alone(ahead):
+            return False
         while not (self._protocol.ended or self.full(BEHIND)):
             if not self.read_ahead(_PIECE):
                 return True

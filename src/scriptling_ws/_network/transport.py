@@ -240,6 +240,17 @@ class Transport:
         except BlockingIOError:
             return None
 
+    def peek_all(self, most: int) -> bytes | None:
+        """As `peek`: all that has come; None if that is `most` bytes or more, or cannot be seen."""
+        try:
+            data = self.peek(most)
+        except OSError as error:
+            if error.errno is None:
+                raise  # a signal handler's, such as TimeoutError
+            self.note_failure(error)
+            return None
+        return data if data is not None and len(data) < most else None
+
     def note_failure(self, error: OSError) -> None:
         """Keep why reading has failed: a socket tells that once, and then that the stream ends."""
         if self._failure is None:

@@ -32,9 +32,10 @@ from .opcodes import (
     TEXT,
 )
 
-__all__ = ["check_header", "lone_close", "whole_controls"]
+__all__ = ["check_header", "lone_close", "messages_alone", "whole_controls"]
 
 _MASKED_CLOSE: Final = FIN | CLOSE
+_FEW: Final = 50  # frames, among which to look for a ping
 _OVERHEAD: Final = 6  # bytes of a masked control frame beside its payload
 
 
@@ -93,6 +94,25 @@ def whole_controls(data: bytes) -> int:
     except ValueError:
         at = len(data)
     return min(at, len(data))
+
+
+def messages_alone(data: bytes) -> bool:
+    """Whether frames of messages are all that is in there, as far as it goes; False too if many."""
+    at = 0
+    try:
+        for _ in range(_FEW):
+            header = kernel.parse_header(data, at, len(data))
+            if header is None:
+                return True
+            first, length, payload, _ = header
+            at = payload + length
+            if first & 0x0F >= CLOSE:
+                return False
+            if at >= len(data):
+                return True
+    except ValueError:
+        pass
+    return False
 
 
 def lone_close(window: kernel.Window) -> bytes | None:

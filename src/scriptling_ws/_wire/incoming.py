@@ -30,7 +30,7 @@ from .._errors import Violation
 from .arriving import Arriving
 from .assembly import NOT_UTF_8, Message
 from .control import Control
-from .headers import check_header, lone_close, whole_controls
+from .headers import check_header, lone_close, messages_alone, whole_controls
 from .opcodes import CLOSE, CONTINUATION
 from .outbox import add_answer, drop_stale_pongs
 from .space import SMALLEST, Space
@@ -242,6 +242,13 @@ class Protocol:
             return 0
         data = bytes(self.window.data[: self._space.have]) + ahead
         return max(whole_controls(data) - self._space.have, 0)
+
+    def messages_alone(self, ahead: bytes) -> bool:
+        """Whether messages are all that is in the bytes that come next; False too if unknown."""
+        inside = self._arriving.assembly.frame is not None
+        if self.window.unfed is not None or self._parsing or inside:
+            return False
+        return messages_alone(bytes(self.window.data[: self._space.have]) + ahead)
 
     def feed(self, count: int) -> None:
         """Take in `count` bytes that were received into the last `space()`."""
