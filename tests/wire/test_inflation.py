@@ -336,7 +336,8 @@ def test_a_bomb_takes_no_more_memory_than_the_limit_and_64_kib(client, cuts, lim
         tracemalloc.stop()
     assert ended_with(proto) == 1009
     window = 4 * KIB  # it had 1 KiB, and has 4 for what comes compressed
-    assert peak - idle <= limit + 64 * KIB + window
+    others = 4 * KIB  # what the tests' other threads may take meanwhile: all are traced
+    assert peak - idle <= limit + 64 * KIB + window + others
     assert size - idle <= 8 * KIB  # all of it was let go, zlib's too
 
 
