@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
@@ -486,7 +487,7 @@ def test_a_handler_that_raises_leaves_no_signal_taken_over(monkeypatch, step):
 @pytest.mark.skipif(sys.platform == "win32", reason="there nobody knows what blocks")
 @pytest.mark.parametrize(
     ("spoil", "error"),
-    [(socket.socket.close, OSError), (lambda own: own.setblocking(True), ValueError)],
+    [(socket.socket.close, OSError), (lambda own: os.set_blocking(own.fileno(), True), ValueError)],
 )
 def test_where_the_program_s_own_descriptor_cannot_be_put_back_all_else_is(spoil, error):
     own = socket.socketpair()
