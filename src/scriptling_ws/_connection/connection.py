@@ -574,9 +574,10 @@ class Connection(Derived[Binary_co, Text_co]):
 
         It is readable where a message, a part of one or the end has come: then call
         `receive(0)` until it returns None: what has come together is no longer in the socket then.
-        Do so before the first wait too: until this is called, keepalive receives what lies there
-        for long. `send` may have to receive messages while the peer does not read; they stay ready
-        for `receive`. `scriptling_ws.wait` sees to all that, and waits for many connections.
+        Do so before the first wait too: until this is called, keepalive may receive messages that
+        a ping stands behind. `send` may have to receive messages while the peer does not read. They
+        stay ready for `receive`. `scriptling_ws.wait` sees to all that, and waits for many
+        connections.
         """
         self._intake.polled = True
         return self._link.transport.fileno()

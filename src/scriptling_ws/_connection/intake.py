@@ -47,9 +47,7 @@ A_READ: Final = 32
 """What a read counts where tasks share a thread, and a message one: see `Engine.share`."""
 
 _AHEAD: Final = 4096  # bytes in which control frames are looked for
-_PIECE: Final = (
-    16 * 1024
-)  # bytes that may inflate to a thousand times as many, before it is asked again
+_PIECE: Final = 16 * 1024  # bytes that keepalive receives at a time: they may inflate to 16 MiB
 _TURNS: Final = 16  # so often at a time: a peer can send pings without end
 _MESSAGE_OVERHEAD: Final = 64  # what a small message costs beside its bytes, about
 _ITEM: Final = 8  # bytes of an item of a list: a pointer
